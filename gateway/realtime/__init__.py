@@ -1,0 +1,5 @@
+"""Realtime speech models: one vocabulary for all of them (`session`) and one module a provider.
+
+The rest of the gateway knows `session` alone. A provider joins by registering a factory under its name here;
+nothing else mentions it.
+"""
