@@ -1,0 +1,250 @@
+"""YAML text into located nodes, within bounds.
+
+PyYAML scans and parses; its composer and constructors are bypassed: they recurse without bound, drop duplicate keys and
+build whatever a tag asks for. Where the text stops being YAML, reading stops; everything else is noted and read on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from gateway.errors import ConfigurationError, Problem, shown
+from gateway.located.nodes import Document, Items, Node, Place, Scalar, Table
+
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YamlLimits:
+    """How much a file may ask of this process. A value counts again wherever an alias repeats it."""
+
+    max_bytes: int = MAX_BYTES
+    max_depth: int = 32
+    max_values: int = 50_000
+
+
+def load_yaml(source: Path | str | bytes, file: str | None = None, limits: YamlLimits | None = None) -> Document:
+    """Read `source`: a `Path` is opened, text and bytes are the YAML itself. `file` is the name problems carry.
+
+    An empty document is an empty table.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or is not YAML within `limits`.
+    """
+    limits = limits or YamlLimits()
+    file = file or (str(source) if isinstance(source, Path) else "<text>")
+    text = read_text(source, file, limits.max_bytes) if not isinstance(source, str) else source
+    if len(text) > limits.max_bytes:
+        raise ConfigurationError([_too_large(file, limits.max_bytes)])
+    return _Composer(text, file, limits).compose()
+
+
+def read_text(source: Path | bytes, file: str, max_bytes: int = MAX_BYTES) -> str:
+    """The UTF-8 text of a file that the operator named; a byte order mark is dropped.
+
+    Raises:
+        ConfigurationError: it cannot be opened, is larger than `max_bytes`, or is not UTF-8.
+    """
+    try:
+        data = source if isinstance(source, bytes) else _read_bytes(source, max_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            [Problem(file=file, message=f"cannot be read: {reason}", expected="expected a readable file")]
+        ) from error
+    if len(data) > max_bytes:
+        raise ConfigurationError([_too_large(file, max_bytes)])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # The decoder of utf-8-sig counts from behind the mark, that of utf-8 from the start of `data`.
+        start = error.start + len(data) - len(error.object)
+        place = _place_at(data[:start].decode("utf-8-sig", "replace"))
+        problem = Problem(
+            file=file,
+            line=place.line,
+            column=place.column,
+            message=f"byte 0x{data[start]:02x} is not UTF-8 text",
+            expected="save the file as UTF-8",
+        )
+        raise ConfigurationError([problem]) from error
+
+
+def _read_bytes(path: Path, limit: int) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(limit)
+
+
+def _too_large(file: str, max_bytes: int) -> Problem:
+    return Problem(file=file, message="is too large", expected=f"expected at most {max_bytes} bytes")
+
+
+def _place_at(text_before: str) -> Place:
+    lines = re.split(r"\r\n|[\r\n]", text_before)
+    return Place(len(lines), len(lines[-1]) + 1)
+
+
+_REMEDIES = {
+    "\t": "indent with spaces, not tabs",
+    ":": "put quotes around text that holds ': '",
+    **{opener: f"put quotes around text that begins with {opener}" for opener in "*&!%@`"},
+}
+"""What to do about the character where reading stopped."""
+
+
+@dataclass(slots=True)
+class _Composed:
+    """A node under construction and what an alias to it would cost: levels below it, values in all."""
+
+    node: Node
+    height: int = 0
+    values: int = 1
+
+
+@dataclass(slots=True)
+class _Composer:
+    """Parser events into nodes. PyYAML's own composer is bypassed: it recurses without bound and drops duplicates."""
+
+    text: str
+    file: str
+    limits: YamlLimits
+    problems: list[Problem] = field(default_factory=list)
+    anchors: dict[str, _Composed | None] = field(default_factory=dict)
+    values: int = 0
+
+    def compose(self) -> Document:
+        """Read the one document of the text. Raises: ConfigurationError where reading has to stop."""
+        events = self._events()
+        root: Node = Table(entries=(), file=self.file, place=Place(1, 1))
+        started = False
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if started:
+                    self._stop(event, "a second document begins here", "expected one document a file")
+                started = True
+                top = self._node(next(events), events, depth=1).node
+                root = root if isinstance(top, Scalar) and top.is_null else top
+        return Document(file=self.file, root=root, problems=tuple(self.problems))
+
+    def _events(self) -> Iterator[yaml.Event]:
+        loader = None
+        try:
+            loader = yaml.SafeLoader(self.text)
+            while event := loader.get_event():  # type: ignore[no-untyped-call]  # typeshed leaves it bare
+                yield event
+        except yaml.MarkedYAMLError as error:
+            raise ConfigurationError([*self.problems, self._syntax_problem(error)]) from error
+        except yaml.reader.ReaderError as error:
+            place = _place_at(self.text[: error.position])
+            message = f"character {shown(chr(error.character))} is not allowed here"
+            raise ConfigurationError([self._problem(place, message, "remove it")]) from error
+        except (ValueError, OverflowError) as error:
+            # PyYAML converts \U escapes and %YAML versions without looking at their size.
+            mark = loader.get_mark() if loader else None
+            place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+            raise ConfigurationError([*self.problems, self._problem(place, "a number is too large", "")]) from error
+        finally:
+            if loader:
+                loader.dispose()
+
+    def _syntax_problem(self, error: yaml.MarkedYAMLError) -> Problem:
+        mark = error.problem_mark or error.context_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+        message = f"not YAML: {error.problem or error.context or 'cannot be read'}"
+        if mark and (remedy := _REMEDIES.get(self.text[mark.index : mark.index + 1])):
+            return self._problem(place, message, remedy)
+        context = f"{error.context} of line {error.context_mark.line + 1}" if error.context_mark else ""
+        return self._problem(place, message, context)
+
+    def _node(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> _Composed:
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, depth)
+        self._count(event, 1, depth)
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            self._note(event, f"tag {shown(tag)} is not allowed", "write the value without a tag")
+        anchor: str | None = getattr(event, "anchor", None)
+        if anchor is not None:
+            self.anchors[anchor] = None
+        if isinstance(event, yaml.ScalarEvent):
+            composed = _Composed(self._scalar(event))
+        elif isinstance(event, yaml.SequenceStartEvent):
+            composed = self._items(event, events, depth)
+        else:
+            composed = self._table(event, events, depth)
+        if anchor is not None:
+            self.anchors[anchor] = composed
+        return composed
+
+    def _alias(self, event: yaml.AliasEvent, depth: int) -> _Composed:
+        if event.anchor not in self.anchors:
+            self._stop(
+                event, f"alias *{shown(event.anchor)} has no anchor", "put quotes around text that begins with *"
+            )
+        target = self.anchors[event.anchor]
+        if target is None:
+            self._stop(event, f"alias *{shown(event.anchor)} contains itself", "expected an anchor that ends before it")
+        self._count(event, target.values, depth + target.height)
+        return target
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
+        if re.search(r"[\x00\ud800-\udfff]", event.value):
+            self._note(event, "the text holds a NUL or half a surrogate pair", "expected text")
+        is_plain = event.style is None and event.tag is None
+        place = _place(event)
+        return Scalar(text=event.value, written=event.value, is_plain=is_plain, file=self.file, place=place)
+
+    def _items(self, start: yaml.Event, events: Iterator[yaml.Event], depth: int) -> _Composed:
+        children = []
+        while not isinstance(event := next(events), yaml.SequenceEndEvent):
+            children.append(self._node(event, events, depth + 1))
+        node = Items(values=tuple(child.node for child in children), file=self.file, place=_place(start))
+        return _composed(node, children)
+
+    def _table(self, start: yaml.Event, events: Iterator[yaml.Event], depth: int) -> _Composed:
+        entries: dict[str, tuple[Scalar, Node]] = {}
+        children = []
+        while not isinstance(event := next(events), yaml.MappingEndEvent):
+            key = self._node(event, events, depth + 1).node
+            children.append(self._node(next(events), events, depth + 1))
+            if not isinstance(key, Scalar):
+                self._note(event, "a key is a list or a table", "expected text as key")
+            elif key.text in entries:
+                first = entries[key.text][0].place.line
+                self._note(event, f"key {shown(key.text)!r} appears twice", f"the first is in line {first}")
+            else:
+                entries[key.text] = (key, children[-1].node)
+        node = Table(entries=tuple(entries.values()), file=self.file, place=_place(start))
+        return _composed(node, children)
+
+    def _count(self, event: yaml.Event, values: int, depth: int) -> None:
+        self.values += values
+        if depth > self.limits.max_depth:
+            self._stop(event, "nested too deeply", f"expected at most {self.limits.max_depth} levels")
+        if self.values > self.limits.max_values:
+            self._stop(event, "too many values", f"expected at most {self.limits.max_values}, aliases counted out")
+
+    def _problem(self, place: Place, message: str, expected: str) -> Problem:
+        return Problem(file=self.file, line=place.line, column=place.column, message=message, expected=expected)
+
+    def _note(self, event: yaml.Event, message: str, expected: str) -> None:
+        self.problems.append(self._problem(_place(event), message, expected))
+
+    def _stop(self, event: yaml.Event, message: str, expected: str) -> NoReturn:
+        raise ConfigurationError([*self.problems, self._problem(_place(event), message, expected)])
+
+
+def _place(event: yaml.Event) -> Place:
+    mark = event.start_mark
+    return Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+
+
+def _composed(node: Node, children: Sequence[_Composed]) -> _Composed:
+    height = 1 + max((child.height for child in children), default=0)
+    return _Composed(node, height, 1 + sum(child.values for child in children))
