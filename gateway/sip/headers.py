@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gateway.errors import MessageError, shown
 from gateway.sip.grammar import (
@@ -332,8 +332,7 @@ class Via:
         return f"{self.protocol}/{self.transport} {format_host(self.host)}{port}{format_parameters(self.parameters)}"
 
 
-@dataclass(frozen=True, slots=True)
-class CSeq:
+class CSeq(NamedTuple):
     """The place of a request in its dialog (RFC 3261 20.16): `number` 0 to 2**31 - 1."""
 
     number: int
