@@ -1,0 +1,104 @@
+"""What the interop tests need: a real PBX, telephones at it, and the gateway as its own process.
+
+Whether they run: as root on Debian an Asterisk is installed and started; with `ASTERISK_SIP=host:port` that PBX is
+used (it needs the accounts of `tests/interop/asterisk/pjsip.conf`); otherwise they are skipped with the reason.
+`REQUIRE_ASTERISK=1` makes such a skip a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.interop import asterisk_package, phone
+from tests.interop.pbx import HOME, Pbx, Ports, remove_abandoned
+from tests.support.listening import silence, tone, write_wav
+
+AGENT_TONE_HZ = 1004.0
+PHONE_SOUND_S = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip, or fail where REQUIRE_ASTERISK=1 says that everything must be there."""
+    if os.environ.get("REQUIRE_ASTERISK") == "1":
+        pytest.fail(f"{reason} (and REQUIRE_ASTERISK=1)", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def started_pbx() -> Iterator[Pbx | str]:
+    """A PBX of this test run's own on free ports, or why there is none."""
+    if reason := asterisk_package.obstacle():
+        yield reason
+        return
+    try:
+        asterisk_package.install(HOME, print)
+    except asterisk_package.InstallError as error:
+        yield str(error)
+        return
+    remove_abandoned()
+    pbx = Pbx(name=f"test-{os.getpid()}", ports=Ports.free())
+    pbx.start()
+    try:
+        yield pbx
+    finally:
+        pbx.remove()
+
+
+@pytest.fixture
+def pbx(started_pbx: Pbx | str) -> Iterator[Pbx]:
+    """A PBX whose console, log and recordings the test may use; without calls before and after."""
+    if isinstance(started_pbx, str):
+        unavailable(started_pbx)
+    yield started_pbx
+    started_pbx.hang_up_all()
+
+
+@pytest.fixture
+def registrar(request: pytest.FixtureRequest) -> tuple[str, int]:
+    """The SIP address of a PBX: the given one, else the one started here. For tests that need nothing else of it."""
+    if given := os.environ.get("ASTERISK_SIP", ""):
+        host, _, port = given.rpartition(":")
+        if not host or not port.isdigit():
+            pytest.fail(f"ASTERISK_SIP={given!r} is not host:port", pytrace=False)
+        return host, int(port)
+    pbx: Pbx = request.getfixturevalue("pbx")
+    return pbx.address
+
+
+PhoneMaker = Callable[..., phone.Phone]
+
+
+@pytest.fixture
+def make_phone(registrar: tuple[str, int], tmp_path: Path) -> Iterator[PhoneMaker]:
+    """Makes phones registered at the PBX; all are ended after the test. `plays` is silence unless given."""
+    if reason := phone.obstacle():
+        unavailable(reason)
+    with ExitStack() as phones:
+
+        def make(account: str, *, plays: Path | None = None, answers: bool = False) -> phone.Phone:
+            sound = plays or write_wav(tmp_path / "silence.wav", silence(PHONE_SOUND_S))
+            folder = tmp_path / f"phone-{account}"
+            return phones.enter_context(
+                phone.Phone(account, registrar=registrar, folder=folder, plays=sound, answers=answers)
+            )
+
+        yield make
+
+
+@pytest.fixture
+def agent_phone(make_phone: PhoneMaker, tmp_path: Path) -> phone.Phone:
+    """The human agent: takes calls at once, says a tone of AGENT_TONE_HZ, records what it hears."""
+    sound = write_wav(tmp_path / "agent-tone.wav", tone(AGENT_TONE_HZ, PHONE_SOUND_S))
+    return make_phone("agent", plays=sound, answers=True)
