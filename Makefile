@@ -1,0 +1,64 @@
+# Everything here needs GNU make and Python 3.11 or later, nothing else; `make help` lists it.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+CONFIG ?= config/gateway.yaml
+ARGS ?=
+
+# What is installed is remembered by a stamp, and installed anew when pyproject.toml changes.
+RUN_READY := $(VENV)/.ready-run
+DEV_READY := $(VENV)/.ready-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test test-unit test-load lint bench asterisk asterisk-stop clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUN_READY) ## place a real call to the gateway over loopback; leaves demo.wav
+	$(BIN)/gateway demo --wav demo.wav $(ARGS)
+
+run: $(RUN_READY) ## the gateway with CONFIG (config/gateway.yaml)
+	$(BIN)/gateway run -c $(CONFIG) $(ARGS)
+
+test: $(DEV_READY) ## every test; against a real Asterisk where one can be had (REQUIRE_ASTERISK=1: a skip fails)
+	$(BIN)/pytest $(ARGS)
+
+test-unit: $(DEV_READY) ## the tests that need no Asterisk
+	$(BIN)/pytest --ignore=tests/interop $(ARGS)
+
+test-load: $(DEV_READY) ## 20 calls at once through a real Asterisk for 60 s
+	LOAD_CALLS=20 LOAD_SECONDS=60 $(BIN)/pytest -s tests/interop/test_load.py $(ARGS)
+
+lint: $(DEV_READY) ## formatting, lint rules, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(RUN_READY) ## micro-benchmarks, each beside its baseline
+	$(BIN)/gateway bench all $(ARGS)
+
+asterisk: ## install and start a real Asterisk on 127.0.0.1:5070 (root on Debian)
+	$(PYTHON) -m tests.interop.pbx start
+
+asterisk-stop: ## end it
+	$(PYTHON) -m tests.interop.pbx stop
+
+clean: ## remove all that was made here, the Asterisk too
+	if [ -d .asterisk ]; then $(PYTHON) -m tests.interop.pbx stop; fi
+	rm -rf $(VENV) .venv-* .asterisk .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo.wav
+
+$(RUN_READY): EXTRA := local
+$(DEV_READY): EXTRA := dev
+$(RUN_READY) $(DEV_READY): pyproject.toml
+	@[ -n '$(PYTHON)' ] || { \
+		echo 'No Python 3.11 or later found as python3: install one, or say make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo '$(PYTHON) is older than Python 3.11: say make PYTHON=/path/to/a/newer/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo '$(PYTHON) cannot make virtual environments: on Debian, apt-get install python3-venv' >&2; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
+	@touch $@
