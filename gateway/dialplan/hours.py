@@ -1,0 +1,212 @@
+"""Opening hours: ranges of wall-clock time per weekday, and dates on which nothing opens.
+
+A range belongs to the day it begins on, also when it runs past midnight ("22:00-02:00"); a closed date takes away the
+ranges that begin on it. Everything is compared as wall-clock time in the plan's zone, so "09:00" is nine o'clock on
+both sides of a clock change, an hour that is skipped is never met, and one that is repeated counts twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
+
+from gateway.errors import shown
+from gateway.located import WrongValueError, hint
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MINUTES_A_DAY = 24 * 60
+MINUTES_A_WEEK = 7 * MINUTES_A_DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeRange:
+    """From ``start_minute`` of a day until before ``end_minute``, counted from midnight; past 1440 is the next day."""
+
+    start_minute: int
+    end_minute: int
+
+    def __str__(self) -> str:
+        end = self.end_minute if self.end_minute <= MINUTES_A_DAY else self.end_minute - MINUTES_A_DAY
+        return f"{_clock(self.start_minute)}-{_clock(end)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DateRange:
+    """Whole days, both included."""
+
+    first: date
+    last: date
+
+    def __contains__(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpeningHours:
+    """Named hours of a plan. ``week`` holds the ranges of Monday (0) to Sunday (6)."""
+
+    name: str
+    week: tuple[tuple[TimeRange, ...], ...]
+    closed: tuple[DateRange, ...] = ()
+
+    def is_open(self, local: datetime) -> bool:
+        """Whether `local`, wall-clock time in the plan's zone, lies in a range."""
+        today, minute = local.date(), local.hour * 60 + local.minute
+        yesterday = today - timedelta(days=1) if today > date.min else today
+        return self._has(today, minute) or self._has(yesterday, minute + MINUTES_A_DAY)
+
+    def explain(self, local: datetime) -> str:
+        """Why `is_open` says what it says, in one sentence."""
+        moment = f"{WEEKDAYS[local.weekday()]} {local:%Y-%m-%d %H:%M}"
+        if self.is_open(local):
+            return f"{self.name} is open on {moment}"
+        if self._is_closed_on(local.date()):
+            return f"{self.name} is closed on {moment} (an exception)"
+        ranges = ", ".join(str(span) for span in self.week[local.weekday()]) or "closed all day"
+        return f"{self.name} is closed on {moment} ({WEEKDAYS[local.weekday()]}: {ranges})"
+
+    def _has(self, day: date, minute: int) -> bool:
+        spans = self.week[day.weekday()]
+        return any(s.start_minute <= minute < s.end_minute for s in spans) and not self._is_closed_on(day)
+
+    def _is_closed_on(self, day: date) -> bool:
+        return any(day in days for days in self.closed)
+
+
+def parse_weekdays(text: str) -> tuple[int, ...]:
+    """The days that "mon-fri", "sat" or "mon,wed,fri" name, Monday is 0; a range may run over Sunday.
+
+    Raises:
+        WrongValueError: an unknown day.
+    """
+    days: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        start = _weekday(first)
+        end = _weekday(last) if dash else start
+        days.extend((start + offset) % 7 for offset in range((end - start) % 7 + 1))
+    return tuple(dict.fromkeys(days))
+
+
+def _weekday(text: str) -> int:
+    word = text.strip().casefold()
+    if word not in WEEKDAYS:
+        raise WrongValueError(
+            f"names {shown(text.strip())!r}, which is no day", expected=hint(word, (*WEEKDAYS, "except"))
+        )
+    return WEEKDAYS.index(word)
+
+
+_RANGE = re.compile(r"([0-9]{1,2}):([0-9]{2})\s*-\s*([0-9]{1,2}):([0-9]{2})")
+
+
+def parse_time_range(text: str) -> TimeRange:
+    """ "09:00-17:30"; "24:00" may end a range; an end before the start is on the next day.
+
+    Raises:
+        WrongValueError: not of that form, no such time of day, or nothing between start and end.
+    """
+    match = _RANGE.fullmatch(text.strip())
+    if not match:
+        raise WrongValueError(expected="expected times of day such as 09:00-17:30")
+    start = _minute(match[1], match[2], last=MINUTES_A_DAY - 1)
+    end = _minute(match[3], match[4], last=MINUTES_A_DAY)
+    if start == end:
+        raise WrongValueError("holds an empty range", expected="expected different times; 00:00-24:00 is the whole day")
+    return TimeRange(start_minute=start, end_minute=end if end > start else end + MINUTES_A_DAY)
+
+
+def _minute(hour: str, minute: str, last: int) -> int:
+    value = int(hour) * 60 + int(minute)
+    if int(minute) >= 60 or value > last:
+        raise WrongValueError(f"holds {hour}:{minute}, which is no time of day", expected="expected 00:00 to 24:00")
+    return value
+
+
+def parse_date_range(text: str) -> DateRange:
+    """ "2026-12-24", or "2026-12-24..2026-12-26", both days included.
+
+    Raises:
+        WrongValueError: not of that form, no such date, or an end before the start.
+    """
+    first, dots, last = text.partition("..")
+    days = DateRange(first=_date(first), last=_date(last) if dots else _date(first))
+    if days.last < days.first:
+        raise WrongValueError("ends before it begins", expected="expected the earlier date first")
+    return days
+
+
+def _date(text: str) -> date:
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text.strip()):
+        try:
+            return date.fromisoformat(text.strip())
+        except ValueError:
+            pass
+    raise WrongValueError(expected="expected a date such as 2026-12-24, or 2026-12-24..2026-12-26")
+
+
+def overlap(week: Sequence[Sequence[TimeRange]]) -> tuple[str, str] | None:
+    """Two ranges of a week that share time, as text; a range past Sunday's midnight meets Monday's."""
+    spans = sorted(
+        (day * MINUTES_A_DAY + span.start_minute, day * MINUTES_A_DAY + span.end_minute, f"{WEEKDAYS[day]} {span}")
+        for day, ranges in enumerate(week)
+        for span in ranges
+    )
+    if not spans:
+        return None
+    first_start, first_end, first_text = spans[0]
+    around = [*spans, (first_start + MINUTES_A_WEEK, first_end + MINUTES_A_WEEK, first_text)]
+    for (_, end, text), (start, _, next_text) in itertools.pairwise(around):
+        if start < end and text is not next_text:
+            return text, next_text
+    return None
+
+
+def parse_zone(text: str) -> ZoneInfo:
+    """The time zone of that name in the IANA database.
+
+    Raises:
+        WrongValueError: no such zone.
+    """
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError) as error:
+        raise WrongValueError(expected=_zone_hint(text)) from error
+
+
+def _zone_hint(text: str) -> str:
+    nearest = hint(text, available_timezones())
+    return nearest if nearest.startswith("did") else "expected a zone such as Europe/Berlin or UTC"
+
+
+def parse_instant(text: str, zone: ZoneInfo) -> datetime:
+    """An ISO 8601 date and time; without an offset it is wall-clock time in `zone`, the first of a repeated hour.
+
+    Raises:
+        WrongValueError: not of that form, or a time that the clocks of `zone` skip.
+    """
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise WrongValueError(expected="expected a date and time such as 2026-11-20T10:00") from error
+    if not re.search(r"[0-9][T ][0-9]", text):
+        raise WrongValueError(expected="expected a date and time such as 2026-11-20T10:00")
+    try:
+        if instant.tzinfo is not None:
+            return instant.astimezone(zone)
+        local = instant.replace(tzinfo=zone)
+        if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != instant:
+            expected = f"expected a time that the clocks of {zone.key} show"
+            raise WrongValueError(f"is {shown(text)!r}, which is skipped by a clock change", expected=expected)
+    except OverflowError as error:
+        raise WrongValueError(expected="expected a year between 2 and 9998") from error
+    return local
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"

@@ -1,0 +1,471 @@
+"""A dialplan that has been checked, and its three questions: where does a call go, what follows an event, may it be
+transferred there.
+
+::
+
+    CallFacts --decide--> Decision(route, actions, trace)      first match wins; the trace says why
+    CallEvent --react---> Escalation | None                    while a session runs
+    contact name, time --resolve_transfer--> TransferGranted | TransferRefused
+
+Everything here is frozen and pure. `gateway.dialplan.load` makes it and guarantees that every name leads somewhere, so
+nothing below fails for a plan that was loaded. A model can name a contact, never a number: what is not exactly the name
+of a contact of the plan is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+from gateway.dialplan.hours import WEEKDAY_NAMES, OpeningHours
+from gateway.dialplan.pattern import Pattern, normal_caller, normal_number, normal_text
+from gateway.dialplan.targets import DialTarget
+from gateway.dialplan.template import Template, Variable, quoted
+from gateway.errors import Problem, shown
+from gateway.located import hint
+
+NO_ROUTE = "(no route)"
+"""The route of a call that nothing matched. No route can have this name."""
+NO_ROUTE_STATUS = 404
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+# What a plan says ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionAction:
+    """Answer and connect the caller with a session of the plan."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayAction:
+    """Answer and play a file: WAV, mono, 16-bit PCM at 8000, 16000 or 24000 Hz. The path is complete."""
+
+    file: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferAction:
+    """Connect with a contact. Where that fails, the action behind it (or the session it was in) goes on."""
+
+    contact: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectAction:
+    """Refuse the call, status 400 to 699. "" leaves the reason phrase to the status. Ends a call already answered."""
+
+    status: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangUpAction:
+    """End the call."""
+
+
+Action = SessionAction | PlayAction | TransferAction | RejectAction | HangUpAction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderCriterion:
+    """A SIP header that has to be there with a value that one of ``patterns`` takes. ``name`` is as written."""
+
+    name: str
+    patterns: tuple[Pattern, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """What a route asks of a call: all of it. An empty criterion asks nothing."""
+
+    to: tuple[Pattern, ...] = ()
+    from_: tuple[Pattern, ...] = ()
+    hours: str | None = None
+    trunks: tuple[str, ...] = ()
+    headers: tuple[HeaderCriterion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A rule: calls that ``match`` get ``actions``, in order."""
+
+    name: str
+    match: Match
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """Somebody who may be called: ``targets`` one after the other, each for ``ring_s``.
+
+    Outside ``hours`` the contact ``otherwise`` takes the call, or nobody. ``description`` is for the model.
+    """
+
+    name: str
+    description: str
+    targets: tuple[DialTarget, ...]
+    ring_s: float
+    hours: str | None = None
+    otherwise: str | None = None
+
+
+class SessionTool(Enum):
+    """What a session's model may do besides talking."""
+
+    TRANSFER = "transfer"
+    HANG_UP = "hang_up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPlan:
+    """Whom the caller talks to. ``use`` names a realtime session of the configuration.
+
+    ``greeting`` is spoken first, as it stands; without one the model begins. ``instructions`` None leaves them to the
+    configuration.
+    """
+
+    name: str
+    use: str
+    greeting: str | None
+    instructions: Template | None
+    tools: tuple[SessionTool, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigitPressed:
+    """The caller pressed a key: one of 0-9 * # A-D."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderDown:
+    """The model cannot be reached, or has been lost for good."""
+
+
+CallEvent = DigitPressed | ProviderDown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalation:
+    """What happens on ``event`` while a session runs, whatever the model thinks."""
+
+    name: str
+    event: CallEvent
+    actions: tuple[Action, ...]
+
+
+# What it is asked and answers ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFacts:
+    """What is known of a call when it comes in.
+
+    ``to`` and ``from_`` are the user parts (or telephone numbers) of the request's To and From; ``from_`` "" where the
+    number is withheld. ``at`` is an aware time. Header names are compared without regard to case.
+
+    Raises:
+        ValueError: ``at`` has no time zone.
+    """
+
+    to: str
+    from_: str
+    at: datetime
+    display_name: str = ""
+    trunk: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+
+    def __post_init__(self) -> None:
+        if self.at.utcoffset() is None:
+            raise ValueError("at needs a time zone")
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, its name in any case."""
+        wanted = name.casefold()
+        return next((value for key, value in self.headers.items() if key.casefold() == wanted), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriterionTrace:
+    """One criterion of a route (``to``, ``from``, ``hours``, ``trunk``, ``header NAME``), tried."""
+
+    criterion: str
+    matched: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleTrace:
+    """One route, tried. ``reason`` is what failed, or all that held."""
+
+    route: str
+    matched: bool
+    reason: str
+    criteria: tuple[CriterionTrace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Where a call goes: `NO_ROUTE` and a rejection where no route matched. ``trace`` ends with the chosen route."""
+
+    route: str
+    actions: tuple[Action, ...]
+    trace: tuple[RuleTrace, ...]
+
+
+class RefusalReason(Enum):
+    """Why a transfer does not happen."""
+
+    UNKNOWN_CONTACT = "unknown_contact"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferGranted:
+    """Who is to be dialled: ``contact`` is ``asked`` or who stands in outside its hours."""
+
+    asked: str
+    contact: str
+    targets: tuple[DialTarget, ...]
+    ring_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRefused:
+    """Nobody is to be dialled. ``message`` may be told to the model."""
+
+    asked: str
+    reason: RefusalReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolDefinition:
+    """A tool as models are told of it: ``parameters`` is a JSON Schema."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+
+
+# Beside the plan -----------------------------------------------------------------------------------------------------
+
+
+class ReferenceKind(Enum):
+    """What a plan may name that only the configuration has."""
+
+    REALTIME_SESSION = "realtime session"
+    TRUNK = "trunk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A name that the configuration has to know; ``problem`` is the report for the case that it does not."""
+
+    kind: ReferenceKind
+    name: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What an example call has to come to. None where the example does not say."""
+
+    route: str | None = None
+    session: str | None = None
+    transfer: str | None = None
+    reject: int | None = None
+    play: Path | None = None
+    hang_up: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleCall:
+    """One case of the plan's ``tests``: a call, what happens during it, what is expected. ``line`` is in the file."""
+
+    name: str
+    line: int
+    facts: CallFacts
+    events: tuple[CallEvent, ...]
+    expected: Expectation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialplan:
+    """A whole plan. Mappings are by name, in the order of the file."""
+
+    file: Path
+    name: str
+    zone: ZoneInfo
+    hours: Mapping[str, OpeningHours]
+    contacts: Mapping[str, Contact]
+    sessions: Mapping[str, SessionPlan]
+    routes: tuple[Route, ...]
+    escalations: tuple[Escalation, ...]
+    examples: tuple[ExampleCall, ...] = ()
+    references: tuple[Reference, ...] = ()
+
+    def decide(self, facts: CallFacts) -> Decision:
+        """The first route that matches, or the rejection of a call that none does."""
+        trace = []
+        for route in self.routes:
+            rule = self._try(route, facts)
+            trace.append(rule)
+            if rule.matched:
+                return Decision(route=route.name, actions=route.actions, trace=tuple(trace))
+        return Decision(route=NO_ROUTE, actions=(RejectAction(status=NO_ROUTE_STATUS),), trace=tuple(trace))
+
+    def react(self, event: CallEvent) -> Escalation | None:
+        """The escalation that answers `event`, if any."""
+        return next((escalation for escalation in self.escalations if escalation.event == event), None)
+
+    def resolve_transfer(self, contact_name: str, at: datetime) -> TransferGranted | TransferRefused:
+        """Who is dialled when the contact of exactly that name is asked for at `at` (aware)."""
+        contact = self.contacts.get(contact_name)
+        if contact is None:
+            message = f"There is no contact {shown(contact_name)!r}. The contacts are: {', '.join(self.contacts)}."
+            return TransferRefused(asked=contact_name, reason=RefusalReason.UNKNOWN_CONTACT, message=message)
+        while not self.is_reachable(contact, at):
+            if contact.otherwise is None:
+                message = f"{contact_name} cannot be reached now: outside opening hours."
+                return TransferRefused(asked=contact_name, reason=RefusalReason.CLOSED, message=message)
+            contact = self.contacts[contact.otherwise]
+        return TransferGranted(asked=contact_name, contact=contact.name, targets=contact.targets, ring_s=contact.ring_s)
+
+    def is_reachable(self, contact: Contact, at: datetime) -> bool:
+        """Whether `at` (aware) lies in the contact's hours; one without hours is always reachable."""
+        return contact.hours is None or self.hours[contact.hours].is_open(at.astimezone(self.zone))
+
+    def tools(self, session: str, at: datetime) -> tuple[ToolDefinition, ...]:
+        """The tools of a session of this plan, as they stand at `at` (aware)."""
+        known = (self.transfer_tool(session, at), self.hang_up_tool(session))
+        return tuple(tool for tool in known if tool is not None)
+
+    def transfer_tool(self, session: str, at: datetime) -> ToolDefinition | None:
+        """The tool whose ``contact`` is one of the plan's contacts; None where the session may not transfer."""
+        if SessionTool.TRANSFER not in self.sessions[session].tools:
+            return None
+        contact = {"type": "string", "enum": list(self.contacts), "description": self._directory(at)}
+        return ToolDefinition(
+            name=SessionTool.TRANSFER.value,
+            description="Connect the caller with a person. Tell the caller before you do it.",
+            parameters={
+                "type": "object",
+                "properties": {"contact": contact},
+                "required": ["contact"],
+                "additionalProperties": False,
+            },
+        )
+
+    def hang_up_tool(self, session: str) -> ToolDefinition | None:
+        """The tool that ends the call; None where the session may not."""
+        if SessionTool.HANG_UP not in self.sessions[session].tools:
+            return None
+        return ToolDefinition(
+            name=SessionTool.HANG_UP.value,
+            description="End the call. Use it after you and the caller have said goodbye.",
+            parameters={"type": "object", "properties": {}, "required": [], "additionalProperties": False},
+        )
+
+    def instructions(self, session: str, facts: CallFacts) -> str | None:
+        """The session's instructions for this call; None where the plan leaves them to the configuration."""
+        template = self.sessions[session].instructions
+        return None if template is None else template.render(self._values(facts))
+
+    def check_references(self, realtime_sessions: Collection[str], trunks: Collection[str]) -> tuple[Problem, ...]:
+        """A problem for each name of this plan that the configuration lacks, with its place in the plan's file."""
+        known = {ReferenceKind.REALTIME_SESSION: realtime_sessions, ReferenceKind.TRUNK: trunks}
+        return tuple(
+            Problem(
+                file=reference.problem.file,
+                line=reference.problem.line,
+                column=reference.problem.column,
+                message=reference.problem.message,
+                expected=hint(reference.name, known[reference.kind]),
+            )
+            for reference in self.references
+            if reference.name not in known[reference.kind]
+        )
+
+    def _values(self, facts: CallFacts) -> Mapping[Variable, str]:
+        local = facts.at.astimezone(self.zone)
+        return {
+            Variable.CALLER_NUMBER: quoted(facts.from_ if normal_caller(facts.from_) else "", "withheld"),
+            Variable.CALLER_NAME: quoted(facts.display_name, "unknown"),
+            Variable.CALLED_NUMBER: quoted(facts.to, "unknown"),
+            Variable.NOW: f"{WEEKDAY_NAMES[local.weekday()]} {local:%Y-%m-%d %H:%M} ({self.zone.key})",
+            Variable.DIALPLAN_NAME: self.name,
+            Variable.CONTACTS: self._directory(facts.at),
+        }
+
+    def _directory(self, at: datetime) -> str:
+        return "\n".join(f"- {self._entry(contact, at)}" for contact in self.contacts.values()) or "- nobody"
+
+    def _entry(self, contact: Contact, at: datetime) -> str:
+        text = f"{contact.name}: {contact.description}" if contact.description else contact.name
+        if self.is_reachable(contact, at):
+            return text
+        stand_in = self.resolve_transfer(contact.name, at)
+        who = f"{stand_in.contact} takes the call" if isinstance(stand_in, TransferGranted) else "cannot be reached"
+        return f"{text} (closed now, {who})"
+
+    def _try(self, route: Route, facts: CallFacts) -> RuleTrace:
+        criteria = tuple(self._criteria(route.match, facts))
+        failed = [criterion.reason for criterion in criteria if not criterion.matched]
+        reasons = failed or [criterion.reason for criterion in criteria] or ["it takes every call"]
+        return RuleTrace(route=route.name, matched=not failed, reason="; ".join(reasons), criteria=criteria)
+
+    def _criteria(self, match: Match, facts: CallFacts) -> list[CriterionTrace]:
+        criteria = []
+        if match.to:
+            criteria.append(_tried("to", match.to, facts.to, normal_number(facts.to)))
+        if match.from_:
+            criteria.append(_tried("from", match.from_, facts.from_, normal_caller(facts.from_)))
+        if match.trunks:
+            criteria.append(_tried_trunk(match.trunks, facts.trunk))
+        criteria += [_tried_header(header, facts.header(header.name)) for header in match.headers]
+        if match.hours is not None:
+            hours, local = self.hours[match.hours], facts.at.astimezone(self.zone)
+            trace = CriterionTrace(criterion="hours", matched=hours.is_open(local), reason=hours.explain(local))
+            criteria.append(trace)
+        return criteria
+
+
+def _tried(criterion: str, patterns: tuple[Pattern, ...], text: str, normal: str) -> CriterionTrace:
+    what = f"{criterion} {shown(text)}" if normal else f"{criterion} is withheld and"
+    return _tried_patterns(criterion, patterns, normal, what)
+
+
+def _tried_patterns(criterion: str, patterns: tuple[Pattern, ...], normal: str, what: str) -> CriterionTrace:
+    found = next((pattern for pattern in patterns if pattern.matches(normal)), None)
+    if found is not None:
+        return CriterionTrace(criterion=criterion, matched=True, reason=f"{what} matches {shown(found.text)}")
+    listed = shown(", ".join(pattern.text for pattern in patterns))
+    reason = f"{what} matches none of {listed}" if len(patterns) > 1 else f"{what} does not match {listed}"
+    return CriterionTrace(criterion=criterion, matched=False, reason=reason)
+
+
+def _tried_trunk(trunks: tuple[str, ...], trunk: str) -> CriterionTrace:
+    matched = trunk in trunks
+    what = f"trunk {shown(trunk)}" if trunk else "no trunk"
+    reason = f"{what} {'is' if matched else 'is not'} {' or '.join(trunks)}"
+    return CriterionTrace(criterion="trunk", matched=matched, reason=reason)
+
+
+def _tried_header(header: HeaderCriterion, value: str | None) -> CriterionTrace:
+    criterion = f"header {header.name}"
+    if value is None:
+        return CriterionTrace(criterion=criterion, matched=False, reason=f"{criterion} is missing")
+    what = f"{criterion} {shown(value)!r}"
+    return _tried_patterns(criterion, header.patterns, normal_text(value), what)
