@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 from gateway.errors import shown
-from gateway.located import WrongValueError, hint
+from gateway.located import WrongValue, hint
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -82,7 +82,7 @@ def parse_weekdays(text: str) -> tuple[int, ...]:
     """The days that "mon-fri", "sat" or "mon,wed,fri" name, Monday is 0; a range may run over Sunday.
 
     Raises:
-        WrongValueError: an unknown day.
+        WrongValue: an unknown day.
     """
     days: list[int] = []
     for part in text.split(","):
@@ -96,9 +96,7 @@ def parse_weekdays(text: str) -> tuple[int, ...]:
 def _weekday(text: str) -> int:
     word = text.strip().casefold()
     if word not in WEEKDAYS:
-        raise WrongValueError(
-            f"names {shown(text.strip())!r}, which is no day", expected=hint(word, (*WEEKDAYS, "except"))
-        )
+        raise WrongValue(f"names {shown(text.strip())!r}, which is no day", expected=hint(word, (*WEEKDAYS, "except")))
     return WEEKDAYS.index(word)
 
 
@@ -109,22 +107,22 @@ def parse_time_range(text: str) -> TimeRange:
     """ "09:00-17:30"; "24:00" may end a range; an end before the start is on the next day.
 
     Raises:
-        WrongValueError: not of that form, no such time of day, or nothing between start and end.
+        WrongValue: not of that form, no such time of day, or nothing between start and end.
     """
     match = _RANGE.fullmatch(text.strip())
     if not match:
-        raise WrongValueError(expected="expected times of day such as 09:00-17:30")
+        raise WrongValue(expected="expected times of day such as 09:00-17:30")
     start = _minute(match[1], match[2], last=MINUTES_A_DAY - 1)
     end = _minute(match[3], match[4], last=MINUTES_A_DAY)
     if start == end:
-        raise WrongValueError("holds an empty range", expected="expected different times; 00:00-24:00 is the whole day")
+        raise WrongValue("holds an empty range", expected="expected different times; 00:00-24:00 is the whole day")
     return TimeRange(start_minute=start, end_minute=end if end > start else end + MINUTES_A_DAY)
 
 
 def _minute(hour: str, minute: str, last: int) -> int:
     value = int(hour) * 60 + int(minute)
     if int(minute) >= 60 or value > last:
-        raise WrongValueError(f"holds {hour}:{minute}, which is no time of day", expected="expected 00:00 to 24:00")
+        raise WrongValue(f"holds {hour}:{minute}, which is no time of day", expected="expected 00:00 to 24:00")
     return value
 
 
@@ -132,12 +130,12 @@ def parse_date_range(text: str) -> DateRange:
     """ "2026-12-24", or "2026-12-24..2026-12-26", both days included.
 
     Raises:
-        WrongValueError: not of that form, no such date, or an end before the start.
+        WrongValue: not of that form, no such date, or an end before the start.
     """
     first, dots, last = text.partition("..")
     days = DateRange(first=_date(first), last=_date(last) if dots else _date(first))
     if days.last < days.first:
-        raise WrongValueError("ends before it begins", expected="expected the earlier date first")
+        raise WrongValue("ends before it begins", expected="expected the earlier date first")
     return days
 
 
@@ -147,7 +145,7 @@ def _date(text: str) -> date:
             return date.fromisoformat(text.strip())
         except ValueError:
             pass
-    raise WrongValueError(expected="expected a date such as 2026-12-24, or 2026-12-24..2026-12-26")
+    raise WrongValue(expected="expected a date such as 2026-12-24, or 2026-12-24..2026-12-26")
 
 
 def overlap(week: Sequence[Sequence[TimeRange]]) -> tuple[str, str] | None:
@@ -171,12 +169,12 @@ def parse_zone(text: str) -> ZoneInfo:
     """The time zone of that name in the IANA database.
 
     Raises:
-        WrongValueError: no such zone.
+        WrongValue: no such zone.
     """
     try:
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError) as error:
-        raise WrongValueError(expected=_zone_hint(text)) from error
+        raise WrongValue(expected=_zone_hint(text)) from error
 
 
 def _zone_hint(text: str) -> str:
@@ -188,23 +186,23 @@ def parse_instant(text: str, zone: ZoneInfo) -> datetime:
     """An ISO 8601 date and time; without an offset it is wall-clock time in `zone`, the first of a repeated hour.
 
     Raises:
-        WrongValueError: not of that form, or a time that the clocks of `zone` skip.
+        WrongValue: not of that form, or a time that the clocks of `zone` skip.
     """
     try:
         instant = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise WrongValueError(expected="expected a date and time such as 2026-11-20T10:00") from error
+        raise WrongValue(expected="expected a date and time such as 2026-11-20T10:00") from error
     if not re.search(r"[0-9][T ][0-9]", text):
-        raise WrongValueError(expected="expected a date and time such as 2026-11-20T10:00")
+        raise WrongValue(expected="expected a date and time such as 2026-11-20T10:00")
     try:
         if instant.tzinfo is not None:
             return instant.astimezone(zone)
         local = instant.replace(tzinfo=zone)
         if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != instant:
             expected = f"expected a time that the clocks of {zone.key} show"
-            raise WrongValueError(f"is {shown(text)!r}, which is skipped by a clock change", expected=expected)
+            raise WrongValue(f"is {shown(text)!r}, which is skipped by a clock change", expected=expected)
     except OverflowError as error:
-        raise WrongValueError(expected="expected a year between 2 and 9998") from error
+        raise WrongValue(expected="expected a year between 2 and 9998") from error
     return local
 
 

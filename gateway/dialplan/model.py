@@ -41,14 +41,14 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionAction:
-    """Answer and connect the caller with a session of the plan."""
+    """Answer and connect the caller with the session of the plan that has this name."""
 
-    session: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayAction:
-    """Answer and play a file: WAV, mono, 16-bit PCM at 8000, 16000 or 24000 Hz. The path is complete."""
+    """Answer and play a file: WAV, 16-bit PCM, mono, 8000 Hz. The path is complete."""
 
     file: Path
 
@@ -141,14 +141,14 @@ class SessionPlan:
     tools: tuple[SessionTool, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class DigitPressed:
     """The caller pressed a key: one of 0-9 * # A-D."""
 
     digit: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ProviderDown:
     """The model cannot be reached, or has been lost for good."""
 
@@ -222,6 +222,11 @@ class Decision:
     route: str
     actions: tuple[Action, ...]
     trace: tuple[RuleTrace, ...]
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether a route matched."""
+        return self.route != NO_ROUTE
 
 
 class RefusalReason(Enum):

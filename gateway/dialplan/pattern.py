@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from gateway.dialplan.regex import Regex, compile_regex
 from gateway.errors import shown
-from gateway.located import WrongValueError
+from gateway.located import WrongValue
 
 ANONYMOUS = "anonymous"
 _NUMBER = re.compile(r"[0-9+*#() .-]+")
@@ -79,19 +79,19 @@ def parse_number(text: str) -> Pattern:
     """A pattern for the called number: ``7000``, ``+4930*``, ``/7[0-9]{3}/`` or ``*`` for every number.
 
     Raises:
-        WrongValueError: empty, or a bad expression.
+        WrongValue: empty, or a bad expression.
     """
     if special := _special(text):
         return special
     is_prefix = text.endswith("*")
     stem = text.removesuffix("*")
     if "*" in stem.lstrip("*") or (stem.startswith("*") and is_prefix and not stem.strip("*")):
-        raise WrongValueError(
+        raise WrongValue(
             f"holds {shown(text)!r} with a * inside", expected="expected * at the end, or an expression such as /7.*0/"
         )
     normal = normal_number(stem)
     if not normal:
-        raise WrongValueError(f"holds {shown(text)!r}, separators alone", expected="expected a number or a name")
+        raise WrongValue(f"holds {shown(text)!r}, separators alone", expected="expected a number or a name")
     return Pattern(kind=PatternKind.PREFIX if is_prefix else PatternKind.EXACT, text=text, normal=normal)
 
 
@@ -99,7 +99,7 @@ def parse_caller(text: str) -> Pattern:
     """A pattern for the calling number: as `parse_number`, and ``anonymous`` for a withheld one.
 
     Raises:
-        WrongValueError: empty, or a bad expression.
+        WrongValue: empty, or a bad expression.
     """
     if text.strip().casefold() == ANONYMOUS:
         return Pattern(kind=PatternKind.ANONYMOUS, text=text)
@@ -110,7 +110,7 @@ def parse_text(text: str) -> Pattern:
     """A pattern for a header's value: exact, ``prefix*``, ``/expression/``, or ``*`` for any value.
 
     Raises:
-        WrongValueError: empty, or a bad expression.
+        WrongValue: empty, or a bad expression.
     """
     if special := _special(text):
         return special
@@ -121,7 +121,7 @@ def parse_text(text: str) -> Pattern:
 
 def _special(text: str) -> Pattern | None:
     if not text.strip():
-        raise WrongValueError("is empty", expected="expected a pattern such as 7000, +4930* or /7[0-9]{3}/")
+        raise WrongValue("is empty", expected="expected a pattern such as 7000, +4930* or /7[0-9]{3}/")
     if text.strip() == "*":
         return Pattern(kind=PatternKind.ANY, text=text)
     if len(text) > 1 and text.startswith("/") and text.endswith("/"):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from gateway.errors import shown
-from gateway.located import WrongValueError
+from gateway.located import WrongValue
 
 MAX_CHARACTERS = 200
 MAX_POSITIONS = 1000
@@ -70,10 +70,10 @@ def compile_regex(text: str) -> Regex:
     """The expression `text` (without its slashes).
 
     Raises:
-        WrongValueError: not of the syntax above, or too large.
+        WrongValue: not of the syntax above, or too large.
     """
     if len(text) > MAX_CHARACTERS:
-        raise WrongValueError("holds a long expression", expected=f"expected at most {MAX_CHARACTERS} characters")
+        raise WrongValue("holds a long expression", expected=f"expected at most {MAX_CHARACTERS} characters")
     parser = _Parser(text)
     whole = parser.alternatives()
     if parser.at < len(text):
@@ -269,7 +269,7 @@ class _Parser:
 
     def fail(self, problem: str, back: int = 0) -> NoReturn:
         message = f"holds a bad expression: {problem}, at character {self.at - back + 1}"
-        raise WrongValueError(shown(message, 200), expected="docs/dialplan.md has the syntax")
+        raise WrongValue(shown(message, 200), expected="docs/dialplan.md has the syntax")
 
 
 def _single(character: str) -> CharacterSet:

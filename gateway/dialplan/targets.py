@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from gateway.errors import shown
-from gateway.located import WrongValueError
+from gateway.located import WrongValue
 
 _USER = re.compile(r"[A-Za-z0-9+*#_.-]{1,64}")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}))*\.?")
@@ -59,7 +59,7 @@ def parse_target(text: str) -> DialTarget:
     """The target that `text` names: ``6001``, ``sip:6001``, ``sip:anna@pbx.example:5070`` or ``tel:+49-30-123456``.
 
     Raises:
-        WrongValueError: none of these forms.
+        WrongValue: none of these forms.
     """
     scheme, colon, rest = text.strip().partition(":")
     if not colon:
@@ -101,5 +101,5 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _unfit(text: str) -> WrongValueError:
-    return WrongValueError(f"holds {shown(text)!r}", expected=_FORMS)
+def _unfit(text: str) -> WrongValue:
+    return WrongValue(f"holds {shown(text)!r}", expected=_FORMS)

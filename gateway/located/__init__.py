@@ -26,7 +26,7 @@ from gateway.located.checking import (
     in_order,
     validate,
 )
-from gateway.located.nodes import Document, Items, Key, Node, Place, Scalar, Table, WrongValueError
+from gateway.located.nodes import Document, Items, Key, Node, Place, Scalar, Table, WrongValue
 from gateway.located.reading import YamlLimits, load_yaml, read_text
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
     "Seconds",
     "Section",
     "Table",
-    "WrongValueError",
+    "WrongValue",
     "YamlLimits",
     "core_schema",
     "examine",

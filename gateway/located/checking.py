@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.errors import ConfigurationError, Problem, shown
-from gateway.located.nodes import Document, Items, Key, Node, Scalar, Table, WrongValueError, follow
+from gateway.located.nodes import Document, Items, Key, Node, Scalar, Table, WrongValue, follow
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -144,7 +144,7 @@ def _seconds(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str):
         return value
     if not (match := _DURATION.fullmatch(value)):
-        raise WrongValueError(expected="expected a time such as 20s, 500ms or 2m")
+        raise WrongValue(expected="expected a time such as 20s, 500ms or 2m")
     return float(match[1]) * _UNITS_S[match[2]]
 
 
@@ -190,7 +190,7 @@ def _problem(model: type[BaseModel], document: Document, error: ErrorDetails) ->
         return document.problem(path, f"unknown key {shown(word)!r}", expected, at_key=True)
     subject = _subject(path, "the file")
     raised = context.get("error")
-    if isinstance(raised, WrongValueError):
+    if isinstance(raised, WrongValue):
         return document.problem(path, f"{subject} {str(raised) or _described(node)}", raised.expected)
     if isinstance(raised, ValueError):
         return document.problem(path, f"{subject} {_described(node)}", str(raised))

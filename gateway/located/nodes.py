@@ -98,7 +98,7 @@ class Document:
     def with_texts(self, substitute: Callable[[str], str]) -> Document:
         """This document with every value's text put through `substitute`.
 
-        A `WrongValueError` that it raises becomes a problem of the document. Messages go on showing the text as
+        A `WrongValue` that it raises becomes a problem of the document. Messages go on showing the text as
         written, so a secret put in here is never shown.
         """
         problems = list(self.problems)
@@ -110,7 +110,7 @@ class Document:
         return replace(self, root=_removed(self.root, tuple(path)))
 
 
-class WrongValueError(ValueError):
+class WrongValue(ValueError):  # noqa: N818 - a verdict on a value, for validators to raise
     """A validator's verdict, for models of files.
 
     ``message`` continues "'key' ..."; without one the value is shown as the file has it. ``expected`` says what would
@@ -186,7 +186,7 @@ def _substituted(node: Node, substitute: Callable[[str], str], problems: list[Pr
         return replace(node, values=tuple(_substituted(value, substitute, problems) for value in node.values))
     try:
         text = substitute(node.text)
-    except WrongValueError as error:
+    except WrongValue as error:
         line, column = node.place
         problems.append(Problem(file=node.file, line=line, column=column, message=str(error), expected=error.expected))
         return node
