@@ -101,7 +101,8 @@ class MediaDescription:
     """One m= line with what belongs to it.
 
     `direction` is in force: the session's where the media has none of its own. `codecs` are those formats whose meaning
-    is known, by ``a=rtpmap`` or by RFC 3551, in the order of `formats`. `attributes` are all that no field here holds.
+    is known, by ``a=rtpmap`` or by RFC 3551, in the order of `formats`; none where the port is 0. `attributes` are all
+    that no field here holds.
     """
 
     kind: str
@@ -241,7 +242,8 @@ def _split_lines(body: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _parse_origin(value: str) -> Origin:
-    parts = value.split(" ")
+    # From the right: user names with blanks are about.
+    parts = value.rsplit(" ", 5)
     if len(parts) != 6 or not parts[0]:
         raise MessageError(f"not an o= line: {shown(value)}")
     session_id, version = (parse_number(part, 10**20 - 1, "number in o=") for part in parts[1:3])
@@ -253,9 +255,10 @@ def _parse_connection(value: str) -> str:
     parts = value.strip(" ").split(" ")
     if len(parts) != 3 or parts[0] != "IN" or parts[1] not in ("IP4", "IP6") or not parts[2]:
         raise MessageError(f"not a connection: {shown(value)}")
-    if (":" in parts[2]) != (parts[1] == "IP6") and not parts[2][-1].isalpha():
+    address, is_ipv6 = parts[2], ":" in parts[2]
+    if is_ipv6 != (parts[1] == "IP6") and (is_ipv6 or address.replace(".", "").isdigit()):
         raise MessageError(f"address of another type: {shown(value)}")
-    return parts[2]
+    return address
 
 
 def _format_connection(address: str) -> str:
@@ -304,7 +307,7 @@ def _parse_media(section: list[tuple[str, str]], direction: Direction) -> MediaD
         profile=profile,
         formats=formats,
         connection=connection,
-        codecs=tuple(_known_codecs(known, maps, parameters)) if "RTP/" in profile else (),
+        codecs=tuple(_known_codecs(known, maps, parameters)) if port and "RTP/" in profile else (),
         ptime_ms=times_ms.get("ptime"),
         maxptime_ms=times_ms.get("maxptime"),
         direction=direction,

@@ -1,7 +1,8 @@
 """The lexical rules that all SIP header fields share (RFC 3261 25.1): tokens, quoted strings, hosts, parameters, lists.
 
-Every function runs in time linear in its input: the expressions use possessive quantifiers, so that a failed match is
-never tried again at another length, and the first thing that does not fit ends the parse. Text is what the wire had,
+Every function runs in time linear in its input. Repeated classes are possessive (``[...]++``), so that a failed match is
+never tried again at another length, and the first thing that does not fit ends the parse. Groups are not possessive:
+CPython before 3.11.5 gets those wrong (gh-106052). Text is what the wire had,
 decoded as UTF-8 with ``surrogateescape``, so that bytes which are not UTF-8 survive a round trip.
 
 Raises: `MessageError`, the peer's fault, in every function that takes text from the wire.
@@ -20,11 +21,15 @@ Parameters = tuple[tuple[str, str | None], ...]
 
 WHITE_SPACE = " \t"
 TOKEN_PATTERN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105 -- the standard's word
-QUOTED_STRING_PATTERN = r'"(?:[^"\\]++|\\.)*+"'
+QUOTED_STRING_PATTERN = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
+MAXIMUM_HOST_CHARACTERS = 255
+"""RFC 1035 2.3.4."""
 HOST_PATTERN = r"\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._\-]++"
 
 _token = re.compile(TOKEN_PATTERN)
 _quoted_string = re.compile(QUOTED_STRING_PATTERN, re.DOTALL)
+_needs_escape = re.compile(r'(["\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f])')
+_ESCAPED = r"\\\1"
 _quoted_pair = re.compile(r"\\(.)", re.DOTALL)
 _host = re.compile(HOST_PATTERN)
 # A value is a token, a host or a quoted string (generic-param). Everything visible but separators is taken, because
@@ -32,7 +37,7 @@ _host = re.compile(HOST_PATTERN)
 # is skipped, as RFC 4475 3.1.2.1 leaves to the receiver.
 _parameter = re.compile(
     rf"[ \t]*+;[ \t]*+(?:({TOKEN_PATTERN})[ \t]*+"
-    rf"(?:(=)[ \t]*+({QUOTED_STRING_PATTERN}|[!#-+\--:=?-~]*+)[ \t]*+)?+)?+",
+    rf"(?:(=)[ \t]*+({QUOTED_STRING_PATTERN}|[!#-+\--:=?-~]*+)[ \t]*+)?)?",
     re.DOTALL,
 )
 _list_piece = re.compile(rf"({QUOTED_STRING_PATTERN})|<[^<>]*+>|[^\"<,]++|(,)", re.DOTALL)
@@ -52,8 +57,8 @@ def parse_number(text: str, maximum: int, what: str) -> int:
 
 
 def quote(text: str) -> str:
-    """`text` as a quoted-string."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """`text` as a quoted-string; what may not stand in one as it is becomes a quoted pair."""
+    return f'"{_needs_escape.sub(_ESCAPED, text)}"'
 
 
 def unquote(text: str) -> str:
@@ -78,13 +83,13 @@ def parse_host(text: str) -> str:
 
     Underscores are let pass: container networks have them in names.
     """
-    if not _host.fullmatch(text):
+    if len(text) > MAXIMUM_HOST_CHARACTERS or not _host.fullmatch(text):
         raise MessageError(f"not a host: {shown(text)}")
     try:
         if text[0] == "[":
             IPv6Address(text[1:-1])
             return text[1:-1]
-        if text[-1].isdigit() and text.replace(".", "").isdigit():
+        if text.replace(".", "").isdigit():
             IPv4Address(text)
     except AddressValueError:
         raise MessageError(f"not an IP address: {shown(text)}") from None

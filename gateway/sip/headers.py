@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from gateway.errors import MessageError, shown
@@ -78,17 +77,17 @@ _COMPACT_NAMES = {
 _canonical = {name: name for name in _KNOWN_NAMES} | {name.lower(): name for name in _KNOWN_NAMES} | _COMPACT_NAMES
 
 
-@lru_cache(maxsize=512)
-def _canonical_of_odd(name: str) -> str:
+def canonical_name(name: str) -> str:
+    """The one spelling of a header name: ``Call-ID`` for ``call-id``, ``CALL-ID`` and ``i`` (RFC 3261 7.3.1, 7.3.3).
+
+    Raises: `MessageError` where `name` is no token.
+    """
+    known = _canonical.get(name) or _canonical.get(name.lower())
+    if known is not None:
+        return known
     if not is_token(name):
         raise MessageError(f"not a header name: {shown(name)}")
-    lower = name.lower()
-    return _canonical.get(lower) or "-".join(part.capitalize() for part in lower.split("-"))
-
-
-def canonical_name(name: str) -> str:
-    """The one spelling of a header name: ``Call-ID`` for ``call-id``, ``CALL-ID`` and ``i`` (RFC 3261 7.3.1, 7.3.3)."""
-    return _canonical.get(name) or _canonical_of_odd(name)
+    return "-".join(part.capitalize() for part in name.split("-"))
 
 
 class Headers:
@@ -267,7 +266,7 @@ class NameAddr:
 
 _via = re.compile(
     rf"[ \t]*+({TOKEN_PATTERN})[ \t]*+/[ \t]*+({TOKEN_PATTERN})[ \t]*+/[ \t]*+({TOKEN_PATTERN})"
-    rf"[ \t]++({HOST_PATTERN})[ \t]*+(?::[ \t]*+([0-9]++)[ \t]*+)?+"
+    rf"[ \t]++({HOST_PATTERN})[ \t]*+(?::[ \t]*+([0-9]++)[ \t]*+)?"
 )
 
 
@@ -305,8 +304,12 @@ class Via:
 
     @property
     def received(self) -> str | None:
-        """The address the request really came from, as the receiver noted it (RFC 3261 18.2.1)."""
-        return find_parameter(self.parameters, "received") or None
+        """The address the request really came from, as the receiver noted it (RFC 3261 18.2.1).
+
+        Without the brackets that some put around IPv6 (RFC 5118 4.5).
+        """
+        address = find_parameter(self.parameters, "received") or ""
+        return address.removeprefix("[").removesuffix("]") or None
 
     @property
     def rport(self) -> int | None:

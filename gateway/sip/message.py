@@ -124,6 +124,8 @@ class _Message:
         return list(self.headers.view(name, _parse_routes))
 
     def _to_bytes(self, start_line: str) -> bytes:
+        if "\r" in start_line or "\n" in start_line:
+            raise ValueError(f"line break in the start line: {shown(start_line)}")
         lines = [start_line]
         lines += [f"{name}: {value}" for name, value in self.headers if name != "Content-Length"]
         lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
@@ -265,7 +267,8 @@ def _check_headers(message: Message, limits: MessageLimits) -> None:
     if isinstance(message, Request) and cseq.method != message.method:
         raise MessageError(f"{shown(message.method)} with CSeq {shown(str(cseq))}")
     # Max-Forwards is mandatory, but RFC 2543 elements send none (RFC 4475 3.4.1).
-    parse_number(headers.get("Max-Forwards") or "0", 255, "Max-Forwards")
+    for text in headers.get_all("Max-Forwards"):
+        parse_number(text, 255, "Max-Forwards")
 
 
 def _cut_body(content_length: str | None, body: bytes) -> bytes:

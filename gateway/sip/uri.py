@@ -27,14 +27,14 @@ class Address(NamedTuple):
 
 _scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+")
 # RFC 3261 25.1 has no raw "#" in a user part, but star codes ("*31#") are sent with it by telephones and PBXs alike.
-_user = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/#]|%[0-9A-Fa-f]{2})++")
-_password = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,]|%[0-9A-Fa-f]{2})*+")
+_user = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/#]++|%[0-9A-Fa-f]{2})+")
+_password = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,]++|%[0-9A-Fa-f]{2})*")
 _parameter = re.compile(
-    r";(?:((?:[A-Za-z0-9\-_.!~*'()\[\]/:&+$]|%[0-9A-Fa-f]{2})++)"
-    r"(?:=((?:[A-Za-z0-9\-_.!~*'()\[\]/:&+$=,@]|%[0-9A-Fa-f]{2})*+))?+)?+"
+    r";(?:((?:[A-Za-z0-9\-_.!~*'()\[\]/:&+$]++|%[0-9A-Fa-f]{2})+)"
+    r"(?:=((?:[A-Za-z0-9\-_.!~*'()\[\]/:&+$=,@]++|%[0-9A-Fa-f]{2})*))?)?"
 )
 # "@" and ";" must be escaped in header values; transferring telephones leave them raw in ?Replaces=.
-_headers = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()\[\]/?:+$&=@;,]|%[0-9A-Fa-f]{2})++")
+_headers = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()\[\]/?:+$&=@;,]++|%[0-9A-Fa-f]{2})+")
 _opaque = re.compile(r"[!#-;=?-~]++")
 _escape = re.compile(r"%([0-9A-Fa-f]{2})")
 _must_escape = re.compile(r"[^A-Za-z0-9\-_.!~*'()&=+$,/]")
