@@ -3,3 +3,8 @@
 The rest of the gateway knows `session` alone. A provider joins by registering a factory under its name here;
 nothing else mentions it.
 """
+
+from gateway.realtime.openai import OpenAIRealtimeSession
+from gateway.realtime.session import register_provider
+
+register_provider("openai", OpenAIRealtimeSession)

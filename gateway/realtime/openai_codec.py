@@ -1,0 +1,265 @@
+"""The events of the OpenAI Realtime protocol (GA) as text: those we send, and the audio in those we receive.
+
+Source: the Realtime API reference and the event schemas of the OpenAI OpenAPI description. No state in here.
+
+Audio dominates. An append is a constant prefix, base64 and a constant suffix, nothing is quoted or dumped; a received
+delta of the usual shape has its base64 cut out before the rest, some 150 characters, is parsed as JSON.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Mapping
+from typing import TypeAlias
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+
+from gateway.errors import ProviderRefused
+from gateway.media.codec import AudioFormat
+from gateway.realtime.fields import Fields, MalformedEventError, parse
+from gateway.realtime.session import ResponseStatus, Role, SessionOptions, Tool, TurnDetection, Usage
+
+JsonObject: TypeAlias = dict[str, object]
+
+FORMATS: Mapping[AudioFormat, Mapping[str, object]] = {
+    # G.711 implies 8000 Hz; a rate beside it is refused.
+    AudioFormat.PCM16_24K: {"type": "audio/pcm", "rate": 24000},
+    AudioFormat.PCMU: {"type": "audio/pcmu"},
+    AudioFormat.PCMA: {"type": "audio/pcma"},
+}
+
+AUDIO_DELTA = "response.output_audio.delta"
+
+_APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
+_APPEND_TAIL = b'"}'
+_DELTA_HEAD = '{"type":"' + AUDIO_DELTA + '",'
+_DELTA_MEMBER = '"delta":"'
+_DELTA_HEAD_LIMIT = 1024
+"""Characters within which the audio of a delta of the usual shape begins."""
+
+
+def realtime_url(options: SessionOptions) -> str:
+    """The WebSocket URL of a session: ``{base}/realtime?model=``.
+
+    The base may be ws, wss, http or https, with or without ``/realtime`` at its end; without any path ``/v1`` is meant.
+    A query is kept; a model named in the options takes the place of one in it.
+
+    Raises:
+        ProviderRefused: not such a URL. The URL itself is not shown, its query may hold a key.
+    """
+    parts = urlsplit(options.url.strip())
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    if scheme not in ("ws", "wss") or not _has_host(parts):
+        raise ProviderRefused("realtime url: expected ws, wss, http or https, a host, and no user name", code="url")
+    path = parts.path.rstrip("/") or "/v1"
+    path = path if path.endswith("/realtime") else path + "/realtime"
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if options.model:
+        query = [(name, value) for name, value in query if name != "model"] + [("model", options.model)]
+    return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
+
+
+def _has_host(parts: SplitResult) -> bool:
+    """Whether a URL names a host and a usable port, and nobody's password."""
+    try:
+        return bool(parts.hostname) and parts.port != 0 and parts.username is None
+    except ValueError:
+        return False
+
+
+def encode(event: Mapping[str, object]) -> str:
+    """One client event as text; everything beyond ASCII escaped, so that any string can be sent."""
+    return json.dumps(event, separators=(",", ":"))
+
+
+def append(audio: bytes) -> bytes:
+    """``input_audio_buffer.append``."""
+    return _APPEND_HEAD + binascii.b2a_base64(audio, newline=False) + _APPEND_TAIL
+
+
+def append_size(audio_bytes: int) -> int:
+    """Bytes of the `append` of `audio_bytes` bytes of audio."""
+    return len(_APPEND_HEAD) + (audio_bytes + 2) // 3 * 4 + len(_APPEND_TAIL)
+
+
+def session_update(options: SessionOptions) -> JsonObject:
+    """``session.update`` for all that the options ask; what they leave open is left to the provider."""
+    output: JsonObject = {"format": FORMATS[options.output_format]}
+    if options.voice:
+        output["voice"] = options.voice
+    session: JsonObject = {
+        "type": "realtime",
+        "output_modalities": ["audio"],
+        "audio": {"input": _input(options), "output": output},
+        "tools": [_tool(tool) for tool in options.tools],
+    }
+    if options.instructions:
+        session["instructions"] = options.instructions
+    if options.tools:
+        session["tool_choice"] = _tool_choice(options.tool_choice)
+    if options.max_output_tokens is not None:
+        session["max_output_tokens"] = options.max_output_tokens
+    if options.reasoning_effort is not None:
+        session["reasoning"] = {"effort": options.reasoning_effort}
+    return {"type": "session.update", "session": session}
+
+
+def _input(options: SessionOptions) -> JsonObject:
+    """``session.audio.input``."""
+    result: JsonObject = {
+        "format": FORMATS[options.input_format],
+        "turn_detection": _turn_detection(options.turn_detection),
+    }
+    if options.transcription_model is not None:
+        transcription: JsonObject = {"model": options.transcription_model}
+        if options.transcription_language is not None:
+            transcription["language"] = options.transcription_language
+        result["transcription"] = transcription
+    if options.noise_reduction is not None:
+        result["noise_reduction"] = {"type": options.noise_reduction}
+    return result
+
+
+def _turn_detection(turns: TurnDetection) -> JsonObject | None:
+    """``turn_detection``; null leaves the turns to us."""
+    if turns.kind == "none":
+        return None
+    automatic: JsonObject = {
+        "create_response": turns.creates_response,
+        "interrupt_response": turns.interrupts_response,
+    }
+    if turns.kind == "semantic_vad":
+        return {"type": "semantic_vad", "eagerness": turns.eagerness} | automatic
+    # The silence is always said: the reference gives 500 ms as its default, the wire has 200.
+    result: JsonObject = {
+        "type": "server_vad",
+        "threshold": turns.threshold,
+        "prefix_padding_ms": turns.prefix_padding_ms,
+        "silence_duration_ms": turns.silence_duration_ms,
+    }
+    if turns.idle_timeout_ms is not None:
+        result["idle_timeout_ms"] = turns.idle_timeout_ms
+    return result | automatic
+
+
+def _tool(tool: Tool) -> JsonObject:
+    return {"type": "function", "name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+
+
+def _tool_choice(choice: str) -> object:
+    return choice if choice in ("auto", "none", "required") else {"type": "function", "name": choice}
+
+
+def message(role: Role, text: str) -> JsonObject:
+    """``conversation.item.create`` of a text message."""
+    part = {"type": "output_text" if role == "assistant" else "input_text", "text": text}
+    return {"type": "conversation.item.create", "item": {"type": "message", "role": role, "content": [part]}}
+
+
+def tool_result(call_id: str, output: str) -> JsonObject:
+    """``conversation.item.create`` of a function's output."""
+    item = {"type": "function_call_output", "call_id": call_id, "output": output}
+    return {"type": "conversation.item.create", "item": item}
+
+
+def response_create(instructions: str | None) -> JsonObject:
+    """``response.create``, with instructions for this one reply."""
+    if instructions is None:
+        return {"type": "response.create"}
+    return {"type": "response.create", "response": {"instructions": instructions}}
+
+
+def response_cancel(response_id: str | None) -> JsonObject:
+    """``response.cancel`` of one reply, or of the one that is under way when it arrives."""
+    if response_id is None:
+        return {"type": "response.cancel"}
+    return {"type": "response.cancel", "response_id": response_id}
+
+
+def truncate(item_id: str, content_index: int, audio_end_ms: int) -> JsonObject:
+    """``conversation.item.truncate``."""
+    return {
+        "type": "conversation.item.truncate",
+        "item_id": item_id,
+        "content_index": content_index,
+        "audio_end_ms": audio_end_ms,
+    }
+
+
+def split_audio_delta(document: str) -> tuple[Fields, str] | None:
+    """The members and the base64 of an audio delta of the usual shape: type first, delta last. Else None.
+
+    Whoever decodes the base64 strictly has checked, too, that no escape was in it.
+    """
+    if not document.startswith(_DELTA_HEAD):
+        return None
+    found = document.find(_DELTA_MEMBER, 0, _DELTA_HEAD_LIMIT)
+    start, end = found + len(_DELTA_MEMBER), len(document) - 2
+    if found < 0 or not document.endswith('"}') or document.find('"', start, end) >= 0:
+        return None
+    try:
+        return parse(document[:start] + '"}'), document[start:end]
+    except MalformedEventError:
+        return None
+
+
+def decode_audio(text: str, bytes_per_sample: int) -> bytes:
+    """The audio of a delta.
+
+    Raises:
+        ValueError: not base64, or half a sample.
+    """
+    audio = binascii.a2b_base64(text, strict_mode=True)
+    if not audio or len(audio) % bytes_per_sample:
+        raise ValueError("not whole samples")
+    return audio
+
+
+def tool_arguments(text: str) -> Mapping[str, object] | None:
+    """What the model wrote as arguments, None when that is no JSON object fit to be passed on; nothing means none."""
+    if not text.strip():
+        return {}
+    try:
+        arguments = parse(text).members
+        json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return None
+    return arguments
+
+
+def response_status(response: Fields) -> ResponseStatus:
+    """How a reply ended; a word this version does not know counts as not completed."""
+    try:
+        return ResponseStatus(response.text("status", "completed"))
+    except ValueError:
+        return ResponseStatus.INCOMPLETE
+
+
+def usage(fields: Fields) -> Usage | None:
+    """Tokens or seconds billed; None when not told, or told in a way that cannot be read."""
+    if not fields:
+        return None
+    try:
+        return _usage(fields)
+    except MalformedEventError:
+        return None
+
+
+def _usage(fields: Fields) -> Usage:
+    given, made = fields.fields("input_token_details"), fields.fields("output_token_details")
+    cached = given.fields("cached_tokens_details")
+    return Usage(
+        input_tokens=fields.integer("input_tokens", 0),
+        output_tokens=fields.integer("output_tokens", 0),
+        input_text_tokens=given.integer("text_tokens", 0),
+        input_audio_tokens=given.integer("audio_tokens", 0),
+        input_image_tokens=given.integer("image_tokens", 0),
+        cached_tokens=given.integer("cached_tokens", 0),
+        cached_text_tokens=cached.integer("text_tokens", 0),
+        cached_audio_tokens=cached.integer("audio_tokens", 0),
+        cached_image_tokens=cached.integer("image_tokens", 0),
+        output_text_tokens=made.integer("text_tokens", 0),
+        output_audio_tokens=made.integer("audio_tokens", 0),
+        reasoning_tokens=made.integer("reasoning_tokens", 0),
+        seconds=fields.number("seconds", 0.0),
+    )

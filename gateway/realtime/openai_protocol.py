@@ -1,0 +1,437 @@
+"""The client side of the OpenAI Realtime protocol (GA), without input or output.
+
+Text of the provider goes into `receive` and comes out as events of `gateway.realtime.session`; commands and what the
+protocol answers by itself wait in `messages_to_send`. The opening is three messages; everything after it depends on the
+account of audio (`ledger`) and on the queue of replies (`response_queue`) alone::
+
+    AWAITING_CREATED --session.created / session.update--> AWAITING_UPDATED --session.updated--> READY
+           └────────────────────────── any error ──────────────────┴───────── fatal error ────────┴──> FAILED
+
+Events that are unknown, malformed or late are counted and left out; none of them ends a session.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import ClassVar
+
+from gateway.errors import ProviderError, ProviderRefused, shown
+from gateway.realtime import openai_codec as codec
+from gateway.realtime.fields import Fields, MalformedEventError, parse
+from gateway.realtime.ledger import AudioLedger
+from gateway.realtime.openai_errors import BENIGN, BUSY, ErrorDetail
+from gateway.realtime.response_queue import ResponseQueue
+from gateway.realtime.session import (
+    AudioDelta,
+    AudioFinished,
+    InputTranscript,
+    OutputTranscript,
+    ResponseFinished,
+    ResponseStarted,
+    ResponseStatus,
+    Role,
+    SessionEvent,
+    SessionFailed,
+    SessionOptions,
+    SessionReady,
+    SessionStatistics,
+    SpeechStarted,
+    SpeechStopped,
+    ToolCall,
+    ToolCalled,
+)
+
+_log = logging.getLogger(__name__)
+
+MAX_EVENT_CHARACTERS = 1024 * 1024
+"""Largest event other than audio; a real one has some kilobytes."""
+MAX_COMMANDS = 64
+"""Commands whose refusal is still told apart."""
+
+_TRUNCATE = "conversation.item.truncate"
+_CREATE = "response.create"
+_BAD_ARGUMENTS = '{"error":"the arguments are not a JSON object"}'
+
+
+class Phase(Enum):
+    """How far the session is."""
+
+    AWAITING_CREATED = "session.created"
+    AWAITING_UPDATED = "session.updated"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class OpenAIProtocol:
+    """One session. `options` must name formats of `openai_codec.FORMATS`."""
+
+    def __init__(self, options: SessionOptions) -> None:
+        self._options = options
+        turns = options.turn_detection
+        is_automatic = turns.kind != "none"
+        self._is_interrupting = is_automatic and turns.interrupts_response
+        self._bytes_per_sample = options.output_format.bytes_per_ms * 1000 // options.output_format.sample_rate_hz
+        self._ledger = AudioLedger(options.output_format.bytes_per_ms)
+        self._queue = ResponseQueue(has_automatic_responses=is_automatic and turns.creates_response)
+        self._phase = Phase.AWAITING_CREATED
+        self._is_next_response_unwanted = False
+        self._commands: dict[str, str] = {}
+        self._command_count = 0
+        self._outgoing: list[str] = []
+        self._events: list[SessionEvent] = []
+        self.statistics = SessionStatistics()
+
+    @property
+    def phase(self) -> Phase:
+        """How far the session is."""
+        return self._phase
+
+    # --- in and out ---------------------------------------------------------------------------------------------------
+
+    def receive(self, document: str) -> list[SessionEvent]:
+        """One text message of the provider; what it means to the call, in order."""
+        self.statistics.messages_received += 1
+        if self._phase is Phase.FAILED:
+            return []
+        try:
+            self._dispatch(document)
+        except MalformedEventError as error:
+            self.statistics.malformed_events += 1
+            _log.debug("! malformed event skipped: %s", error)
+        self._ask()
+        events, self._events = self._events, []
+        return events
+
+    def messages_to_send(self) -> list[str]:
+        """What is to be sent now, in order; each is given out once."""
+        messages, self._outgoing = self._outgoing, []
+        return messages
+
+    def _dispatch(self, document: str) -> None:
+        found = codec.split_audio_delta(document)
+        if found is not None:
+            self._on_audio(*found)
+            return
+        if len(document) > MAX_EVENT_CHARACTERS and codec.AUDIO_DELTA not in document[:1024]:
+            raise MalformedEventError("too large")
+        event = parse(document)
+        kind = event.text("type")
+        handler = self._HANDLERS.get(kind)
+        if handler is not None:
+            _log.debug("< %s", kind)
+            handler(self, event)
+        elif kind not in _UNINTERESTING:
+            self.statistics.unknown_events += 1
+            _log.debug("< unknown event %s", shown(kind))
+
+    def _send(self, event: Mapping[str, object]) -> str:
+        """Queue a client event; its id, by which an error names it."""
+        self._command_count += 1
+        event_id = f"c{self._command_count}"
+        kind = str(event["type"])
+        self._commands[event_id] = kind
+        if len(self._commands) > MAX_COMMANDS:
+            del self._commands[next(iter(self._commands))]
+        self._outgoing.append(codec.encode({"type": kind, "event_id": event_id} | dict(event)))
+        _log.debug("> %s", kind)
+        return event_id
+
+    def _ask(self) -> None:
+        """Ask for the reply that is due, if one is."""
+        wanted = self._queue.due()
+        if wanted is not None and self._phase is Phase.READY:
+            self._queue.request(self._send(codec.response_create(wanted.instructions)), wanted)
+
+    def _fail(self, error: ProviderError) -> None:
+        self._phase = Phase.FAILED
+        self._events.append(SessionFailed(error=error))
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def commit_audio(self) -> None:
+        """End the caller's turn."""
+        self._send({"type": "input_audio_buffer.commit"})
+
+    def send_text(self, role: Role, text: str) -> None:
+        """Put a message into the conversation."""
+        self._send(codec.message(role, text))
+
+    def respond(self, instructions: str | None) -> None:
+        """Let the model speak, once the reply under way has ended."""
+        self._queue.want(instructions)
+        self._ask()
+
+    def cancel_response(self) -> None:
+        """End the reply under way, or the one just asked for."""
+        self._queue.cancel()
+        active = self._queue.active
+        if active is not None:
+            self._ledger.interrupt(active)
+            self._send(codec.response_cancel(active))
+        elif self._queue.is_requested:
+            self._is_next_response_unwanted = True
+            self._send(codec.response_cancel(None))
+
+    def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None:
+        """Keep of an item what was heard. More than was received is refused by the provider; so is an unknown item."""
+        self._ledger.interrupt(item_id)
+        received_ms = self._ledger.received_ms((item_id, content_index))
+        if received_ms is not None:
+            self._send(codec.truncate(item_id, content_index, min(max(audio_end_ms, 0), received_ms)))
+
+    def send_tool_result(self, call_id: str, output: str, *, respond: bool) -> None:
+        """Answer a tool call, once."""
+        if not self._queue.answer(call_id, respond=respond):
+            self.statistics.stale_results += 1
+            return
+        self._send(codec.tool_result(call_id, output))
+        self._ask()
+
+    # --- session ------------------------------------------------------------------------------------------------------
+
+    def _on_created(self, _event: Fields) -> None:
+        if self._phase is Phase.AWAITING_CREATED:
+            self._phase = Phase.AWAITING_UPDATED
+            self._send(codec.session_update(self._options))
+
+    def _on_updated(self, event: Fields) -> None:
+        if self._phase is not Phase.AWAITING_UPDATED:
+            return
+        session = event.fields("session")
+        problem = self._format_problem(session.fields("audio"))
+        if problem:
+            self._fail(ProviderRefused(problem, code="audio_format"))
+            return
+        self._phase = Phase.READY
+        self._events.append(
+            SessionReady(
+                session_id=session.text("id", ""),
+                model=session.text("model", self._options.model),
+                expires_at_s=session.integer("expires_at", 0) or None,
+            )
+        )
+
+    def _format_problem(self, audio: Fields) -> str:
+        """What the provider made of the formats; one it does not name it took. Noise would be heard otherwise."""
+        for direction, asked in (("input", self._options.input_format), ("output", self._options.output_format)):
+            taken = audio.fields(direction).fields("format")
+            wanted = codec.FORMATS[asked]
+            if taken and any(name in taken and taken.members[name] != value for name, value in wanted.items()):
+                return f"the provider does not take {wanted['type']} as {direction}: it answered {shown(taken.members)}"
+        return ""
+
+    def _on_error(self, event: Fields) -> None:
+        detail = ErrorDetail.of(event.fields("error"), self._scrub)
+        if detail.is_fatal or self._phase is not Phase.READY:
+            self._fail(detail.verdict("the provider refused the session"))
+            return
+        command = self._commands.get(detail.event_id, "")
+        is_ours = command == _CREATE or (not detail.event_id and detail.code == BUSY)
+        was_requested = is_ours and self._queue.refuse(detail.event_id, is_busy=detail.code == BUSY)
+        if detail.code in BENIGN or _is_late_truncate(detail, command):
+            self.statistics.benign_errors += 1
+            _log.debug("< benign error %s", detail.code)
+            return
+        self.statistics.errors += 1
+        _log.warning("error of the provider: %s: %s", shown(detail.code), detail.message)
+        if was_requested:
+            error = detail.verdict("the provider refused to reply")
+            self._events.append(ResponseFinished(response_id="", status=ResponseStatus.FAILED, error=error))
+
+    def _scrub(self, text: str) -> str:
+        return self._options.api_key.scrub(text) if self._options.api_key else text
+
+    # --- the caller ---------------------------------------------------------------------------------------------------
+
+    def _on_speech_started(self, event: Fields) -> None:
+        """Barge-in: where the provider ends its reply by itself, the rest of that reply is late from here on."""
+        started = SpeechStarted(item_id=event.text("item_id", ""), audio_start_ms=event.integer("audio_start_ms", 0))
+        self._queue.begin_turn()
+        if self._is_interrupting and self._queue.active is not None:
+            self._ledger.interrupt(self._queue.active)
+        self._events.append(started)
+
+    def _on_speech_stopped(self, event: Fields) -> None:
+        stopped = SpeechStopped(item_id=event.text("item_id", ""), audio_end_ms=event.integer("audio_end_ms", 0))
+        self._events.append(stopped)
+
+    def _on_input_transcript_delta(self, event: Fields) -> None:
+        item_id, text = event.text("item_id"), event.text("delta", "")
+        self._events.append(InputTranscript(item_id=item_id, text=text, is_final=False))
+
+    def _on_input_transcript(self, event: Fields) -> None:
+        item_id, text = event.text("item_id"), event.text("transcript", "")
+        usage = codec.usage(event.fields("usage"))
+        self._events.append(InputTranscript(item_id=item_id, text=text, is_final=True, usage=usage))
+
+    # --- the model ----------------------------------------------------------------------------------------------------
+
+    def _on_response_created(self, event: Fields) -> None:
+        response_id = event.fields("response").text("id")
+        self._queue.begin(response_id)
+        if self._is_next_response_unwanted:
+            self._is_next_response_unwanted = False
+            self._ledger.interrupt(response_id)
+        self._events.append(ResponseStarted(response_id=response_id))
+
+    def _on_audio_delta(self, event: Fields) -> None:
+        self._on_audio(event, event.text("delta"))
+
+    def _on_audio(self, event: Fields, text: str) -> None:
+        response_id, item_id = event.text("response_id"), event.text("item_id")
+        content_index = event.integer("content_index", 0)
+        try:
+            audio = codec.decode_audio(text, self._bytes_per_sample)
+        except ValueError as error:
+            self.statistics.skipped_audio += 1
+            _log.debug("! audio skipped: %s", error)
+            return
+        if not self._ledger.take(response_id, (item_id, content_index), len(audio)):
+            self.statistics.late_audio += 1
+            return
+        self._events.append(
+            AudioDelta(response_id=response_id, item_id=item_id, content_index=content_index, audio=audio)
+        )
+
+    def _on_audio_done(self, event: Fields) -> None:
+        self._finish_audio(event.text("response_id"), event.text("item_id"), event.integer("content_index", 0))
+
+    def _finish_audio(self, response_id: str, item_id: str, content_index: int) -> None:
+        if self._ledger.finish((item_id, content_index)):
+            finished = AudioFinished(response_id=response_id, item_id=item_id, content_index=content_index)
+            self._events.append(finished)
+
+    def _on_output_transcript_delta(self, event: Fields) -> None:
+        if not self._ledger.is_interrupted(event.text("item_id")):
+            self._add_output_transcript(event, event.text("delta", ""), is_final=False)
+
+    def _on_output_transcript(self, event: Fields) -> None:
+        self._add_output_transcript(event, event.text("transcript", ""), is_final=True)
+
+    def _add_output_transcript(self, event: Fields, text: str, *, is_final: bool) -> None:
+        self._events.append(
+            OutputTranscript(
+                response_id=event.text("response_id"),
+                item_id=event.text("item_id"),
+                content_index=event.integer("content_index", 0),
+                text=text,
+                is_final=is_final,
+            )
+        )
+
+    def _on_item_known(self, event: Fields) -> None:
+        """The provider has an item in its conversation; of ours the results of tools matter."""
+        item = event.fields("item")
+        if item.text("type", "") == "function_call_output":
+            self._queue.confirm(item.text("call_id"))
+
+    def _on_output_item_done(self, event: Fields) -> None:
+        self._take_call(event.fields("item"), event.text("response_id", ""))
+
+    def _take_call(self, item: Fields, response_id: str) -> None:
+        """Tell a function call, once. Half a call, of a reply that was cut short, is not one."""
+        if item.text("type", "") != "function_call" or item.text("status", "completed") != "completed":
+            return
+        call_id, name = item.text("call_id"), item.text("name")
+        if not self._queue.tell(call_id, response_id):
+            self.statistics.repeated_calls += 1
+            return
+        arguments = codec.tool_arguments(item.text("arguments", ""))
+        if arguments is None:
+            self.statistics.rejected_calls += 1
+            self.send_tool_result(call_id, _BAD_ARGUMENTS, respond=True)
+            return
+        call = ToolCall(call_id=call_id, name=name, arguments=arguments, response_id=response_id)
+        self._events.append(ToolCalled(call=call))
+
+    def _on_response_done(self, event: Fields) -> None:
+        response = event.fields("response")
+        response_id = response.text("id", self._queue.active or "")
+        status = codec.response_status(response)
+        details = response.fields("status_details")
+        failure = ErrorDetail.of(details.fields("error"), self._scrub) if status is ResponseStatus.FAILED else None
+        if status is ResponseStatus.COMPLETED:
+            self._take_calls_left(response, response_id)
+        for item_id, content_index in self._ledger.unfinished(response_id):
+            self._finish_audio(response_id, item_id, content_index)
+        self._queue.end(response_id)
+        self._events.append(
+            ResponseFinished(
+                response_id=response_id,
+                status=status,
+                usage=codec.usage(response.fields("usage") or event.fields("usage")),
+                reason=shown(details.text("reason", "")),
+                error=failure.verdict("the reply failed") if failure is not None else None,
+            )
+        )
+        if failure is not None and failure.is_fatal:
+            self._fail(failure.verdict("the provider ended the session"))
+
+    def _take_calls_left(self, response: Fields, response_id: str) -> None:
+        """Calls that a dialect tells only in the summary of the reply."""
+        for item in response.each("output"):
+            if item.text("type", "") == "function_call" and not self._queue.is_told(item.text("call_id")):
+                self._take_call(item, response_id)
+
+    _HANDLERS: ClassVar[Mapping[str, Callable[[OpenAIProtocol, Fields], None]]] = {
+        "session.created": _on_created,
+        "session.updated": _on_updated,
+        "error": _on_error,
+        "input_audio_buffer.speech_started": _on_speech_started,
+        "input_audio_buffer.speech_stopped": _on_speech_stopped,
+        "conversation.item.input_audio_transcription.delta": _on_input_transcript_delta,
+        "conversation.item.input_audio_transcription.completed": _on_input_transcript,
+        "conversation.item.added": _on_item_known,
+        "conversation.item.done": _on_item_known,
+        "response.created": _on_response_created,
+        codec.AUDIO_DELTA: _on_audio_delta,
+        "response.output_audio.done": _on_audio_done,
+        "response.output_audio_transcript.delta": _on_output_transcript_delta,
+        "response.output_audio_transcript.done": _on_output_transcript,
+        "response.output_item.done": _on_output_item_done,
+        "response.done": _on_response_done,
+    }
+
+
+_UNINTERESTING = frozenset(
+    {
+        "conversation.created",
+        "conversation.item.created",
+        "conversation.item.deleted",
+        "conversation.item.input_audio_transcription.failed",
+        "conversation.item.input_audio_transcription.segment",
+        "conversation.item.retrieved",
+        "conversation.item.truncated",
+        "input_audio_buffer.cleared",
+        "input_audio_buffer.committed",
+        "input_audio_buffer.dtmf_event_received",
+        "input_audio_buffer.timeout_triggered",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.failed",
+        "mcp_list_tools.in_progress",
+        "output_audio_buffer.cleared",
+        "output_audio_buffer.started",
+        "output_audio_buffer.stopped",
+        "rate_limits.updated",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+        "response.mcp_call.in_progress",
+        "response.mcp_call_arguments.delta",
+        "response.mcp_call_arguments.done",
+        "response.output_item.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+    }
+)
+"""Known types that mean nothing to a call."""
+
+
+def _is_late_truncate(detail: ErrorDetail, command: str) -> bool:
+    """Whether a truncation was refused: what was heard is cut by then, and nobody waits for the answer."""
+    return detail.code == "invalid_value" and (command == _TRUNCATE or detail.parameter == "audio_end_ms")
