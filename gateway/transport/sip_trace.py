@@ -1,0 +1,52 @@
+"""SIP as it went over the wire, for the log and for whoever watches; never with what would let others in.
+
+What is masked: the values of Authorization and Proxy-Authorization (a digest can be cracked at leisure), the SDES keys
+of SDP (``a=crypto``, ``k=``), and passwords in SIP URIs. Masking works on raw bytes, so that it holds for datagrams
+that no parser would take as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import structlog
+
+from gateway.sip.message import Address
+
+Direction: TypeAlias = Literal[">", "<"]
+"""``>`` sent, ``<`` received."""
+
+Trace: TypeAlias = Callable[[Direction, bytes, Address], None]
+"""Gets each datagram, masked, with the peer's address. Called on the event loop; must be quick and must not raise."""
+
+LOGGER = "gateway.sip.wire"
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(LOGGER)
+_level = logging.getLogger(LOGGER)
+
+_LINE_START = rb"(?:\A|(?<=[\r\n]))"
+_credentials = re.compile(
+    _LINE_START + rb"((?:proxy-)?authorization[ \t]*:)[^\r\n]*+(?:(?:\r\n|\r|\n)[ \t][^\r\n]*+)*+", re.IGNORECASE
+)
+_keys = re.compile(_LINE_START + rb"(a=crypto:|k=)[^\r\n]*+", re.IGNORECASE)
+_passwords = re.compile(rb"(\bsips?:[^\s:@<>;?]{1,256}+:)[^\s@<>]{1,256}+@", re.IGNORECASE)
+
+
+def mask_secrets(data: bytes) -> bytes:
+    """`data` with every secret replaced by ``***``; linear in its length."""
+    data = _credentials.sub(rb"\1 ***", data)
+    data = _keys.sub(rb"\1***", data)
+    return _passwords.sub(rb"\1***@", data)
+
+
+def is_logged() -> bool:
+    """Whether `log_datagram` would write anything; asked before masking, which costs."""
+    return _level.isEnabledFor(logging.DEBUG)
+
+
+def log_datagram(direction: Direction, masked: bytes, address: Address) -> None:
+    """One DEBUG line a datagram."""
+    _log.debug(direction, peer=str(address), size_bytes=len(masked), message=masked.decode("utf-8", "backslashreplace"))

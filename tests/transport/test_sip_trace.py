@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.sip.message import Address
+from gateway.transport.sip_trace import LOGGER, is_logged, log_datagram, mask_secrets
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (b"Authorization: Digest a\r\nTo: x", b"Authorization: ***\r\nTo: x"),
+        (b"PROXY-AUTHORIZATION : Digest a\r\nTo: x", b"PROXY-AUTHORIZATION : ***\r\nTo: x"),
+        (
+            b"Via: x\r\nauthorization:Digest a,\r\n response=b,\r\n\tnc=1\r\nTo: x",
+            b"Via: x\r\nauthorization: ***\r\nTo: x",
+        ),
+        (b"Via: x\nAuthorization: Digest a\nTo: x", b"Via: x\nAuthorization: ***\nTo: x"),
+        (b"Via: x\rAuthorization: Digest a\rTo: x", b"Via: x\rAuthorization: ***\rTo: x"),
+        (b"v=0\r\na=crypto:1 AES_CM_128 inline:KEY\r\na=x", b"v=0\r\na=crypto:***\r\na=x"),
+        (b"v=0\r\nk=base64:KEY\r\nm=audio", b"v=0\r\nk=***\r\nm=audio"),
+        (b"Contact: <sip:bob:pass@host:5060>", b"Contact: <sip:bob:***@host:5060>"),
+    ],
+)
+def test_secrets_are_masked_and_the_rest_is_left(sent: bytes, shown: bytes) -> None:
+    assert mask_secrets(sent) == shown
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"INVITE sip:bob@host:5060 SIP/2.0\r\nX-Authorization: fine\r\nContact: <sip:a@b:1>, <sip:c@d:2>\r\n\r\n",
+        b'WWW-Authenticate: Digest realm="a", nonce="b"\r\n',
+        b"a=cryptography\r\n",
+        b"\x00\xff\r\n\r\n",
+    ],
+)
+def test_what_is_no_secret_is_shown_as_it_is(data: bytes) -> None:
+    assert mask_secrets(data) == data
+
+
+@pytest.mark.parametrize("data", [b"sip:" * 16000, b"sip:a:" + b"b" * 65000, b"Authorization:" + b"\r\n " * 20000])
+def test_masking_takes_linear_time(data: bytes) -> None:
+    began = time.process_time()
+    mask_secrets(data)
+    assert time.process_time() - began < 0.5
+
+
+def test_a_datagram_is_one_debug_line_with_its_direction_and_peer() -> None:
+    with capture_logs() as lines:
+        log_datagram("<", b"OPTIONS \xff\r\n", Address("127.0.0.1", 5060))
+    assert lines == [
+        {
+            "event": "<",
+            "log_level": "debug",
+            "peer": "127.0.0.1:5060",
+            "size_bytes": 11,
+            "message": "OPTIONS \\xff\r\n",
+        }
+    ]
+
+
+def test_the_wire_is_logged_only_at_debug(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOGGER)
+    assert not is_logged()
+    caplog.set_level(logging.DEBUG, LOGGER)
+    assert is_logged()
