@@ -1,0 +1,469 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import pairwise
+
+import pytest
+
+from gateway.errors import ResourceError
+from gateway.sip.events import CallCancelled, DigitsSignalled, Event
+from gateway.sip.message import Address
+from gateway.transport import sip_endpoint
+from gateway.transport.sip_endpoint import SipEndpoint
+from tests.support.aio import eventually
+
+ANY_PORT = Address("127.0.0.1", 0)
+
+
+class ScriptedCore:
+    """A user agent that does as the test says: `on_datagram` and `on_timer` may queue datagrams, events, a deadline."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, Address]] = []
+        self.rung: list[float] = []
+        self.deadline: float | None = None
+        self.outbox: list[tuple[bytes, Address]] = []
+        self.happened: list[Event] = []
+        self.on_datagram: Callable[[bytes, Address], None] = lambda _data, _source: None
+
+    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
+        self.received.append((data, source))
+        self.on_datagram(data, source)
+
+    def handle_timer(self, now: float) -> None:
+        self.rung.append(now)
+        self.deadline = None
+
+    def get_timer(self) -> float | None:
+        return self.deadline
+
+    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
+        queued, self.outbox = self.outbox, []
+        return queued
+
+    def events(self) -> list[Event]:
+        queued, self.happened = self.happened, []
+        return queued
+
+
+def digit(name: str) -> DigitsSignalled:
+    return DigitsSignalled(leg_id="leg", digit=name, duration_ms=100)
+
+
+@pytest.fixture
+def core() -> ScriptedCore:
+    return ScriptedCore()
+
+
+@pytest.fixture
+def peer() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(2)
+        yield udp
+
+
+def address_of(udp: socket.socket) -> Address:
+    return Address(*udp.getsockname())
+
+
+@pytest.fixture
+async def endpoint(core: ScriptedCore) -> AsyncIterator[SipEndpoint]:
+    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None)
+    endpoint.start()
+    yield endpoint
+    endpoint.close()
+
+
+async def test_a_datagram_reaches_the_user_agent_with_its_source(
+    core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket
+) -> None:
+    peer.sendto(b"OPTIONS", endpoint.address)
+    await eventually(lambda: core.received)
+    assert core.received == [(b"OPTIONS", address_of(peer))]
+    assert endpoint.counters.received == 1
+
+
+async def test_what_the_user_agent_answers_is_sent_at_once(
+    core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket
+) -> None:
+    core.on_datagram = lambda data, source: core.outbox.append((b"echo " + data, source))
+    peer.sendto(b"ping", endpoint.address)
+    await eventually(lambda: core.received)
+    assert peer.recvfrom(100) == (b"echo ping", endpoint.address)
+    assert endpoint.counters.sent == 1
+
+
+async def test_a_datagram_of_the_greatest_size_arrives_whole(
+    core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket
+) -> None:
+    peer.sendto(b"x" * 65507, endpoint.address)
+    await eventually(lambda: core.received)
+    assert len(core.received[0][0]) == 65507
+
+
+async def test_what_was_queued_before_the_start_is_sent_by_it(core: ScriptedCore, peer: socket.socket) -> None:
+    core.outbox.append((b"REGISTER", address_of(peer)))
+    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None)
+    endpoint.transmit()
+    assert core.outbox != []
+    endpoint.start()
+    assert peer.recv(100) == b"REGISTER"
+    endpoint.close()
+
+
+async def test_a_taken_port_is_a_resource_error_that_names_owner_and_remedy(
+    core: ScriptedCore, peer: socket.socket
+) -> None:
+    port = address_of(peer).port
+    with pytest.raises(ResourceError, match=f"UDP 127.0.0.1:{port} is taken by this process itself: stop that program"):
+        SipEndpoint(core, address_of(peer), lambda _event: None).start()
+
+
+async def test_an_address_of_another_machine_is_a_resource_error_that_says_so(core: ScriptedCore) -> None:
+    with pytest.raises(ResourceError, match="this machine has no such address"):
+        SipEndpoint(core, Address("192.0.2.1", 0), lambda _event: None).start()
+
+
+async def test_events_come_in_their_order_and_never_inside_one_another(core: ScriptedCore) -> None:
+    log: list[str] = []
+
+    def on_event(event: Event) -> None:
+        assert isinstance(event, DigitsSignalled)
+        log.append(f"begin {event.digit}")
+        if event.digit == "1":
+            core.happened.append(digit("3"))  # a command made another event
+            endpoint.transmit()
+        log.append(f"end {event.digit}")
+
+    endpoint = SipEndpoint(core, ANY_PORT, on_event)
+    endpoint.start()
+    core.happened += [digit("1"), digit("2")]
+    endpoint.transmit()
+    assert log == ["begin 1", "end 1", "begin 2", "end 2", "begin 3", "end 3"]
+    endpoint.close()
+
+
+async def test_what_a_handler_commands_is_sent_before_the_next_event(core: ScriptedCore, peer: socket.socket) -> None:
+    received_at_second: list[bytes] = []
+
+    def on_event(event: Event) -> None:
+        assert isinstance(event, DigitsSignalled)
+        if event.digit == "1":
+            core.outbox.append((b"180 Ringing", address_of(peer)))  # and forgets to transmit
+        else:
+            received_at_second.append(peer.recv(100))
+
+    endpoint = SipEndpoint(core, ANY_PORT, on_event)
+    endpoint.start()
+    core.happened += [digit("1"), digit("2")]
+    endpoint.transmit()
+    assert received_at_second == [b"180 Ringing"]
+    endpoint.close()
+
+
+async def test_a_handler_that_raises_costs_nobody_else_an_event(core: ScriptedCore) -> None:
+    seen: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        seen.append(event)
+        if len(seen) == 1:
+            raise RuntimeError("broken")
+
+    endpoint = SipEndpoint(core, ANY_PORT, on_event)
+    endpoint.start()
+    core.happened += [CallCancelled(leg_id="a"), CallCancelled(leg_id="b")]
+    endpoint.transmit()
+    assert len(seen) == 2
+    assert endpoint.counters.failures == 1
+    endpoint.close()
+
+
+async def test_a_datagram_the_user_agent_chokes_on_does_not_stop_reception(
+    core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket
+) -> None:
+    def choke(data: bytes, _source: Address) -> None:
+        if data == b"poison":
+            raise ValueError("cannot be")
+
+    core.on_datagram = choke
+    for data in (b"poison", b"good"):
+        peer.sendto(data, endpoint.address)
+    await eventually(lambda: len(core.received) == 2)
+    assert core.received[1][0] == b"good"
+    assert endpoint.counters.failures == 1
+
+
+async def test_the_timer_rings_at_the_deadline_of_the_user_agent(core: ScriptedCore, endpoint: SipEndpoint) -> None:
+    core.deadline = deadline = asyncio.get_running_loop().time() + 0.03
+    endpoint.transmit()
+    await eventually(lambda: core.rung)
+    assert 0 <= core.rung[0] - deadline < 1
+    assert len(core.rung) == 1
+
+
+async def test_an_earlier_deadline_replaces_the_timer(core: ScriptedCore, endpoint: SipEndpoint) -> None:
+    now = asyncio.get_running_loop().time()
+    core.deadline = now + 3600
+    endpoint.transmit()
+    core.deadline = now + 0.02
+    endpoint.transmit()
+    await eventually(lambda: core.rung)
+
+
+async def test_a_withdrawn_deadline_never_rings(core: ScriptedCore, endpoint: SipEndpoint) -> None:
+    loop = asyncio.get_running_loop()
+    core.deadline = loop.time() + 0.01
+    endpoint.transmit()
+    core.deadline = None
+    endpoint.transmit()
+    later = loop.time() + 0.05
+    await eventually(lambda: loop.time() > later)
+    assert core.rung == []
+
+
+async def test_there_is_one_timer_whatever_the_number_of_transmissions(
+    core: ScriptedCore, endpoint: SipEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    handles: list[asyncio.TimerHandle] = []
+    call_later = loop.call_later
+
+    def counted(*arguments: object) -> asyncio.TimerHandle:
+        handles.append(call_later(*arguments))  # type: ignore[arg-type]
+        return handles[-1]
+
+    monkeypatch.setattr(loop, "call_later", counted)
+    core.deadline = loop.time() + 3600
+    for _ in range(3):
+        endpoint.transmit()
+    core.deadline += 1
+    endpoint.transmit()
+    assert len(handles) == 2
+    assert [handle.cancelled() for handle in handles] == [True, False]
+    endpoint.close()
+    assert handles[1].cancelled()
+
+
+async def test_a_deadline_in_the_past_that_never_moves_leaves_the_loop_alive(
+    core: ScriptedCore, endpoint: SipEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rings = 0
+
+    def broken(_now: float) -> None:
+        nonlocal rings
+        rings += 1
+        raise RuntimeError("does not move its deadline")
+
+    monkeypatch.setattr(core, "handle_timer", broken)
+    core.deadline = 1.0
+    endpoint.transmit()
+    await eventually(lambda: rings >= 3)
+    assert endpoint.counters.failures >= 3
+
+
+async def test_a_flood_is_read_in_slices_with_the_loop_running_between(
+    core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket
+) -> None:
+    at_other_work: list[int] = []
+    core.on_datagram = lambda _data, _source: None
+    for _ in range(100):
+        peer.sendto(b"flood", endpoint.address)
+
+    def other_work() -> None:
+        at_other_work.append(len(core.received))
+        if len(core.received) < 100:
+            asyncio.get_running_loop().call_soon(other_work)
+
+    other_work()
+    await eventually(lambda: len(core.received) == 100)
+    steps = [after - before for before, after in pairwise(at_other_work)]
+    assert max(steps) <= sip_endpoint.SLICE_DATAGRAMS
+    assert len(at_other_work) > 100 // sip_endpoint.SLICE_DATAGRAMS
+
+
+async def test_a_slow_user_agent_ends_the_slice_by_time(core: ScriptedCore, peer: socket.socket) -> None:
+    now = 0.0
+
+    def slow(_data: bytes, _source: Address) -> None:
+        nonlocal now
+        now += sip_endpoint.SLICE_S * 0.6
+
+    core.on_datagram = slow
+    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None, clock=lambda: now)
+    endpoint.start()
+    for _ in range(6):
+        peer.sendto(b"slow", endpoint.address)
+    endpoint._on_readable()
+    assert len(core.received) == 2
+    endpoint.close()
+
+
+async def test_a_destination_by_name_is_dropped_without_asking_a_resolver(
+    core: ScriptedCore, endpoint: SipEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    core.outbox += [(b"INVITE", Address("localhost", 5060)), (b"INVITE", Address("::1", 5060))]
+    endpoint.transmit()
+    assert endpoint.counters.dropped_not_numeric == 2
+    assert endpoint.counters.sent == 0
+
+
+async def test_a_datagram_too_large_for_udp_is_dropped_and_the_next_one_goes_out(
+    core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket
+) -> None:
+    core.outbox += [
+        (b"x" * 65508, address_of(peer)),
+        (b"small", address_of(peer)),
+        (b"port", Address("127.0.0.1", 70000)),
+    ]
+    endpoint.transmit()
+    assert peer.recv(100) == b"small"
+    assert endpoint.counters.dropped_too_large == 1
+    assert endpoint.counters.dropped_unreachable == 1
+
+
+class FailingSocket:
+    """A bound UDP socket whose sends and receives fail with the errors given, then work."""
+
+    def __init__(self, udp: socket.socket) -> None:
+        self._udp = udp
+        self.family = udp.family
+        self.send_errors: list[int] = []
+        self.receive_errors: list[int] = []
+
+    def sendto(self, data: bytes, address: tuple[str, int]) -> int:
+        if self.send_errors:
+            raise OSError(code := self.send_errors.pop(0), errno.errorcode[code])
+        return self._udp.sendto(data, address)
+
+    def recvfrom_into(self, buffer: bytearray) -> tuple[int, tuple[str, int]]:
+        if self.receive_errors:
+            raise OSError(code := self.receive_errors.pop(0), errno.errorcode[code])
+        return self._udp.recvfrom_into(buffer)
+
+    def getsockname(self) -> tuple[str, int]:
+        return self._udp.getsockname()
+
+    def fileno(self) -> int:
+        return self._udp.fileno()
+
+    def close(self) -> None:
+        self._udp.close()
+
+
+async def test_a_full_send_buffer_drops_what_sip_will_send_again(
+    core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = FailingSocket(endpoint._socket)  # type: ignore[arg-type]
+    failing.send_errors = [errno.EAGAIN, errno.ENOBUFS, errno.ENETUNREACH]
+    monkeypatch.setattr(endpoint, "_socket", failing)
+    core.outbox += [(data, address_of(peer)) for data in (b"1", b"2", b"3", b"4")]
+    endpoint.transmit()
+    assert peer.recv(100) == b"4"
+    assert endpoint.counters.dropped_buffer_full == 2
+    assert endpoint.counters.dropped_unreachable == 1
+
+
+async def test_an_icmp_error_does_not_stop_reception(
+    core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = FailingSocket(endpoint._socket)  # type: ignore[arg-type]
+    failing.receive_errors = [errno.ECONNREFUSED]
+    monkeypatch.setattr(endpoint, "_socket", failing)
+    peer.sendto(b"after", endpoint.address)
+    await eventually(lambda: core.received)
+    assert endpoint.counters.receive_errors == 1
+
+
+async def test_a_closed_peer_port_does_not_stop_the_endpoint(
+    core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.bind(("127.0.0.1", 0))
+        closed = address_of(gone)
+    core.outbox += [(b"BYE", closed)] * 3
+    endpoint.transmit()
+    core.outbox.append((b"alive", address_of(peer)))
+    endpoint.transmit()
+    assert peer.recv(100) == b"alive"
+    peer.sendto(b"and receiving", endpoint.address)
+    await eventually(lambda: core.received)
+
+
+async def test_nothing_happens_after_close(core: ScriptedCore, peer: socket.socket) -> None:
+    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None)
+    endpoint.start()
+    address = endpoint.address
+    endpoint.close()
+    endpoint.close()
+    core.outbox.append((b"late", address_of(peer)))
+    endpoint.transmit()
+    assert endpoint.counters.sent == 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heir:
+        heir.bind(address)  # the port is free again
+
+
+async def test_an_event_handler_may_close_the_endpoint(core: ScriptedCore, peer: socket.socket) -> None:
+    seen: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        seen.append(event)
+        endpoint.close()
+
+    endpoint = SipEndpoint(core, ANY_PORT, on_event)
+    endpoint.start()
+    core.on_datagram = lambda _data, _source: core.happened.extend([digit("1"), digit("2")])
+    for _ in range(3):
+        peer.sendto(b"x", endpoint.address)
+    await eventually(lambda: seen)
+    assert len(seen) == 1
+
+
+async def test_ipv6_is_spoken(core: ScriptedCore) -> None:
+    endpoint = SipEndpoint(core, Address("::1", 0), lambda _event: None)
+    endpoint.start()
+    core.on_datagram = lambda data, source: core.outbox.append((data, source))
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+        udp.bind(("::1", 0))
+        udp.settimeout(2)
+        udp.sendto(b"six", endpoint.address)
+        await eventually(lambda: core.received)
+        assert core.received[0][1] == Address("::1", udp.getsockname()[1])
+        assert udp.recv(100) == b"six"
+    endpoint.close()
+
+
+async def test_the_trace_sees_both_directions_without_credentials(core: ScriptedCore, peer: socket.socket) -> None:
+    seen: list[tuple[str, bytes, Address]] = []
+    endpoint = SipEndpoint(
+        core, ANY_PORT, lambda _event: None, trace=lambda direction, data, at: seen.append((direction, data, at))
+    )
+    endpoint.start()
+    core.on_datagram = lambda data, source: core.outbox.append((data, source))
+    register = b'REGISTER sip:x SIP/2.0\r\nAuthorization: Digest response="secret"\r\n\r\n'
+    peer.sendto(register, endpoint.address)
+    await eventually(lambda: seen)
+    masked = b"REGISTER sip:x SIP/2.0\r\nAuthorization: ***\r\n\r\n"
+    assert seen == [("<", masked, address_of(peer)), (">", masked, address_of(peer))]
+    assert peer.recv(1000) == register
+    endpoint.close()
+
+
+async def test_datagrams_the_kernel_dropped_are_told(
+    core: ScriptedCore, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sip_endpoint, "RECEIVE_BUFFER_BYTES", 2048)
+    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None)
+    endpoint.start()
+    for _ in range(200):
+        peer.sendto(b"x" * 500, endpoint.address)
+    assert endpoint.kernel_drops() > 100
+    endpoint.close()
+    assert endpoint.kernel_drops() == 0
