@@ -1,0 +1,264 @@
+"""The bridge between one media leg and one realtime session.
+
+::
+
+    caller ─ leg ──on_audio──> append_audio ─> session          uplink
+    caller <─ leg <──play───── AudioDelta   <─ session          downlink, kept until the ACK
+             flush ──heard──> truncate      ─> session          barge-in, by what really left for the telephone
+
+The session is opened while the telephone still rings. What it says before the ACK waits here; a greeting that was
+heard before is played from the cache and only told to the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import structlog
+
+from gateway.calls import events as call_events
+from gateway.calls.greeting import GreetingCache, GreetingRecorder, greeting_key
+from gateway.calls.record import CallObserver, CallRecord, Speaker, Speech
+from gateway.errors import ProviderError
+from gateway.realtime import session as realtime
+from gateway.transport.media_loop import MediaLoop
+
+MAX_EARLY_AUDIO_MS = 60_000
+MAX_REMEMBERED_ITEMS = 64
+GREETING_ITEM = "greeting"
+
+_log = structlog.stdlib.get_logger("gateway.calls")
+
+
+class SessionBridge:
+    """Owns one session. `clock` gives monotonic seconds.
+
+    `dispatch` is told what the call must know; `on_quiet` is called whenever `is_quiet` may have become true.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: realtime.SessionOptions,
+        greeting: str | None,
+        media: MediaLoop,
+        greetings: GreetingCache,
+        record: CallRecord,
+        observer: CallObserver,
+        dispatch: Callable[[call_events.Event], None],
+        on_quiet: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._options = options
+        self._media = media
+        self._record = record
+        self._observer = observer
+        self._dispatch = dispatch
+        self._on_quiet = on_quiet
+        self._clock = clock
+        self._session: realtime.RealtimeSession | None = None
+        self._leg: int | None = None
+        self._is_open = False
+        self._is_uplink_open = False
+        self._greeting = greeting
+        self._greetings = greetings
+        self._cached_greeting: bytes | None = None
+        self._recorder: GreetingRecorder | None = None
+        self._early: list[realtime.AudioDelta | realtime.AudioFinished] = []
+        self._early_bytes = 0
+        self._active: set[str] = set()  # responses being spoken
+        self._muted: set[str] = set()  # responses the caller has interrupted
+        self._said: dict[str, Speech] = {}  # by item, for the words that were cut off
+        self._log = _log.bind(call_id=record.call_id)
+
+    # Life.
+
+    async def open(self) -> None:
+        """Connect and ask for the greeting; tells `SessionOpened` or `SessionLost`."""
+        started = self._clock()
+        try:
+            self._session = session = realtime.open_session(self._options)
+            await session.connect(self.on_event)
+        except ProviderError as error:
+            self._log.warning("! session not opened", code=error.code, error=str(error))
+            self._dispatch(call_events.SessionLost(reason=str(error)))
+            return
+        self._is_open = True
+        self._record.provider_ready_ms = round((self._clock() - started) * 1000)
+        self._open_conversation(session)
+        self._dispatch(call_events.SessionOpened())
+
+    def _open_conversation(self, session: realtime.RealtimeSession) -> None:
+        """Let the model begin, in the plan's words or its own, unless its words are here from an earlier call."""
+        if self._greeting is None:
+            session.respond()
+            return
+        key = greeting_key(self._options, self._greeting)
+        self._cached_greeting = self._greetings.get(key)
+        if self._cached_greeting is None:
+            self._recorder = GreetingRecorder(self._greetings, key, self._options.output_format.bytes_per_ms)
+            session.respond(greeting_instructions(self._greeting))
+
+    async def close(self) -> None:
+        """Let the session go; safe to repeat."""
+        self._is_open = self._is_uplink_open = False
+        if self._session is not None:
+            await self._session.close()
+
+    def abandon(self) -> None:
+        """The leg is gone: nothing is played any more."""
+        self._leg = None
+        self._early.clear()
+
+    def start(self, leg: int) -> None:
+        """The caller can hear: play the greeting, or what was said while the telephone rang."""
+        self._leg = leg
+        if self._cached_greeting is not None and self._greeting is not None and self._session is not None:
+            self._play(leg, GREETING_ITEM, 0, self._cached_greeting)
+            self._media.engine.end_item(leg, GREETING_ITEM)
+            self._session.send_text("assistant", self._greeting)
+            self._said_by_agent(GREETING_ITEM, self._greeting)
+            self._cached_greeting = None
+        early, self._early = self._early, []
+        for event in early:
+            self._deliver(leg, event)
+
+    # Uplink.
+
+    def set_uplink(self, *, is_open: bool) -> None:
+        """Whether the caller's audio reaches the model."""
+        self._is_uplink_open = is_open
+
+    def append_audio(self, audio: bytes) -> None:
+        """The caller's audio, in the session's input format."""
+        if self._is_uplink_open and self._session is not None:
+            self._session.append_audio(audio)
+
+    def tell(self, text: str) -> None:
+        """Put a fact into the conversation and let the model react."""
+        if self._session is not None:
+            self._session.send_text("system", text)
+            self._session.respond()
+
+    def reply_to_tool(self, call_id: str, output: Mapping[str, object], *, respond: bool) -> None:
+        """A tool's result, as data."""
+        if self._session is not None:
+            self._session.send_tool_result(call_id, json.dumps(output), respond=respond)
+
+    # Downlink.
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the model has nothing more to say at present (what is queued at the leg apart)."""
+        return not self._active and not self._early
+
+    def barge_in(self) -> None:
+        """Silence the model within the next packet, and cut its memory to what was heard."""
+        self._muted |= self._active
+        if self._leg is None or self._session is None:
+            return
+        heard = self._media.engine.flush(self._leg)
+        if heard or self._active:
+            self._record.barge_ins += 1
+        if self._active and not self._options.turn_detection.interrupts_response:
+            self._session.cancel_response()
+        for item in heard:
+            if item.item_id != GREETING_ITEM:
+                self._session.truncate(item.item_id, item.content_index, item.heard_ms)
+            self._note_cut(item.item_id, item.heard_ms)
+
+    def _note_cut(self, item_id: str, heard_ms: int) -> None:
+        said = self._said.get(item_id)
+        if said is not None:
+            cut = self._said[item_id] = replace(said, heard_ms=heard_ms)
+            self._observer.spoken(self._record, cut)
+
+    def _play(self, leg: int, item_id: str, content_index: int, audio: bytes) -> None:
+        if self._record.first_audio_ms is None and self._record.established_s is not None:
+            self._record.first_audio_ms = round((self._clock() - self._record.established_s) * 1000)
+        self._media.engine.play(leg, item_id, audio, content_index)
+
+    def _keep(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
+        if isinstance(event, realtime.AudioDelta):
+            self._early_bytes += len(event.audio)
+            if self._early_bytes > MAX_EARLY_AUDIO_MS * self._options.output_format.bytes_per_ms:
+                return
+        self._early.append(event)
+
+    def on_event(self, event: realtime.SessionEvent) -> None:
+        """React to what the session reports."""
+        match event:
+            case realtime.AudioDelta() | realtime.AudioFinished():
+                self._on_audio(event)
+            case realtime.SpeechStarted():
+                if self._options.turn_detection.interrupts_response:
+                    self._dispatch(call_events.CallerSpoke())
+            case realtime.ResponseStarted():
+                self._active.add(event.response_id)
+            case realtime.ResponseFinished():
+                self._on_response_finished(event)
+            case realtime.ToolCalled():
+                self._record.tools += 1
+                call = event.call
+                self._dispatch(call_events.ToolAsked(call_id=call.call_id, name=call.name, arguments=call.arguments))
+            case realtime.InputTranscript() if event.is_final:
+                self._observer.spoken(self._record, self._speech(Speaker.CALLER, event.text, event.item_id))
+            case realtime.OutputTranscript() if event.is_final:
+                self._said_by_agent(event.item_id, event.text)
+            case realtime.SessionFailed():
+                self._lost(str(event.error))
+            case realtime.SessionClosed():
+                self._lost(f"session closed: {event.reason or event.code}")
+            case _:
+                pass
+
+    def _on_audio(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
+        if event.response_id in self._muted:
+            return
+        if self._recorder is not None and isinstance(event, realtime.AudioDelta):
+            self._recorder.add(event.audio)
+        if self._leg is None:
+            self._keep(event)
+        else:
+            self._deliver(self._leg, event)
+
+    def _deliver(self, leg: int, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
+        if isinstance(event, realtime.AudioDelta):
+            self._play(leg, event.item_id, event.content_index, event.audio)
+        else:
+            self._media.engine.end_item(leg, event.item_id)
+
+    def _on_response_finished(self, event: realtime.ResponseFinished) -> None:
+        self._active.discard(event.response_id)
+        self._muted.discard(event.response_id)
+        if event.usage is not None:
+            self._record.add_usage(event.usage)
+        if self._recorder is not None:
+            recorder, self._recorder = self._recorder, None
+            recorder.finish(is_complete=event.status is realtime.ResponseStatus.COMPLETED)
+        self._on_quiet()
+
+    def _lost(self, reason: str) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._active.clear()
+            self._dispatch(call_events.SessionLost(reason=reason))
+
+    def _speech(self, speaker: Speaker, text: str, item_id: str) -> Speech:
+        since = self._record.established_s
+        at_ms = 0 if since is None else round((self._clock() - since) * 1000)
+        return Speech(speaker=speaker, text=text, at_ms=at_ms, item_id=item_id)
+
+    def _said_by_agent(self, item_id: str, text: str) -> None:
+        speech = self._speech(Speaker.AGENT, text, item_id)
+        self._said[item_id] = speech
+        if len(self._said) > MAX_REMEMBERED_ITEMS:
+            del self._said[next(iter(self._said))]
+        self._observer.spoken(self._record, speech)
+
+
+def greeting_instructions(greeting: str) -> str:
+    """What a model is asked so that it opens the call with exactly these words."""
+    return f'Greet the caller now. Say exactly this, word for word, and nothing else: "{greeting}"'

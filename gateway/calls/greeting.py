@@ -1,0 +1,66 @@
+"""Greetings that start at once: the model speaks a greeting for the first caller, later callers hear that recording.
+
+A greeting's audio is kept as the provider sent it, by voice, model, format and text, so that the next call's first
+sample leaves as soon as the ACK is here, and costs nothing. Only a greeting that was spoken whole is kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TypeAlias
+
+from gateway.realtime.session import SessionOptions
+
+MAX_GREETINGS = 64
+MAX_GREETING_MS = 30_000
+
+GreetingKey: TypeAlias = tuple[str, str, str, str, str, str]
+
+
+def greeting_key(options: SessionOptions, text: str) -> GreetingKey:
+    """All that the sound of a greeting depends on."""
+    return (options.provider, options.url, options.model, options.voice or "", options.output_format.name, text)
+
+
+class GreetingCache:
+    """The greetings heard so far; the least recently used goes first. Shared by all calls of a process."""
+
+    def __init__(self, max_greetings: int = MAX_GREETINGS) -> None:
+        self._max_greetings = max_greetings
+        self._audio: OrderedDict[GreetingKey, bytes] = OrderedDict()
+
+    def get(self, key: GreetingKey) -> bytes | None:
+        """The audio in the session's output format, or None when nobody has heard this greeting yet."""
+        audio = self._audio.get(key)
+        if audio is not None:
+            self._audio.move_to_end(key)
+        return audio
+
+    def put(self, key: GreetingKey, audio: bytes) -> None:
+        """Keep `audio`, the whole greeting."""
+        self._audio[key] = audio
+        self._audio.move_to_end(key)
+        while len(self._audio) > self._max_greetings:
+            self._audio.popitem(last=False)
+
+
+class GreetingRecorder:
+    """Listens to the response that speaks a greeting, and keeps its audio when it was completed."""
+
+    def __init__(self, cache: GreetingCache, key: GreetingKey, bytes_per_ms: int) -> None:
+        self._cache = cache
+        self._key = key
+        self._limit = bytes_per_ms * MAX_GREETING_MS
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def add(self, audio: bytes) -> None:
+        """One more chunk; a greeting beyond 30 s is not worth keeping."""
+        self._size += len(audio)
+        if self._size <= self._limit:
+            self._chunks.append(audio)
+
+    def finish(self, *, is_complete: bool) -> None:
+        """The response is over."""
+        if is_complete and 0 < self._size <= self._limit:
+            self._cache.put(self._key, b"".join(self._chunks))

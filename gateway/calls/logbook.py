@@ -1,0 +1,73 @@
+"""The log's view of calls: one canonical line when a call has ended, with everything an operator asks about it first.
+
+Numbers are masked to their last three digits unless the operator decides otherwise; words that were spoken are never
+logged.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from gateway.calls.record import CallRecord, Speech
+
+_log = structlog.stdlib.get_logger("gateway.calls")
+
+
+def masked(number: str) -> str:
+    """`number` with all but its last three digits hidden; names (``anonymous``) stay."""
+    if not any(c.isdigit() for c in number):
+        return number
+    return "…" + number[-3:]
+
+
+class CallLogbook:
+    """A `CallObserver` that writes the canonical line."""
+
+    def __init__(self, *, masks_numbers: bool = True) -> None:
+        self._masks_numbers = masks_numbers
+
+    def call_started(self, record: CallRecord) -> None:
+        """Say that a call is there, and which route it took."""
+        _log.info("call started", **self._identity(record))
+
+    def spoken(self, record: CallRecord, speech: Speech) -> None:
+        """Words are not for the log; their number is."""
+        _log.debug("speech", call_id=record.call_id, speaker=speech.speaker.value, characters=len(speech.text))
+
+    def call_ended(self, record: CallRecord) -> None:
+        """The canonical line."""
+        media = record.media
+        _log.info(
+            "call ended",
+            **self._identity(record),
+            outcome=record.outcome.value if record.outcome else "failed",
+            cause=record.cause,
+            session=record.session,
+            transfer=record.transfer_target,
+            escalations=list(record.escalations),
+            duration_s=round(record.duration_s, 1),
+            setup_ms=record.setup_ms,
+            provider_ready_ms=record.provider_ready_ms,
+            first_audio_ms=record.first_audio_ms,
+            barge_ins=record.barge_ins,
+            tools=record.tools,
+            codec=record.codec,
+            input_tokens=record.usage.input_tokens,
+            output_tokens=record.usage.output_tokens,
+            rtp_received=media.packets_received if media else 0,
+            rtp_sent=media.packets_sent if media else 0,
+            rtp_lost=media.packets_lost if media else 0,
+            jitter_ms=round(media.jitter_ms, 1) if media else None,
+        )
+
+    def _identity(self, record: CallRecord) -> dict[str, str]:
+        caller, called = record.caller, record.called
+        if self._masks_numbers:
+            caller, called = masked(caller), masked(called)
+        return {
+            "call_id": record.call_id,
+            "trunk": record.trunk,
+            "from": caller,
+            "to": called,
+            "route": record.route,
+        }

@@ -1,0 +1,185 @@
+"""All calls of a process: who is let in, who hears which news, and how the last of them leave.
+
+::
+
+    SipEndpoint ──event──> CallManager.dispatch ──CallOffered──> admission, negotiation, dialplan ──> CallTask
+                                               └──anything else──> the CallTask of its leg
+
+A call that cannot be taken is refused before it costs anything: 503 with Retry-After where this machine is full, 488
+where there is no common codec, and what the dialplan says for all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.calls import events as call_events
+from gateway.calls.facts import NumberPolicy, facts_of
+from gateway.calls.task import CallBrief, CallServices, CallTask
+from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan
+from gateway.errors import GatewayError, ResourceError
+from gateway.sip import events as sip_events
+from gateway.sip.sdp import LocalMedia, negotiate
+
+RETRY_AFTER_S = 10
+
+_log = structlog.stdlib.get_logger("gateway.calls")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """Limits of all calls together."""
+
+    max_calls: int = 200
+    """Calls at once; the next is refused by 503 with Retry-After."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkPolicy:
+    """What calls of one trunk are given."""
+
+    codecs: tuple[str, ...] = ("PCMU", "PCMA")
+    """Names of the codecs spoken there, none else is agreed to."""
+    numbers: NumberPolicy
+    referral_host: str
+    """host[:port] of the PBX, put behind the extensions that transfers name."""
+
+
+class CallManager:
+    """The registry of calls. `run` must be running while `dispatch` is called."""
+
+    def __init__(
+        self,
+        options: CallOptions,
+        services: CallServices,
+        trunks: Mapping[str, TrunkPolicy],
+        plans: Sequence[Dialplan],
+    ) -> None:
+        self._options = options
+        self._services = services
+        self._trunks = trunks
+        self._plans = tuple(plans)
+        self._calls: dict[str, CallTask] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._closing = asyncio.Event()
+
+    @property
+    def call_count(self) -> int:
+        """Calls that have not released everything yet."""
+        return len(self._calls)
+
+    async def run(self) -> None:
+        """Carry calls until `close`; every call's task is a child of this one."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            await self._closing.wait()
+            self._tasks = None
+
+    async def drain(self, patience_s: float) -> None:
+        """Take no new call, let those there are end by themselves for `patience_s`, then end them with BYE."""
+        self._services.user_agent.refuse_calls(503, RETRY_AFTER_S)
+        try:
+            await asyncio.wait_for(self._empty.wait(), patience_s)
+        except TimeoutError:
+            _log.info("draining ended", calls_cut=len(self._calls))
+            self.end_all()
+        await self._empty.wait()
+
+    def end_all(self) -> None:
+        """End every call now."""
+        for call in list(self._calls.values()):
+            call.dispatch(call_events.DrainEnded())
+
+    def replace_plans(self, plans: Sequence[Dialplan]) -> None:
+        """Use `plans` for new calls; calls under way keep theirs."""
+        self._plans = tuple(plans)
+
+    def close(self) -> None:
+        """Let `run` return as soon as the last call has gone."""
+        self._closing.set()
+
+    def dispatch(self, event: sip_events.Event) -> None:
+        """Hand an event of the user agent to the call it belongs to."""
+        if isinstance(event, sip_events.CallOffered):
+            self._offer(event)
+            return
+        leg_id = getattr(event, "leg_id", None)
+        call = self._calls.get(leg_id) if leg_id is not None else None
+        if call is not None:
+            call.on_signalling(event)
+
+    def _offer(self, offered: sip_events.CallOffered) -> None:
+        try:
+            brief = self._admit(offered)
+        except GatewayError as error:
+            self._refuse(offered, error)
+            return
+        call = self._calls[offered.leg_id] = CallTask(self._services, brief)
+        self._empty.clear()
+        assert self._tasks is not None  # noqa: S101 - `_admit` has looked
+        self._tasks.create_task(self._carry(offered.leg_id, call), name=f"call {offered.leg_id}")
+
+    def _admit(self, offered: sip_events.CallOffered) -> CallBrief:
+        """Everything that can refuse a call, the cheap before the dear; the port is bound before it is promised."""
+        services, trunk = self._services, self._trunks[offered.trunk]
+        if self._tasks is None or len(self._calls) >= self._options.max_calls:
+            raise ResourceError(f"{len(self._calls)} calls are up, limits.max_calls is {self._options.max_calls}")
+        port = services.media.ports.open(services.clock())
+        now = services.wall_clock()
+        try:
+            local = LocalMedia(
+                address=services.media_host,
+                port=port.port,
+                codecs=trunk.codecs,
+                session_id=int(now.timestamp()),
+                version=1,
+            )
+            if offered.offer is not None:
+                negotiate(offered.offer, local)
+            facts = facts_of(offered, trunk.numbers, now)
+            plan, decision = self._decide(facts)
+        except BaseException:
+            services.media.ports.close(port, services.clock())
+            raise
+        return CallBrief(
+            offered=offered,
+            facts=facts,
+            plan=plan,
+            decision=decision,
+            port=port,
+            local=local,
+            referral_host=trunk.referral_host,
+        )
+
+    def _decide(self, facts: CallFacts) -> tuple[Dialplan, Decision]:
+        """The first dialplan with a route for this call; the last one's refusal when none has."""
+        for plan in self._plans:
+            decision = plan.decide(facts)
+            if decision.route != NO_ROUTE:
+                break
+        return plan, decision
+
+    def _refuse(self, offered: sip_events.CallOffered, error: GatewayError) -> None:
+        headers = (("Retry-After", str(RETRY_AFTER_S)),) if error.is_retryable else ()
+        _log.info("call refused", call_id=offered.call_id, status=error.sip_status, reason=str(error))
+        services = self._services
+        services.user_agent.reject(offered.leg_id, error.sip_status, services.clock(), headers=headers)
+        services.transmit()
+
+    async def _carry(self, leg_id: str, call: CallTask) -> None:
+        try:
+            await call.run()
+        except Exception:  # noqa: BLE001 - one call's fault must not end the others
+            _log.exception("call failed", call_id=call.record.call_id)
+            self._services.user_agent.bye(leg_id, self._services.clock())
+            self._services.transmit()
+        finally:
+            del self._calls[leg_id]
+            if not self._calls:
+                self._empty.set()

@@ -1,0 +1,88 @@
+"""What is remembered of a call, and who is told: the meeting point of calls and everything that keeps records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+from gateway.calls.events import Outcome
+from gateway.media.engine import LegStatistics
+from gateway.realtime.session import Usage
+
+
+class Speaker(Enum):
+    """Whose words they are."""
+
+    CALLER = "caller"
+    AGENT = "agent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speech:
+    """Something said, ``at_ms`` after the ACK; ``heard_ms`` is set where the caller cut it off."""
+
+    speaker: Speaker
+    text: str
+    at_ms: int
+    item_id: str = ""
+    heard_ms: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class CallRecord:
+    """One call's facts and figures; ``_s`` are monotonic seconds, ``started_at`` is wall-clock time."""
+
+    call_id: str
+    trunk: str
+    caller: str
+    called: str
+    route: str
+    started_at: datetime
+    offered_s: float
+    answered_s: float | None = None
+    established_s: float | None = None
+    ended_s: float | None = None
+    provider_ready_ms: int | None = None  # the session's own set-up time
+    first_audio_ms: int | None = None  # from the ACK to the first sample queued for the caller
+    codec: str = ""
+    outcome: Outcome | None = None
+    cause: str = ""
+    session: str | None = None
+    transfer_target: str | None = None
+    escalations: tuple[str, ...] = ()
+    barge_ins: int = 0
+    tools: int = 0
+    usage: Usage = field(default_factory=Usage)
+    media: LegStatistics | None = None
+
+    def add_usage(self, usage: Usage) -> None:
+        """Add what one reply is billed for."""
+        sums = {f.name: getattr(self.usage, f.name) + getattr(usage, f.name) for f in fields(Usage)}
+        self.usage = Usage(**sums)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the ACK to the end; 0 for a call that never came about."""
+        if self.established_s is None or self.ended_s is None:
+            return 0.0
+        return self.ended_s - self.established_s
+
+    @property
+    def setup_ms(self) -> int | None:
+        """Milliseconds from INVITE to 200."""
+        return None if self.answered_s is None else round((self.answered_s - self.offered_s) * 1000)
+
+
+class CallObserver(Protocol):
+    """Told of every call. Must not block, and must not raise."""
+
+    def call_started(self, record: CallRecord) -> None:
+        """The dialplan has decided about a new call."""
+
+    def spoken(self, record: CallRecord, speech: Speech) -> None:
+        """A sentence is known in words; once more, with ``heard_ms``, when the caller cut it off."""
+
+    def call_ended(self, record: CallRecord) -> None:
+        """Everything the call owned has been released; the record is final."""

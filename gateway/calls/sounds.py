@@ -1,0 +1,40 @@
+"""Sound files for callers: WAV, 16 bit, mono, 8 kHz, read once and kept.
+
+Blocking file access happens when a dialplan is loaded (`load_sound` on each file it names), so that playing one later
+finds it in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import wave
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.errors import ConfigurationError, Problem
+
+MAX_SOUND_S = 600
+
+
+@functools.lru_cache(maxsize=128)
+def load_sound(file: Path) -> NDArray[np.int16]:
+    """The samples of `file` at 8 kHz, int16[samples], read-only.
+
+    Raises:
+        ConfigurationError: the file is missing, or not a WAV the telephone can play.
+    """
+    expected = "WAV, 16 bit, mono, 8 kHz; `sox IN -b 16 -c 1 -r 8000 OUT.wav` makes one"
+    try:
+        with wave.open(str(file), "rb") as sound:
+            if (sound.getsampwidth(), sound.getnchannels(), sound.getframerate()) != (2, 1, 8000):
+                shape = f"{sound.getsampwidth() * 8} bit, {sound.getnchannels()} channels, {sound.getframerate()} Hz"
+                raise ConfigurationError([Problem(file=str(file), message=f"is {shape}", expected=expected)])
+            frames = sound.readframes(min(sound.getnframes(), MAX_SOUND_S * 8000))
+    except (OSError, EOFError, wave.Error) as error:
+        problem = Problem(file=str(file), message=f"cannot be played: {error}", expected=expected)
+        raise ConfigurationError([problem]) from error
+    samples = np.frombuffer(frames, dtype="<i2").astype(np.int16)
+    samples.setflags(write=False)
+    return samples
