@@ -1,0 +1,443 @@
+"""The operator's configuration: file < environment < flags, into the Options of the packages that use them.
+
+The models here say how the file looks and what it may hold; defaults come from the Options, where they are used. A
+value may hold ``${env:NAME}`` or ``${file:/path}``; what is put in is never shown in a message. In the environment
+``GATEWAY__SECTION__KEY`` takes the place of a key of the file (``GATEWAY__SIP__TRUNKS__PBX__REGISTRAR``; lists in
+YAML's flow form).
+
+::
+
+    file <- environment <- flags -> substitution -> Configuration -> user_agent_options(), session_options(), …
+
+Raises: ConfigurationError, with every problem at its line and column.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from gateway.calls.facts import NumberPolicy
+from gateway.calls.manager import CallOptions, TrunkPolicy
+from gateway.errors import ConfigurationError, MessageError, Problem, shown
+from gateway.located import Document, Seconds, Section, WrongValue, examine, in_order, load_yaml
+from gateway.media.codec import AudioFormat
+from gateway.media.engine import MediaOptions
+from gateway.realtime.session import Secret, SessionOptions, TurnDetection, providers
+from gateway.sip.message import Address, Uri
+from gateway.sip.trunk import TrunkOptions
+from gateway.sip.user_agent import UserAgentOptions
+from gateway.transport.rtp_ports import RtpPortOptions
+
+ENVIRONMENT_PREFIX = "GATEWAY__"
+EMBEDDED = "embedded"
+SIP_PORT = 5060
+
+_SUBSTITUTION = re.compile(r"\$\{(env|file):([^}]*)\}")
+
+
+def default_of(options: type, name: str) -> Any:
+    """The default of an Options field, so that it is told once."""
+    return next(f.default for f in dataclasses.fields(options) if f.name == name)
+
+
+# The file ------------------------------------------------------------------------------------------------------------
+
+
+def _endpoint(text: str) -> str:
+    """HOST:PORT with a numeric host; IPv6 in brackets."""
+    host, _, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise WrongValue(f"is {shown(text)!r}", expected="expected IP:PORT, as 127.0.0.1:5060") from None
+    if not port.isdigit() or not 0 < int(port) <= 65535:
+        raise WrongValue(f"is {shown(text)!r}", expected="expected a port of 1 to 65535 behind the colon")
+    return text
+
+
+def _ip(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise WrongValue(f"is {shown(text)!r}", expected="expected an IP address, as 192.0.2.5") from None
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise WrongValue(f"is {shown(text)!r}", expected="expected 192.0.2.7 or 192.0.2.0/24") from None
+    return text
+
+
+def _port_range(text: str) -> str:
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and 1024 <= int(first) < int(last) <= 65535):
+        raise WrongValue(f"is {shown(text)!r}", expected="expected FIRST-LAST within 1024-65535")
+    return text
+
+
+def _registrar(text: str) -> str:
+    try:
+        uri = Uri.parse(text)
+    except MessageError:
+        uri = None
+    if uri is None or uri.scheme != "sip" or not uri.host:
+        raise WrongValue(f"is {shown(text)!r}", expected="expected a SIP URI, as sip:192.0.2.10:5060")
+    return text
+
+
+def _provider(text: str) -> str:
+    known = (EMBEDDED, *providers())
+    if text not in known:
+        raise WrongValue(f"is {shown(text)!r}", expected=f"expected one of {', '.join(known)}")
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+IpAddress = Annotated[str, AfterValidator(_ip)]
+Network = Annotated[str, AfterValidator(_network)]
+PortRange = Annotated[str, AfterValidator(_port_range)]
+Registrar = Annotated[str, AfterValidator(_registrar)]
+Provider = Annotated[str, AfterValidator(_provider)]
+CodecName = Literal["PCMU", "PCMA"]
+
+
+class TrunkSection(Section):
+    """One PBX or carrier."""
+
+    registrar: Registrar | None = None
+    peer: str | None = None
+    username: str = ""
+    password: str = Field("", repr=False)
+    contact_user: str | None = None
+    expires: Seconds = default_of(TrunkOptions, "expires_s")
+    transport: Literal["udp"] = "udp"
+    codecs: tuple[CodecName, ...] = default_of(TrunkOptions, "codecs")
+    acl: tuple[Network, ...] = ()
+    called_headers: tuple[str, ...] = default_of(NumberPolicy, "called_headers")
+
+    @model_validator(mode="after")
+    def _has_one_end(self) -> TrunkSection:
+        if (self.registrar is None) == (self.peer is None):
+            raise WrongValue("needs a registrar or a peer", expected="expected exactly one of the two")
+        if self.registrar is not None and not self.username:
+            raise WrongValue("registers without a user name", expected="expected username and password")
+        if not self.codecs:
+            raise WrongValue("has no codecs", expected="expected PCMU, PCMA or both")
+        return self
+
+    @property
+    def target(self) -> tuple[str, int]:
+        """Host (name or number) and port of the PBX."""
+        if self.registrar is not None:
+            uri = Uri.parse(self.registrar)
+            return uri.host, uri.port or SIP_PORT
+        return _host_and_port(self.peer or "")
+
+    @property
+    def user(self) -> str:
+        """The user part of our contact."""
+        return self.contact_user or self.username or default_of(TrunkOptions, "contact_user")
+
+
+class SipSection(Section):
+    """The telephone side."""
+
+    listen: Endpoint = "127.0.0.1:5060"
+    advertise: IpAddress | None = None
+    trunks: dict[str, TrunkSection] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> SipSection:
+        host = self.listen.rpartition(":")[0].strip("[]")
+        if self.advertise is None and ipaddress.ip_address(host).is_unspecified:
+            raise WrongValue(f"listens on {host} and advertises nothing", expected="expected advertise: IP address")
+        return self
+
+
+class RtpSection(Section):
+    """Where audio is received."""
+
+    listen: IpAddress | None = None
+    ports: PortRange = f"{default_of(RtpPortOptions, 'first_port')}-{default_of(RtpPortOptions, 'last_port')}"
+    source: Literal["sdp", "sdp-address"] = "sdp"
+
+
+class MediaSection(Section):
+    """Audio."""
+
+    rtp: RtpSection = RtpSection()
+    append: Literal["20ms", "40ms", "60ms", "100ms"] = "20ms"
+
+
+_TURNS = TurnDetection()
+
+
+class TurnDetectionSection(Section):
+    """When the caller's turn has ended."""
+
+    kind: Literal["server_vad", "semantic_vad"] = "server_vad"
+    threshold: Annotated[float, Field(ge=0, le=1)] = _TURNS.threshold
+    prefix_padding_ms: Annotated[int, Field(ge=0, le=5000)] = _TURNS.prefix_padding_ms
+    silence_duration_ms: Annotated[int, Field(ge=50, le=10000)] = _TURNS.silence_duration_ms
+    eagerness: Literal["low", "medium", "high", "auto"] = _TURNS.eagerness
+    interrupt: bool = _TURNS.interrupts_response
+
+
+class RealtimeSection(Section):
+    """One kind of realtime session."""
+
+    provider: Provider = EMBEDDED
+    url: str = ""
+    model: str = ""
+    api_key: str = Field("", repr=False)
+    voice: str = ""
+    instructions: str = ""
+    audio: Literal["pcm16", "pcmu"] = "pcm16"
+    turn_detection: TurnDetectionSection = TurnDetectionSection()
+    noise_reduction: Literal["near_field", "far_field"] | None = None
+    transcription: str | None = None
+    language: str | None = None
+    connect_timeout: Seconds = default_of(SessionOptions, "connect_timeout_s")
+    brain: Path | None = None
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> RealtimeSection:
+        if self.provider != EMBEDDED and not self.url.startswith(("ws://", "wss://", "http://", "https://")):
+            raise WrongValue(f"has the url {shown(self.url)!r}", expected="expected url: wss://HOST/v1")
+        if self.provider != EMBEDDED and self.brain is not None:
+            raise WrongValue("has a brain", expected="expected it with provider embedded only")
+        return self
+
+    @property
+    def is_embedded_here(self) -> bool:
+        """Whether the gateway starts this session's server itself."""
+        return self.provider == EMBEDDED and not self.url
+
+
+class LimitsSection(Section):
+    """How much is let in."""
+
+    max_calls: Annotated[int, Field(ge=1, le=10000)] = default_of(CallOptions, "max_calls")
+    drain: Seconds = 300.0
+
+
+class LogSection(Section):
+    """What is written to standard output."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    mask_numbers: bool = True
+    sip_trace: bool = False
+
+
+class Configuration(Section):
+    """The whole file."""
+
+    sip: SipSection = SipSection()
+    media: MediaSection = MediaSection()
+    realtime: dict[str, RealtimeSection] = Field(default_factory=lambda: {"default": RealtimeSection()})
+    dialplans: tuple[Path, ...] = ()
+    limits: LimitsSection = LimitsSection()
+    log: LogSection = LogSection()
+
+    @property
+    def listen(self) -> Address:
+        """Where SIP is received."""
+        return Address(*_host_and_port(self.sip.listen))
+
+    @property
+    def media_host(self) -> str:
+        """The address of our audio, as SDP tells it."""
+        if self.sip.advertise is not None:
+            return self.sip.advertise
+        return self.media.rtp.listen or self.listen.host
+
+    def user_agent_options(self, peers: Mapping[str, Address], product: str) -> UserAgentOptions:
+        """The SIP side. `peers` are the trunks' PBXes by trunk name, resolved."""
+        return UserAgentOptions(
+            listen=self.listen,
+            advertise=Address(self.sip.advertise or self.listen.host, self.listen.port),
+            product=product,
+            trunks=tuple(_trunk_options(name, trunk, peers[name]) for name, trunk in self.sip.trunks.items()),
+        )
+
+    def trunk_policies(self, peers: Mapping[str, Address]) -> dict[str, TrunkPolicy]:
+        """What calls of each trunk are given."""
+        return {
+            name: TrunkPolicy(
+                codecs=trunk.codecs,
+                numbers=NumberPolicy(contact_user=trunk.user, called_headers=trunk.called_headers),
+                referral_host=_host_text(peers[name]),
+            )
+            for name, trunk in self.sip.trunks.items()
+        }
+
+    def call_options(self) -> CallOptions:
+        """Limits of all calls."""
+        return CallOptions(max_calls=self.limits.max_calls)
+
+    def rtp_port_options(self) -> RtpPortOptions:
+        """The RTP ports."""
+        first, last = self.media.rtp.ports.split("-")
+        host = self.media.rtp.listen or self.listen.host
+        return RtpPortOptions(bind_host=host, first_port=int(first), last_port=int(last))
+
+    def media_options(self) -> MediaOptions:
+        """The media engine."""
+        return MediaOptions(max_legs=self.limits.max_calls, append_ms=int(self.media.append.removesuffix("ms")))
+
+    def session_options(self, embedded_urls: Mapping[str, str]) -> dict[str, SessionOptions]:
+        """The realtime sessions by name; `embedded_urls` are the addresses of those whose server we started."""
+        return {
+            name: _session_options(section, section.url or embedded_urls[name])
+            for name, section in self.realtime.items()
+        }
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    """Host without brackets, and port (5060 where none is written)."""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        return host, int(rest[1:]) if rest[1:].isdigit() else SIP_PORT
+    host, _, port = text.partition(":")
+    return host, int(port) if port.isdigit() else SIP_PORT
+
+
+def _host_text(address: Address) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"
+
+
+def _trunk_options(name: str, trunk: TrunkSection, peer: Address) -> TrunkOptions:
+    return TrunkOptions(
+        name=name,
+        peer=peer,
+        registrar=Uri.parse(trunk.registrar) if trunk.registrar else None,
+        username=trunk.username or None,
+        password=trunk.password,
+        contact_user=trunk.user,
+        expires_s=round(trunk.expires),
+        acl=trunk.acl,
+        codecs=trunk.codecs,
+    )
+
+
+def _session_options(section: RealtimeSection, url: str) -> SessionOptions:
+    turns = section.turn_detection
+    audio = AudioFormat.PCM16_24K if section.audio == "pcm16" else AudioFormat.PCMU
+    return SessionOptions(
+        provider="openai" if section.provider == EMBEDDED else section.provider,
+        url=url,
+        model=section.model or (EMBEDDED if section.provider == EMBEDDED else ""),
+        api_key=Secret(section.api_key) if section.api_key else None,
+        voice=section.voice,
+        instructions=section.instructions,
+        input_format=audio,
+        output_format=audio,
+        turn_detection=TurnDetection(
+            kind=turns.kind,
+            threshold=turns.threshold,
+            prefix_padding_ms=turns.prefix_padding_ms,
+            silence_duration_ms=turns.silence_duration_ms,
+            eagerness=turns.eagerness,
+            interrupts_response=turns.interrupt,
+        ),
+        noise_reduction=section.noise_reduction,
+        transcription_model=section.transcription or (EMBEDDED if section.provider == EMBEDDED else None),
+        transcription_language=section.language,
+        connect_timeout_s=section.connect_timeout,
+    )
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def load_configuration(
+    file: Path, environment: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
+) -> Configuration:
+    """The configuration of `file`, with the environment and flags (``section.key`` to text) put over it.
+
+    Relative paths in it are taken from the file's folder.
+
+    Raises:
+        ConfigurationError: with every problem found.
+    """
+    environment = os.environ if environment is None else environment
+    document = load_yaml(file)
+    problems: list[Problem] = []
+    for name, text in _overrides(environment, flags or {}):
+        document, problem = _overridden(document, name, text)
+        problems += problem
+    document = document.with_texts(_Substitution(environment))
+    examined = examine(Configuration, document)
+    problems += examined.problems
+    if problems or examined.value is None:
+        raise ConfigurationError(in_order(problems, str(file)))
+    return _with_paths(examined.value, file.parent)
+
+
+def _overrides(environment: Mapping[str, str], flags: Mapping[str, str]) -> list[tuple[str, str]]:
+    chosen = [(name, text) for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)]
+    as_flags = [(ENVIRONMENT_PREFIX + path.replace(".", "__"), text) for path, text in flags.items()]
+    return [*sorted(chosen), *as_flags]
+
+
+def _overridden(document: Document, name: str, text: str) -> tuple[Document, list[Problem]]:
+    """`document` with the value of one variable; YAML where it is written as a list or table, else plain text."""
+    path: list[str] = []
+    for word in name.removeprefix(ENVIRONMENT_PREFIX).split("__"):
+        known = document.keys(path)
+        same = next((key for key in known if key.casefold() == word.casefold()), None)
+        counted = known[int(word)] if same is None and word.isdigit() and int(word) < len(known) else None
+        path.append(same or counted or word.lower())
+    try:
+        value = load_yaml(text if text[:1] in "[{" else f"{_quoted(text)}\n", name)
+    except ConfigurationError as error:
+        return document, list(error.problems)
+    return document.with_value(path, value), []
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class _Substitution:
+    """Puts the environment and files in the place of ``${env:NAME}`` and ``${file:/path}``."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def __call__(self, text: str) -> str:
+        return _SUBSTITUTION.sub(self._value, text) if "${" in text else text
+
+    def _value(self, match: re.Match[str]) -> str:
+        kind, name = match.groups()
+        if kind == "env":
+            value = self._environment.get(name)
+            if value is None:
+                raise WrongValue(f"environment variable {shown(name)} is not set", expected=f"export {shown(name)}=…")
+            return value
+        try:
+            return Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise WrongValue(f"{shown(name)} cannot be read: {reason}", expected="expected a readable file") from error
+
+
+def _with_paths(configuration: Configuration, folder: Path) -> Configuration:
+    realtime = {
+        name: section.model_copy(update={"brain": folder / section.brain}) if section.brain else section
+        for name, section in configuration.realtime.items()
+    }
+    plans = tuple(folder / plan for plan in configuration.dialplans)
+    return configuration.model_copy(update={"dialplans": plans, "realtime": realtime})
