@@ -1,0 +1,124 @@
+"""The command ``gateway``. Exit status: 0 done, 1 the work failed, 2 bad usage or bad input."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+import gateway
+from gateway.cli.logs import configure_logs
+from gateway.errors import ConfigurationError, GatewayError
+
+app = typer.Typer(
+    name="gateway",
+    help="A SIP voice gateway: answers a company's phone with a realtime speech model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+dialplan_app = typer.Typer(help="Ask a dialplan what it would do, and test it.", no_args_is_help=True)
+app.add_typer(dialplan_app, name="dialplan")
+
+ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    try:
+        app()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            typer.echo(str(problem), err=True)
+        sys.exit(2)
+    except GatewayError as error:
+        typer.echo(f"gateway: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+@app.command()
+def run(config: ConfigOption) -> None:
+    """Run the service. SIGTERM drains, a second one ends at once, SIGHUP reloads the dialplans."""
+    from gateway.cli.run import run_service
+    from gateway.config import load_configuration
+
+    configuration = load_configuration(config)
+    configure_logs(configuration.log.level)
+    asyncio.run(run_service(configuration))
+
+
+@app.command()
+def check(config: ConfigOption) -> None:
+    """Check a configuration and the dialplans it names; print every problem."""
+    from gateway.cli.service import load_plans
+    from gateway.config import load_configuration
+
+    configuration = load_configuration(config)
+    plans = load_plans(configuration)
+    typer.echo(f"{config}: good ({len(configuration.sip.trunks)} trunks, {len(plans)} dialplans)")
+
+
+@app.command()
+def demo(
+    say: Annotated[list[str] | None, typer.Option(help="What the caller says, one sentence an option.")] = None,
+    to: Annotated[str, typer.Option(help="The number the caller dials.")] = "7000",
+    wav: Annotated[Path, typer.Option(help="Stereo recording: caller left, agent right.")] = Path("demo.wav"),
+    as_json: JsonOption = False,
+) -> None:
+    """Call the gateway over SIP and RTP on this machine, talk to it, and be transferred."""
+    from gateway.cli.demo import run_demo
+
+    configure_logs("error", sys.stderr)
+    result = asyncio.run(run_demo(sentences=tuple(say or ()), number=to, wav=wav, is_quiet=as_json))
+    if as_json:
+        typer.echo(json.dumps(result.as_json()))
+    else:
+        typer.echo(result.summary())
+    if not result.is_ok:
+        sys.exit(1)
+
+
+@app.command(name="serve-embedded")
+def serve_embedded(
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port; 0 for any.")] = 8765,
+    brain: Annotated[Path | None, typer.Option(help="Dialogue file; a receptionist by default.")] = None,
+) -> None:
+    """Run the embedded realtime server alone: OpenAI Realtime GA on ws://HOST:PORT/v1/realtime."""
+    from gateway.embedded.__main__ import serve_command
+
+    serve_command(host=host, port=port, brain=brain)
+
+
+@app.command()
+def config(
+    defaults: Annotated[bool, typer.Option("--defaults", help="Print every key, commented, with its default.")] = False,
+) -> None:
+    """Show configuration."""
+    if not defaults:
+        raise typer.BadParameter("say what to show: --defaults")
+    from gateway.cli.shipped import shipped
+
+    typer.echo(shipped("config/gateway.yaml").read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of the gateway and what it stands on, and the licence."""
+    typer.echo(f"sip-voice-gateway {gateway.__version__} (GPL-3.0-or-later)")
+    typer.echo(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for name in ("numpy", "websockets", "pyVoIP", "pydantic", "structlog", "pocketsphinx", "espeakng-loader"):
+        try:
+            typer.echo(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            typer.echo(f"{name} not installed")

@@ -1,0 +1,56 @@
+"""``gateway run``: the service under its signals.
+
+SIGTERM or SIGINT drains (un-register, refuse, wait, BYE), a second one ends at once; SIGHUP reads the dialplans again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+
+from gateway.calls.logbook import CallLogbook
+from gateway.cli.service import Service, load_plans
+from gateway.config import Configuration
+from gateway.transport.media_clock import freeze_garbage
+
+_log = structlog.stdlib.get_logger("gateway.service")
+
+
+async def run_service(configuration: Configuration) -> None:
+    """Run until a signal ends it.
+
+    Raises:
+        ConfigurationError: a dialplan cannot be used.
+        ResourceError: a port is taken, or the embedded server does not start.
+    """
+    plans = load_plans(configuration)
+    logbook = CallLogbook(masks_numbers=configuration.log.mask_numbers)
+    leaving, hurried = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        (hurried if leaving.is_set() else leaving).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave)
+    async with Service(configuration, logbook, plans) as service:
+        loop.add_signal_handler(signal.SIGHUP, service.reload)
+        freeze_garbage()
+        await leaving.wait()
+        await _drain(service, configuration.limits.drain, hurried)
+    _log.info("gateway stopped")
+
+
+async def _drain(service: Service, patience_s: float, hurried: asyncio.Event) -> None:
+    """Drain, but no longer than until somebody is in a hurry."""
+    draining = asyncio.ensure_future(service.drain(patience_s))
+    hurry = asyncio.ensure_future(hurried.wait())
+    done, _ = await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    if draining not in done:
+        _log.warning("! ending at once", calls_cut=service.calls.call_count)
+        service.calls.end_all()
+        draining.cancel()
+    hurry.cancel()
+    await asyncio.gather(draining, hurry, return_exceptions=True)

@@ -1,0 +1,211 @@
+"""The running gateway: every part made and tied together here, started in order and ended in the opposite one.
+
+::
+
+    configuration ─> embedded server ─> sockets (SIP, RTP) ─> user agent, media loop ─> calls ─> REGISTER
+    SIGTERM       ─> un-register, 503 to new calls ─> calls end by themselves ─> BYE the rest ─> sockets closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+import gateway
+from gateway.calls.greeting import GreetingCache
+from gateway.calls.manager import CallManager
+from gateway.calls.record import CallObserver
+from gateway.calls.task import CallServices
+from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
+from gateway.config import Configuration
+from gateway.dialplan.load import load_dialplan
+from gateway.dialplan.model import Dialplan
+from gateway.errors import ConfigurationError, Problem
+from gateway.media.engine import MediaEngine
+from gateway.sip import events as sip_events
+from gateway.sip.user_agent import UserAgent
+from gateway.transport.media_clock import MediaClock
+from gateway.transport.media_loop import MediaLoop
+from gateway.transport.resolver import resolve
+from gateway.transport.rtp_ports import RtpPorts
+from gateway.transport.sip_endpoint import SipEndpoint
+
+UNREGISTER_LIMIT_S = 2.0
+PRODUCT = f"sip-voice-gateway/{gateway.__version__}"
+
+_log = structlog.stdlib.get_logger("gateway.service")
+
+
+def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
+    """The dialplans a configuration names, each checked against its realtime sessions.
+
+    Raises:
+        ConfigurationError: with the problems of all of them.
+    """
+    problems: list[Problem] = []
+    plans: list[Dialplan] = []
+    for file in configuration.dialplans:
+        try:
+            plan = load_dialplan(file)
+        except ConfigurationError as error:
+            problems += error.problems
+            continue
+        problems += plan.check_references(configuration.realtime, configuration.sip.trunks)
+        plans.append(plan)
+    if not configuration.dialplans:
+        problems.append(
+            Problem(file="configuration", message="no dialplan is named", expected="expected dialplans: […]")
+        )
+    if problems:
+        raise ConfigurationError(problems)
+    return tuple(plans)
+
+
+class Service:
+    """One gateway process: ``async with Service(configuration, observer) as service: await service.…``"""
+
+    def __init__(self, configuration: Configuration, observer: CallObserver, plans: Sequence[Dialplan]) -> None:
+        self._configuration = configuration
+        self._observer = observer
+        self._plans = tuple(plans)
+        self._stack = AsyncExitStack()
+        self._unregistered = asyncio.Event()
+        self.media: MediaLoop
+        self.user_agent: UserAgent
+        self.calls: CallManager
+        self._endpoint: SipEndpoint
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        configuration = self._configuration
+        peers = {name: await resolve(*trunk.target) for name, trunk in configuration.sip.trunks.items()}
+        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+        urls = await self._start_embedded(tasks)
+        self.user_agent = UserAgent(configuration.user_agent_options(peers, PRODUCT))
+        self._endpoint = SipEndpoint(self.user_agent, configuration.listen, self._on_event)
+        self._endpoint.start()
+        self._stack.callback(self._endpoint.close)
+        self.media = MediaLoop(
+            MediaEngine(configuration.media_options()), RtpPorts(configuration.rtp_port_options()), MediaClock()
+        )
+        self.media.start()
+        self._stack.callback(self.media.stop)
+        self.calls = CallManager(
+            configuration.call_options(),
+            self._services(configuration, urls),
+            configuration.trunk_policies(peers),
+            self._plans,
+        )
+        tasks.create_task(self.calls.run(), name="calls")
+        self._stack.callback(self._end_calls)
+        self._register(configuration)
+        _log.info("gateway ready", listen=configuration.sip.listen, trunks=list(peers), version=gateway.__version__)
+
+    def _services(self, configuration: Configuration, urls: Mapping[str, str]) -> CallServices:
+        return CallServices(
+            user_agent=self.user_agent,
+            transmit=self._endpoint.transmit,
+            media=self.media,
+            sessions=configuration.session_options(urls),
+            observer=self._observer,
+            greetings=GreetingCache(),
+            media_host=configuration.media_host,
+            clock=time.monotonic,
+            wall_clock=lambda: datetime.now(UTC),
+        )
+
+    async def _start_embedded(self, tasks: asyncio.TaskGroup) -> dict[str, str]:
+        """Start one embedded server for each dialogue that is asked for; their addresses by session name."""
+        servers: dict[Path | None, EmbeddedServer] = {}
+        urls: dict[str, str] = {}
+        for name, section in self._configuration.realtime.items():
+            if not section.is_embedded_here:
+                continue
+            if section.brain not in servers:
+                server = await EmbeddedServer.start(EmbeddedOptions(brain=section.brain))
+                watch = tasks.create_task(server.watch(), name=f"embedded server {name}")
+                self._stack.push_async_callback(server.stop)
+                self._stack.callback(watch.cancel)
+                servers[section.brain] = server
+            urls[name] = servers[section.brain].url
+        return urls
+
+    def _register(self, configuration: Configuration) -> None:
+        now = time.monotonic()
+        for name, trunk in configuration.sip.trunks.items():
+            if trunk.registrar is not None:
+                self.user_agent.register(name, now)
+        self._endpoint.transmit()
+
+    # Life.
+
+    def _end_calls(self) -> None:
+        self.calls.end_all()
+        self.calls.close()
+
+    async def drain(self, patience_s: float) -> None:
+        """Un-register, refuse new calls, let the others end for `patience_s`, BYE the rest."""
+        _log.info("draining", calls=self.calls.call_count, patience_s=patience_s)
+        now = time.monotonic()
+        registered = [name for name, trunk in self._configuration.sip.trunks.items() if trunk.registrar is not None]
+        for name in registered:
+            self.user_agent.unregister(name, now)
+        self._endpoint.transmit()
+        await self.calls.drain(patience_s)
+        if registered:
+            try:
+                await asyncio.wait_for(self._unregistered.wait(), UNREGISTER_LIMIT_S)
+            except TimeoutError:
+                _log.warning("! registrar did not confirm that we are gone")
+
+    def reload(self) -> None:
+        """Read the dialplans again, all or nothing; calls under way keep theirs."""
+        try:
+            plans = load_plans(self._configuration)
+        except ConfigurationError as error:
+            for problem in error.problems:
+                _log.error("! reload refused", problem=str(problem))
+            return
+        self._plans = plans
+        self.calls.replace_plans(plans)
+        _log.info("dialplans reloaded", files=[str(file) for file in self._configuration.dialplans])
+
+    def _on_event(self, event: sip_events.Event) -> None:
+        if isinstance(event, sip_events.RegistrationChanged):
+            self._on_registration(event)
+        else:
+            self.calls.dispatch(event)
+
+    def _on_registration(self, event: sip_events.RegistrationChanged) -> None:
+        peer = self._configuration.sip.trunks[event.trunk].registrar
+        facts = {"trunk": event.trunk, "registrar": peer, "state": event.state.value}
+        match event.state:
+            case sip_events.RegistrationState.REGISTERED:
+                _log.info("registered", **facts, expires_s=event.expires_s)
+            case sip_events.RegistrationState.FAILED:
+                retry_in_s = round(event.retry_in_s, 1) if event.retry_in_s is not None else None
+                _log.warning(
+                    "registration failed", **facts, status=event.status, reason=event.reason, retry_in_s=retry_in_s
+                )
+            case sip_events.RegistrationState.UNREGISTERED:
+                self._unregistered.set()
+                _log.info("unregistered", **facts)
+            case _:
+                _log.debug("= registration", **facts)
