@@ -8,7 +8,9 @@ used (it needs the accounts of `tests/interop/asterisk/pjsip.conf`); otherwise t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
@@ -16,8 +18,10 @@ from typing import NoReturn
 import pytest
 
 from tests.interop import asterisk_package, phone
+from tests.interop.gateway_process import GatewayProcess, GatewaySetup
 from tests.interop.pbx import HOME, Pbx, Ports, remove_abandoned
-from tests.support.listening import silence, tone, write_wav
+from tests.interop.speech_server import SpeechServer, speech_server
+from tests.support.listening import Samples, silence, tone, write_wav
 
 AGENT_TONE_HZ = 1004.0
 PHONE_SOUND_S = 180
@@ -82,13 +86,13 @@ PhoneMaker = Callable[..., phone.Phone]
 
 @pytest.fixture
 def make_phone(registrar: tuple[str, int], tmp_path: Path) -> Iterator[PhoneMaker]:
-    """Makes phones registered at the PBX; all are ended after the test. `plays` is silence unless given."""
+    """Makes phones registered at the PBX; all are ended after the test. `plays` (8 kHz) is silence unless given."""
     if reason := phone.obstacle():
         unavailable(reason)
     with ExitStack() as phones:
 
-        def make(account: str, *, plays: Path | None = None, answers: bool = False) -> phone.Phone:
-            sound = plays or write_wav(tmp_path / "silence.wav", silence(PHONE_SOUND_S))
+        def make(account: str, *, plays: Samples | None = None, answers: bool = False) -> phone.Phone:
+            sound = write_wav(tmp_path / f"{account}.wav", silence(PHONE_SOUND_S) if plays is None else plays)
             folder = tmp_path / f"phone-{account}"
             return phones.enter_context(
                 phone.Phone(account, registrar=registrar, folder=folder, plays=sound, answers=answers)
@@ -98,7 +102,65 @@ def make_phone(registrar: tuple[str, int], tmp_path: Path) -> Iterator[PhoneMake
 
 
 @pytest.fixture
-def agent_phone(make_phone: PhoneMaker, tmp_path: Path) -> phone.Phone:
+def agent_phone(make_phone: PhoneMaker) -> phone.Phone:
     """The human agent: takes calls at once, says a tone of AGENT_TONE_HZ, records what it hears."""
-    sound = write_wav(tmp_path / "agent-tone.wav", tone(AGENT_TONE_HZ, PHONE_SOUND_S))
-    return make_phone("agent", plays=sound, answers=True)
+    return make_phone("agent", plays=tone(AGENT_TONE_HZ, PHONE_SOUND_S), answers=True)
+
+
+Speak = Callable[..., Samples]
+
+
+@pytest.fixture(scope="session")
+def speak() -> Speak:
+    """`speak(text, voice=..., sample_rate_hz=8000)`: how a sentence sounds."""
+    pytest.importorskip("espeakng_loader", reason="the `local` extra is not installed")
+    from gateway.embedded import voice
+
+    return voice.speak
+
+
+SpeechServerMaker = Callable[[Sequence[Samples]], SpeechServer]
+
+
+@pytest.fixture
+def make_speech_server() -> Iterator[SpeechServerMaker]:
+    """Makes realtime servers that hear and say what the test prepared."""
+    with ExitStack() as servers:
+        yield lambda answers: servers.enter_context(speech_server(answers))
+
+
+GatewayMaker = Callable[..., GatewayProcess]
+
+
+@pytest.fixture(scope="session")
+def gateway_command() -> None:
+    """Leaves the test out where `python -m gateway run` is not there."""
+    asked = subprocess.run(
+        [sys.executable, "-c", "import gateway.cli.run"], capture_output=True, text=True, check=False
+    )
+    if asked.returncode != 0:
+        unavailable(f"`gateway run` does not run yet: {asked.stderr.strip().splitlines()[-1]}")
+
+
+@pytest.fixture
+def make_gateway(gateway_command: None, registrar: tuple[str, int], tmp_path: Path) -> Iterator[GatewayMaker]:
+    """Starts gateways; the arguments are those of `GatewaySetup`. A gateway that complained fails its test."""
+    with ExitStack() as gateways:
+        started: list[GatewayProcess] = []
+
+        def make(**choices: object) -> GatewayProcess:
+            setup = GatewaySetup(registrar=registrar, **choices)  # type: ignore[arg-type]
+            gateway = GatewayProcess(setup, tmp_path / f"gateway-{len(started)}")
+            started.append(gateways.enter_context(gateway))
+            return gateway
+
+        yield make
+    assert [line for gateway in started for line in gateway.complaints()] == []
+
+
+@pytest.fixture
+def gateway_process(make_gateway: GatewayMaker) -> GatewayProcess:
+    """A gateway with the embedded realtime server, registered as `gateway`: 7000 reaches it."""
+    gateway = make_gateway()
+    gateway.wait_until_registered()
+    return gateway

@@ -242,16 +242,24 @@ class Pbx:
         *,
         prompt: str = "",
         keys: str = "",
+        after: str = "",
         delay_s: float = 1,
         stay_s: float = 30,
         record: str = "",
     ) -> str:
         """Let a scripted caller (extensions.conf, `callers`) call `number`; returns the id of its channel.
 
-        `prompt` is a name from `sounds` or what `add_prompt` returned. With `record`, `heard(record)` is later what
-        the caller heard.
+        `prompt`, and `after` behind the keys, are names from `sounds` or what `add_prompt` returned. With `record`,
+        `heard(record)` is what the caller heard: complete after the call.
         """
-        variables = {"PROMPT": prompt, "KEYS": keys, "DELAY": delay_s, "STAY": stay_s, "RECORD": record}
+        variables = {
+            "PROMPT": prompt,
+            "KEYS": keys,
+            "AFTER": after,
+            "DELAY": delay_s,
+            "STAY": stay_s,
+            "RECORD": record,
+        }
         query = {"endpoint": f"Local/{number}@lab", "extension": "scripted", "context": "callers", "priority": 1}
         body = {"variables": {name: str(value) for name, value in variables.items()}}
         return str(self.ari("POST", "channels", query, body)["id"])
@@ -264,7 +272,7 @@ class Pbx:
     def hang_up_all(self) -> None:
         """End every call and wait until none is left."""
         self.console("channel request hangup all")
-        wait_until(lambda: "0 active channels" in self.console("core show channels count"), "all channels gone", 10)
+        self.wait_until_idle()
 
     def add_prompt(self, file: Path) -> str:
         """Make `file` (8 kHz mono WAV) a prompt of this PBX; returns its name for `originate`."""
@@ -277,6 +285,14 @@ class Pbx:
 
     def said(self, record: str) -> Path:
         return self.recordings / f"{record}-said.wav"
+
+    def wait_until_idle(self, timeout_s: float = 10) -> None:
+        """Wait until no call is left; recordings are complete then. Raises: TimeoutError."""
+        wait_until(lambda: "0 active channels" in self.console("core show channels count"), "no calls", timeout_s)
+
+    def trace_sip(self) -> None:
+        """Write every SIP message into the log from now on."""
+        self.console("pjsip set logger on")
 
     def contact_status(self, account: str) -> str:
         """`Avail`, `Unavail`, `NonQual` ... of the account's contact; empty when nobody is registered."""

@@ -48,7 +48,7 @@ def test_two_phones_hear_each_other(make_phone: PhoneMaker, agent_phone: Phone) 
 def test_a_scripted_caller_records_what_it_says_and_hears(pbx: Pbx) -> None:
     prompt = pbx.sounds / "queue-periodic-announce.wav"
     pbx.originate("600", prompt="queue-periodic-announce", delay_s=0.5, stay_s=1, record="echo")
-    wait_until(lambda: "0 active channels" in pbx.console("core show channels count"), "end of the call", 40)
+    pbx.wait_until_idle(20)
     heard, rate_hz = read_wav(pbx.heard("echo"))
     found = align(read_wav(prompt)[0], heard)
     assert rate_hz == 8000

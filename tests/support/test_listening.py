@@ -15,6 +15,7 @@ from tests.support.listening import (
     identify,
     level_dbov,
     read_wav,
+    resampled,
     silence,
     tone,
     tone_seconds,
@@ -108,6 +109,15 @@ def test_alignment_sees_a_gap(spoken: dict[str, Samples]) -> None:
     half = len(sent) // 2
     with_gap = np.concatenate([sent[:half], silence(0.2), sent[half:]])
     assert align(sent, with_gap).jitter_s > 0.02
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 24000])
+def test_resampling_keeps_speed_and_pitch(rate_hz: int, spoken: dict[str, Samples]) -> None:
+    sent = speech(spoken)
+    raised = resampled(sent, 8000, rate_hz)
+    assert len(raised) == len(sent) * rate_hz // 8000
+    assert tone_seconds(resampled(tone(1004, 2), 8000, rate_hz), 1004, rate_hz=rate_hz) > 1.9
+    assert align(sent, resampled(raised, rate_hz, 8000)).correlation > 0.999
 
 
 def test_level_is_that_of_the_tone() -> None:

@@ -1,0 +1,59 @@
+"""Many calls at once through the PBX: none is lost, no packet is lost. `make test-load` asks for 20 calls and 60 s."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+import pytest
+
+from tests.interop.conftest import GatewayMaker, SpeechServerMaker
+from tests.interop.pbx import Pbx, wait_until
+from tests.interop.speech_server import MODEL_RATE_HZ
+from tests.support.listening import resampled, tone, tone_seconds
+
+CALLS = int(os.environ.get("LOAD_CALLS", "20"))
+SECONDS = int(os.environ.get("LOAD_SECONDS", "10"))
+MODEL_TONE_HZ = 440.0
+
+
+def rtp_as_the_pbx_counts(pbx: Pbx) -> list[tuple[int, int]]:
+    """(packets received, packets lost) of every leg between PBX and gateway."""
+    rows = re.findall(r"gateway\S*\s+\d\d:\d\d:\d\d\s+\S+\s+(\d+)K?\s+(\d+)", pbx.console("pjsip show channelstats"))
+    return [(int(received), int(lost)) for received, lost in rows]
+
+
+def test_calls_at_once_lose_nothing(
+    pbx: Pbx, make_gateway: GatewayMaker, make_speech_server: SpeechServerMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = make_speech_server([tone(MODEL_TONE_HZ, SECONDS, rate_hz=MODEL_RATE_HZ)])
+    gateway = make_gateway(realtime_url=server.url)
+    gateway.wait_until_registered()
+    for number in range(CALLS):
+        pbx.originate("7000", prompt="demo-congrats&demo-congrats", delay_s=0, record=f"load-{number}", stay_s=60)
+    wait_until(lambda: len(server.conversations) == CALLS, f"{CALLS} sessions", 20)
+    last = server.conversations[-1]
+    wait_until(lambda: len(last.arrivals_s) > SECONDS * 50, f"{SECONDS} s of the last call", SECONDS + 30)
+    counted = rtp_as_the_pbx_counts(pbx)
+    pbx.hang_up_all()
+    wait_until(lambda: len(gateway.found("call ended")) == CALLS, "all calls ended", 10)
+    ended = gateway.found("call ended")
+    with capsys.disabled():
+        report(ended, counted)
+    assert len(counted) == CALLS
+    assert sum(lost for _, lost in counted) == 0
+    assert sum(line["rtp_lost"] for line in ended) == 0
+    for line in ended:
+        assert line["rtp_sent"] == pytest.approx(line["duration_s"] * 50, rel=0.02, abs=10)
+        assert line["rtp_received"] == pytest.approx(line["duration_s"] * 50, rel=0.02, abs=25)
+    for conversation in server.conversations:
+        assert tone_seconds(resampled(conversation.uplink, MODEL_RATE_HZ, 8000), MODEL_TONE_HZ) < 1
+
+
+def report(ended: list[dict[str, float]], counted: list[tuple[int, int]]) -> None:
+    """Print the figures an operator would ask for."""
+    worst = {name: max(line[name] for line in ended) for name in ("setup_ms", "first_audio_ms", "jitter_ms")}
+    received = sum(count for count, _ in counted)
+    lost = sum(count for _, count in counted)
+    sys.stdout.write(f"\n{len(ended)} calls; the PBX got {received} packets and missed {lost}; worst: {worst}\n")
