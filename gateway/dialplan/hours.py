@@ -148,20 +148,14 @@ def _date(text: str) -> date:
     raise WrongValue(expected="expected a date such as 2026-12-24, or 2026-12-24..2026-12-26")
 
 
-def overlap(week: Sequence[Sequence[TimeRange]]) -> tuple[str, str] | None:
-    """Two ranges of a week that share time, as text; a range past Sunday's midnight meets Monday's."""
-    spans = sorted(
-        (day * MINUTES_A_DAY + span.start_minute, day * MINUTES_A_DAY + span.end_minute, f"{WEEKDAYS[day]} {span}")
-        for day, ranges in enumerate(week)
-        for span in ranges
-    )
-    if not spans:
-        return None
-    first_start, first_end, first_text = spans[0]
-    around = [*spans, (first_start + MINUTES_A_WEEK, first_end + MINUTES_A_WEEK, first_text)]
-    for (_, end, text), (start, _, next_text) in itertools.pairwise(around):
-        if start < end and text is not next_text:
-            return text, next_text
+def overlap(spans: Sequence[tuple[int, TimeRange]]) -> tuple[int, int] | None:
+    """Indices of two (weekday, range) that share time; a range that runs past Sunday's midnight meets Monday's."""
+    order = sorted((day * MINUTES_A_DAY + span.start_minute, index) for index, (day, span) in enumerate(spans))
+    around = [*order, *((start + MINUTES_A_WEEK, index) for start, index in order[:1])]
+    for (start, index), (next_start, next_index) in itertools.pairwise(around):
+        span = spans[index][1]
+        if next_start < start + span.end_minute - span.start_minute and index != next_index:
+            return min(index, next_index), max(index, next_index)
     return None
 
 

@@ -39,17 +39,22 @@ class Pattern:
     normal: str = ""
     regex: Regex | None = None
 
+    @property
+    def is_any(self) -> bool:
+        """Whether it takes everything, a withheld number included."""
+        return self.kind is PatternKind.ANY
+
     def matches(self, normal: str) -> bool:
         """Whether it takes `normal`, which `normal_number`, `normal_caller` or `normal_text` made."""
         if self.regex is not None:
             return self.regex.fullmatch(normal)
         if self.kind is PatternKind.PREFIX:
             return normal.startswith(self.normal)
-        return self.kind is PatternKind.ANY or normal == self.normal
+        return self.is_any or normal == self.normal
 
     def covers(self, other: Pattern) -> bool:
         """Whether it surely takes whatever `other` takes. Two expressions are compared by their text only."""
-        if self.kind is PatternKind.ANY:
+        if self.is_any:
             return True
         if other.kind is PatternKind.PREFIX:
             return self.kind is PatternKind.PREFIX and other.normal.startswith(self.normal)

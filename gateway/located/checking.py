@@ -86,7 +86,7 @@ def hint(word: str, known: Iterable[str]) -> str:
 
 
 def _expected_one_of(words: Sequence[str]) -> str:
-    return f"expected one of {shown(', '.join(words), 200)}" if len(words) > 1 else f"expected {shown(words[0])}"
+    return f"expected one of {shown(', '.join(words), 200)}" if len(words) > 1 else f"expected {shown(words[0])!r}"
 
 
 # Values --------------------------------------------------------------------------------------------------------------

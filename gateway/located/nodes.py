@@ -91,6 +91,13 @@ class Document:
         node = steps[-1].node
         return tuple(key.text for key, _ in node.entries) if len(steps) > len(path) and isinstance(node, Table) else ()
 
+    def texts(self, path: Iterable[Key], key: str) -> tuple[str, ...]:
+        """What the tables of the list at `path` hold under `key`, where that is text."""
+        node = follow(self.root, path)[-1].node
+        tables = [item for item in node.values if isinstance(item, Table)] if isinstance(node, Items) else []
+        values = (entry[1] for table in tables if (entry := table.entry(key)))
+        return tuple(value.text for value in values if isinstance(value, Scalar))
+
     def with_value(self, path: Sequence[str], value: Document) -> Document:
         """This document with `value`'s root at `path`; tables that lack on the way are made."""
         return replace(self, root=_put(self.root, tuple(path), value.root), problems=(*self.problems, *value.problems))

@@ -1,0 +1,39 @@
+"""Which routes no call reaches. Only the certain is reported: a route all of whose calls one earlier route takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.dialplan.model import HeaderCriterion, Match, Route
+from gateway.dialplan.pattern import Pattern
+
+
+def eclipsed(routes: Sequence[Route]) -> list[tuple[int, int]]:
+    """(index of a route that no call reaches, index of the earlier route that takes them all)."""
+    found = []
+    for later, route in enumerate(routes):
+        earlier = next((index for index in range(later) if _covers(routes[index].match, route.match)), None)
+        if earlier is not None:
+            found.append((later, earlier))
+    return found
+
+
+def _covers(wider: Match, narrower: Match) -> bool:
+    """Whether `wider` surely takes every call that `narrower` takes: each of its criteria follows from the other's."""
+    return (
+        _cover(wider.to, narrower.to)
+        and _cover(wider.from_, narrower.from_)
+        and wider.hours in (None, narrower.hours)
+        and (not wider.trunks or (bool(narrower.trunks) and set(narrower.trunks) <= set(wider.trunks)))
+        and all(any(_covers_header(header, other) for other in narrower.headers) for header in wider.headers)
+    )
+
+
+def _cover(wider: Sequence[Pattern], narrower: Sequence[Pattern]) -> bool:
+    if not narrower:
+        return not wider or any(pattern.is_any for pattern in wider)
+    return not wider or all(any(pattern.covers(other) for pattern in wider) for other in narrower)
+
+
+def _covers_header(wider: HeaderCriterion, narrower: HeaderCriterion) -> bool:
+    return wider.name.casefold() == narrower.name.casefold() and _cover(wider.patterns, narrower.patterns)
