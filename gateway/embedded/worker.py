@@ -1,0 +1,127 @@
+"""The child process that runs one speech engine: ``python -m gateway.embedded.worker ROLE``.
+
+Requests come on standard input and answers go to what was standard output, both as frames (``Frame``). The process ends
+when its input does, so no crash of the server leaves it behind. One role a process: a decoder at work must not hold up
+the detector that listens for an interruption.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from typing import BinaryIO
+
+import numpy as np
+
+from gateway.embedded.audio import WireFormat
+from gateway.embedded.recognizer import Listening, Recognizer
+from gateway.embedded.vad import CHUNK_SAMPLES, SpeechModels
+from gateway.embedded.voice import engine, stream
+
+FRAME_HEAD = struct.Struct("!IIB")
+"""Length of the payload, number of the job, kind."""
+STREAM_HEAD = struct.Struct("!I")
+PROBABILITY = struct.Struct("!f")
+
+
+class FrameKind(IntEnum):
+    """What a frame from the worker means for its job."""
+
+    DATA = 0
+    END = 1
+    FAILED = 2
+
+
+Role = Callable[[bytes, Callable[[bytes], None]], None]
+"""Does one job: payload of the request, and where its answers go."""
+
+
+def make_ear() -> Role:
+    """Judges chunks: stream number and `int16[256]`, answered by a float32; no samples: the stream has ended."""
+    models = SpeechModels()
+
+    def listen(payload: bytes, reply: Callable[[bytes], None]) -> None:
+        (number,) = STREAM_HEAD.unpack_from(payload)
+        chunk = np.frombuffer(payload, dtype="<i2", offset=STREAM_HEAD.size)
+        if len(chunk) == CHUNK_SAMPLES:
+            reply(PROBABILITY.pack(models.probability(number, chunk)))
+        else:
+            models.forget(number)
+
+    return listen
+
+
+def make_recognizer() -> Role:
+    """Decodes turns: a JSON line with the grammar, then `int16[n]` at 8 kHz; answered by the text, or by nothing."""
+    recognizer = Recognizer()
+
+    def recognize(payload: bytes, reply: Callable[[bytes], None]) -> None:
+        head, _, samples = payload.partition(b"\n")
+        request = json.loads(head)
+        listening = Listening(jsgf=request["jsgf"], words=tuple(request["words"]))
+        if not samples:
+            recognizer.prepare(listening)
+            return
+        found = recognizer.recognize(np.frombuffer(samples, dtype="<i2"), listening)
+        if found.text is not None:
+            reply(found.text.encode())
+
+    return recognize
+
+
+def make_voice() -> Role:
+    """Speaks: one JSON object; answered by blocks of audio in the wire format while they are being made."""
+    engine()
+
+    def speak(payload: bytes, reply: Callable[[bytes], None]) -> None:
+        request = json.loads(payload)
+        stream(request["text"], request["voice"], request["speed"], WireFormat(request["format"]), reply)
+
+    return speak
+
+
+ROLES: dict[str, Callable[[], Role]] = {"ear": make_ear, "recognizer": make_recognizer, "voice": make_voice}
+
+
+def run(role: Role, requests: BinaryIO, answers: BinaryIO) -> None:
+    """Serve `role` until the requests end."""
+
+    def send(job: int, kind: FrameKind, payload: bytes = b"") -> None:
+        answers.write(FRAME_HEAD.pack(len(payload), job, kind) + payload)
+        answers.flush()
+
+    while len(head := requests.read(FRAME_HEAD.size)) == FRAME_HEAD.size:
+        length, job, _ = FRAME_HEAD.unpack(head)
+        payload = requests.read(length)
+        try:
+            role(payload, lambda data, job=job: send(job, FrameKind.DATA, data))  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001 - one job fails, the worker lives on for the other calls
+            send(job, FrameKind.FAILED, f"{type(error).__name__}: {error}".encode())
+        else:
+            send(job, FrameKind.END)
+
+
+def main() -> int:
+    """Run the role named on the command line."""
+    # Ctrl-C reaches the whole process group; the server decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The C libraries may print: what they take for standard output must not be the frame stream.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    role = ROLES[sys.argv[1]]()
+    try:
+        answers.write(FRAME_HEAD.pack(0, 0, FrameKind.END))
+        answers.flush()
+        run(role, sys.stdin.buffer, answers)
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
