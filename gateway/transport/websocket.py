@@ -234,6 +234,8 @@ class WebSocketConnection(asyncio.Protocol):
                 return
             if isinstance(event, Frame):
                 self._handle_frame(protocol, event)
+            else:
+                self._settle_upgrade(protocol)
         self._settle(protocol)
 
     def eof_received(self) -> None:
@@ -263,14 +265,20 @@ class WebSocketConnection(asyncio.Protocol):
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 
+    def _settle_upgrade(self, protocol: ClientProtocol) -> None:
+        """Tell the outcome of the handshake. Frames in the same segment come after it, a close frame too."""
+        if self._opened.done():
+            return
+        if protocol.handshake_exc is not None:
+            self._opened.set_exception(protocol.handshake_exc)
+        else:
+            self._opened.set_result(None)
+
     def _settle(self, protocol: ClientProtocol) -> None:
-        """Tell the outcome of the handshake, and a fault for which the protocol gave the connection up."""
-        if not self._opened.done():
-            if protocol.handshake_exc is not None:
-                self._opened.set_exception(protocol.handshake_exc)
-            elif protocol.state is State.OPEN:
-                self._opened.set_result(None)
-        if protocol.parser_exc is not None:
+        """Tell a fault for which the protocol gave up: no HTTP at all, or a frame against the rules."""
+        if protocol.handshake_exc is not None:
+            self._settle_upgrade(protocol)
+        elif protocol.parser_exc is not None:
             self._finish(ABNORMAL_CLOSURE, shown(str(protocol.parser_exc)))
 
     def _handle_frame(self, protocol: ClientProtocol, frame: Frame) -> None:

@@ -14,7 +14,7 @@ cancellations. What it says is scripted, what goes wrong is ordered by the test:
 Replies are given out in order, one for each ``response.create`` and each `end_turn`; when they have run out a reply is
 empty. Audio is sent as a burst, as the real one does, in pieces of `piece_ms`.
 
-Nothing here waits for wall-clock time; `RealtimeSession` methods return when the event is sent or seen.
+Nothing here waits for time to pass: a lever returns when its events are sent, a wait when the event was seen.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ from websockets.http11 import Request, Response
 Event = dict[str, Any]
 
 BYTES_PER_MS = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
-SILENCE = {"audio/pcm": b"\x00\x00", "audio/pcmu": b"\xff", "audio/pcma": b"\xd5"}
+
+PATIENCE_S = 5.0
+"""Longest wait for something that must come at once; only a failing test reaches it."""
 
 
 # --- what the server is told to say ----------------------------------------------------------------------------------
@@ -159,8 +161,7 @@ class ServerSession:
                     return index
             return None
 
-        async with self._changed:
-            await self._changed.wait_for(lambda: found() is not None or self.close_code is not None)
+        await self._wait(lambda: found() is not None or self.close_code is not None, kind)
         index = found()
         assert index is not None, f"closed with {self.close_code} before {kind}; got {self.kinds()}"
         self._taken = index + 1
@@ -172,17 +173,22 @@ class ServerSession:
 
     async def wait_for_audio(self, size: int) -> bytes:
         """Wait until `size` bytes of audio were appended; all of it."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self.audio) >= size or self.close_code is not None)
+        await self._wait(lambda: len(self.audio) >= size or self.close_code is not None, f"{size} bytes of audio")
         assert len(self.audio) >= size, f"closed with {self.close_code} after {len(self.audio)} bytes of audio"
         return bytes(self.audio)
 
     async def wait_closed(self) -> int:
         """Wait until the connection is gone; the close code the client sent, 1006 without one."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.close_code is not None)
+        await self._wait(lambda: self.close_code is not None, "the end")
         assert self.close_code is not None
         return self.close_code
+
+    async def _wait(self, is_met: Callable[[], bool], what: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S), self._changed:
+                await self._changed.wait_for(is_met)
+        except TimeoutError:
+            raise AssertionError(f"waited in vain for {what}; got {self.kinds()}") from None
 
     # --- levers -------------------------------------------------------------------------------------------------------
 
@@ -566,7 +572,8 @@ class RealtimeServer:
 
     async def session(self) -> ServerSession:
         """The next session that was opened and configured."""
-        return await self._ready.get()
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._ready.get()
 
     async def configured(self, session: ServerSession) -> None:
         """A session got its first configuration confirmed."""
