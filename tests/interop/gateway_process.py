@@ -25,7 +25,7 @@ version: 1
 name: interop
 timezone: UTC
 contacts:
-  agent: {dial: [sip:6001], description: a human agent}
+  operator: {dial: [sip:6001], description: a human agent}
   busy: {dial: [sip:6003], description: a line that is always busy}
 sessions:
   reception:
@@ -38,9 +38,9 @@ routes:
     match: {to: ["7000", "7003", "7004", "7010", "49*"]}
     do: [{session: reception}]
 escalations:
-  - {name: zero, when: {dtmf: "0"}, do: [{transfer: agent}]}
+  - {name: zero, when: {dtmf: "0"}, do: [{transfer: operator}]}
   - {name: nine, when: {dtmf: "9"}, do: [{transfer: busy}]}
-  - {name: down, when: {provider_down: true}, do: [{transfer: agent}]}
+  - {name: down, when: {provider_down: true}, do: [{transfer: operator}]}
 """
 
 CONFIGURATION = """\

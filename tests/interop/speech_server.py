@@ -1,140 +1,100 @@
-"""A realtime server that hears and speaks exactly what a test says, in a thread of this process.
+"""The scripted realtime provider in a thread of its own, for tests that are not asynchronous.
 
-It takes the audio it is sent (24 kHz PCM16) into `Conversation.uplink`, and answers every `response.create` with the
-next of its prepared sentences, all at once as hosted models do. It has no ear: turns begin and end when the test says
-so, by `Conversation.answer`. Protocol: OpenAI Realtime GA, the events a client must have.
+What it hears is in `Conversation.uplink`. It says its prepared sentences in order, one for each `response.create` of
+any session and one for each `Conversation.answer`. It has no ear: turns end when the test says so.
 """
 
 from __future__ import annotations
 
-import base64
-import itertools
-import json
+import asyncio
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import ServerConnection, serve
 
-from tests.interop.pbx import HOST, wait_until
+from tests.interop.pbx import wait_until
 from tests.support.listening import Samples
+from tests.support.realtime_server import RealtimeServer, ServerSession, Speech
 
 MODEL_RATE_HZ = 24000
-CHUNK_BYTES = 9600  # 200 ms
+PATIENCE_S = 10.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """One session, as seen by the server. `events` are all client events but audio."""
+    """One session, as seen by the server."""
 
-    connection: ServerConnection
-    answers: Iterator[Samples]
-    events: list[dict[str, Any]] = field(default_factory=list)
-    arrivals_s: list[float] = field(default_factory=list)
-    is_open: bool = True
-    _audio: bytearray = field(default_factory=bytearray)
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    session: ServerSession
+    loop: asyncio.AbstractEventLoop
 
     @property
     def uplink(self) -> Samples:
         """What the caller said so far, `int16` at 24 kHz."""
-        whole = bytes(self._audio)
-        return np.frombuffer(whole[: len(whole) // 2 * 2], dtype="<i2").astype(np.int16)
+        audio = bytes(self.session.audio)
+        return np.frombuffer(audio[: len(audio) // 2 * 2], dtype="<i2").astype(np.int16)
 
-    def seen(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["type"] == kind]
+    @property
+    def uplink_s(self) -> float:
+        """How much audio of the caller has come."""
+        return len(self.session.audio) / 2 / MODEL_RATE_HZ
+
+    @property
+    def is_open(self) -> bool:
+        return self.session.close_code is None
 
     def answer(self) -> None:
         """Say the next prepared sentence, as after a turn of the caller's."""
-        samples = next(self.answers, None)
-        number = next(self._numbers)
-        response, item = f"resp_{number}", f"item_{number}"
-        place = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
-        self._send(
-            "response.created", response={"id": response, "object": "realtime.response", "status": "in_progress"}
-        )
-        message = {"id": item, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
-        self._send("response.output_item.added", response_id=response, output_index=0, item=message)
-        audio = b"" if samples is None else samples.astype("<i2").tobytes()
-        for start in range(0, len(audio), CHUNK_BYTES):
-            chunk = base64.b64encode(audio[start : start + CHUNK_BYTES]).decode()
-            self._send("response.output_audio.delta", **place, delta=chunk)
-        self._send("response.output_audio.done", **place)
-        self._send("response.output_audio_transcript.done", **place, transcript="prepared")
-        done = message | {"status": "completed"}
-        self._send("response.output_item.done", response_id=response, output_index=0, item=done)
-        usage = {"total_tokens": 2, "input_tokens": 1, "output_tokens": 1}
-        finished = {
-            "id": response,
-            "object": "realtime.response",
-            "status": "completed",
-            "output": [done],
-            "usage": usage,
-        }
-        self._send("response.done", response=finished)
-
-    def run(self) -> None:
-        """Serve this session until the client leaves."""
-        session: dict[str, Any] = {"type": "realtime", "object": "realtime.session", "id": "sess_test", "model": "test"}
-        self._send("session.created", session=session)
-        try:
-            for text in self.connection:
-                self._take(json.loads(text), session)
-        except ConnectionClosed:
-            pass
-        finally:
-            self.is_open = False
-
-    def _take(self, event: dict[str, Any], session: dict[str, Any]) -> None:
-        kind = event["type"]
-        if kind == "input_audio_buffer.append":
-            self._audio += base64.b64decode(event["audio"])
-            self.arrivals_s.append(time.monotonic())
-            return
-        self.events.append(event)
-        if kind == "session.update":
-            session |= event["session"]
-            self._send("session.updated", session=session)
-        elif kind == "response.create":
-            self.answer()
-
-    def _send(self, kind: str, **fields: object) -> None:
-        self.connection.send(json.dumps({"type": kind, "event_id": f"event_{next(self._numbers)}"} | fields))
+        asyncio.run_coroutine_threadsafe(self.session.reply(), self.loop).result(PATIENCE_S)
 
 
-@dataclass(slots=True)
 class SpeechServer:
-    """`url` is what goes into the gateway's configuration; one `Conversation` a call, in the order they came."""
+    """`url` is what goes into the gateway's configuration."""
 
-    answers: Sequence[Samples]
-    url: str = ""
-    conversations: list[Conversation] = field(default_factory=list)
+    def __init__(self, answers: Sequence[Samples]) -> None:
+        self.url = ""
+        self._server = RealtimeServer(replies=[Speech(audio=answer.astype("<i2").tobytes()) for answer in answers])
+        self._loop = asyncio.new_event_loop()
+        self._is_ended = asyncio.Event()
+        self._is_ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def wait_for_conversation(self, number: int = 0, timeout_s: float = 10) -> Conversation:
-        wait_until(lambda: len(self.conversations) > number, f"realtime session {number}", timeout_s)
-        return self.conversations[number]
+    @property
+    def conversations(self) -> list[Conversation]:
+        """All sessions there ever were, in the order they came."""
+        return [Conversation(session, self._loop) for session in self._server.sessions]
 
-    def _serve(self, connection: ServerConnection) -> None:
-        conversation = Conversation(connection, iter(self.answers))
-        self.conversations.append(conversation)
-        conversation.run()
+    def wait_for_conversation(self) -> Conversation:
+        wait_until(lambda: self.conversations, "a realtime session", PATIENCE_S)
+        return self.conversations[0]
+
+    def start(self) -> None:
+        self._thread.start()
+        if not self._is_ready.wait(PATIENCE_S):
+            raise TimeoutError("the realtime server does not start")
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._is_ended.set)
+        self._thread.join(PATIENCE_S)
+        self._loop.close()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        async with self._server:
+            self.url = self._server.url
+            self._is_ready.set()
+            await self._is_ended.wait()
 
 
 @contextmanager
 def speech_server(answers: Sequence[Samples]) -> Iterator[SpeechServer]:
-    """A server on a free port that answers with `answers` (24 kHz), one after the other, in every session."""
+    """A server on a free port that says `answers` (24 kHz)."""
     server = SpeechServer(answers)
-    with serve(server._serve, HOST, 0, compression=None) as listener:
-        server.url = f"ws://{HOST}:{listener.socket.getsockname()[1]}/v1/realtime"
-        thread = threading.Thread(target=listener.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            listener.shutdown()
-            thread.join()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -39,15 +41,19 @@ def test_human_speech_reaches_the_model_at_its_own_speed_and_pitch(
 def test_audio_reaches_the_model_while_it_is_spoken(
     pbx: Pbx, make_gateway: GatewayMaker, make_speech_server: SpeechServerMaker
 ) -> None:
-    """20 ms at a time, never saved up: what is late here, the caller waits for."""
+    """Never saved up and never held back: what is late here, the caller waits for."""
     server = make_speech_server([])
     make_gateway(realtime_url=server.url).wait_until_registered()
     pbx.originate("7000", prompt="queue-periodic-announce", delay_s=0.5, stay_s=0.5)
     conversation = server.wait_for_conversation()
-    wait_until(lambda: not conversation.is_open, "the end of the call", 20)
-    gaps_s = np.diff(conversation.arrivals_s)
-    assert np.median(gaps_s) == pytest.approx(0.02, abs=0.005)
-    assert np.quantile(gaps_s, 0.99) < 0.1
+    wait_until(lambda: conversation.uplink_s > 0.5, "the first half second", 5)
+    ahead_s = []
+    started_s, before_s = time.monotonic(), conversation.uplink_s
+    while time.monotonic() - started_s < 5:
+        time.sleep(0.02)
+        ahead_s.append(conversation.uplink_s - before_s - (time.monotonic() - started_s))
+    assert np.median(ahead_s) == pytest.approx(0, abs=0.06)
+    assert np.ptp(ahead_s) < 0.2
 
 
 def test_the_models_sentences_reach_the_caller(
@@ -57,8 +63,7 @@ def test_the_models_sentences_reach_the_caller(
     make_gateway(realtime_url=server.url).wait_until_registered()
     pbx.originate("7000", delay_s=9, stay_s=0, record="sentences")
     conversation = server.wait_for_conversation()
-    wait_until(lambda: conversation.seen("response.create"), "the greeting was asked for", 5)
-    wait_until(lambda: len(conversation.arrivals_s) > 200, "4 s of the call", 10)
+    wait_until(lambda: conversation.uplink_s > 4, "4 s of the call", 10)
     conversation.answer()
     pbx.wait_until_idle(20)
     heard, rate_hz = read_wav(pbx.heard("sentences"))

@@ -30,7 +30,7 @@ def test_key_zero_connects_caller_and_agent(
     agent_phone.wait_for("CALL_CLOSED")
     pbx.wait_until_idle()
     assert ended["outcome"] == "transferred"
-    assert ended["transfer"] == "agent"
+    assert ended["transfer"] == "operator"
     assert ended["escalations"] == ["zero"]
     pbx.wait_for_log(rf"REFER sip:[\s\S]*?Refer-To: <sip:6001@127.0.0.1:{pbx.ports.sip}>", since=mark)
     pbx.wait_for_log(r"BYE sip:asterisk@", since=mark)
