@@ -56,9 +56,9 @@ $(RUN_READY) $(DEV_READY): pyproject.toml
 	@[ -n '$(PYTHON)' ] || { \
 		echo 'No Python 3.11 or later found as python3: install one, or say make PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo '$(PYTHON) is older than Python 3.11: say make PYTHON=/path/to/a/newer/python3' >&2; exit 1; }
+		echo '$(PYTHON) is not Python 3.11 or later: say make PYTHON=/path/to/a/newer/python3' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 		echo '$(PYTHON) cannot make virtual environments: on Debian, apt-get install python3-venv' >&2; exit 1; }
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
 	@touch $@
