@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop import asterisk_package
 from tests.interop.conftest import AGENT_TONE_HZ, PhoneMaker
 from tests.interop.pbx import Pbx, wait_until
 from tests.interop.phone import Phone
@@ -16,6 +17,18 @@ from tests.support.listening import align, read_wav, tone, tone_seconds, write_w
 def test_a_real_asterisk_runs(pbx: Pbx) -> None:
     assert pbx.version.startswith("Asterisk ")
     assert "Unavailable" in pbx.console("pjsip show endpoint gateway")
+
+
+@pytest.mark.parametrize(("user_id", "has_apt", "word"), [(1000, True, "root"), (0, False, "Debian"), (0, True, "")])
+def test_where_asterisk_cannot_be_installed_the_reason_is_told(
+    monkeypatch: pytest.MonkeyPatch, user_id: int, has_apt: bool, word: str
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: user_id)
+    monkeypatch.setattr("shutil.which", lambda tool: f"/usr/bin/{tool}" if has_apt else None)
+    monkeypatch.setattr(asterisk_package, "KEYRING", Path(__file__))
+    reason = asterisk_package.obstacle()
+    assert word in reason
+    assert bool(word) == ("ASTERISK_SIP=host:port" in reason)
 
 
 def test_two_pbxs_run_side_by_side(pbx: Pbx) -> None:
