@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import gateway
+from gateway.cli import dialplan
 from gateway.cli.logs import configure_logs
 from gateway.errors import ConfigurationError, GatewayError
 
@@ -23,8 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-dialplan_app = typer.Typer(help="Ask a dialplan what it would do, and test it.", no_args_is_help=True)
-app.add_typer(dialplan_app, name="dialplan")
+app.add_typer(dialplan.app, name="dialplan")
 
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -86,6 +86,38 @@ def demo(
         typer.echo(result.summary())
     if not result.is_ok:
         sys.exit(1)
+
+
+@app.command()
+def simulate(
+    config: ConfigOption,
+    calls: Annotated[int, typer.Option(help="Callers in all.")] = 20,
+    rate: Annotated[float, typer.Option(help="New calls a second.")] = 5.0,
+    hold: Annotated[float, typer.Option(help="Seconds each caller stays.")] = 20.0,
+    to: Annotated[str, typer.Option(help="The number they dial.")] = "7000",
+    as_json: JsonOption = False,
+) -> None:
+    """Load a gateway, started for the purpose, with real SIP/RTP callers over loopback."""
+    from gateway.cli.simulate import run_simulation
+    from gateway.simulate.load import LoadOptions
+
+    configure_logs("error", sys.stderr)
+    options = LoadOptions(calls=calls, rate_cps=rate, hold_s=hold, number=to)
+    result = asyncio.run(run_simulation(config, options))
+    typer.echo(json.dumps(result.as_json()) if as_json else result.summary())
+    if result.load.answered < calls:
+        sys.exit(1)
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="media, or all.")] = "all",
+    as_json: JsonOption = False,
+) -> None:
+    """Micro-benchmarks, each beside its baseline in the same run."""
+    from gateway.cli.bench import run_benches
+
+    run_benches(what, as_json=as_json)
 
 
 @app.command(name="serve-embedded")

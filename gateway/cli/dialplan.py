@@ -1,0 +1,99 @@
+"""``gateway dialplan``: what a plan would do with a call, whether its tests hold, and its JSON Schema. No network."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.dialplan.explain import route_report, run_tests
+from gateway.dialplan.hours import parse_instant
+from gateway.dialplan.load import load_dialplan
+from gateway.dialplan.model import CallFacts, Dialplan
+from gateway.dialplan.source import schema
+from gateway.errors import ConfigurationError, Problem
+from gateway.located import WrongValue
+
+app = typer.Typer(help="Ask a dialplan what it would do, and test it.", no_args_is_help=True)
+
+WITHHELD = ("anonymous", "")
+
+
+@app.command()
+def route(
+    file: Annotated[Path, typer.Argument(help="Dialplan file.")],
+    to: Annotated[str, typer.Option("--to", help="Number dialled.")],
+    from_: Annotated[str, typer.Option("--from", help="Calling number; `anonymous` where it is withheld.")],
+    at: Annotated[str | None, typer.Option("--at", help="ISO 8601, in the plan's time zone; now by default.")] = None,
+    header: Annotated[list[str] | None, typer.Option("--header", help="SIP header as NAME=VALUE.")] = None,
+    trunk: Annotated[str, typer.Option("--trunk", help="Trunk the call comes by.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Display name of the caller.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Show the route a call takes, every rule tried and why, and what is done. Exit status 1: no route takes it."""
+    plan = load_dialplan(file)
+    try:
+        when = datetime.now(UTC) if at is None else parse_instant(at, plan.zone)
+    except WrongValue as error:
+        raise _bad_flag("--at", f"{at!r} {error}".strip(), error.expected) from error
+    facts = CallFacts(
+        to=to,
+        from_="" if from_.casefold() in WITHHELD else from_,
+        at=when,
+        display_name=name,
+        trunk=trunk,
+        headers=dict(_header(pair) for pair in header or ()),
+    )
+    report = route_report(plan, facts)
+    typer.echo(report.json() if as_json else report.text())
+    if not report.is_routed:
+        sys.exit(1)
+
+
+@app.command(name="test")
+def run_examples(
+    files: Annotated[list[Path], typer.Argument(help="Dialplan files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a file, a line each.")] = False,
+) -> None:
+    """Run the `tests:` of dialplans. Exit status 1: a case failed."""
+    reports = [run_tests(plan) for plan in _all_plans(files)]
+    for report in reports:
+        typer.echo(report.json() if as_json else report.text())
+    if not all(report.is_passed for report in reports):
+        sys.exit(1)
+
+
+@app.command(name="schema")
+def print_schema() -> None:
+    """Print the JSON Schema of the dialplan format, for editors."""
+    typer.echo(json.dumps(schema(), indent=2))
+
+
+def _all_plans(files: Sequence[Path]) -> list[Dialplan]:
+    """The plans of `files`; the problems of all of them when one has any."""
+    plans: list[Dialplan] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            plans.append(load_dialplan(file))
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+    return plans
+
+
+def _header(pair: str) -> tuple[str, str]:
+    name, equals, value = pair.partition("=")
+    if not equals or not name:
+        raise _bad_flag("--header", f"{pair!r} is no header", "expected NAME=VALUE")
+    return name, value
+
+
+def _bad_flag(flag: str, message: str, expected: str) -> ConfigurationError:
+    return ConfigurationError([Problem(file=flag, message=message, expected=expected)])

@@ -1,0 +1,125 @@
+"""Load: many telephones that call at a given rate, stay, and hang up, and what they noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.simulate.phone import SAMPLE_RATE_HZ, Phone, PhoneCall
+
+ANSWER_LIMIT_S = 15.0
+NOISE_LEVEL = 1500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """Who calls: `calls` in all, `rate_cps` new ones a second, each staying `hold_s` after the answer."""
+
+    calls: int
+    rate_cps: float
+    hold_s: float
+    number: str = "7000"
+    peer: str = "gateway"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """What the callers saw. Packets as received there; lost are gaps in the sequence numbers of what was received."""
+
+    calls: int
+    answered: int
+    refused: int
+    concurrent: int
+    setups_per_s: float
+    setup_p50_ms: float
+    setup_p99_ms: float
+    packets_sent: int
+    packets_received: int
+    packets_lost: int
+    packets_late: int
+    calls_heard: int
+
+    def as_json(self) -> dict[str, object]:
+        """The fields by name."""
+        return asdict(self)
+
+
+def babble(duration_s: float, seed: int) -> NDArray[np.int16]:
+    """Noise in syllables, int16[samples] at 8 kHz: loud enough to be audio, unlike any word."""
+    noise = np.random.default_rng(seed).normal(0, NOISE_LEVEL, round(duration_s * SAMPLE_RATE_HZ))
+    syllables = np.sin(np.arange(len(noise)) * (2 * np.pi * 3 / SAMPLE_RATE_HZ)).clip(0)
+    return np.clip(noise * syllables, -32768, 32767).astype(np.int16)
+
+
+async def run_load(phone: Phone, options: LoadOptions) -> LoadResult:
+    """Place the calls, wait for the last to end, and sum up."""
+    started_s = time.monotonic()
+    calls: list[PhoneCall] = []
+    watch = _Watch()
+    async with asyncio.TaskGroup() as tasks:
+        for index in range(options.calls):
+            await asyncio.sleep(max(0.0, started_s + index / options.rate_cps - time.monotonic()))
+            call = phone.dial(options.peer, options.number)
+            calls.append(call)
+            tasks.create_task(_stay(call, options.hold_s, index, watch))
+    return _result(calls, watch)
+
+
+class _Watch:
+    """How many are talking, at most; when the first and last were answered."""
+
+    def __init__(self) -> None:
+        self.talking = 0
+        self.most = 0
+        self.answered_s: list[float] = []
+
+    def begin(self) -> None:
+        self.talking += 1
+        self.most = max(self.most, self.talking)
+        self.answered_s.append(time.monotonic())
+
+    def end(self) -> None:
+        self.talking -= 1
+
+
+async def _stay(call: PhoneCall, hold_s: float, seed: int, watch: _Watch) -> None:
+    waits = [asyncio.ensure_future(call.answered.wait()), asyncio.ensure_future(call.ended.wait())]
+    await asyncio.wait(waits, timeout=ANSWER_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    if not call.answered.is_set():
+        call.hang_up()
+        return
+    watch.begin()
+    call.say(babble(hold_s, seed))
+    try:
+        async with asyncio.timeout(hold_s):
+            await call.ended.wait()
+    except TimeoutError:
+        call.hang_up()
+    watch.end()
+
+
+def _result(calls: Sequence[PhoneCall], watch: _Watch) -> LoadResult:
+    setups_ms = [(c.answered_s - c.dialled_s) * 1000 for c in calls if c.answered_s is not None]
+    statistics = [call.statistics for call in calls if call.statistics is not None]
+    span_s = max(watch.answered_s) - min(watch.answered_s) if len(watch.answered_s) > 1 else 0.0
+    return LoadResult(
+        calls=len(calls),
+        answered=len(setups_ms),
+        refused=sum(call.refused is not None for call in calls),
+        concurrent=watch.most,
+        setups_per_s=round((len(setups_ms) - 1) / span_s, 1) if span_s else 0.0,
+        setup_p50_ms=round(float(np.percentile(setups_ms, 50)), 1) if setups_ms else 0.0,
+        setup_p99_ms=round(float(np.percentile(setups_ms, 99)), 1) if setups_ms else 0.0,
+        packets_sent=sum(s.packets_sent for s in statistics),
+        packets_received=sum(s.packets_received for s in statistics),
+        packets_lost=sum(s.packets_lost for s in statistics),
+        packets_late=sum(s.packets_late for s in statistics),
+        calls_heard=sum(bool(np.abs(call.heard().astype(np.int32)).max(initial=0) > 500) for call in calls),
+    )
