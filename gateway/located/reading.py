@@ -228,7 +228,7 @@ class _Composer:
         if depth > self.limits.max_depth:
             self._stop(event, "nested too deeply", f"expected at most {self.limits.max_depth} levels")
         if self.values > self.limits.max_values:
-            self._stop(event, "too many values", f"expected at most {self.limits.max_values}, aliases counted out")
+            self._stop(event, "too many values", f"expected at most {self.limits.max_values}; an alias counts as all it repeats")
 
     def _problem(self, place: Place, message: str, expected: str) -> Problem:
         return Problem(file=self.file, line=place.line, column=place.column, message=message, expected=expected)
