@@ -57,8 +57,9 @@ class OpeningHours:
     def is_open(self, local: datetime) -> bool:
         """Whether `local`, wall-clock time in the plan's zone, lies in a range."""
         today, minute = local.date(), local.hour * 60 + local.minute
-        yesterday = today - timedelta(days=1) if today > date.min else today
-        return self._has(today, minute) or self._has(yesterday, minute + MINUTES_A_DAY)
+        if self._has(today, minute):
+            return True
+        return today > date.min and self._has(today - timedelta(days=1), minute + MINUTES_A_DAY)
 
     def explain(self, local: datetime) -> str:
         """Why `is_open` says what it says, in one sentence."""

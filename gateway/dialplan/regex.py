@@ -214,8 +214,8 @@ class _Parser:
             if self.text.startswith("-", self.at) and not self.text.startswith("-]", self.at):
                 self.at += 1
                 high = self.member()
-                if len(low) != 1 or len(high) != 1 or high[0][1] < low[0][0]:
-                    self.fail("a range in [] ends before it begins")
+                if low[0][0] != low[0][1] or high[0][0] != high[0][1] or high[0][0] < low[0][0]:
+                    self.fail("a range in [] has no order")
                 ranges.append((low[0][0], high[0][1]))
             else:
                 ranges.extend(low)
