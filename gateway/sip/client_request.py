@@ -1,0 +1,144 @@
+"""A request of ours from its first sending to its final response, with the repetitions that challenges make necessary.
+
+Digest authentication repeats a request under a new CSeq and a new branch (RFC 3261 22.2), so that one wish of the user
+may be several transactions. To its owner a `ClientRequest` is one: it sees provisional responses and the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.sip.core import Core
+from gateway.sip.dialog import MAX_FORWARDS
+from gateway.sip.message import Address, Headers, Message, Request, Response, make_response
+from gateway.sip.transaction import Failure, Stimulus, Transaction, TransactionUser
+from gateway.sip.trunk import MAXIMUM_TRIES, Trunk, is_stale
+
+OnResponse = Callable[[Response, float], None]
+
+
+class ClientRequest:
+    """One request of ours.
+
+    `on_response` gets every response but the challenges that were answered. A peer that stays silent and a transport
+    that fails are told as 408 and 503 (RFC 3261 8.1.3.1). `next_cseq` numbers repetitions.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        trunk: Trunk,
+        request: Request,
+        destination: Address,
+        *,
+        next_cseq: Callable[[], int],
+        on_response: OnResponse,
+        is_in_dialog: bool = True,
+    ) -> None:
+        self._core = core
+        self._trunk = trunk
+        self._destination = destination
+        self._next_cseq = next_cseq
+        self._on_response = on_response
+        self._is_in_dialog = is_in_dialog
+        self._challenges = 0
+        self._answered: set[int] = set()
+        self._transaction: Transaction | None = None
+        self._has_progress = False
+        self._is_cancelled = False
+        self.request = request
+        """As sent last: with the branch and CSeq that CANCEL and Event ids refer to."""
+        self.authentication_failure = ""
+        """Why a 401 or 407 was the last word, for people."""
+
+    @property
+    def destination(self) -> Address:
+        """Where it goes."""
+        return self._destination
+
+    def send(self, now: float) -> None:
+        """Start the first or the next transaction."""
+        self._has_progress = False
+        self._core.add_via(self.request)
+        user = TransactionUser(deliver=self._receive, fail=self._fail)
+        self._transaction = self._core.transactions.send_request(self.request, self._destination, user=user, now=now)
+
+    def cancel(self, now: float) -> None:
+        """Cancel an INVITE (RFC 3261 9.1). It still ends with a response: 487, or a 2xx that was under way.
+
+        A peer that lets 64*T1 pass after CANCEL without any is given up, which is told as 408.
+        """
+        if self._is_cancelled:
+            return
+        self._is_cancelled = True
+        self._challenges = MAXIMUM_TRIES
+        if self._transaction is not None and self._has_progress:
+            self._send_cancel(self._transaction, now)
+
+    def _send_cancel(self, transaction: Transaction, now: float) -> None:
+        core = self._core
+        user = TransactionUser(deliver=lambda *_: None, fail=lambda *_: None)
+        core.transactions.send_request(make_cancel(transaction.request), self._destination, user=user, now=now)
+        core.timers.start(now + core.options.patience_s, lambda now: self._give_up(transaction, now))
+
+    def _give_up(self, transaction: Transaction, now: float) -> None:
+        if transaction.step(Stimulus.ABANDON, now):
+            self._fail(transaction, Failure.TIMEOUT, now)
+
+    def _receive(self, transaction: Transaction, message: Message, now: float) -> None:
+        if not isinstance(message, Response):
+            return
+        # RFC 3261 9.1: CANCEL waits for the first provisional response, else it might overtake the INVITE.
+        if self._is_cancelled and not self._has_progress and message.status < 200:
+            self._send_cancel(transaction, now)
+        self._has_progress = message.status < 200
+        if message.status in (401, 407) and self._repeat_with_credentials(transaction, message, now):
+            return
+        self._on_response(message, now)
+
+    def _fail(self, transaction: Transaction, failure: Failure, now: float) -> None:
+        self._on_response(make_response(transaction.request, failure.value), now)
+
+    def _repeat_with_credentials(self, transaction: Transaction, challenge: Response, now: float) -> bool:
+        """Answer a challenge; False where it must not or cannot be, with the reason noted."""
+        # The same account refused twice for a fresh nonce is refused for good; a peer that always finds the nonce
+        # stale must not make us repeat for ever (CVE-2020-28242).
+        if challenge.status in self._answered and not is_stale(challenge):
+            self.authentication_failure = "the peer refuses the user name or the password"
+            return False
+        if self._challenges >= MAXIMUM_TRIES:
+            self.authentication_failure = "the peer keeps asking for credentials"
+            return False
+        repetition = Request(
+            method=self.request.method,
+            uri=self.request.uri,
+            headers=self.request.headers.copy(),
+            body=self.request.body,
+        )
+        refusal = self._trunk.account.answer(
+            repetition, challenge, source=transaction.heard_from, is_in_dialog=self._is_in_dialog
+        )
+        if refusal is not None:
+            self.authentication_failure = refusal
+            return False
+        self._challenges += 1
+        self._answered.add(challenge.status)
+        repetition.headers.set("CSeq", f"{self._next_cseq()} {repetition.method}")
+        repetition.headers.remove("Via")
+        self.request = repetition
+        self.send(now)
+        return True
+
+
+def make_cancel(invite: Request) -> Request:
+    """The CANCEL of `invite` as it was sent (RFC 3261 9.1): its top Via alone, its Route, its CSeq number."""
+    headers = Headers()
+    headers.add("Via", str(invite.top_via))
+    headers.add("Max-Forwards", str(MAX_FORWARDS))
+    for value in invite.headers.get_all("Route"):
+        headers.add("Route", value)
+    headers.add("From", str(invite.from_))
+    headers.add("To", str(invite.to))
+    headers.add("Call-ID", invite.call_id)
+    headers.add("CSeq", f"{invite.cseq.number} CANCEL")
+    return Request(method="CANCEL", uri=invite.uri, headers=headers)
