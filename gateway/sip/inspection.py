@@ -1,0 +1,49 @@
+"""What a request must pass before anybody looks at what it wants (RFC 3261 8.2), decided without knowing any call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.sip.bodies import SDP
+from gateway.sip.core import ALLOWED_METHODS, SUPPORTED_EXTENSIONS, HeaderFields
+from gateway.sip.message import Request
+
+KNOWN_METHODS = frozenset({*ALLOWED_METHODS, "REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "PRACK"})
+"""Methods that we could name. Those of them that we do not take are 405, all others 501 (RFC 3261 8.2.1, 21.5.2)."""
+_WITH_DESCRIPTION = frozenset({"INVITE", "UPDATE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """How a request is refused."""
+
+    status: int
+    headers: HeaderFields = ()
+    reason: str | None = None
+
+
+def inspect(request: Request) -> Refusal | None:
+    """The first thing wrong with `request`, in the order of RFC 3261 8.2; None where there is none.
+
+    Raises: `MessageError` where a list in one of its headers cannot be read, which is 400.
+    """
+    if request.method not in ALLOWED_METHODS:
+        status = 405 if request.method in KNOWN_METHODS else 501
+        return Refusal(status=status, headers=(("Allow", ", ".join(ALLOWED_METHODS)),))
+    if request.uri.scheme == "sips":
+        # RFC 3261 26.2.2: sips promises TLS on every hop, and ours is none.
+        return Refusal(status=416)
+    unsupported = [tag for tag in request.headers.get_list("Require") if tag.lower() not in SUPPORTED_EXTENSIONS]
+    if unsupported and request.method not in ("ACK", "CANCEL"):
+        return Refusal(status=420, headers=(("Unsupported", ", ".join(unsupported)),))
+    if request.method in _WITH_DESCRIPTION and not _takes_description(request):
+        return Refusal(status=406)
+    return None
+
+
+def _takes_description(request: Request) -> bool:
+    """Whether Accept lets us answer with SDP (RFC 3261 20.1)."""
+    if "Accept" not in request.headers:
+        return True
+    accepted = {value.partition(";")[0].strip().lower() for value in request.headers.get_list("Accept")}
+    return bool(accepted & {SDP, "application/*", "*/*"})

@@ -1,0 +1,208 @@
+"""A call that the peer places: from its INVITE to its ACK (RFC 3261 13.3).
+
+::
+
+    INVITE -> 100 -> [180, 183 ...] -> 2xx, repeated T1, 2*T1 ... T2 until ACK -> session
+                                    |                        `- no ACK for 64*T1 -> BYE
+                                    |- 300-699 (ACK is the transaction's business)
+                                    `- CANCEL, BYE or Expires -> 487
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.errors import MessageError
+from gateway.sip.bodies import SDP, session_description_of
+from gateway.sip.core import ALLOWED_METHODS, SUPPORTED_EXTENSIONS, Core, HeaderFields
+from gateway.sip.events import CallCancelled, CallEstablished, EndCause
+from gateway.sip.invite_usage import InviteUsage, LegState
+from gateway.sip.message import Request, Response
+from gateway.sip.sdp import SessionDescription
+from gateway.sip.session_timer import SessionTimer
+from gateway.sip.timers import Alarm
+from gateway.sip.transaction import Transaction
+
+PROGRESS_REPEATED_S = 60.0
+"""RFC 3261 13.3.1.1: provisional responses are repeated every minute, lest proxies give up (timer C)."""
+
+
+class UnacknowledgedSuccess:
+    """A 2xx to INVITE that is repeated until its ACK comes (RFC 3261 13.3.1.4)."""
+
+    def __init__(
+        self, core: Core, transaction: Transaction, response: Response, now: float, on_timeout: Callable[[float], None]
+    ) -> None:
+        self._core = core
+        self._transaction = transaction
+        self._response = response
+        self._on_timeout = on_timeout
+        self._interval_s = core.options.t1_s
+        self._deadline = now + core.options.patience_s
+        self._alarm = core.timers.start(now + self._interval_s, self._repeat)
+
+    def stop(self) -> None:
+        """ACK came, or nobody waits for it any more."""
+        self._alarm.cancel()
+
+    def _repeat(self, now: float) -> None:
+        if now >= self._deadline:
+            self._on_timeout(now)
+            return
+        self._core.transactions.respond(self._transaction, self._response, now)
+        self._interval_s = min(2 * self._interval_s, self._core.options.t2_s)
+        self._alarm = self._core.timers.start(min(now + self._interval_s, self._deadline), self._repeat)
+
+
+def success_headers(usage: InviteUsage) -> HeaderFields:
+    """What a 2xx to INVITE or UPDATE tells of us (RFC 3261 13.3.1.4, RFC 3311 5.2)."""
+    return (
+        ("Contact", str(usage.core.contact(usage.trunk))),
+        ("Allow", ", ".join(ALLOWED_METHODS)),
+        ("Supported", ", ".join(SUPPORTED_EXTENSIONS)),
+    )
+
+
+class InviteServer:
+    """The initial INVITE of a leg that the peer placed."""
+
+    def __init__(self, usage: InviteUsage, transaction: Transaction, session_timer: SessionTimer) -> None:
+        self._usage = usage
+        self._core = usage.core
+        self._transaction = transaction
+        self._session_timer = session_timer
+        self._success: UnacknowledgedSuccess | None = None
+        self._progress: Response | None = None
+        self._repetition: Alarm | None = None
+        self._limit: Alarm | None = None
+        self._is_unwanted = False
+        self._bye_reason: str | None = None
+        usage.on_end.append(self._end)
+
+    @property
+    def request(self) -> Request:
+        """The INVITE."""
+        return self._transaction.request
+
+    @property
+    def has_offer(self) -> bool:
+        """Whether the INVITE held the offer; else our 2xx does, and the ACK the answer."""
+        return self._usage.remote_description is not None
+
+    def start(self, now: float) -> None:
+        """Answer 100 at once (RFC 3261 17.2.1 grants 200 ms) and limit how long the call may ring."""
+        self._core.reply(self._transaction, 100, now)
+        expires = (self.request.headers.get("Expires") or "").strip()
+        limit_s = self._core.options.answer_timeout_s
+        if expires.isascii() and expires.isdigit() and len(expires) <= 9:
+            limit_s = min(limit_s, float(expires))
+        self._limit = self._core.timers.start(now + limit_s, self._pass_limit)
+
+    def progress(self, status: int, now: float, answer: SessionDescription | None, headers: HeaderFields) -> None:
+        """Send a provisional response, 101 to 199, with early media if there is an `answer`."""
+        if not 101 <= status <= 199:
+            raise ValueError(f"not a provisional status: {status}")
+        self._progress = self._respond(status, now, success_headers(self._usage) + headers, answer)
+        self._repeat_progress(now)
+
+    def answer(self, description: SessionDescription, now: float, headers: HeaderFields) -> None:
+        """Send 200 with our answer, or with our offer if the INVITE held none."""
+        usage = self._usage
+        usage.enter(LegState.ANSWERED)
+        self._stop_alarms()
+        fields = success_headers(usage) + self._session_timer.answer(self.request, now) + headers
+        response = self._respond(200, now, fields, description)
+        usage.require_dialog().is_confirmed = True
+        usage.local_description = description
+        self._success = UnacknowledgedSuccess(self._core, self._transaction, response, now, self._give_up)
+
+    def reject(self, status: int, now: float, reason: str | None, headers: HeaderFields) -> None:
+        """Send a final response, 300 to 699; the leg is gone."""
+        if not 300 <= status <= 699:
+            raise ValueError(f"not a status that refuses: {status}")
+        self._core.reply(self._transaction, status, now, reason=reason, to_tag=self._usage.local_tag, headers=headers)
+        self._usage.close(now)
+
+    def cancel(self, reason: str, now: float, status: int = 487) -> None:
+        """The caller gave up: 487, and nothing is left (RFC 3261 9.2, 15.1.2)."""
+        self._core.emit(CallCancelled(leg_id=self._usage.leg_id, reason=reason))
+        self.reject(status, now, None, ())
+
+    def hang_up_later(self, reason: str | None) -> None:
+        """Hang up as soon as ACK came or is given up: before that we must not (RFC 3261 15)."""
+        self._is_unwanted = True
+        self._bye_reason = reason
+
+    def acknowledge(self, ack: Request | None, now: float) -> None:
+        """ACK came, or a re-INVITE that proves as well that our 2xx arrived (RFC 5407 3.1.4)."""
+        if self._success is None:
+            return
+        self._success.stop()
+        self._success = None
+        usage = self._usage
+        usage.enter(LegState.ESTABLISHED)
+        if self._is_unwanted:
+            usage.hang_up(now, self._bye_reason)
+            return
+        if self.has_offer:
+            self._core.emit(CallEstablished(leg_id=usage.leg_id))
+            return
+        try:
+            usage.remote_description = session_description_of(ack) if ack is not None else None
+        except MessageError:
+            usage.remote_description = None
+        if usage.remote_description is None:
+            # RFC 3261 13.2.2.4: the ACK to a 2xx with an offer holds the answer. Without it there are no media.
+            usage.abort(EndCause.ERROR, 488, "no answer in ACK", now)
+            return
+        self._core.emit(CallEstablished(leg_id=usage.leg_id, description=usage.remote_description))
+
+    def acknowledges(self, ack: Request) -> bool:
+        """Whether `ack` is for our 2xx: the number of its INVITE (RFC 3261 13.2.2.4)."""
+        return self._success is not None and ack.cseq.number == self.request.cseq.number
+
+    def _respond(
+        self, status: int, now: float, headers: HeaderFields, description: SessionDescription | None
+    ) -> Response:
+        return self._core.reply(
+            self._transaction,
+            status,
+            now,
+            to_tag=self._usage.local_tag,
+            headers=headers,
+            body=description.to_bytes() if description else b"",
+            content_type=SDP if description else None,
+        )
+
+    def _repeat_progress(self, now: float) -> None:
+        if self._repetition is not None:
+            self._repetition.cancel()
+        self._repetition = self._core.timers.start(now + PROGRESS_REPEATED_S, self._send_progress_again)
+
+    def _send_progress_again(self, now: float) -> None:
+        if self._progress is not None:
+            self._core.transactions.respond(self._transaction, self._progress, now)
+            self._repeat_progress(now)
+
+    def _pass_limit(self, now: float) -> None:
+        # RFC 3261 13.3.1: 487 when the INVITE's own Expires has passed; our limit, too, looks like a caller gone.
+        self.cancel("nobody answered in time", now)
+
+    def _give_up(self, now: float) -> None:
+        usage = self._usage
+        self._success = None
+        if self._is_unwanted:
+            usage.hang_up(now, self._bye_reason)
+        else:
+            usage.abort(EndCause.NO_ACK, 408, "no ACK", now)
+
+    def _stop_alarms(self) -> None:
+        for alarm in (self._limit, self._repetition):
+            if alarm is not None:
+                alarm.cancel()
+
+    def _end(self, now: float) -> None:
+        self._stop_alarms()
+        if self._success is not None:
+            self._success.stop()
+            self._success = None

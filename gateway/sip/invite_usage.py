@@ -1,0 +1,267 @@
+"""What all parts of a call leg share: its state, its dialog, the way to the peer and the way out of the call.
+
+RFC 5057 calls this the INVITE usage of a dialog. Who places and takes the call, changes the session or transfers it are
+parts of their own (`invite_client`, `invite_server`, `renegotiation`, `refer_client`, `refer_server`); each gets the
+usage and none knows another.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from enum import Enum
+
+from gateway.errors import StateError
+from gateway.sip.client_request import ClientRequest, OnResponse
+from gateway.sip.core import Core
+from gateway.sip.dialog import Dialog
+from gateway.sip.events import CallEnded, EndCause
+from gateway.sip.grammar import quote
+from gateway.sip.message import Address, Request, Response
+from gateway.sip.sdp import SessionDescription
+from gateway.sip.timers import Alarm
+from gateway.sip.trunk import Trunk
+
+_log = logging.getLogger(__name__)
+
+
+class LegState(Enum):
+    """Where a leg stands."""
+
+    OFFERED = "offered"
+    """Their INVITE waits for our final response."""
+    ANSWERED = "answered"
+    """Our 2xx waits for their ACK."""
+    CALLING = "calling"
+    """Our INVITE waits for their final response."""
+    CANCELLING = "cancelling"
+    """We no longer want what our INVITE asked for."""
+    UNACKNOWLEDGED = "unacknowledged"
+    """Their 2xx held the offer; our ACK waits for the answer to it."""
+    ESTABLISHED = "established"
+    """Both sides agree that there is a session."""
+    ENDING = "ending"
+    """BYE was sent or came; only stragglers matter."""
+    ENDED = "ended"
+    """Nothing more."""
+
+
+_S = LegState
+TRANSITIONS: Mapping[LegState, frozenset[LegState]] = {
+    _S.OFFERED: frozenset({_S.ANSWERED, _S.ENDED}),
+    _S.ANSWERED: frozenset({_S.ESTABLISHED, _S.ENDING}),
+    _S.CALLING: frozenset({_S.CANCELLING, _S.UNACKNOWLEDGED, _S.ESTABLISHED, _S.ENDED}),
+    _S.CANCELLING: frozenset({_S.ENDED}),
+    _S.UNACKNOWLEDGED: frozenset({_S.ESTABLISHED, _S.ENDING}),
+    _S.ESTABLISHED: frozenset({_S.ENDING}),
+    _S.ENDING: frozenset({_S.ENDED}),
+    _S.ENDED: frozenset(),
+}
+
+COMMANDS: Mapping[str, frozenset[LegState]] = {
+    "progress": frozenset({_S.OFFERED}),
+    "answer": frozenset({_S.OFFERED}),
+    "reject": frozenset({_S.OFFERED}),
+    "cancel": frozenset({_S.CALLING}),
+    "acknowledge": frozenset({_S.UNACKNOWLEDGED}),
+    "reoffer": frozenset({_S.ESTABLISHED}),
+    "accept_offer": frozenset({_S.ANSWERED, _S.ESTABLISHED}),
+    "reject_offer": frozenset({_S.ANSWERED, _S.ESTABLISHED}),
+    "refer": frozenset({_S.ESTABLISHED}),
+    "accept_refer": frozenset({_S.ESTABLISHED}),
+    "reject_refer": frozenset({_S.ESTABLISHED}),
+    "notify_transfer": frozenset({_S.ESTABLISHED}),
+    "bye": frozenset({_S.OFFERED, _S.ANSWERED, _S.CALLING, _S.CANCELLING, _S.UNACKNOWLEDGED, _S.ESTABLISHED}),
+}
+"""In which states a leg takes a command."""
+
+MAXIMUM_EARLY_DIALOGS = 16
+"""How many branches of a forked call we keep in mind."""
+
+
+class InviteUsage:
+    """The shared part of one leg. `state` changes in `enter` alone."""
+
+    def __init__(
+        self,
+        core: Core,
+        trunk: Trunk,
+        *,
+        leg_id: str,
+        call_id: str,
+        local_tag: str,
+        state: LegState,
+        peer: Address,
+        forget: Callable[[], None],
+    ) -> None:
+        self.core = core
+        self.trunk = trunk
+        self.leg_id = leg_id
+        self.call_id = call_id
+        self.local_tag = local_tag
+        self.state = state
+        self.peer = peer
+        """Where requests go whose next hop does not say."""
+        self.dialog: Dialog | None = None
+        """The dialog that the call runs in; of several early ones the latest."""
+        self.early_dialogs: dict[str | None, Dialog] = {}
+        self.is_caller = state is LegState.CALLING
+        self.peer_methods: frozenset[str] = frozenset()
+        """What the peer's last Allow listed."""
+        self.local_description: SessionDescription | None = None
+        self.remote_description: SessionDescription | None = None
+        self.is_transferring = False
+        """Whether the result of a REFER is awaited: BYE does not end the leg before it, or before `linger_s`."""
+        self.on_end: list[Callable[[float], None]] = []
+        """Called once, when BYE is sent or came, or the leg ends without any."""
+        self._forget = forget
+        self._last_event: CallEnded | None = None
+        self._bye: ClientRequest | None = None
+        self._linger: Alarm | None = None
+
+    def enter(self, state: LegState) -> None:
+        """Change the state. Raises: `StateError` where the table has no such way."""
+        if state not in TRANSITIONS[self.state]:
+            raise StateError(f"leg {self.leg_id} cannot go from {self.state.value} to {state.value}")
+        _log.debug("= leg %s: %s -> %s", self.leg_id, self.state.value, state.value)
+        self.state = state
+
+    def check_command(self, command: str) -> None:
+        """Raises: `StateError` where the state does not take `command`."""
+        if self.state not in COMMANDS[command]:
+            raise StateError(f"{command} is not possible while leg {self.leg_id} is {self.state.value}")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether BYE was sent or came, or the leg ended without."""
+        return self.state in (LegState.ENDING, LegState.ENDED)
+
+    def find_dialog(self, request: Request) -> Dialog | None:
+        """The dialog that `request` of the peer is in: the call's, or an early one of another branch."""
+        candidates = (
+            [*self.early_dialogs.values()] if self.dialog is None else [self.dialog, *self.early_dialogs.values()]
+        )
+        return next((dialog for dialog in candidates if dialog.matches(request)), None)
+
+    def note_peer(self, message: Request | Response) -> None:
+        """Remember what the peer says it understands."""
+        methods = message.headers.get_list("Allow")
+        if methods:
+            self.peer_methods = frozenset(methods)
+
+    def destination(self, dialog: Dialog | None = None) -> Address:
+        """Where requests of the dialog go on the wire."""
+        hop = (dialog or self.require_dialog()).next_hop
+        return self.core.destination_of(hop, self.trunk, self.peer)
+
+    def require_dialog(self) -> Dialog:
+        """The dialog, in states that have one. Raises: `StateError`."""
+        if self.dialog is None:
+            raise StateError(f"leg {self.leg_id} has no dialog yet")
+        return self.dialog
+
+    def send_request(
+        self,
+        method: str,
+        now: float,
+        *,
+        on_response: OnResponse,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+        content_type: str | None = None,
+        dialog: Dialog | None = None,
+    ) -> ClientRequest:
+        """Send a request within the dialog."""
+        dialog = dialog or self.require_dialog()
+        request = dialog.make_request(method)
+        if method in ("INVITE", "UPDATE", "REFER", "NOTIFY"):
+            self.core.add_capabilities(request, self.trunk)
+        self.core.add_product(request)
+        for name, value in headers:
+            request.headers.add(name, value)
+        if content_type is not None:
+            request.headers.set("Content-Type", content_type)
+            request.body = body
+        client = ClientRequest(
+            self.core,
+            self.trunk,
+            request,
+            self.destination(dialog),
+            next_cseq=dialog.next_cseq,
+            on_response=on_response,
+        )
+        client.send(now)
+        return client
+
+    def make_ack(self, invite: Request, dialog: Dialog, body: bytes = b"") -> Request:
+        """The ACK to a 2xx, a transaction of its own (RFC 3261 13.2.2.4)."""
+        ack = dialog.make_request("ACK", cseq=invite.cseq.number)
+        for name in ("Authorization", "Proxy-Authorization"):
+            # RFC 3261 22.1: there is no way to challenge an ACK, so it shows what its INVITE showed.
+            for value in invite.headers.get_all(name):
+                ack.headers.add(name, value)
+        self.core.add_product(ack)
+        self.core.add_via(ack)
+        if body:
+            ack.headers.add("Content-Type", "application/sdp")
+            ack.body = body
+        return ack
+
+    def hang_up(self, now: float, reason: str | None = None) -> None:
+        """Send BYE; the leg stays until it is answered, and a second longer if a transfer's result is awaited."""
+        self.enter(LegState.ENDING)
+        headers = (("Reason", reason),) if reason else ()
+        self._bye = self.send_request("BYE", now, on_response=self._receive_bye_response, headers=headers)
+        self._leave(now)
+
+    def abort(self, cause: EndCause, status: int, reason: str, now: float) -> None:
+        """End a call that cannot go on: tell the application, and the peer by BYE."""
+        self.core.emit(CallEnded(leg_id=self.leg_id, cause=cause, status=status, reason=reason))
+        self.is_transferring = False
+        self.hang_up(now, f"SIP;cause={status};text={quote(reason)}")
+
+    def end_by_peer(self, status: int | None, reason: str, now: float) -> None:
+        """BYE came. `CallEnded` waits for the result of a transfer, which some peers send right after BYE."""
+        self._last_event = CallEnded(leg_id=self.leg_id, cause=EndCause.REMOTE_BYE, status=status, reason=reason)
+        self.enter(LegState.ENDING)
+        self._leave(now)
+
+    def settle_transfer(self, now: float) -> None:
+        """The result of a transfer is known, or no longer awaited."""
+        self.is_transferring = False
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self.state is LegState.ENDING:
+            self._close_if_done(now)
+
+    def close(self, now: float) -> None:
+        """End a leg that never had a session; no event."""
+        self.enter(LegState.ENDED)
+        self._run_on_end(now)
+        self._forget()
+
+    def _leave(self, now: float) -> None:
+        self._run_on_end(now)
+        if self.is_transferring:
+            self._linger = self.core.timers.start(now + self.core.options.linger_s, self.settle_transfer)
+        self._close_if_done(now)
+
+    def _run_on_end(self, now: float) -> None:
+        callbacks, self.on_end = self.on_end, []
+        for callback in callbacks:
+            callback(now)
+
+    def _receive_bye_response(self, response: Response, now: float) -> None:
+        if response.status >= 200:
+            # Whatever the answer, the dialog is over (RFC 3261 15.1.1).
+            self._bye = None
+            self._close_if_done(now)
+
+    def _close_if_done(self, now: float) -> None:
+        if self._bye is not None or self._linger is not None or self.state is LegState.ENDED:
+            return
+        self.enter(LegState.ENDED)
+        if self._last_event is not None:
+            self.core.emit(self._last_event)
+        self._forget()

@@ -1,0 +1,226 @@
+"""One call leg: its parts put together, and the peer's requests within its dialog dealt out to them.
+
+::
+
+    InviteServer | InviteClient    how the call began: theirs, or ours
+    Renegotiation, SessionTimer    what changes and keeps the session
+    ReferClient, ReferServer       transfers: ours, and theirs
+            |
+       InviteUsage                 state, dialog, BYE
+"""
+
+from __future__ import annotations
+
+import re
+
+from gateway.sip.bodies import read_digit
+from gateway.sip.core import HeaderFields, capabilities
+from gateway.sip.dialog import Dialog
+from gateway.sip.events import DigitsSignalled
+from gateway.sip.invite_client import InviteClient
+from gateway.sip.invite_server import InviteServer
+from gateway.sip.invite_usage import InviteUsage, LegState
+from gateway.sip.message import NameAddr, Request, Uri
+from gateway.sip.refer_client import ReferClient
+from gateway.sip.refer_server import ReferServer
+from gateway.sip.renegotiation import Renegotiation
+from gateway.sip.sdp import SessionDescription
+from gateway.sip.session_timer import SessionTimer
+from gateway.sip.transaction import Transaction
+
+_DIGIT_TYPES = "application/dtmf-relay, application/dtmf"
+
+
+class Leg:
+    """One leg; begun by `transaction`, the peer's INVITE, or else by ``place``.
+
+    Commands are the application's. Raises: `StateError` where the state of the leg does not take one.
+    """
+
+    def __init__(
+        self, usage: InviteUsage, *, transaction: Transaction | None = None, offer: SessionDescription | None = None
+    ) -> None:
+        self.usage = usage
+        timer = SessionTimer(usage)
+        self._server = None if transaction is None else InviteServer(usage, transaction, timer)
+        self._client = InviteClient(usage, timer, offer) if transaction is None else None
+        self._renegotiation = Renegotiation(usage, timer, self._server)
+        timer.refresh = self._renegotiation.refresh
+        self._refer_client = ReferClient(usage)
+        self._refer_server = ReferServer(usage)
+
+    # ---------------------------------------------------------------------------------------------- commands
+
+    def begin(self, now: float) -> None:
+        """Take the INVITE in hand: 100."""
+        self._their_invite().start(now)
+
+    def place(self, target: Uri, caller: NameAddr, headers: HeaderFields, now: float) -> None:
+        """Call `target`."""
+        self._our_invite().start(target, caller, headers, now)
+
+    def progress(self, status: int, now: float, answer: SessionDescription | None, headers: HeaderFields) -> None:
+        self.usage.check_command("progress")
+        self._their_invite().progress(status, now, answer, headers)
+
+    def answer(self, description: SessionDescription, now: float, headers: HeaderFields) -> None:
+        self.usage.check_command("answer")
+        self._their_invite().answer(description, now, headers)
+
+    def reject(self, status: int, now: float, reason: str | None, headers: HeaderFields) -> None:
+        self.usage.check_command("reject")
+        self._their_invite().reject(status, now, reason, headers)
+
+    def cancel(self, now: float) -> None:
+        self.usage.check_command("cancel")
+        self._our_invite().cancel(now)
+
+    def acknowledge(self, description: SessionDescription, now: float) -> None:
+        self.usage.check_command("acknowledge")
+        self._our_invite().acknowledge(description, now)
+
+    def reoffer(self, description: SessionDescription, now: float) -> None:
+        self.usage.check_command("reoffer")
+        self._renegotiation.offer(description, now)
+
+    def accept_offer(self, description: SessionDescription, now: float) -> None:
+        self.usage.check_command("accept_offer")
+        self._renegotiation.accept(description, now)
+
+    def reject_offer(self, status: int, now: float) -> None:
+        self.usage.check_command("reject_offer")
+        self._renegotiation.reject(status, now)
+
+    def refer(self, refer_to: Uri, referred_by: str | None, headers: HeaderFields, now: float) -> None:
+        self.usage.check_command("refer")
+        self._refer_client.refer(refer_to, referred_by, headers, now)
+
+    def accept_refer(self, now: float) -> None:
+        self.usage.check_command("accept_refer")
+        self._refer_server.accept(now)
+
+    def reject_refer(self, status: int, now: float) -> None:
+        self.usage.check_command("reject_refer")
+        self._refer_server.reject(status, now)
+
+    def notify_transfer(self, status: int, reason: str | None, now: float) -> None:
+        self.usage.check_command("notify_transfer")
+        self._refer_server.notify(status, reason, now)
+
+    def bye(self, now: float, reason: str | None) -> None:
+        """End the leg in the way its state asks for."""
+        usage = self.usage
+        usage.check_command("bye")
+        match usage.state:
+            case LegState.OFFERED:
+                # Unavailable here, which lets the PBX go on to somebody else.
+                self._their_invite().reject(480, now, None, (("Reason", reason),) if reason else ())
+            case LegState.ANSWERED:
+                self._their_invite().hang_up_later(reason)
+            case LegState.CALLING:
+                self._our_invite().cancel(now)
+            case LegState.UNACKNOWLEDGED:
+                self._our_invite().abandon(now, reason)
+            case LegState.ESTABLISHED:
+                usage.hang_up(now, reason)
+
+    # ------------------------------------------------------------------------------------ the peer's requests
+
+    def receive_cancel(self, invite: Transaction, reason: str, now: float) -> None:
+        """CANCEL for `invite`, which has no final response yet."""
+        if self.usage.state is LegState.OFFERED:
+            self._their_invite().cancel(reason, now)
+        else:
+            self._renegotiation.cancel(invite, now)
+
+    def receive_ack(self, ack: Request, now: float) -> bool:
+        """ACK to a 2xx; False if it is not for this leg."""
+        dialog = self.usage.dialog
+        if dialog is None or not dialog.matches(ack):
+            return False
+        if self._server is not None and self._server.acknowledges(ack):
+            self._server.acknowledge(ack, now)
+        else:
+            self._renegotiation.receive_ack(ack, now)
+        return True
+
+    def receive_request(self, transaction: Transaction, now: float) -> bool:
+        """A request within the dialog, any but ACK and CANCEL; False if there is no such dialog."""
+        request = transaction.request
+        dialog = self.usage.find_dialog(request)
+        if dialog is None:
+            return False
+        core = self.usage.core
+        if not dialog.accepts_cseq(request):
+            core.reply(transaction, 500, now, reason="CSeq out of order")
+        elif request.method == "BYE":
+            self._receive_bye(transaction, now)
+        elif request.method == "NOTIFY":
+            self._refer_client.receive_notify(transaction, now)
+        elif self.usage.is_over:
+            return False
+        else:
+            self._receive_change(transaction, dialog, now)
+        return True
+
+    def _receive_change(self, transaction: Transaction, dialog: Dialog, now: float) -> None:
+        core = self.usage.core
+        match transaction.request.method:
+            case "INVITE" | "UPDATE":
+                self._renegotiation.receive(transaction, dialog, now)
+            case "REFER" if self.usage.state is LegState.ESTABLISHED:
+                self._refer_server.receive(transaction, now)
+            case "REFER":
+                core.reply(transaction, 491, now)
+            case "INFO":
+                self._receive_info(transaction, now)
+            case _:
+                core.reply(transaction, 200, now, headers=capabilities())
+
+    def _receive_bye(self, transaction: Transaction, now: float) -> None:
+        usage = self.usage
+        usage.core.reply(transaction, 200, now)
+        status, reason = read_reason(transaction.request)
+        match usage.state:
+            case LegState.OFFERED:
+                # RFC 3261 15: a caller may end an early dialog by BYE; its INVITE is answered 487 (15.1.2).
+                self._their_invite().cancel(reason, now)
+            case LegState.ANSWERED | LegState.UNACKNOWLEDGED | LegState.ESTABLISHED:
+                usage.end_by_peer(status, reason, now)
+
+    def _receive_info(self, transaction: Transaction, now: float) -> None:
+        core, request = self.usage.core, transaction.request
+        if "Info-Package" in request.headers:
+            # RFC 6086 4.2.2: we announced none (Recv-Info).
+            core.reply(transaction, 469, now, headers=(("Recv-Info", ""),))
+            return
+        if request.body and request.content_type not in ("application/dtmf-relay", "application/dtmf"):
+            core.reply(transaction, 415, now, headers=(("Accept", _DIGIT_TYPES),))
+            return
+        core.reply(transaction, 200, now)
+        digit = read_digit(request.content_type, request.body)
+        if digit is not None:
+            core.emit(DigitsSignalled(leg_id=self.usage.leg_id, digit=digit[0], duration_ms=digit[1]))
+
+    def _their_invite(self) -> InviteServer:
+        if self._server is None:
+            raise ValueError("a leg that we placed")
+        return self._server
+
+    def _our_invite(self) -> InviteClient:
+        if self._client is None:
+            raise ValueError("a leg that the peer placed")
+        return self._client
+
+
+_cause = re.compile(r";[ \t]*cause[ \t]*=[ \t]*([0-9]{1,3})(?![0-9])", re.IGNORECASE)
+_text = re.compile(r';[ \t]*text[ \t]*=[ \t]*"((?:[^"\\]|\\.)*+)"', re.IGNORECASE)
+
+
+def read_reason(request: Request) -> tuple[int | None, str]:
+    """Status and text of the SIP value of Reason (RFC 3326), or of the first value; None and "" without one."""
+    values = request.headers.get_list("Reason")
+    value = next((value for value in values if value[:3].upper() == "SIP"), values[0] if values else "")
+    cause, text = _cause.search(value), _text.search(value)
+    is_sip = value[:3].upper() == "SIP"
+    return int(cause[1]) if cause and is_sip else None, text[1] if text else ""

@@ -1,0 +1,420 @@
+"""A network without a network: user agents and scripted peers on one wire, with a clock that jumps from event to event.
+
+What the wire loses, repeats and delays comes from one seeded generator, so that a failing run can be repeated. Nothing
+sleeps: an hour on this clock takes as long as the work in it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Protocol, TypeVar
+
+from gateway.errors import MessageError
+from gateway.sip.events import Event
+from gateway.sip.message import (
+    Address,
+    Headers,
+    Message,
+    NameAddr,
+    Request,
+    Response,
+    Uri,
+    Via,
+    make_response,
+    parse_message,
+)
+from gateway.sip.sdp import LocalMedia, SessionDescription, make_offer
+from gateway.sip.user_agent import TrunkOptions, UserAgent, UserAgentOptions
+
+GATEWAY = Address("10.0.0.1", 5060)
+PBX = Address("10.0.0.2", 5060)
+STRANGER = Address("10.9.9.9", 5060)
+
+T = TypeVar("T")
+
+
+class Node(Protocol):
+    """Something with an address on the wire."""
+
+    def receive_datagram(self, data: bytes, source: Address, now: float) -> None: ...
+    def handle_timer(self, now: float) -> None: ...
+    def get_timer(self) -> float | None: ...
+    def datagrams_to_send(self) -> list[tuple[bytes, Address]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A datagram on the wire, whether it arrived or not."""
+
+    at: float
+    source: Address
+    destination: Address
+    data: bytes
+    arrived: bool
+
+    @property
+    def message(self) -> Message | None:
+        try:
+            return parse_message(self.data)
+        except MessageError:
+            return None
+
+    @property
+    def label(self) -> str:
+        """``INVITE``, or ``200 INVITE`` for a response."""
+        message = self.message
+        if isinstance(message, Response):
+            return f"{message.status} {message.cseq.method}"
+        return message.method if message is not None else "?"
+
+
+Application = Callable[["Party", Event, float], None]
+
+
+class Party:
+    """A user agent on the wire, its events, and what its application does about them."""
+
+    def __init__(self, user_agent: UserAgent, address: Address, application: Application | None = None) -> None:
+        self.user_agent = user_agent
+        self.address = address
+        self.application = application
+        self.seen: list[Event] = []
+
+    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
+        self.user_agent.receive_datagram(data, source, now)
+        self._tell(now)
+
+    def handle_timer(self, now: float) -> None:
+        self.user_agent.handle_timer(now)
+        self._tell(now)
+
+    def get_timer(self) -> float | None:
+        return self.user_agent.get_timer()
+
+    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
+        return self.user_agent.datagrams_to_send()
+
+    def _tell(self, now: float) -> None:
+        for event in self.user_agent.events():
+            self.seen.append(event)
+            if self.application is not None:
+                self.application(self, event, now)
+
+    def all(self, kind: type[T]) -> list[T]:
+        """All events of a class, in order."""
+        self._tell(0.0)
+        return [event for event in self.seen if isinstance(event, kind)]
+
+    def last(self, kind: type[T]) -> T:
+        """The latest event of a class; there must be one."""
+        found = self.all(kind)
+        assert found, f"no {kind.__name__} among {[type(event).__name__ for event in self.seen]}"
+        return found[-1]
+
+
+class ScriptedPeer:
+    """A peer that does nothing by itself: what it received is in `inbox`, what it sends the test writes."""
+
+    def __init__(self, address: Address = PBX) -> None:
+        self.address = address
+        self.inbox: list[Message] = []
+        self.reply_to: Callable[[Request], Response | None] | None = None
+        self._outbox: list[tuple[bytes, Address]] = []
+        self._branches = count(1)
+
+    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
+        message = parse_message(data)
+        self.inbox.append(message)
+        if self.reply_to is not None and isinstance(message, Request):
+            response = self.reply_to(message)
+            if response is not None:
+                self.send(response, source)
+
+    def handle_timer(self, now: float) -> None: ...
+
+    def get_timer(self) -> float | None:
+        return None
+
+    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def send(self, message: Message | bytes, destination: Address = GATEWAY) -> None:
+        data = message if isinstance(message, bytes) else message.to_bytes()
+        self._outbox.append((data, destination))
+
+    def requests(self, method: str) -> list[Request]:
+        return [message for message in self.inbox if isinstance(message, Request) and message.method == method]
+
+    def responses(self, status: int | None = None, method: str | None = None) -> list[Response]:
+        return [
+            message
+            for message in self.inbox
+            if isinstance(message, Response)
+            and status in (None, message.status)
+            and method in (None, message.cseq.method)
+        ]
+
+    def request(
+        self,
+        method: str,
+        *,
+        cseq: int = 1,
+        call_id: str = "call-1@pbx",
+        from_tag: str = "pbx-tag",
+        to_tag: str | None = None,
+        branch: str | None = None,
+        uri: str = "sip:gateway@10.0.0.1",
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+        content_type: str | None = None,
+        has_contact: bool = True,
+    ) -> Request:
+        """A request as a PBX would write it; every part can be set."""
+        fields = Headers()
+        branch = branch or f"z9hG4bK-pbx-{next(self._branches)}"
+        host, port = self.address
+        fields.add("Via", f"SIP/2.0/UDP {host}:{port};branch={branch};rport")
+        fields.add("Max-Forwards", "70")
+        fields.add("From", f'"Alice" <sip:1001@{host}>;tag={from_tag}')
+        fields.add("To", "<sip:7000@10.0.0.1>" + (f";tag={to_tag}" if to_tag else ""))
+        fields.add("Call-ID", call_id)
+        fields.add("CSeq", f"{cseq} {method}")
+        if has_contact:
+            fields.add("Contact", f"<sip:asterisk@{host}:{port}>")
+        for name, value in headers:
+            fields.add(name, value)
+        if content_type is not None:
+            fields.set("Content-Type", content_type)
+        return Request(method=method, uri=Uri.parse(uri), headers=fields, body=body)
+
+    def invite(self, *, offer: SessionDescription | None = None, **parts: object) -> Request:
+        """An INVITE with an offer; ``offer=None`` sends the usual one, ``body=b""`` none."""
+        if "body" not in parts:
+            parts["body"] = (offer or description(PBX.host, 20000)).to_bytes()
+            parts["content_type"] = "application/sdp"
+        return self.request("INVITE", **parts)  # type: ignore[arg-type]
+
+    def ack(self, response: Response, *, body: bytes = b"", cseq: int | None = None) -> Request:
+        """The ACK to a 2xx."""
+        return self.request(
+            "ACK",
+            cseq=response.cseq.number if cseq is None else cseq,
+            call_id=response.call_id,
+            from_tag=response.from_.tag or "",
+            to_tag=response.to.tag,
+            uri=str(response.contacts[0].uri),
+            body=body,
+            content_type="application/sdp" if body else None,
+        )
+
+    def within(self, method: str, response: Response, *, cseq: int, **parts: object) -> Request:
+        """A request in the dialog that the gateway's 2xx made."""
+        return self.request(
+            method,
+            cseq=cseq,
+            call_id=response.call_id,
+            from_tag=response.from_.tag or "",
+            to_tag=response.to.tag,
+            uri=str(response.contacts[0].uri),
+            **parts,  # type: ignore[arg-type]
+        )
+
+    def backwards(self, method: str, invite: Request, *, cseq: int, tag: str = "pbx-uas", **parts: object) -> Request:
+        """A request in the dialog that the gateway's INVITE made, its To tag `tag`."""
+        return self.request(
+            method,
+            cseq=cseq,
+            call_id=invite.call_id,
+            from_tag=tag,
+            to_tag=invite.from_.tag,
+            uri=str(invite.contacts[0].uri),
+            **parts,  # type: ignore[arg-type]
+        )
+
+
+def respond(
+    request: Request,
+    status: int,
+    *,
+    to_tag: str | None = "pbx-uas",
+    answer: SessionDescription | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+    contact: Address = PBX,
+) -> Response:
+    """A response as a PBX would write it."""
+    if 100 < status < 300:
+        headers = (("Contact", f"<sip:asterisk@{contact.host}:{contact.port}>"), *headers)
+    return make_response(
+        request,
+        status,
+        to_tag=None if status == 100 else to_tag,
+        headers=headers,
+        body=answer.to_bytes() if answer else b"",
+        content_type="application/sdp" if answer else None,
+    )
+
+
+@dataclass(slots=True)
+class Wire:
+    """The wire and its clock. `loss` and `duplicates` are shares of datagrams, `delay_s` the range of their delay."""
+
+    seed: int = 0
+    loss: float = 0.0
+    duplicates: float = 0.0
+    delay_s: tuple[float, float] = (0.005, 0.005)
+    now: float = 1000.0
+    drop: Callable[[Sent], bool] = lambda sent: False
+    """Loses exactly what a test wants lost."""
+    log: list[Sent] = field(default_factory=list)
+    nodes: dict[Address, Node] = field(default_factory=dict)
+    _random: Random = field(init=False)
+    _flying: list[tuple[float, int, Address, Address, bytes]] = field(default_factory=list)
+    _order: count[int] = field(default_factory=count)
+
+    def __post_init__(self) -> None:
+        self._random = Random(self.seed)
+
+    def attach(self, node: Node, address: Address) -> None:
+        """Put a node on the wire."""
+        self.nodes[address] = node
+
+    def inject(self, data: bytes, source: Address, destination: Address = GATEWAY) -> None:
+        """Let a datagram arrive at once, whoever is said to have sent it."""
+        self.nodes[destination].receive_datagram(data, source, self.now)
+        self.flush()
+
+    def flush(self) -> None:
+        """Take what the nodes want to send."""
+        for address, node in list(self.nodes.items()):
+            for data, destination in node.datagrams_to_send():
+                self._fly(data, address, destination)
+
+    def run(self, duration_s: float = 1.0) -> None:
+        """Let this much time pass."""
+        self.run_until(self.now + duration_s)
+
+    def run_until(self, end: float) -> None:
+        """Let time pass until `end`."""
+        self.flush()
+        while (at := self._next_at()) is not None and at <= end:
+            self.now = max(self.now, at)
+            self._arrive()
+            for node in self.nodes.values():
+                deadline = node.get_timer()
+                if deadline is not None and deadline <= self.now:
+                    node.handle_timer(self.now)
+            self.flush()
+        self.now = end
+
+    def sent(self, label: str, source: Address | None = None) -> list[Sent]:
+        """What went over the wire, by its label."""
+        return [sent for sent in self.log if sent.label == label and source in (None, sent.source)]
+
+    def _next_at(self) -> float | None:
+        deadlines = [deadline for node in self.nodes.values() if (deadline := node.get_timer()) is not None]
+        if self._flying:
+            deadlines.append(self._flying[0][0])
+        return min(deadlines, default=None)
+
+    def _arrive(self) -> None:
+        while self._flying and self._flying[0][0] <= self.now:
+            _, _, source, destination, data = heapq.heappop(self._flying)
+            node = self.nodes.get(destination)
+            if node is not None:
+                node.receive_datagram(data, source, self.now)
+
+    def _fly(self, data: bytes, source: Address, destination: Address) -> None:
+        sent = Sent(self.now, source, destination, data, arrived=True)
+        if self._random.random() < self.loss or self.drop(sent):
+            self.log.append(Sent(self.now, source, destination, data, arrived=False))
+            return
+        self.log.append(sent)
+        for _ in range(2 if self._random.random() < self.duplicates else 1):
+            arrival = self.now + self._random.uniform(*self.delay_s)
+            heapq.heappush(self._flying, (arrival, next(self._order), source, destination, data))
+
+
+def description(host: str = GATEWAY.host, port: int = 10000, *, version: int = 0) -> SessionDescription:
+    """An offer or answer of PCMU and PCMA."""
+    return make_offer(LocalMedia(address=host, port=port, session_id=1, version=version))
+
+
+def trunk_options(**changes: object) -> TrunkOptions:
+    """A trunk to the PBX."""
+    options: dict[str, object] = {
+        "name": "pbx",
+        "peer": PBX,
+        "registrar": Uri.parse("sip:10.0.0.2"),
+        "username": "gateway",
+        "password": "secret",
+        "expires_s": 300,
+    }
+    return TrunkOptions(**(options | changes))  # type: ignore[arg-type]
+
+
+def gateway_options(*trunks: TrunkOptions, **changes: object) -> UserAgentOptions:
+    """The options of a gateway with these trunks, or with one to the PBX."""
+    options: dict[str, object] = {"listen": GATEWAY, "advertise": GATEWAY, "trunks": trunks or (trunk_options(),)}
+    return UserAgentOptions(**(options | changes))  # type: ignore[arg-type]
+
+
+def gateway_on(wire: Wire, *trunks: TrunkOptions, application: Application | None = None, **changes: object) -> Party:
+    """A gateway on the wire."""
+    user_agent = UserAgent(gateway_options(*trunks, **changes), Random(wire.seed + 1))
+    party = Party(user_agent, GATEWAY, application)
+    wire.attach(party, GATEWAY)
+    return party
+
+
+def phone_on(wire: Wire, address: Address = PBX, *, application: Application | None = None, **changes: object) -> Party:
+    """A telephone, or a PBX, that knows the gateway as its only peer."""
+    trunk = TrunkOptions(name="gateway", peer=GATEWAY, contact_user="phone")
+    user_agent = UserAgent(gateway_options(trunk, listen=address, advertise=address, **changes), Random(wire.seed + 2))
+    party = Party(user_agent, address, application)
+    wire.attach(party, address)
+    return party
+
+
+def scripted_on(wire: Wire, address: Address = PBX) -> ScriptedPeer:
+    """A scripted peer on the wire."""
+    peer = ScriptedPeer(address)
+    wire.attach(peer, address)
+    return peer
+
+
+def assert_sent(wire: Wire, *labels: str, source: Address = GATEWAY) -> None:
+    """These and no other messages left `source`, in this order, repetitions counted."""
+    assert list(labels) == [sent.label for sent in wire.log if sent.source == source]
+
+
+def assert_idle(*parties: Party) -> None:
+    """Nothing is left of any call: no leg, no transaction, no alarm but those of registrations."""
+    for party in parties:
+        assert (party.user_agent.leg_count, party.user_agent.transaction_count) == (0, 0)
+
+
+__all__ = [
+    "GATEWAY",
+    "PBX",
+    "STRANGER",
+    "NameAddr",
+    "Party",
+    "ScriptedPeer",
+    "Sent",
+    "Via",
+    "Wire",
+    "assert_idle",
+    "assert_sent",
+    "description",
+    "gateway_on",
+    "gateway_options",
+    "phone_on",
+    "respond",
+    "scripted_on",
+    "trunk_options",
+]
