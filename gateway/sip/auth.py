@@ -27,6 +27,8 @@ ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
 
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
+# RFC 9110 11.2: a scheme comes with parameters, or alone, or with one token68 ("Negotiate YII=").
+_bare_scheme = re.compile(rf"{TOKEN_PATTERN}(?:[ \t]++[A-Za-z0-9\-._~+/]++=*+)?")
 _scheme = re.compile(rf"({TOKEN_PATTERN})[ \t]++(?={TOKEN_PATTERN}[ \t]*+=)")
 
 
@@ -99,9 +101,11 @@ def _split_challenges(value: str) -> list[tuple[str, dict[str, str]]]:
         found = _scheme.match(piece)
         if found is not None:
             challenges.append((found[1].lower(), {}))
-        elif not challenges or "=" not in piece:
+        elif _bare_scheme.fullmatch(piece):
             challenges.append((piece.partition(" ")[0].lower(), {}))
             continue
+        elif not challenges:
+            raise MessageError(f"not a challenge: {shown(value)}")
         name, _, content = piece[found.end() if found else 0 :].partition("=")
         name, content = name.rstrip(" \t").lower(), content.strip(" \t")
         if not is_token(name):

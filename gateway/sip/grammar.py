@@ -1,9 +1,9 @@
 """The lexical rules that all SIP header fields share (RFC 3261 25.1): tokens, quoted strings, hosts, parameters, lists.
 
-Every function runs in time linear in its input. Repeated classes are possessive (``[...]++``), so that a failed match is
-never tried again at another length, and the first thing that does not fit ends the parse. Groups are not possessive:
-CPython before 3.11.5 gets those wrong (gh-106052). Text is what the wire had,
-decoded as UTF-8 with ``surrogateescape``, so that bytes which are not UTF-8 survive a round trip.
+Every function runs in linear time. Repeated classes are possessive (``[...]++``), so that a failed match is never tried
+again at another length, and the first thing that does not fit ends the parse. Groups are not possessive: CPython before
+3.11.5 gets those wrong (gh-106052). Text is what the wire had, decoded as UTF-8 with ``surrogateescape``, so that bytes
+which are not UTF-8 survive a round trip.
 
 Raises: `MessageError`, the peer's fault, in every function that takes text from the wire.
 """

@@ -43,14 +43,14 @@ MAXIMUM_CSEQ = 2**31 - 1
 _KNOWN_NAMES = """
     Accept Accept-Contact Accept-Encoding Accept-Language Alert-Info Allow Allow-Events Authentication-Info
     Authorization Call-ID Call-Info Contact Content-Disposition Content-Encoding Content-ID Content-Language
-    Content-Length Content-Type CSeq Date Diversion Error-Info Event Expires From History-Info Identity Identity-
-    Info In-Reply-To Join Max-Forwards MIME-Version Min-Expires Min-SE Organization P-Access-Network-Info
+    Content-Length Content-Type CSeq Date Diversion Error-Info Event Expires From History-Info Identity
+    Identity-Info In-Reply-To Join Max-Forwards MIME-Version Min-Expires Min-SE Organization P-Access-Network-Info
     P-Asserted-Identity P-Called-Party-ID P-Charging-Vector P-Early-Media P-Preferred-Identity Path Priority Privacy
     Proxy-Authenticate Proxy-Authorization Proxy-Require RAck Reason Record-Route Refer-Sub Refer-To Referred-By
-    Reject-Contact Remote-Party-ID Replaces Reply-To Request-Disposition Require Retry-After Route RSeq Security-
-    Client Security-Server Security-Verify Server Service-Route Session-Expires Session-ID SIP-ETag SIP-If-Match
-    Subject Subscription-State Supported Target-Dialog Timestamp To Unsupported User-Agent Via Warning WWW-
-    Authenticate
+    Reject-Contact Remote-Party-ID Replaces Reply-To Request-Disposition Require Retry-After Route RSeq
+    Security-Client Security-Server Security-Verify Server Service-Route Session-Expires Session-ID SIP-ETag
+    SIP-If-Match Subject Subscription-State Supported Target-Dialog Timestamp To Unsupported User-Agent Via Warning
+    WWW-Authenticate
 """.split()  # noqa: SIM905 -- a list of words reads better as words
 _COMPACT_NAMES = {
     "a": "Accept-Contact",

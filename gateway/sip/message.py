@@ -185,7 +185,7 @@ def parse_message(data: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Messag
 
 
 # Control characters are allowed nowhere but as the second half of a quoted pair (RFC 3261 25.1).
-_stray_control = re.compile(r"(?<!\\)[\x00-\x08\x0a-\x1f\x7f]")
+_stray_control = re.compile(r"[\x00-\x08\x0a-\x1f\x7f](?<!\\.)", re.DOTALL)
 _fold = re.compile(r"\r\n[ \t]++")
 
 

@@ -17,10 +17,14 @@ with warnings.catch_warnings():
     import pyVoIP.RTP
 
 _OWN_PHRASES = {
+    181: "Call Is Being Forwarded",
     417: "Unknown Resource-Priority",
     423: "Interval Too Brief",
+    425: "Bad Alert Message",
+    437: "Unsupported Credential",
+    504: "Server Time-out",
 }
-"""Where pyVoIP's phrase is misspelt or its table has a gap."""
+"""Where pyVoIP's phrase is not the registered one, or its table has a gap."""
 
 _CLASS_PHRASES = {
     1: "Progress",
@@ -50,7 +54,7 @@ class StaticCodec:
 
 
 def _static_codecs() -> dict[int, StaticCodec]:
-    # RFC 3551 has one more rule than pyVoIP's table: channels may be 0 there where they vary.
+    # Channels are 0 in pyVoIP's table where they vary or mean nothing; in SDP they default to 1.
     return {
         member.value: StaticCodec(member.value, member.description, member.rate, member.channel or 1)
         for member in pyVoIP.RTP.PayloadType
