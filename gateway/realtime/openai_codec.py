@@ -30,6 +30,8 @@ FORMATS: Mapping[AudioFormat, Mapping[str, object]] = {
 
 AUDIO_DELTA = "response.output_audio.delta"
 
+_SCHEMES: Mapping[str, str] = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL = b'"}'
 _DELTA_HEAD = '{"type":"' + AUDIO_DELTA + '",'
@@ -47,24 +49,25 @@ def realtime_url(options: SessionOptions) -> str:
     Raises:
         ProviderRefused: not such a URL. The URL itself is not shown, its query may hold a key.
     """
-    parts = urlsplit(options.url.strip())
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not _has_host(parts):
+    parts = _split(options.url.strip())
+    if parts is None:
         raise ProviderRefused("realtime url: expected ws, wss, http or https, a host, and no user name", code="url")
     path = parts.path.rstrip("/") or "/v1"
     path = path if path.endswith("/realtime") else path + "/realtime"
     query = parse_qsl(parts.query, keep_blank_values=True)
     if options.model:
         query = [(name, value) for name, value in query if name != "model"] + [("model", options.model)]
-    return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
+    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, urlencode(query), ""))
 
 
-def _has_host(parts: SplitResult) -> bool:
-    """Whether a URL names a host and a usable port, and nobody's password."""
+def _split(url: str) -> SplitResult | None:
+    """The URL in its parts if it has a scheme we know, a host, a usable port and nobody's password."""
     try:
-        return bool(parts.hostname) and parts.port != 0 and parts.username is None
+        parts = urlsplit(url)
+        is_usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0 and parts.username is None
     except ValueError:
-        return False
+        return None
+    return parts if is_usable else None
 
 
 def encode(event: Mapping[str, object]) -> str:

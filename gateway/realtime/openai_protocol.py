@@ -72,7 +72,7 @@ class OpenAIProtocol:
         turns = options.turn_detection
         is_automatic = turns.kind != "none"
         self._is_interrupting = is_automatic and turns.interrupts_response
-        self._bytes_per_sample = options.output_format.bytes_per_ms * 1000 // options.output_format.sample_rate_hz
+        self._bytes_per_sample = options.output_format.bytes_per_sample
         self._ledger = AudioLedger(options.output_format.bytes_per_ms)
         self._queue = ResponseQueue(has_automatic_responses=is_automatic and turns.creates_response)
         self._phase = Phase.AWAITING_CREATED
@@ -230,6 +230,8 @@ class OpenAIProtocol:
         command = self._commands.get(detail.event_id, "")
         is_ours = command == _CREATE or (not detail.event_id and detail.code == BUSY)
         was_requested = is_ours and self._queue.refuse(detail.event_id, is_busy=detail.code == BUSY)
+        if was_requested:
+            self._is_next_response_unwanted = False
         if detail.code in BENIGN or _is_late_truncate(detail, command):
             self.statistics.benign_errors += 1
             _log.debug("< benign error %s", detail.code)

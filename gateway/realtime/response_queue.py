@@ -42,7 +42,8 @@ class ResponseQueue:
     def __init__(self, *, has_automatic_responses: bool) -> None:
         self._has_automatic_responses = has_automatic_responses
         self._active: str | None = None
-        self._requested: tuple[str, WantedResponse] | None = None
+        self._is_requested = False
+        self._last_request: tuple[str, WantedResponse | None] | None = None
         self._wanted: WantedResponse | None = None
         self._is_refused = False
         self._is_turn_under_way = False
@@ -59,7 +60,7 @@ class ResponseQueue:
     @property
     def is_requested(self) -> bool:
         """A reply was asked for and has neither begun nor been refused."""
-        return self._requested is not None
+        return self._is_requested
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -70,19 +71,23 @@ class ResponseQueue:
 
     def due(self) -> WantedResponse | None:
         """What to ask the provider for now, if anything."""
-        if self._wanted is None or self._active is not None or self._requested is not None or self._is_refused:
+        if self._wanted is None or self._active is not None or self._is_requested or self._is_refused:
             return None
         return None if self._wanted.is_for_tools and self._is_turn_under_way else self._wanted
 
     def request(self, event_id: str, wanted: WantedResponse) -> None:
         """`wanted` was sent as `event_id`."""
         self._wanted = None
-        self._requested = (event_id, wanted)
+        self._is_requested = True
+        self._last_request = (event_id, wanted)
 
     def cancel(self) -> None:
-        """The call does not want the reply any more that it asked for and that is held back."""
+        """The call does not want the reply any more that it asked for: neither now nor when a refused one may be."""
         if self._wanted is not None and not self._wanted.is_for_tools:
             self._wanted = None
+        if self._last_request is not None:
+            event_id, wanted = self._last_request
+            self._last_request = (event_id, wanted if wanted is not None and wanted.is_for_tools else None)
 
     # --- what the provider says ---------------------------------------------------------------------------------------
 
@@ -91,11 +96,11 @@ class ResponseQueue:
         self._is_turn_under_way = self._has_automatic_responses
 
     def begin(self, response_id: str) -> None:
-        """A reply began, whoever asked for it."""
+        """A reply began, whoever asked for it: the request may still turn out to have been refused for this one."""
         has_seen_results = self._is_turn_under_way and not self._unconfirmed
         if self._wanted is not None and self._wanted.is_for_tools and has_seen_results:
             self._wanted = None
-        self._requested = None
+        self._is_requested = False
         self._is_turn_under_way = False
         self._active = response_id
 
@@ -114,12 +119,13 @@ class ResponseQueue:
 
         An empty `event_id` means the latest request: not every peer says which. False when it was none of ours.
         """
-        if self._requested is None or event_id not in ("", self._requested[0]):
+        if self._last_request is None or event_id not in ("", self._last_request[0]):
             return False
         if is_busy:
-            self._wanted = self._wanted or self._requested[1]
+            self._wanted = self._wanted or self._last_request[1]  # None when it was cancelled
             self._is_refused = True
-        self._requested = None
+        self._is_requested = False
+        self._last_request = None
         return True
 
     # --- tool calls ---------------------------------------------------------------------------------------------------

@@ -532,6 +532,7 @@ class RealtimeServer:
         self.attempts = 0
         """Upgrade requests, refused ones too."""
         self._tls = tls
+        self._opened: asyncio.Queue[ServerSession] = asyncio.Queue()
         self._ready: asyncio.Queue[ServerSession] = asyncio.Queue()
         self._server: Server | None = None
 
@@ -575,6 +576,11 @@ class RealtimeServer:
         async with asyncio.timeout(PATIENCE_S):
             return await self._ready.get()
 
+    async def connection(self) -> ServerSession:
+        """The next session that was opened, configured or not."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._opened.get()
+
     async def configured(self, session: ServerSession) -> None:
         """A session got its first configuration confirmed."""
         if session.kinds().count("session.update") == 1:
@@ -599,6 +605,7 @@ class RealtimeServer:
     async def _run(self, connection: ServerConnection) -> None:
         session = ServerSession(self, connection)
         self.sessions.append(session)
+        self._opened.put_nowait(session)
         await session.run()
 
 

@@ -1,0 +1,519 @@
+"""The session over a real WebSocket, against a provider that behaves and one that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import ProviderRefused, ProviderUnavailable
+from gateway.media.codec import AudioFormat
+from gateway.realtime.openai import OpenAIRealtimeSession
+from gateway.realtime.session import (
+    AudioDelta,
+    AudioFinished,
+    InputTranscript,
+    RealtimeSession,
+    ResponseFinished,
+    ResponseStatus,
+    Secret,
+    SessionClosed,
+    SessionEvent,
+    SessionFailed,
+    SessionOptions,
+    SessionReady,
+    SpeechStarted,
+    Tool,
+    ToolCalled,
+    TurnDetection,
+    open_session,
+)
+from tests.support.realtime_events import EventLog
+from tests.support.realtime_schema import assert_valid
+from tests.support.realtime_server import (
+    Call,
+    Failure,
+    HttpRefusal,
+    InBandRefusal,
+    RealtimeServer,
+    ServerSession,
+    Speech,
+    ToolCalls,
+)
+
+CERTIFICATE = Path(__file__).parents[1] / "data" / "loopback-tls.pem"
+KEY = "sk-never-shown"
+SECOND_OF_SPEECH = bytes(range(1, 201)) * 40  # 1 s of G.711, no byte of it silence
+
+
+def options(server: RealtimeServer, **changes: Any) -> SessionOptions:
+    defaults: dict[str, Any] = {
+        "url": server.url,
+        "model": "gpt-realtime-2.1-mini",
+        "api_key": Secret(KEY),
+        "input_format": AudioFormat.PCMU,
+        "output_format": AudioFormat.PCMU,
+    }
+    return SessionOptions(**defaults | changes)
+
+
+@asynccontextmanager
+async def connected(
+    server: RealtimeServer, react: Callable[[RealtimeSession, SessionEvent], None] | None = None, **changes: Any
+) -> AsyncIterator[tuple[RealtimeSession, ServerSession, EventLog]]:
+    """A session that is open, the provider's side of it, and what it tells."""
+    session = open_session(options(server, **changes))
+    log = EventLog(None if react is None else lambda event: react(session, event))
+    await session.connect(log)
+    try:
+        yield session, await server.session(), log
+    finally:
+        session.abort()
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+async def test_session_is_configured_before_connect_returns() -> None:
+    async with RealtimeServer() as server:
+        session = open_session(options(server, voice="marin", tools=(Tool(name="look"),)))
+        log = EventLog()
+        await session.connect(log)
+        assert isinstance(log.events[0], SessionReady)
+        peer = await server.session()
+        assert (peer.path, peer.query) == ("/v1/realtime", {"model": ["gpt-realtime-2.1-mini"]})
+        assert peer.header("Authorization") == f"Bearer {KEY}"
+        assert peer.header("OpenAI-Beta") is None
+        assert peer.kinds() == ["session.update"]
+        assert_valid(peer.events[0], "client")
+        assert peer.config["audio"]["output"] | {"speed": 1} == {
+            "format": {"type": "audio/pcmu"},
+            "voice": "marin",
+            "speed": 1,
+        }
+        session.abort()
+
+
+async def test_further_headers_are_sent() -> None:
+    async with (
+        RealtimeServer() as server,
+        connected(server, api_key=None, headers=(("api-key", KEY),)) as (_, peer, _log),
+    ):
+        assert (peer.header("api-key"), peer.header("Authorization")) == (KEY, None)
+
+
+async def test_session_over_tls() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(CERTIFICATE)
+    async with RealtimeServer(tls=tls) as server, connected(server, ca_file=CERTIFICATE) as (session, peer, _):
+        session.append_audio(b"\xff" * 160)
+        assert await peer.wait_for_audio(160) == b"\xff" * 160
+
+
+async def test_certificates_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    session = open_session(SessionOptions(url="wss://127.0.0.1:1/v1", ca_file=tmp_path / "none.pem"))
+    with pytest.raises(ProviderRefused, match=r"none\.pem"):
+        await session.connect(EventLog())
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "awaited"),
+    [({"is_silent": True}, "session.created"), ({"is_confirming": False}, "session.updated")],
+)
+async def test_provider_that_falls_silent_is_unavailable_at_the_deadline(
+    behaviour: dict[str, bool], awaited: str
+) -> None:
+    async with RealtimeServer(**behaviour) as server:  # type: ignore[arg-type]
+        log = EventLog()
+        session = open_session(options(server, connect_timeout_s=0.2))
+        with pytest.raises(ProviderUnavailable, match=awaited):
+            await session.connect(log)
+        assert await server.sessions[0].wait_closed() == 1006
+    assert log.events == []
+
+
+async def test_deadline_of_connect_covers_all_its_steps() -> None:
+    async with RealtimeServer(is_silent=True) as server:
+        begin = asyncio.get_running_loop().time()
+        with pytest.raises(ProviderUnavailable):
+            await open_session(options(server, connect_timeout_s=0.2)).connect(EventLog())
+        assert asyncio.get_running_loop().time() - begin < 0.4
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error", "code"),
+    [
+        (InBandRefusal(message=f"Incorrect API key provided: {KEY}"), ProviderRefused, "invalid_api_key"),
+        (InBandRefusal(code="insufficient_quota", close_code=1008), ProviderRefused, "insufficient_quota"),
+        (InBandRefusal(code="model_not_found", close_code=4004), ProviderRefused, "model_not_found"),
+        (InBandRefusal(code="server_error", close_code=1011), ProviderUnavailable, "server_error"),
+        (HttpRefusal(status=401), ProviderRefused, "http_401"),
+        (HttpRefusal(status=403), ProviderRefused, "http_403"),
+        (HttpRefusal(status=404), ProviderRefused, "http_404"),
+        (HttpRefusal(status=429), ProviderUnavailable, "http_429"),
+        (HttpRefusal(status=503), ProviderUnavailable, "http_503"),
+        (
+            HttpRefusal(status=429, body=b'{"error":{"code":"insufficient_quota"}}'),
+            ProviderRefused,
+            "insufficient_quota",
+        ),
+    ],
+    ids=str,
+)
+async def test_refusals_carry_their_verdict(
+    refusal: HttpRefusal | InBandRefusal, error: type[Exception], code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with RealtimeServer(refusal=refusal) as server:
+        log = EventLog()
+        with pytest.raises(error) as caught:
+            await open_session(options(server)).connect(log)
+        assert server.attempts == 1
+    assert type(caught.value) is error
+    assert caught.value.code == code  # type: ignore[attr-defined]
+    assert log.events == []
+    ours = "".join(record.getMessage() for record in caplog.records if record.name != "websockets.server")
+    assert KEY not in str(caught.value) + ours
+
+
+async def test_refused_configuration_is_final() -> None:
+    async with RealtimeServer(update_error="unknown_parameter") as server:
+        with pytest.raises(ProviderRefused, match="unknown_parameter"):
+            await open_session(options(server)).connect(EventLog())
+
+
+async def test_provider_that_takes_other_formats_is_refused() -> None:
+    overrides = {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 24000}}}}
+    async with RealtimeServer(overrides=overrides) as server:
+        with pytest.raises(ProviderRefused, match="audio/pcmu"):
+            await open_session(options(server)).connect(EventLog())
+
+
+async def test_close_while_opening_is_an_error_of_connect() -> None:
+    async with RealtimeServer(is_silent=True) as server:
+        log = EventLog()
+        connecting = asyncio.create_task(open_session(options(server)).connect(log))
+        peer = await server.connection()
+        await peer.close(4000, "invalid_request_error.missing_model")
+        with pytest.raises(ProviderRefused, match="missing_model") as caught:
+            await connecting
+    assert caught.value.code == "missing_model"
+    assert log.events == []
+
+
+async def test_cancelled_connect_leaves_no_connection() -> None:
+    async with RealtimeServer(is_confirming=False) as server:
+        connecting = asyncio.create_task(open_session(options(server)).connect(EventLog()))
+        peer = await server.connection()
+        await peer.received("session.update")
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        assert await peer.wait_closed() == 1006
+
+
+@pytest.mark.parametrize("direction", ["input_format", "output_format"])
+def test_format_the_provider_has_not_is_refused(direction: str) -> None:
+    with pytest.raises(ProviderRefused, match="PCM16_8K"):
+        OpenAIRealtimeSession(SessionOptions(url="ws://h/v1", **{direction: AudioFormat.PCM16_8K}))  # type: ignore[arg-type]
+
+
+def test_session_is_a_realtime_session() -> None:
+    session: RealtimeSession = open_session(SessionOptions(provider="openai", url="ws://h/v1"))
+    assert session.capabilities.has_truncate
+    assert session.capabilities.has_server_turns
+    assert session.capabilities.has_manual_turns
+
+
+# --- audio and turns --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("audio_format", [AudioFormat.PCM16_24K, AudioFormat.PCMU, AudioFormat.PCMA])
+async def test_audio_both_ways_is_the_same_bytes(audio_format: AudioFormat) -> None:
+    audio = bytes(range(256)) * (audio_format.bytes_per_ms * 4)
+    async with (
+        RealtimeServer(replies=[Speech(audio=audio)]) as server,
+        connected(server, input_format=audio_format, output_format=audio_format) as (session, peer, log),
+    ):
+        for start in range(0, len(audio), 960):
+            session.append_audio(audio[start : start + 960])
+        assert await peer.wait_for_audio(len(audio)) == audio
+        session.respond()
+        await log.next(ResponseFinished)
+        assert log.audio() == audio
+        assert len(log.of(AudioFinished)) == 1
+
+
+async def test_greeting_is_asked_with_instructions() -> None:
+    async with (
+        RealtimeServer(replies=[Speech(audio=SECOND_OF_SPEECH)]) as server,
+        connected(server) as (session, peer, log),
+    ):
+        session.respond("Say hello to the caller.")
+        create = await peer.received("response.create")
+        assert_valid(create, "client")
+        assert create["response"]["instructions"] == "Say hello to the caller."
+        await log.next(AudioFinished)
+        assert log.audio() == SECOND_OF_SPEECH
+
+
+async def test_barge_in_flushes_truncates_and_hears_the_next_reply() -> None:
+    first, second = SECOND_OF_SPEECH, SECOND_OF_SPEECH[::-1]
+
+    def react(session: RealtimeSession, event: SessionEvent) -> None:
+        if isinstance(event, SpeechStarted):
+            session.truncate(first_item[0], 0, 320)
+
+    first_item: list[str] = []
+    async with (
+        RealtimeServer(replies=[Speech(audio=first, is_finished=False), Speech(audio=second)]) as server,
+        connected(server, react) as (session, peer, log),
+    ):
+        session.respond()
+        first_item.append((await log.next(AudioDelta)).item_id)
+        response_id = peer.active
+        assert response_id is not None
+        turn = await peer.start_speech()
+        truncated = await peer.received("conversation.item.truncate")
+        assert_valid(truncated, "client")
+        assert truncated["audio_end_ms"] == 320
+        await peer.send_audio(b"late", response_id=response_id, item_id=first_item[0])
+        await peer.end_turn(turn, "What?")
+        assert (await log.next(InputTranscript)).text == "What?"
+        await log.next(AudioFinished)
+        assert log.audio(first_item[0]) == first
+        assert log.audio() == first + second
+        assert session.statistics.late_audio == 1
+        assert log.of(ResponseFinished)[0].reason == "turn_detected"
+
+
+async def test_truncation_is_never_beyond_what_the_provider_sent() -> None:
+    async with (
+        RealtimeServer(replies=[Speech(audio=SECOND_OF_SPEECH)]) as server,
+        connected(server) as (session, peer, log),
+    ):
+        session.respond()
+        await log.next(ResponseFinished)
+        session.truncate(log.of(AudioDelta)[0].item_id, 0, 60_000)
+        assert (await peer.received("conversation.item.truncate"))["audio_end_ms"] == 1000
+        session.respond()
+        await log.next(ResponseFinished)
+        assert session.statistics.benign_errors == 0
+
+
+async def test_cancel_ends_the_reply() -> None:
+    async with (
+        RealtimeServer(replies=[Speech(audio=SECOND_OF_SPEECH, is_finished=False)]) as server,
+        connected(server, turn_detection=TurnDetection(interrupts_response=False)) as (session, peer, log),
+    ):
+        session.respond()
+        await log.next(AudioDelta)
+        await peer.start_speech()
+        await log.next(SpeechStarted)
+        session.cancel_response()
+        assert (await log.next(ResponseFinished)).reason == "client_cancelled"
+
+
+async def test_turns_of_our_own() -> None:
+    async with (
+        RealtimeServer(replies=[Speech(audio=SECOND_OF_SPEECH)]) as server,
+        connected(server, turn_detection=TurnDetection(kind="none")) as (session, peer, log),
+    ):
+        assert peer.config["audio"]["input"]["turn_detection"] is None
+        session.append_audio(SECOND_OF_SPEECH)
+        session.commit_audio()
+        session.respond()
+        await log.next(ResponseFinished)
+        assert peer.kinds() == ["session.update", "input_audio_buffer.commit", "response.create"]
+
+
+async def test_ten_minutes_of_speech_in_one_burst_arrive_whole() -> None:
+    audio = SECOND_OF_SPEECH * 600
+    async with (
+        RealtimeServer(replies=[Speech(audio=audio)], piece_ms=1000) as server,
+        connected(server) as (session, _, log),
+    ):
+        session.respond()
+        await log.next(ResponseFinished)
+        assert log.audio() == audio
+
+
+async def test_echo() -> None:
+    async with RealtimeServer(is_echoing=True) as server, connected(server) as (session, _, log):
+        session.append_audio(SECOND_OF_SPEECH)
+        while len(log.audio()) < len(SECOND_OF_SPEECH):
+            await log.next(AudioDelta)
+        assert log.audio() == SECOND_OF_SPEECH
+
+
+async def test_text_is_put_into_the_conversation() -> None:
+    async with RealtimeServer() as server, connected(server) as (session, peer, _):
+        session.send_text("user", "pressed 5")
+        assert (await peer.received("conversation.item.create"))["item"]["content"][0]["text"] == "pressed 5"
+
+
+# --- tools ------------------------------------------------------------------------------------------------------------
+
+
+async def test_calls_told_twice_run_once_and_lead_to_one_reply() -> None:
+    def react(session: RealtimeSession, event: SessionEvent) -> None:
+        if isinstance(event, ToolCalled):
+            session.send_tool_result(event.call.call_id, json.dumps({"ran": event.call.name}))
+
+    calls = ToolCalls(calls=[Call(name="first", arguments='{"n":1}'), Call(name="second")], times=2)
+    async with (
+        RealtimeServer(replies=[calls, Speech(audio=SECOND_OF_SPEECH)]) as server,
+        connected(server, react, tools=(Tool(name="first"), Tool(name="second"))) as (session, peer, log),
+    ):
+        session.respond()
+        await log.next(AudioFinished)
+        assert [event.call.name for event in log.of(ToolCalled)] == ["first", "second"]
+        assert log.of(ToolCalled)[0].call.arguments == {"n": 1}
+        assert peer.kinds()[1:] == [
+            "response.create",
+            "conversation.item.create",
+            "conversation.item.create",
+            "response.create",
+        ]
+        assert session.statistics.repeated_calls == 2
+
+
+async def test_busy_provider_gets_the_request_again() -> None:
+    def react(session: RealtimeSession, event: SessionEvent) -> None:
+        if isinstance(event, ToolCalled):
+            session.send_tool_result(event.call.call_id, "{}")
+
+    async with (
+        RealtimeServer(is_replying=False) as server,
+        connected(server, react) as (session, peer, log),
+    ):
+        session.respond()
+        asked = await peer.received("response.create")
+        await peer.start()
+        await peer.error("conversation_already_has_active_response", event_id=asked["event_id"])
+        await peer.finish()
+        await peer.received("response.create")
+        assert (await log.next(ResponseFinished)).status is ResponseStatus.COMPLETED
+        assert session.statistics.benign_errors == 1
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+async def test_garbage_is_counted_and_the_session_goes_on() -> None:
+    async with (
+        RealtimeServer(replies=[Speech(audio=SECOND_OF_SPEECH)]) as server,
+        connected(server) as (session, peer, log),
+    ):
+        for garbage in ("{", "[" * 5000, '{"type":7}', "null"):
+            await peer.send_text(garbage)
+        await peer.send_text(b"\x00binary")
+        await peer.send("response.telepathy.delta", delta="?")
+        await peer.send("response.output_audio.delta", response_id="r", item_id="i", content_index=0, delta="!!!")
+        session.respond()
+        await log.next(ResponseFinished)
+        assert log.audio() == SECOND_OF_SPEECH
+        statistics = session.statistics
+        assert (statistics.malformed_events, statistics.unknown_events, statistics.skipped_audio) == (5, 1, 1)
+
+
+async def test_failed_reply_is_told_and_the_session_goes_on() -> None:
+    async with (
+        RealtimeServer(replies=[Failure(code="rate_limit_exceeded"), Speech(audio=SECOND_OF_SPEECH)]) as server,
+        connected(server) as (session, _, log),
+    ):
+        session.respond()
+        failed = await log.next(ResponseFinished)
+        assert isinstance(failed.error, ProviderUnavailable)
+        session.respond()
+        assert (await log.next(ResponseFinished)).status is ResponseStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [("insufficient_quota", ProviderRefused), ("session_expired", ProviderUnavailable)]
+)
+async def test_fatal_error_ends_the_session(code: str, error: type[Exception]) -> None:
+    async with RealtimeServer() as server, connected(server) as (session, peer, log):
+        await peer.error(code)
+        assert type((await log.next(SessionFailed)).error) is error
+        assert (await log.next(SessionClosed)).code == 1000
+        session.append_audio(b"\xff")
+        session.respond()
+        assert [type(event) for event in log.events] == [SessionReady, SessionFailed, SessionClosed]
+
+
+@pytest.mark.parametrize(
+    ("close_code", "error"),
+    [
+        (1000, ProviderUnavailable),
+        (1001, ProviderUnavailable),
+        (1011, ProviderUnavailable),
+        (1012, ProviderUnavailable),
+        (1013, ProviderUnavailable),
+        (1008, ProviderRefused),
+        (3000, ProviderRefused),
+        (4000, ProviderRefused),
+    ],
+)
+async def test_close_of_the_provider_fails_the_session(close_code: int, error: type[Exception]) -> None:
+    async with RealtimeServer() as server, connected(server) as (_, peer, log):
+        await peer.close(close_code, "why")
+        failed = await log.next(SessionFailed)
+        assert type(failed.error) is error
+        assert "why" in str(failed.error)
+        assert await log.next(SessionClosed) == SessionClosed(code=close_code, reason="why")
+
+
+async def test_dropped_connection_fails_the_session_once() -> None:
+    async with RealtimeServer() as server, connected(server) as (_, peer, log):
+        peer.drop()
+        assert isinstance((await log.next(SessionFailed)).error, ProviderUnavailable)
+        assert (await log.next(SessionClosed)).code == 1006
+        assert len(log.of(SessionFailed)) == 1
+
+
+async def test_close_of_ours_is_no_failure() -> None:
+    async with RealtimeServer() as server, connected(server) as (session, peer, log):
+        await session.close()
+        assert await peer.wait_closed() == 1000
+        assert (await log.next(SessionClosed)).code == 1000
+        assert log.of(SessionFailed) == []
+        await session.close()
+
+
+async def test_abort_is_no_failure_either() -> None:
+    async with RealtimeServer() as server, connected(server) as (session, peer, log):
+        session.abort()
+        assert (await log.next(SessionClosed)).code == 1006
+        assert await peer.wait_closed() == 1006
+        assert log.of(SessionFailed) == []
+
+
+# --- slow link --------------------------------------------------------------------------------------------------------
+
+
+async def test_stalled_link_keeps_the_newest_audio_and_drops_the_oldest() -> None:
+    async with RealtimeServer() as server, connected(server, uplink_backlog_ms=2000) as (session, peer, log):
+        peer.freeze()
+        packet_ms = 20
+        packets = 40_000  # 800 s: more than every buffer of the kernel takes
+        for number in range(packets):
+            session.append_audio(number.to_bytes(4, "big") * (packet_ms * 2))
+        dropped_ms = session.statistics.dropped_uplink_ms
+        assert 0 < dropped_ms < packets * packet_ms
+        peer.thaw()
+        expected = (packets * packet_ms - dropped_ms) * 8
+        audio = await peer.wait_for_audio(int(expected))
+        numbers = [int.from_bytes(audio[start : start + 4], "big") for start in range(0, len(audio), packet_ms * 8)]
+        assert numbers == sorted(numbers)
+        assert numbers[-80:] == list(range(packets - 80, packets))
+        session.append_audio(b"\x01" * 160)
+        await peer.wait_for_audio(len(audio) + 160)
+        assert log.of(SessionClosed) == []

@@ -1,0 +1,114 @@
+"""The vocabulary that calls share with every provider."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from gateway.errors import ProviderRefused
+from gateway.media.codec import AudioFormat
+from gateway.realtime import session as vocabulary
+from gateway.realtime.session import (
+    Capabilities,
+    RealtimeSession,
+    Secret,
+    SessionOptions,
+    SpeechStarted,
+    TurnDetection,
+    TurnDetectionKind,
+    open_session,
+    providers,
+    register_provider,
+)
+
+KEY = "sk-never-shown"
+
+
+def test_secret_is_shown_by_nothing_but_reveal() -> None:
+    secret = Secret(KEY)
+    assert secret.reveal() == KEY
+    for text in (repr(secret), str(secret), f"{secret}", f"{secret!r}", "%s" % secret):
+        assert KEY not in text
+
+
+def test_secret_is_scrubbed_from_foreign_text() -> None:
+    assert Secret(KEY).scrub(f"bad key {KEY}!") == "bad key ***!"
+    assert Secret("").scrub("nothing to scrub") == "nothing to scrub"
+
+
+def test_secrets_compare_by_value() -> None:
+    assert Secret("a") == Secret("a")
+    assert Secret("a") != Secret("b")
+    assert len({Secret("a"), Secret("a")}) == 1
+    assert not Secret("")
+
+
+def test_options_show_neither_key_nor_headers() -> None:
+    options = SessionOptions(url="wss://h/v1", api_key=Secret(KEY), headers=(("api-key", KEY),))
+    assert KEY not in repr(options)
+
+
+def test_events_cannot_be_changed() -> None:
+    event = SpeechStarted(item_id="item_1", audio_start_ms=10)
+    with pytest.raises(AttributeError):
+        event.item_id = "item_2"  # type: ignore[misc]
+
+
+def test_events_survive_a_copy() -> None:
+    event = SpeechStarted(item_id="item_1", audio_start_ms=10)
+    assert pickle.loads(pickle.dumps(event)) == event  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    ("kinds", "server", "manual"),
+    [
+        (("server_vad", "none"), True, True),
+        (("none",), False, True),
+        (("semantic_vad",), True, False),
+        ((), False, False),
+    ],
+)
+def test_capabilities_tell_who_finds_the_turns(
+    kinds: tuple[TurnDetectionKind, ...], server: bool, manual: bool
+) -> None:
+    capabilities = Capabilities(
+        input_formats=(AudioFormat.PCMU,),
+        output_formats=(AudioFormat.PCMU,),
+        turn_detections=kinds,
+        has_truncate=True,
+        has_cancel=True,
+        has_tools=True,
+        usage_unit="tokens",
+        max_session_s=None,
+    )
+    assert (capabilities.has_server_turns, capabilities.has_manual_turns) == (server, manual)
+
+
+def test_default_turn_detection_says_its_silence() -> None:
+    assert TurnDetection().silence_duration_ms == 500
+
+
+def test_openai_is_registered() -> None:
+    assert "openai" in providers()
+
+
+def test_unknown_provider_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(ProviderRefused, match=r"no realtime provider is called nobody \(registered: .*openai"):
+        open_session(SessionOptions(provider="nobody", url="ws://h"))
+
+
+def test_registered_provider_makes_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "_factories", {})
+    made: list[SessionOptions] = []
+    session = open_session(SessionOptions(provider="openai", url="ws://h")) if providers() else None
+    assert session is None
+
+    def factory(options: SessionOptions) -> RealtimeSession:
+        made.append(options)
+        return "a session"  # type: ignore[return-value]
+
+    register_provider("mine", factory)
+    options = SessionOptions(provider="mine", url="ws://h")
+    assert open_session(options) == "a session"  # type: ignore[comparison-overlap]
+    assert made == [options]
