@@ -46,6 +46,7 @@ class ClientRequest:
         self._transaction: Transaction | None = None
         self._has_progress = False
         self._is_cancelled = False
+        self._has_ended = False
         self.request = request
         """As sent last: with the branch and CSeq that CANCEL and Event ids refer to."""
         self.authentication_failure = ""
@@ -94,10 +95,13 @@ class ClientRequest:
         self._has_progress = message.status < 200
         if message.status in (401, 407) and self._repeat_with_credentials(transaction, message, now):
             return
+        self._has_ended = message.status >= 200
         self._on_response(message, now)
 
     def _fail(self, transaction: Transaction, failure: Failure, now: float) -> None:
-        self._on_response(make_response(transaction.request, failure.value), now)
+        if not self._has_ended:
+            self._has_ended = True
+            self._on_response(make_response(transaction.request, failure.value), now)
 
     def _repeat_with_credentials(self, transaction: Transaction, challenge: Response, now: float) -> bool:
         """Answer a challenge; False where it must not or cannot be, with the reason noted."""
