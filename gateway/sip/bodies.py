@@ -13,7 +13,7 @@ from gateway.sip.multipart import find_body
 from gateway.sip.sdp import SessionDescription
 
 SDP = "application/sdp"
-_status_line = re.compile(r"SIP/2\.0[ \t]+([1-6][0-9][0-9])(?:[ \t]+([^\r\n]{0,200}))?")
+_status_line = re.compile(r"SIP/2\.0[ \t]+([1-6][0-9][0-9])(?![^ \t\r\n])(?:[ \t]+([^\r\n]{0,200}))?")
 _DIGITS = frozenset("0123456789*#ABCD")
 _DEFAULT_DURATION_MS = 250
 _LONGEST_DURATION_MS = 10_000

@@ -207,7 +207,7 @@ class UserAgent:
         self._leg(leg_id).acknowledge(description, now)
 
     def accept_offer(self, leg_id: str, description: SessionDescription, now: float) -> None:
-        """Agree to `OfferReceived`; `description` is the answer, or our offer if that had none. Raises: `StateError`."""
+        """Agree to `OfferReceived`; `description` is the answer, or the offer it asked for. Raises: `StateError`."""
         self._leg(leg_id).accept_offer(description, now)
 
     def reject_offer(self, leg_id: str, status: int, now: float) -> None:

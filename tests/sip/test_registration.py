@@ -1,0 +1,400 @@
+"""Registrations: digest, refresh, 423, back-off, giving back (RFC 3261 10.2, RFC 8760; promises S7 and O1)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from gateway.errors import StateError
+from gateway.sip.events import RegistrationChanged, RegistrationState
+from gateway.sip.message import Address, Request, Response, Uri
+from tests.support.wire import (
+    GATEWAY,
+    PBX,
+    Party,
+    ScriptedPeer,
+    Wire,
+    assert_idle,
+    gateway_on,
+    respond,
+    scripted_on,
+    trunk_options,
+)
+
+REGISTERED, FAILED = RegistrationState.REGISTERED, RegistrationState.FAILED
+UNREGISTERED, REGISTERING = RegistrationState.UNREGISTERED, RegistrationState.REGISTERING
+_HASHES = {"MD5": "md5", "SHA-256": "sha256"}
+
+
+class Registrar:
+    """A registrar that checks digests by itself, with a switch for everything that registrars do."""
+
+    def __init__(self, peer: ScriptedPeer) -> None:
+        self.peer = peer
+        self.password = "secret"
+        self.realm = "pbx"
+        self.nonces = ["nonce-1"]
+        self.algorithms = ["MD5"]
+        self.granted: Callable[[int], int] = lambda asked_s: asked_s
+        self.minimum_s = 0
+        self.refuses: Callable[[Request], Response | None] = lambda request: None
+        self.is_silent = False
+        self.counts: list[int] = []
+        peer.reply_to = self.reply
+
+    def reply(self, request: Request) -> Response | None:
+        if self.is_silent or request.method != "REGISTER":
+            return None
+        asked_s = int(request.headers.get("Expires") or "0")
+        refused = self.refuses(request)
+        if refused is not None:
+            return refused
+        if not self._is_proven(request):
+            return self._challenge(request)
+        if 0 < asked_s < self.minimum_s:
+            return respond(request, 423, headers=(("Min-Expires", str(self.minimum_s)),))
+        contact = (("Contact", f"{request.contacts[0]};expires={self.granted(asked_s)}"),) if asked_s else ()
+        return respond(request, 200, headers=contact)
+
+    def _challenge(self, request: Request, *, stale: bool = False) -> Response:
+        values = (
+            ("WWW-Authenticate", f'Digest realm="{self.realm}", nonce="{self.nonces[-1]}", algorithm={a}, qop="auth"')
+            for a in self.algorithms
+        )
+        return respond(request, 401, headers=tuple(values))
+
+    def _is_proven(self, request: Request) -> bool:
+        """RFC 7616 3.4.1, computed from the header alone."""
+        value = request.headers.get("Authorization")
+        if value is None:
+            return False
+        given = {name: quoted or bare for name, quoted, bare in re.findall(r'(\w+)=(?:"([^"]*)"|([^ ,]+))', value)}
+
+        def digest(text: str) -> str:
+            return hashlib.new(_HASHES[given["algorithm"]], text.encode()).hexdigest()
+
+        key = digest(f"gateway:{self.realm}:{self.password}")
+        proof = f"{self.nonces[-1]}:{given['nc']}:{given['cnonce']}:auth:{digest('REGISTER:' + given['uri'])}"
+        self.counts.append(int(given["nc"], 16))
+        return given["nonce"] == self.nonces[-1] and given["response"] == digest(f"{key}:{proof}")
+
+
+def world(**changes: object) -> tuple[Wire, Party, Registrar]:
+    wire = Wire()
+    registrar = Registrar(scripted_on(wire))
+    gateway = gateway_on(wire, trunk_options(**changes))
+    gateway.user_agent.register("pbx", wire.now)
+    return wire, gateway, registrar
+
+
+def states(gateway: Party) -> list[RegistrationState]:
+    return [change.state for change in gateway.all(RegistrationChanged)]
+
+
+def sent_at(wire: Wire) -> list[float]:
+    """When REGISTERs left, in seconds since the start, to hundredths."""
+    return [round(sent.at - 1000.0, 2) for sent in wire.sent("REGISTER", GATEWAY)]
+
+
+@pytest.mark.parametrize("algorithms", [["MD5"], ["SHA-256"], ["MD5", "SHA-256"]])
+def test_a_challenge_is_answered_and_the_registration_told(algorithms: list[str]) -> None:
+    wire, gateway, registrar = world()
+    registrar.algorithms = algorithms
+    wire.run(1)
+    assert states(gateway) == [REGISTERING, REGISTERED]
+    change = gateway.last(RegistrationChanged)
+    assert (change.trunk, change.status, change.expires_s) == ("pbx", 200, 300)
+    first, second = registrar.peer.requests("REGISTER")
+    assert (first.call_id, first.from_.tag) == (second.call_id, second.from_.tag)
+    assert (first.cseq.number + 1, first.top_via.branch != second.top_via.branch) == (second.cseq.number, True)
+    assert algorithms[-1] in (second.headers.get("Authorization") or "")
+
+
+def test_what_is_registered_is_our_contact_at_the_registrars_domain() -> None:
+    wire, _, registrar = world(registrar=Uri.parse("sip:someone@10.0.0.2"), contact_user="7000")
+    wire.run(1)
+    request = registrar.peer.requests("REGISTER")[0]
+    assert request.uri == Uri.parse("sip:10.0.0.2")
+    assert str(request.to) == "<sip:7000@10.0.0.2>"
+    assert [str(contact) for contact in request.contacts] == ["<sip:7000@10.0.0.1:5060>"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_refresh_comes_at_50_to_90_percent_of_the_time_granted_not_of_the_time_asked(seed: int) -> None:
+    wire = Wire(seed=seed)
+    registrar = Registrar(scripted_on(wire))
+    registrar.granted = lambda asked_s: 100
+    gateway = gateway_on(wire)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1000)
+    gaps = [later - earlier for earlier, later in pairwise(sent_at(wire)[1:])]
+    assert len(gaps) >= 10
+    assert all(50 <= gap <= 90.1 for gap in gaps)
+    assert max(gaps) - min(gaps) > 5
+    assert {request.headers.get("Expires") for request in registrar.peer.requests("REGISTER")} == {"300"}
+
+
+def test_a_registrar_that_grants_a_second_less_each_time_is_asked_for_the_full_time_each_time() -> None:
+    """asterisk/asterisk#702: who asks for what was granted last ends at zero."""
+    wire, gateway, registrar = world()
+    registrar.granted = lambda asked_s: asked_s - 1
+    wire.run(24 * 3600)
+    assert {request.headers.get("Expires") for request in registrar.peer.requests("REGISTER")} == {"300"}
+    assert states(gateway) == [REGISTERING, REGISTERED]
+
+
+def test_the_nonce_is_used_again_with_rising_counts_so_that_a_refresh_is_one_request() -> None:
+    wire, _, registrar = world()
+    wire.run(1400)
+    assert registrar.counts == list(range(1, len(registrar.counts) + 1))
+    assert len(registrar.counts) >= 5
+    assert len(registrar.peer.requests("REGISTER")) == len(registrar.counts) + 1
+
+
+def test_a_new_nonce_is_taken_up_without_a_failure() -> None:
+    wire, gateway, registrar = world()
+    wire.run(1)
+    registrar.nonces.append("nonce-2")
+    wire.run(300)
+    assert states(gateway) == [REGISTERING, REGISTERED]
+    assert 'nonce="nonce-2"' in (registrar.peer.requests("REGISTER")[-1].headers.get("Authorization") or "")
+
+
+def test_a_wrong_password_is_told_after_one_try_and_tried_again_slowly_for_ever() -> None:
+    wire, gateway, registrar = world(password="wrong")
+    wire.run(1)
+    change = gateway.last(RegistrationChanged)
+    assert (change.state, change.status) == (FAILED, 401)
+    assert "password" in change.reason
+    assert len(registrar.peer.requests("REGISTER")) == 2
+    wire.run(600)
+    proofs = [r for r in registrar.peer.requests("REGISTER") if "Authorization" in r.headers]
+    assert 600 / 30 <= len(proofs) <= 600 / 15 + 2
+    assert states(gateway) == [REGISTERING, FAILED]
+    registrar.password = "wrong"
+    wire.run(31)
+    assert states(gateway)[-1] is REGISTERED
+
+
+def test_endless_fresh_nonces_get_two_answers_at_most() -> None:
+    """CVE-2020-28242: a registrar that finds every nonce stale made others repeat for ever."""
+    wire, gateway, registrar = world()
+    numbers = iter(range(10**6))
+    registrar.refuses = lambda request: respond(
+        request,
+        401,
+        headers=(("WWW-Authenticate", f'Digest realm="pbx", nonce="n{next(numbers)}", qop="auth", stale=true'),),
+    )
+    wire.run(1)
+    assert len(registrar.peer.requests("REGISTER")) == 3
+    assert gateway.last(RegistrationChanged).state is FAILED
+
+
+def test_a_challenge_for_another_realm_is_never_answered() -> None:
+    wire, gateway, registrar = world(auth_realm="pbx")
+    registrar.realm = "attacker"
+    wire.run(300)
+    assert not any("Authorization" in request.headers for request in registrar.peer.requests("REGISTER"))
+    change = gateway.last(RegistrationChanged)
+    assert change.state is FAILED
+    assert "realm" in change.reason
+
+
+def test_a_challenge_from_another_port_of_the_registrar_is_never_answered() -> None:
+    wire = Wire()
+    registrar = Registrar(scripted_on(wire))
+    registrar.is_silent = True
+    gateway = gateway_on(wire)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(0.1)
+    challenge = registrar._challenge(registrar.peer.requests("REGISTER")[0])
+    wire.inject(challenge.to_bytes(), Address(PBX.host, 9999))
+    wire.run(100)
+    assert not any("Authorization" in request.headers for request in registrar.peer.requests("REGISTER"))
+
+
+def test_too_brief_an_interval_is_lengthened_at_once() -> None:
+    wire, gateway, registrar = world(expires_s=60)
+    registrar.minimum_s = 600
+    wire.run(1)
+    assert gateway.last(RegistrationChanged).expires_s == 600
+    assert registrar.peer.requests("REGISTER")[-1].headers.get("Expires") == "600"
+
+
+@pytest.mark.parametrize("least", [(), (("Min-Expires", "60"),), (("Min-Expires", "soon"),)])
+def test_a_423_that_says_nothing_new_is_a_failure_not_a_loop(least: tuple[tuple[str, str], ...]) -> None:
+    wire, gateway, registrar = world(expires_s=60)
+    registrar.refuses = lambda request: respond(request, 423, headers=least)
+    wire.run(1)
+    assert gateway.last(RegistrationChanged).state is FAILED
+    assert len(registrar.peer.requests("REGISTER")) == 1
+
+
+def test_a_registrar_that_is_down_is_asked_after_1_2_4_and_at_most_30_seconds_for_ever() -> None:
+    wire, gateway, registrar = world()
+    registrar.is_silent = True
+    wire.run(3600)
+    first_sendings = [sent for sent in wire.sent("REGISTER") if sent.message.top_via.branch]  # type: ignore[union-attr]
+    starts: dict[str, float] = {}
+    for sent in first_sendings:
+        starts.setdefault(sent.message.top_via.branch, sent.at)  # type: ignore[union-attr,arg-type]
+    gaps = [
+        later - earlier - 32 for earlier, later in zip(list(starts.values()), list(starts.values())[1:], strict=False)
+    ]
+    assert all(delay / 2 <= gap <= delay for gap, delay in zip(gaps, [1, 2, 4, 8, 16] + [30] * 1000, strict=False)), (
+        gaps
+    )
+    assert len(gaps) > 50
+    assert states(gateway) == [REGISTERING, FAILED]
+    assert gateway.last(RegistrationChanged).status == 408
+
+
+@pytest.mark.parametrize("down_s", [40, 100, 600])
+def test_registration_is_back_within_31_seconds_of_the_registrars_return(down_s: int) -> None:
+    wire, gateway, registrar = world()
+    wire.run(1)
+    registrar.is_silent = True
+    wire.run(300 + down_s)
+    assert states(gateway)[-1] is FAILED
+    registrar.is_silent = False
+    wire.run(31)
+    assert states(gateway)[-1] is REGISTERED
+
+
+def test_registration_is_back_within_5_seconds_when_the_registrar_sends_anything() -> None:
+    wire, gateway, registrar = world()
+    registrar.is_silent = True
+    while gateway.last(RegistrationChanged).retry_in_s is None or wire.now < 1400:
+        wire.run(1)
+    while gateway.user_agent._registrations["pbx"]._request is not None:
+        wire.run(0.5)
+    registrar.is_silent = False
+    wire.inject(registrar.peer.request("OPTIONS").to_bytes(), PBX)
+    wire.run(5)
+    assert states(gateway)[-1] is REGISTERED
+
+
+def test_retry_after_is_kept_even_if_the_registrar_is_heard_of() -> None:
+    wire, gateway, registrar = world()
+    registrar.refuses = lambda request: respond(request, 503, headers=(("Retry-After", "120 (restart)"),))
+    wire.run(1)
+    assert gateway.last(RegistrationChanged).retry_in_s == 120
+    registrar.refuses = lambda request: None
+    wire.inject(registrar.peer.request("OPTIONS").to_bytes(), PBX)
+    wire.run(118)
+    assert states(gateway)[-1] is FAILED
+    wire.run(3)
+    assert states(gateway)[-1] is REGISTERED
+
+
+@pytest.mark.parametrize(
+    ("contact", "expires", "granted_s"),
+    [
+        ("<sip:gateway@10.0.0.1:5060>;expires=120", None, 120),
+        ("<sip:other@10.0.0.9>;expires=30, <sip:gateway@10.0.0.1:5060>;expires=120", "60", 120),
+        ("<sip:gateway@192.0.2.1:40000>;expires=77", None, 77),
+        ("<sip:other@10.0.0.9>;expires=30, <sip:third@10.0.0.9>;expires=30", "90", 90),
+        (None, "90", 90),
+        (None, None, 300),
+        ("<sip:gateway@10.0.0.1:5060>;expires=99999999999999", None, 300),
+    ],
+)
+def test_the_time_granted_is_that_of_our_contact_else_of_expires_else_what_was_asked(
+    contact: str | None, expires: str | None, granted_s: int
+) -> None:
+    wire, gateway, registrar = world()
+    headers = [(name, value) for name, value in (("Contact", contact), ("Expires", expires)) if value]
+
+    def reply(request: Request) -> Response:
+        response = respond(request, 200)
+        response.headers.remove("Contact")
+        for name, value in headers:
+            response.headers.add(name, value)
+        return response
+
+    registrar.refuses = reply
+    wire.run(1)
+    assert gateway.last(RegistrationChanged).expires_s == granted_s
+
+
+def test_a_registrar_that_grants_no_time_has_not_registered_us() -> None:
+    wire, gateway, registrar = world()
+    registrar.granted = lambda asked_s: 0
+    wire.run(20)
+    assert gateway.last(RegistrationChanged).state is FAILED
+    assert len(registrar.peer.requests("REGISTER")) < 12
+
+
+def test_unregister_gives_the_binding_back_and_stays_silent() -> None:
+    wire, gateway, registrar = world()
+    wire.run(1)
+    gateway.user_agent.unregister("pbx", wire.now)
+    gateway.user_agent.unregister("pbx", wire.now)
+    wire.run(1000)
+    last = registrar.peer.requests("REGISTER")[-1]
+    assert (last.headers.get("Expires"), str(last.contacts[0].uri)) == ("0", "sip:gateway@10.0.0.1:5060")
+    assert len(registrar.peer.requests("REGISTER")) == 3
+    assert states(gateway) == [REGISTERING, REGISTERED, UNREGISTERED]
+    assert_idle(gateway)
+    assert gateway.user_agent.get_timer() is None
+
+
+def test_unregister_while_a_registration_is_under_way_waits_for_it() -> None:
+    wire, gateway, registrar = world()
+    gateway.user_agent.unregister("pbx", wire.now)
+    wire.run(100)
+    assert [request.headers.get("Expires") for request in registrar.peer.requests("REGISTER")] == ["300", "300", "0"]
+    assert states(gateway)[-1] is UNREGISTERED
+
+
+def test_unregister_ends_even_if_the_registrar_is_gone() -> None:
+    wire, gateway, registrar = world()
+    wire.run(1)
+    registrar.is_silent = True
+    gateway.user_agent.unregister("pbx", wire.now)
+    wire.run(40)
+    assert states(gateway)[-1] is UNREGISTERED
+    assert gateway.user_agent.get_timer() is None
+
+
+def test_register_again_while_giving_back_registers_anew() -> None:
+    wire, gateway, registrar = world()
+    wire.run(1)
+    gateway.user_agent.unregister("pbx", wire.now)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    assert [r.headers.get("Expires") for r in registrar.peer.requests("REGISTER")] == ["300", "300", "0", "300"]
+    assert states(gateway)[-1] is REGISTERED
+
+
+def test_register_when_registered_refreshes_at_once() -> None:
+    """What a change of network calls for."""
+    wire, gateway, registrar = world()
+    wire.run(1)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    assert len(registrar.peer.requests("REGISTER")) == 3
+    assert states(gateway) == [REGISTERING, REGISTERED]
+
+
+def test_only_trunks_with_a_registrar_can_be_registered() -> None:
+    wire = Wire()
+    gateway = gateway_on(wire, trunk_options(registrar=None))
+    with pytest.raises(StateError):
+        gateway.user_agent.register("pbx", wire.now)
+    with pytest.raises(StateError):
+        gateway.user_agent.register("nobody", wire.now)
+
+
+def test_registration_survives_heavy_loss() -> None:
+    wire = Wire(seed=3, loss=0.3)
+    registrar = Registrar(scripted_on(wire))
+    gateway = gateway_on(wire)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(3600)
+    assert FAILED not in states(gateway)
+    assert len(registrar.counts) > 12
