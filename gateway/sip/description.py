@@ -327,13 +327,17 @@ def _parse_media_line(value: str) -> tuple[str, int, str, tuple[str, ...]]:
     return kind, port, parts[1], formats
 
 
+# RFC 3550 5.1: seven bits. By their one spelling, so that "08" is not a second name of 8.
+_PAYLOAD_TYPES = {str(number): number for number in range(128)}
+
+
 def _known_codecs(
     formats: Iterable[str], maps: dict[str, tuple[str, int, int]], parameters: dict[str, str]
 ) -> Iterator[Codec]:
     for text in formats:
-        if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128):
+        number = _PAYLOAD_TYPES.get(text)
+        if number is None:
             continue
-        number = int(text)
         if text in maps:
             yield Codec(number, *maps[text], parameters.get(text))
         elif number in STATIC_CODECS:

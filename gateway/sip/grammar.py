@@ -22,6 +22,8 @@ Parameters = tuple[tuple[str, str | None], ...]
 WHITE_SPACE = " \t"
 TOKEN_PATTERN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105 -- the standard's word
 QUOTED_STRING_PATTERN = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
+MAXIMUM_PARAMETERS = 64
+"""Parameters of one header value or URI. No RFC has a bound; devices send about a dozen at most."""
 MAXIMUM_HOST_CHARACTERS = 255
 """RFC 1035 2.3.4."""
 HOST_PATTERN = r"\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._\-]++"
@@ -135,6 +137,8 @@ def parse_parameters(text: str, start: int = 0) -> Parameters:
         name, equals, value = found.groups()
         if name is not None:
             parameters.append((name, value if equals else None))
+        if len(parameters) > MAXIMUM_PARAMETERS:
+            raise MessageError(f"more than {MAXIMUM_PARAMETERS} parameters")
         start = found.end()
     return tuple(parameters)
 

@@ -260,15 +260,24 @@ def _check_headers(message: Message, limits: MessageLimits) -> None:
     for name in _SINGLE:
         if len(headers.get_all(name)) > 1:
             raise MessageError(f"more than one {name}")
-    routes = (message.contacts, message.route_set("Route"), message.route_set("Record-Route"))
-    if max(len(message.vias), *(len(values) for values in routes)) > limits.max_list_values:
-        raise MessageError("too many values of one header")
-    _, cseq = (message.from_, message.to, message.call_id), message.cseq
+    _check_lists(headers, limits.max_list_values)
+    # Reading a property parses and remembers it: none of these raises any more once this has passed.
+    _ = message.vias, message.from_, message.to, message.call_id, message.contacts
+    _ = message.route_set("Route"), message.route_set("Record-Route")
+    cseq = message.cseq
     if isinstance(message, Request) and cseq.method != message.method:
         raise MessageError(f"{shown(message.method)} with CSeq {shown(str(cseq))}")
     # Max-Forwards is mandatory, but RFC 2543 elements send none (RFC 4475 3.4.1).
     for text in headers.get_all("Max-Forwards"):
         parse_number(text, 255, "Max-Forwards")
+
+
+def _check_lists(headers: Headers, maximum: int) -> None:
+    for name in ("Via", "Contact", "Route", "Record-Route"):
+        fields = headers.get_all(name)
+        # Commas in quotes count here too, so a list is divided only when it may be too long.
+        if len(fields) + sum(field.count(",") for field in fields) > maximum and len(headers.get_list(name)) > maximum:
+            raise MessageError(f"more than {maximum} values of {name}")
 
 
 def _cut_body(content_length: str | None, body: bytes) -> bytes:

@@ -12,7 +12,14 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
 from gateway.errors import MessageError, shown
-from gateway.sip.grammar import Parameters, format_host, format_parameters, parse_host_port, replace_parameter
+from gateway.sip.grammar import (
+    MAXIMUM_PARAMETERS,
+    Parameters,
+    format_host,
+    format_parameters,
+    parse_host_port,
+    replace_parameter,
+)
 
 
 class Address(NamedTuple):
@@ -182,6 +189,8 @@ def _parse_uri_parameters(text: str) -> Parameters:
             raise MessageError(f"not a URI parameter: {shown(text[position:])}")
         if found[1] is not None:
             parameters.append((found[1], found[2]))
+        if len(parameters) > MAXIMUM_PARAMETERS:
+            raise MessageError(f"more than {MAXIMUM_PARAMETERS} URI parameters")
         position = found.end()
     return tuple(parameters)
 

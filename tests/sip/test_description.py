@@ -162,7 +162,7 @@ class TestMedia:
         assert (line.ptime_ms, line.maxptime_ms, line.direction) == (None, None, Direction.SENDRECV)
 
     @pytest.mark.parametrize(
-        "number", ["128", "-1", "0x0", "\N{ARABIC-INDIC DIGIT ZERO}", "1000000000000000000000", "pcmu"]
+        "number", ["128", "-1", "00", "031", "0x0", "\N{ARABIC-INDIC DIGIT ZERO}", "1000000000000000000000", "pcmu"]
     )
     def test_a_format_that_is_no_payload_type_has_no_codec(self, number: str) -> None:
         assert media(f"m=audio 9 RTP/AVP {number}", f"a=rtpmap:{number} PCMU/8000").codecs == ()

@@ -84,6 +84,11 @@ class TestParameters:
             return
         assert parse_parameters(format_parameters(values)) == values
 
+    def test_are_counted(self) -> None:
+        assert len(parse_parameters(";a" * 64 + ";")) == 64
+        with pytest.raises(MessageError, match="more than 64"):
+            parse_parameters(";a" * 65)
+
 
 class TestList:
     @pytest.mark.parametrize(

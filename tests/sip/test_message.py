@@ -290,6 +290,7 @@ class TestLimits:
         value = "SIP/2.0/UDP h;branch=z9hG4bK1" if name == "Via" else "<sip:h;lr>"
         limits = MessageLimits(max_list_values=5)
         assert parse_message(with_line(f"{name}: {', '.join([value] * 5)}"), limits)
+        assert parse_message(with_line(f'{name}: {value};x="{"," * 9}"'), limits)
         assert refusal(with_line(f"{name}: {', '.join([value] * 6)}"), limits).status == 400
 
 

@@ -103,6 +103,11 @@ class TestParameters:
         assert str(uri.without_parameters("lr", "b")) == "sip:h;a=1"
         assert str(uri.without_parameters()) == "sip:h"
 
+    def test_are_counted(self) -> None:
+        assert len(Uri.parse("sip:h" + ";a" * 64).parameters) == 64
+        with pytest.raises(MessageError, match="more than 64"):
+            Uri.parse("sip:h" + ";a" * 65)
+
     def test_headers_can_be_dropped(self) -> None:
         assert str(Uri.parse("sip:a@h;lr?Subject=x").without_headers()) == "sip:a@h;lr"
 
