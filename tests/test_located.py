@@ -204,6 +204,10 @@ def test_each_problem_says_where_what_and_what_was_expected(text: str, expected:
     assert any(problem.startswith(expected) for problem in found), found
 
 
+def test_lines_are_counted_as_editors_count_them() -> None:
+    assert problems("name: 'a\u2028b\x85c'\r\rratio: x\r\n")[0].startswith("3:8: 'ratio'")
+
+
 def test_bytes_that_are_not_utf_8_are_refused_at_their_place() -> None:
     expected = ["2:8: byte 0xff is not UTF-8 text (save the file as UTF-8)"]
     assert problems(b"name: x\nfrom: \xc3\xa9\xff") == expected

@@ -37,18 +37,21 @@ from gateway.errors import shown
 class ActionReport:
     """An action as a plan writes it, and what comes of it at the time of the call.
 
-    ``dials`` are the targets of a transfer, ``contact`` whose they are; ``refused`` says why there are none.
+    ``reason`` is the phrase of a rejection. ``dials`` are the targets of a transfer, ``contact`` whose they are;
+    ``refused`` says why there are none.
     """
 
     action: str
-    argument: str
+    argument: str | int | bool
+    reason: str = ""
     contact: str = ""
     dials: tuple[str, ...] = ()
     refused: str = ""
 
     def text(self) -> str:
         """One line."""
-        line = f"{self.action} {self.argument}".rstrip()
+        argument = "" if self.argument is True else f" {self.argument}"
+        line = f"{self.action}{argument} {self.reason}".rstrip()
         if self.refused:
             return f"{line}: {self.refused}"
         if not self.dials:
@@ -58,8 +61,11 @@ class ActionReport:
 
     def document(self) -> Mapping[str, object]:
         """The same for JSON."""
-        transfer = {"contact": self.contact, "dials": list(self.dials), "refused": self.refused}
-        return {self.action: self.argument or True, **(transfer if self.action == "transfer" else {})}
+        details: dict[str, Mapping[str, object]] = {
+            "reject": {"reason": self.reason},
+            "transfer": {"contact": self.contact, "dials": list(self.dials), "refused": self.refused},
+        }
+        return {self.action: self.argument, **details.get(self.action, {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +137,9 @@ def _report(plan: Dialplan, action: Action, facts: CallFacts) -> ActionReport:
         case PlayAction():
             return ActionReport(action="play", argument=str(action.file))
         case RejectAction():
-            return ActionReport(action="reject", argument=f"{action.status} {action.reason}".rstrip())
+            return ActionReport(action="reject", argument=action.status, reason=action.reason)
         case HangUpAction():
-            return ActionReport(action="hang_up", argument="")
+            return ActionReport(action="hang_up", argument=True)
         case TransferAction():
             resolved = plan.resolve_transfer(action.contact, facts.at)
             if isinstance(resolved, TransferRefused):
@@ -229,7 +235,7 @@ def _differences(plan: Dialplan, example: ExampleCall, route: str, actions: Sequ
     outcomes = {_outcome(plan, action, example.facts) for action in actions}
     came = "; ".join(_report(plan, action, example.facts).text() for action in actions)
     differences = [
-        f"expected {word} {value}, but it is: {came}"
+        f"expected {word}{'' if value is True else f' {value}'}, but it is: {came}"
         for word, value in wanted
         if value is not None and (word, value) not in outcomes
     ]

@@ -62,12 +62,14 @@ from gateway.dialplan.reach import eclipsed
 from gateway.dialplan.targets import parse_target
 from gateway.dialplan.template import Template, Variable, parse_template
 from gateway.errors import ConfigurationError, Problem, shown
-from gateway.located import Document, Key, WrongValue, examine, hint, in_order, load_yaml, read_text
+from gateway.located import Document, Key, WrongValue, examine, hint, in_order, load_yaml, place_behind, read_text
 
 PROMPT_SUFFIXES = (".md", ".txt")
 UTC = ZoneInfo("UTC")
 DEFAULT_INSTANT = datetime(2000, 1, 3, 12, 0)  # noqa: DTZ001 - the plan's zone is put in; only plans without hours use it
 SOUND_FORMAT = "expected WAV, 16 bit, mono, 8 kHz; sox IN -b 16 -c 1 -r 8000 OUT.wav makes one"
+
+_NONE_OF = {"hours": "are no opening hours", "contacts": "is no contact", "sessions": "is no session"}
 
 
 def load_dialplan(path: Path) -> Dialplan:
@@ -129,11 +131,11 @@ class _Builder:
     def _note_wrong(self, path: Sequence[Key], error: WrongValue, value: str, *, at_key: bool = False) -> None:
         self._note(path, f"{path[-1]!r} {str(error) or f'is {shown(value)!r}'}", error.expected, at_key=at_key)
 
-    def _refer(self, kind: str, section: str, name: str, path: Sequence[Key]) -> None:
+    def _refer(self, section: str, name: str, path: Sequence[Key]) -> None:
         """Note a name that `section` does not have."""
         known = self.whole.keys((section,))
         if name not in known:
-            self._note(path, f"there is no {kind} {shown(name)!r}", hint(name, known))
+            self._note(path, f"there {_NONE_OF[section]} {shown(name)!r}", hint(name, known))
 
     def _note_repeated(self, kind: str, section: str, names: Iterable[str]) -> None:
         seen: dict[str, int] = {}
@@ -203,9 +205,9 @@ class _Builder:
 
     def _check_stand_in(self, path: tuple[Key, ...], contact: source.ContactSource) -> None:
         if contact.when:
-            self._refer("opening hours", "hours", contact.when, (*path, "when"))
+            self._refer("hours", contact.when, (*path, "when"))
         if contact.else_:
-            self._refer("contact", "contacts", contact.else_, (*path, "else"))
+            self._refer("contacts", contact.else_, (*path, "else"))
             if not contact.when:
                 message = "'else' has no effect without 'when'"
                 self._note((*path, "else"), message, "expected when: HOURS beside it", at_key=True)
@@ -259,12 +261,12 @@ class _Builder:
             return None
         template, unknown = parse_template(text)
         for variable in unknown:
-            before = text[: variable.offset]
+            place = place_behind(text[: variable.offset])
             self.problems.append(
                 Problem(
                     file=str(file),
-                    line=before.count("\n") + 1,
-                    column=len(before) - before.rfind("\n"),
+                    line=place.line,
+                    column=place.column,
                     message=f"unknown variable {{{shown(variable.name)}}}",
                     expected=_variable_hint(variable.name),
                 )
@@ -292,7 +294,7 @@ class _Builder:
 
     def _match(self, path: tuple[Key, ...], match: source.MatchSource) -> Match:
         if match.hours:
-            self._refer("opening hours", "hours", match.hours, (*path, "hours"))
+            self._refer("hours", match.hours, (*path, "hours"))
         for index, trunk in enumerate(match.trunk):
             self._await(ReferenceKind.TRUNK, trunk, (*path, "trunk", index))
         return Match(
@@ -337,12 +339,12 @@ class _Builder:
     def _action(self, path: tuple[Key, ...], action: source.ActionSource) -> Action:
         match next(iter(action.model_fields_set)):
             case "session":
-                self._refer("session", "sessions", action.session, (*path, "session"))
+                self._refer("sessions", action.session, (*path, "session"))
                 return SessionAction(name=action.session)
             case "play":
                 return PlayAction(file=self._sound((*path, "play"), action.play))
             case "transfer":
-                self._refer("contact", "contacts", action.transfer, (*path, "transfer"))
+                self._refer("contacts", action.transfer, (*path, "transfer"))
                 return TransferAction(contact=action.transfer)
             case "reject":
                 return RejectAction(status=action.reject.code, reason=action.reject.reason)
@@ -391,9 +393,9 @@ class _Builder:
         if expect.route and expect.route not in routes:
             self._note((*path, "route"), f"there is no route {shown(expect.route)!r}", hint(expect.route, routes))
         if expect.session:
-            self._refer("session", "sessions", expect.session, (*path, "session"))
+            self._refer("sessions", expect.session, (*path, "session"))
         if expect.transfer:
-            self._refer("contact", "contacts", expect.transfer, (*path, "transfer"))
+            self._refer("contacts", expect.transfer, (*path, "transfer"))
         return Expectation(
             route=expect.route or None,
             session=expect.session or None,

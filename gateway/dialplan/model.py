@@ -15,7 +15,7 @@ of a contact of the plan is refused.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -27,7 +27,7 @@ from gateway.dialplan.pattern import Pattern, normal_caller, normal_number, norm
 from gateway.dialplan.targets import DialTarget
 from gateway.dialplan.template import Template, Variable, quoted
 from gateway.errors import Problem, shown
-from gateway.located import hint
+from gateway.located import hint, in_order
 
 NO_ROUTE = "(no route)"
 """The route of a call that nothing matched. No route can have this name."""
@@ -391,17 +391,12 @@ class Dialplan:
     def check_references(self, realtime_sessions: Collection[str], trunks: Collection[str]) -> tuple[Problem, ...]:
         """A problem for each name of this plan that the configuration lacks, with its place in the plan's file."""
         known = {ReferenceKind.REALTIME_SESSION: realtime_sessions, ReferenceKind.TRUNK: trunks}
-        return tuple(
-            Problem(
-                file=reference.problem.file,
-                line=reference.problem.line,
-                column=reference.problem.column,
-                message=reference.problem.message,
-                expected=hint(reference.name, known[reference.kind]),
-            )
+        problems = (
+            replace(reference.problem, expected=hint(reference.name, known[reference.kind]))
             for reference in self.references
             if reference.name not in known[reference.kind]
         )
+        return in_order(problems, str(self.file))
 
     def _values(self, facts: CallFacts) -> Mapping[Variable, str]:
         local = facts.at.astimezone(self.zone)
@@ -463,8 +458,8 @@ def _tried_patterns(criterion: str, patterns: tuple[Pattern, ...], normal: str, 
 
 def _tried_trunk(trunks: tuple[str, ...], trunk: str) -> CriterionTrace:
     matched = trunk in trunks
-    what = f"trunk {shown(trunk)}" if trunk else "no trunk"
-    reason = f"{what} {'is' if matched else 'is not'} {' or '.join(trunks)}"
+    what = f"trunk {shown(trunk)} {'is' if matched else 'is not'}" if trunk else "the trunk is not known; it has to be"
+    reason = f"{what} {' or '.join(trunks)}"
     return CriterionTrace(criterion="trunk", matched=matched, reason=reason)
 
 

@@ -18,7 +18,6 @@ from gateway.dialplan.hours import parse_date_range, parse_time_range
 from gateway.dialplan.model import NO_ROUTE_STATUS, SessionTool
 from gateway.dialplan.pattern import parse_caller, parse_number, parse_text
 from gateway.dialplan.targets import parse_target
-from gateway.errors import shown
 from gateway.located import Seconds, Section, WrongValue
 
 VERSION = 1
@@ -95,7 +94,7 @@ def _greeting(text: str) -> str:
 def _header_name(text: str) -> str:
     # RFC 3261 25.1: token.
     if not re.fullmatch(r"[A-Za-z0-9.!%*_+`'~-]{1,64}", text):
-        raise WrongValue(f"names {shown(text)!r}", expected="expected the name of a SIP header, such as X-Queue")
+        raise WrongValue(expected="expected the name of a SIP header, such as X-Queue")
     return text
 
 

@@ -27,7 +27,7 @@ from gateway.located.checking import (
     validate,
 )
 from gateway.located.nodes import Document, Items, Key, Node, Place, Scalar, Table, WrongValue
-from gateway.located.reading import YamlLimits, load_yaml, read_text
+from gateway.located.reading import YamlLimits, load_yaml, place_behind, read_text
 
 __all__ = [
     "Document",
@@ -48,6 +48,7 @@ __all__ = [
     "hint",
     "in_order",
     "load_yaml",
+    "place_behind",
     "read_text",
     "validate",
 ]

@@ -76,7 +76,7 @@ def in_order(problems: Iterable[Problem], file: str) -> tuple[Problem, ...]:
 
 def hint(word: str, known: Iterable[str]) -> str:
     """The known word nearest to a wrong one, or all of them where none is near."""
-    known = sorted(known)
+    known = sorted(set(known))
     if not known:
         return "there are none"
     if near := difflib.get_close_matches(word.casefold(), [name.casefold() for name in known], n=1):
@@ -174,7 +174,16 @@ def _removal_order(path: tuple[Key, ...]) -> tuple[str, int]:
 
 
 def _problems(model: type[BaseModel], document: Document, errors: Iterable[ErrorDetails]) -> list[Problem]:
-    return [_problem(model, document, error) for error in errors]
+    return [_problem(model, document, error) for error in errors if not _follows_from_others(document.root, error)]
+
+
+def _follows_from_others(root: Node, error: ErrorDetails) -> bool:
+    """Whether a list is too short only for pydantic, which does not count the items that have mistakes of their own."""
+    if error["type"] != "too_short":
+        return False
+    node = follow(root, _path(root, error))[-1].node
+    written = node.values if isinstance(node, Items) else node.entries if isinstance(node, Table) else (node,)
+    return len(written) >= int(error.get("ctx", {})["min_length"])
 
 
 def _problem(model: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:
@@ -190,6 +199,9 @@ def _problem(model: type[BaseModel], document: Document, error: ErrorDetails) ->
         return document.problem(path, f"unknown key {shown(word)!r}", expected, at_key=True)
     subject = _subject(path, "the file")
     raised = context.get("error")
+    if error["loc"][-1:] == ("[key]",):
+        expected = raised.expected if isinstance(raised, WrongValue) else str(raised)
+        return document.problem(path, f"{subject} is not usable as key", expected, at_key=True)
     if isinstance(raised, WrongValue):
         return document.problem(path, f"{subject} {str(raised) or _described(node)}", raised.expected)
     if isinstance(raised, ValueError):
@@ -213,7 +225,7 @@ def _described(node: Node) -> str:
     if isinstance(node, Table):
         return "is a table of keys"
     if isinstance(node, Items):
-        return "is a list"
+        return "is a list" if node.values else "is an empty list"
     return "is empty" if node.is_null else f"is {shown(node.written)!r}"
 
 
@@ -239,6 +251,10 @@ def _expectation(error: ErrorDetails) -> str:
     kind, _, detail = error["type"].partition("_")
     if detail.startswith(("type", "parsing", "number", "from", "attributes")) and kind in _EXPECTATIONS:
         return _EXPECTATIONS[kind]
+    if error["type"] in ("too_short", "too_long"):
+        at_least = error["type"] == "too_short"
+        bound = error.get("ctx", {})["min_length" if at_least else "max_length"]
+        return f"expected at {'least' if at_least else 'most'} {bound} of them"
     message = re.sub(r"^(Input|Value|String|Tuple|List|Dictionary) should (be |have |match )?", "", error["msg"])
     return "expected " + message[:1].lower() + message[1:]
 

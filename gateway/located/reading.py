@@ -6,11 +6,12 @@ build whatever a tag asks for. Where the text stops being YAML, reading stops; e
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import yaml
 
@@ -65,7 +66,7 @@ def read_text(source: Path | bytes, file: str, max_bytes: int = MAX_BYTES) -> st
     except UnicodeDecodeError as error:
         # The decoder of utf-8-sig counts from behind the mark, that of utf-8 from the start of `data`.
         start = error.start + len(data) - len(error.object)
-        place = _place_at(data[:start].decode("utf-8-sig", "replace"))
+        place = place_behind(data[:start].decode("utf-8-sig", "replace"))
         problem = Problem(
             file=file,
             line=place.line,
@@ -85,9 +86,15 @@ def _too_large(file: str, max_bytes: int) -> Problem:
     return Problem(file=file, message="is too large", expected=f"expected at most {max_bytes} bytes")
 
 
-def _place_at(text_before: str) -> Place:
-    lines = re.split(r"\r\n|[\r\n]", text_before)
-    return Place(len(lines), len(lines[-1]) + 1)
+def place_behind(text_before: str) -> Place:
+    """Where a file goes on that begins with `text_before`."""
+    starts = _line_starts(text_before)
+    return Place(len(starts), len(text_before) - starts[-1] + 1)
+
+
+def _line_starts(text: str) -> list[int]:
+    """Where lines begin, as editors and YAML 1.2 count them; PyYAML also ends lines at U+0085, U+2028 and U+2029."""
+    return [0, *(match.end() for match in re.finditer(r"\r\n?|\n", text))]
 
 
 _REMEDIES = {
@@ -96,6 +103,12 @@ _REMEDIES = {
     **{opener: f"put quotes around text that begins with {opener}" for opener in "*&!%@`"},
 }
 """What to do about the character where reading stopped."""
+
+
+class _Mark(Protocol):
+    """A position of PyYAML: characters from the start of the text."""
+
+    index: int
 
 
 @dataclass(slots=True)
@@ -117,6 +130,10 @@ class _Composer:
     problems: list[Problem] = field(default_factory=list)
     anchors: dict[str, _Composed | None] = field(default_factory=dict)
     values: int = 0
+    line_starts: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.line_starts = _line_starts(self.text)
 
     def compose(self) -> Document:
         """Read the one document of the text. Raises: ConfigurationError where reading has to stop."""
@@ -141,13 +158,12 @@ class _Composer:
         except yaml.MarkedYAMLError as error:
             raise ConfigurationError([*self.problems, self._syntax_problem(error)]) from error
         except yaml.reader.ReaderError as error:
-            place = _place_at(self.text[: error.position])
+            place = place_behind(self.text[: error.position])
             message = f"character {shown(chr(error.character))} is not allowed here"
             raise ConfigurationError([self._problem(place, message, "remove it")]) from error
         except (ValueError, OverflowError) as error:
             # PyYAML converts \U escapes and %YAML versions without looking at their size.
-            mark = loader.get_mark() if loader else None
-            place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+            place = self._place(loader.get_mark() if loader else None)
             raise ConfigurationError([*self.problems, self._problem(place, "a number is too large", "")]) from error
         finally:
             if loader:
@@ -155,11 +171,11 @@ class _Composer:
 
     def _syntax_problem(self, error: yaml.MarkedYAMLError) -> Problem:
         mark = error.problem_mark or error.context_mark
-        place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+        place = self._place(mark)
         message = f"not YAML: {error.problem or error.context or 'cannot be read'}"
         if mark and (remedy := _REMEDIES.get(self.text[mark.index : mark.index + 1])):
             return self._problem(place, message, remedy)
-        context = f"{error.context} of line {error.context_mark.line + 1}" if error.context_mark else ""
+        context = f"{error.context} of line {self._place(error.context_mark).line}" if error.context_mark else ""
         return self._problem(place, message, context)
 
     def _node(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> _Composed:
@@ -197,14 +213,16 @@ class _Composer:
         if re.search(r"[\x00\ud800-\udfff]", event.value):
             self._note(event, "the text holds a NUL or half a surrogate pair", "expected text")
         is_plain = event.style is None and event.tag is None
-        place = _place(event)
+        place = self._place(event.start_mark)
         return Scalar(text=event.value, written=event.value, is_plain=is_plain, file=self.file, place=place)
 
     def _items(self, start: yaml.Event, events: Iterator[yaml.Event], depth: int) -> _Composed:
         children = []
         while not isinstance(event := next(events), yaml.SequenceEndEvent):
             children.append(self._node(event, events, depth + 1))
-        node = Items(values=tuple(child.node for child in children), file=self.file, place=_place(start))
+        node = Items(
+            values=tuple(child.node for child in children), file=self.file, place=self._place(start.start_mark)
+        )
         return _composed(node, children)
 
     def _table(self, start: yaml.Event, events: Iterator[yaml.Event], depth: int) -> _Composed:
@@ -220,29 +238,34 @@ class _Composer:
                 self._note(event, f"key {shown(key.text)!r} appears twice", f"the first is in line {first}")
             else:
                 entries[key.text] = (key, children[-1].node)
-        node = Table(entries=tuple(entries.values()), file=self.file, place=_place(start))
+        node = Table(entries=tuple(entries.values()), file=self.file, place=self._place(start.start_mark))
         return _composed(node, children)
+
+    def _place(self, mark: _Mark | None) -> Place:
+        if mark is None:
+            return Place(1, 1)
+        line = bisect.bisect_right(self.line_starts, mark.index)
+        return Place(line, mark.index - self.line_starts[line - 1] + 1)
 
     def _count(self, event: yaml.Event, values: int, depth: int) -> None:
         self.values += values
         if depth > self.limits.max_depth:
             self._stop(event, "nested too deeply", f"expected at most {self.limits.max_depth} levels")
         if self.values > self.limits.max_values:
-            self._stop(event, "too many values", f"expected at most {self.limits.max_values}; an alias counts as all it repeats")
+            self._stop(
+                event,
+                "too many values",
+                f"expected at most {self.limits.max_values}; an alias counts as all it repeats",
+            )
 
     def _problem(self, place: Place, message: str, expected: str) -> Problem:
         return Problem(file=self.file, line=place.line, column=place.column, message=message, expected=expected)
 
     def _note(self, event: yaml.Event, message: str, expected: str) -> None:
-        self.problems.append(self._problem(_place(event), message, expected))
+        self.problems.append(self._problem(self._place(event.start_mark), message, expected))
 
     def _stop(self, event: yaml.Event, message: str, expected: str) -> NoReturn:
-        raise ConfigurationError([*self.problems, self._problem(_place(event), message, expected)])
-
-
-def _place(event: yaml.Event) -> Place:
-    mark = event.start_mark
-    return Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+        raise ConfigurationError([*self.problems, self._problem(self._place(event.start_mark), message, expected)])
 
 
 def _composed(node: Node, children: Sequence[_Composed]) -> _Composed:
