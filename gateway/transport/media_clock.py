@@ -1,8 +1,8 @@
 """The beat of the media: an absolute 5 ms clock on the event loop, and the garbage policy that lets it keep time.
 
 The loop's own timers are rounded to milliseconds and drift with the work done between them; a timerfd is neither
-(measured p50 0.15 ms against 0.9 ms). Deadlines are ``start + k * period`` on the monotonic clock whatever happened
-before, so that a late tick never makes the next ones late and a clock step or an adjusted wall clock is not noticed.
+(measured p50 0.15 ms against 0.9 ms). Deadlines are the multiples of the period on the monotonic clock whatever
+happened before, so that a late tick never makes the next ones late and a step of the wall clock is not noticed.
 
 ::
 
@@ -82,15 +82,14 @@ class LatenessHistogram:
 
 
 class MediaClock:
-    """Calls `callback(now)` every `period_ms` on the running loop, `now` in seconds as `time.monotonic` has them.
+    """Calls back every `period_ms` on the running loop, at whole multiples of the period on the monotonic clock.
 
-    An exception of the callback reaches the loop's exception handler; the clock goes on.
+    The grid is therefore everybody's: whoever reckons in ticks of the same period finds each one just begun. An
+    exception of the callback reaches the loop's exception handler; the clock goes on.
     """
 
-    def __init__(
-        self, callback: Callable[[float], None], *, period_ms: int = 5, is_timerfd_wanted: bool = True
-    ) -> None:
-        self._callback = callback
+    def __init__(self, *, period_ms: int = 5, is_timerfd_wanted: bool = True) -> None:
+        self._callback: Callable[[float], None] = _nothing
         self._period_ns = period_ms * 1_000_000
         self._is_timerfd_wanted = is_timerfd_wanted
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -110,12 +109,15 @@ class MediaClock:
         """Whether ticks will come."""
         return self._loop is not None
 
-    def start(self) -> None:
-        """Tick from now on; the first deadline is one period away. For the thread of a running loop."""
+    def start(self, callback: Callable[[float], None]) -> None:
+        """Call `callback(now)` from now on, `now` in seconds as `time.monotonic` has them; the first within a period.
+
+        For the thread of a running loop. Nothing happens where the clock is running already.
+        """
         if self.is_running:
             return
-        self._loop = asyncio.get_running_loop()
-        self._started_ns, self._served = time.monotonic_ns(), 0
+        self._loop, self._callback = asyncio.get_running_loop(), callback
+        self._started_ns, self._served = time.monotonic_ns() // self._period_ns * self._period_ns, 0
         self._timerfd = self._open_timerfd() if self._is_timerfd_wanted else None
         if self._timerfd is None:
             self._set_timer(self._loop)
@@ -127,6 +129,7 @@ class MediaClock:
         loop, self._loop = self._loop, None
         timerfd, self._timerfd = self._timerfd, None
         timer, self._timer = self._timer, None
+        self._callback = _nothing
         if timer is not None:
             timer.cancel()
         if timerfd is not None:
@@ -167,6 +170,10 @@ class MediaClock:
         now = time.monotonic()
         self.lateness.add(now - self.deadline)
         self._callback(now)
+
+
+def _nothing(_now: float) -> None:
+    """What a clock that stands still calls."""
 
 
 class _Timespec(ctypes.Structure):
