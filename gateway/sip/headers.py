@@ -93,8 +93,9 @@ def canonical_name(name: str) -> str:
 class Headers:
     """Header fields by canonical name. Names keep the order of their first field, fields of a name their own order.
 
-    The order among different names means nothing (RFC 3261 7.3.1). Values are single lines without white space around;
-    whoever sets one with a line break in it gets a `ValueError`, so that no header can be smuggled into another.
+    The order among different names means nothing (RFC 3261 7.3.1). Values are single lines without white space around.
+    Whoever sets one with a line break, or with what UTF-8 cannot write, gets a `ValueError`: no header is smuggled into
+    another, and what was set can be sent.
     """
 
     __slots__ = ("_fields", "_views")
@@ -196,6 +197,8 @@ def _checked(name: str, value: str) -> tuple[str, str]:
     value = value.strip(WHITE_SPACE)
     if "\r" in value or "\n" in value:
         raise ValueError(f"line break in the value of {name}: {shown(value)}")
+    if not value.isascii():
+        value.encode("utf-8", "surrogateescape")  # half a surrogate pair, as JSON may bring, has no bytes: fail here
     return canonical_name(name), value
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from gateway.errors import MessageError, shown
 from gateway.sip.grammar import WHITE_SPACE, is_token, parse_number, split_list
@@ -39,8 +38,6 @@ __all__ = [
     "make_response",
     "parse_message",
 ]
-
-T = TypeVar("T")
 
 VERSION = "SIP/2.0"
 

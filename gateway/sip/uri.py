@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from gateway.errors import MessageError, shown
@@ -44,6 +44,7 @@ _parameter = re.compile(
 _headers = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()\[\]/?:+$&=@;,]++|%[0-9A-Fa-f]{2})+")
 _opaque = re.compile(r"[!#-;=?-~]++")
 _escape = re.compile(r"%([0-9A-Fa-f]{2})")
+_escaped_octet = re.compile(rb"%([0-9A-Fa-f]{2})")
 _must_escape = re.compile(r"[^A-Za-z0-9\-_.!~*'()&=+$,/]")
 _unreserved = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
 # RFC 3261 19.1.4: these must be the same in both URIs, or absent from both.
@@ -54,11 +55,8 @@ def unescape(text: str) -> str:
     """`text` with its %-escapes resolved once, never twice (RFC 4475 3.1.1.3); ``%00`` becomes a NUL character."""
     if "%" not in text:
         return text
-    octets = _escape.sub(lambda found: chr(int(found[1], 16)), text)
-    try:
-        return octets.encode("latin-1").decode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return octets
+    octets = _escaped_octet.sub(lambda found: bytes((int(found[1], 16),)), text.encode("utf-8", "surrogateescape"))
+    return octets.decode("utf-8", "surrogateescape")
 
 
 def escape_user(text: str) -> str:
@@ -157,17 +155,7 @@ class Uri:
 
     def matches(self, other: Uri) -> bool:
         """Whether both mean the same resource by RFC 3261 19.1.4 (and RFC 5954 for IPv6). Not transitive."""
-        if (self.scheme, self.port) != (other.scheme, other.port):
-            return False
-        if _comparable_host(self.host) != _comparable_host(other.host):
-            return False
-        if _comparable(self.user) != _comparable(other.user) or _comparable(self.password) != _comparable(
-            other.password
-        ):
-            return False
-        return _parameters_match(self.parameters, other.parameters) and _split_headers(self.headers) == _split_headers(
-            other.headers
-        )
+        return _identity(self) == _identity(other) and _parameters_match(self.parameters, other.parameters)
 
     def __str__(self) -> str:
         if not self.host:
@@ -207,13 +195,15 @@ def _comparable(text: str | None) -> str | None:
     return _escape.sub(resolved, text)
 
 
+def _identity(uri: Uri) -> tuple[object, ...]:
+    """All that must be equal in both; parameters have a rule of their own."""
+    pairs = (part.partition("=") for part in uri.headers.split("&") if part)
+    headers = sorted(((_comparable(name) or "").lower(), _comparable(value) or "") for name, _, value in pairs)
+    return uri.scheme, _comparable(uri.user), _comparable(uri.password), _comparable_host(uri.host), uri.port, headers
+
+
 def _comparable_host(host: str) -> str:
-    if ":" not in host:
-        return host.lower()
-    try:
-        return IPv6Address(host).exploded
-    except AddressValueError:
-        return host.lower()
+    return IPv6Address(host).exploded if ":" in host else host.lower()
 
 
 def _parameters_match(ours: Parameters, theirs: Parameters) -> bool:
@@ -224,8 +214,3 @@ def _parameters_match(ours: Parameters, theirs: Parameters) -> bool:
     if any((name in left) != (name in right) for name in _compared_always):
         return False
     return all(left[name] == right[name] for name in left.keys() & right.keys())
-
-
-def _split_headers(headers: str) -> list[tuple[str, str]]:
-    pairs = (part.partition("=") for part in headers.split("&") if part)
-    return sorted(((_comparable(name) or "").lower(), _comparable(value) or "") for name, _, value in pairs)

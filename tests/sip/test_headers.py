@@ -100,6 +100,11 @@ class TestHeaders:
             with pytest.raises(ValueError, match="line break"):
                 change("Subject", value)
 
+    def test_text_that_has_no_bytes_is_never_taken(self) -> None:
+        with pytest.raises(ValueError, match="surrogates not allowed"):
+            Headers([("Subject", "\ud83d")])
+        assert Headers([("Subject", "\udcff \N{EURO SIGN}")]).get("Subject") == "\udcff \N{EURO SIGN}"
+
     def test_values_lose_the_space_around(self) -> None:
         assert Headers([("Subject", " \t a b\t")]).get("Subject") == "a b"
 
@@ -202,6 +207,8 @@ class TestVia:
         assert (noted.received, noted.rport, noted.has_rport) == ("192.0.2.9", 1024, True)
         assert str(noted) == "SIP/2.0/UDP h;rport=1024;branch=x;received=192.0.2.9"
         assert not Via.parse("SIP/2.0/UDP h").has_rport
+        assert noted.parameter("BRANCH") == "x"
+        assert noted.parameter("maddr", "none") == "none"
 
     @pytest.mark.parametrize("received", ["2001:db8::9", "[2001:db8::9]"])
     def test_received_is_without_brackets(self, received: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.errors import MessageError
 from gateway.sip.message import (
     Address,
     CSeq,
@@ -254,6 +255,13 @@ class TestRefusal:
             .to_bytes()
             .startswith(b"SIP/2.0 400 Bad Request\r\nVia: SIP/2.0/UDP 192.0.2.9:5060")
         )
+
+    def test_what_the_head_lacks_is_a_bad_message_again(self) -> None:
+        head = refusal(OPTIONS.replace(b"From:", b"Fromm:")).message_head
+        assert head is not None
+        assert make_response(head, 400).headers.get("From") is None
+        with pytest.raises(MessageError):
+            _ = head.from_
 
     def test_an_ack_is_never_answered(self) -> None:
         assert refusal(OPTIONS.replace(b"OPTIONS sip", b"ACK sip")).message_head is None

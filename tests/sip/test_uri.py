@@ -167,6 +167,9 @@ class TestEscapes:
     def test_of_user_without_a_user_is_the_host(self) -> None:
         assert str(Uri.of_user("", "::1", scheme="sips")) == "sips:[::1]"
 
+    def test_escapes_are_resolved_once_beside_any_text(self) -> None:
+        assert unescape("%2541 \N{EURO SIGN}%E2%82%AC") == "%41 \N{EURO SIGN}\N{EURO SIGN}"
+
     def test_bytes_that_are_not_utf8_survive(self) -> None:
         assert escape_user(unescape("a%FF")) == "a%FF"
 
