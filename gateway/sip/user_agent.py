@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from random import Random, SystemRandom
 
-from gateway.errors import MessageError, ResourceError, StateError
+from gateway.errors import MessageError, ResourceError, StateError, shown
 from gateway.sip.bodies import SDP, session_description_of
 from gateway.sip.core import Core, Counters, HeaderFields, UserAgentOptions, capabilities
 from gateway.sip.dialog import Dialog
@@ -27,6 +28,7 @@ from gateway.sip.invite_usage import InviteUsage, LegState
 from gateway.sip.leg import Leg, read_reason
 from gateway.sip.message import (
     Address,
+    Headers,
     Message,
     MessageRefused,
     Request,
@@ -173,8 +175,9 @@ class UserAgent:
         if len(self._legs) >= self._options.max_legs:
             raise ResourceError(f"{self._options.max_legs} call legs are open")
         usage = self._new_usage(trunk, self._core.new_call_id(), LegState.CALLING, trunk.options.peer)
-        leg = self._keep(Leg(usage, offer=offer))
-        leg.place(target, trunk.caller(from_user, display_name), tuple(headers), now)
+        leg = Leg(usage, offer=offer)
+        leg.place(target, trunk.caller(from_user, display_name), _checked(headers, str(target)), now)
+        self._keep(leg)
         return usage.leg_id
 
     def cancel(self, leg_id: str, now: float) -> None:
@@ -190,17 +193,17 @@ class UserAgent:
         headers: HeaderFields = (),
     ) -> None:
         """Send 101 to 199, with early media if there is an `answer`. Raises: `StateError`."""
-        self._leg(leg_id).progress(status, now, answer, tuple(headers))
+        self._leg(leg_id).progress(status, now, answer, _checked(headers))
 
     def answer(self, leg_id: str, description: SessionDescription, now: float, headers: HeaderFields = ()) -> None:
         """Take the call: 200, repeated until `CallEstablished`. Raises: `StateError`."""
-        self._leg(leg_id).answer(description, now, tuple(headers))
+        self._leg(leg_id).answer(description, now, _checked(headers))
 
     def reject(
         self, leg_id: str, status: int, now: float, reason: str | None = None, headers: HeaderFields = ()
     ) -> None:
         """Refuse the call, 300 to 699; the leg is gone, without an event. Raises: `StateError`."""
-        self._leg(leg_id).reject(status, now, reason, tuple(headers))
+        self._leg(leg_id).reject(status, now, reason, _checked(headers, reason))
 
     def acknowledge(self, leg_id: str, description: SessionDescription, now: float) -> None:
         """Answer the offer in `CallAnswered`, after an ``invite`` without one. Raises: `StateError`."""
@@ -225,7 +228,7 @@ class UserAgent:
 
         The leg stays. Some PBXs leave hanging up to us after a success (Asterisk does).
         """
-        self._leg(leg_id).refer(refer_to, referred_by, tuple(headers), now)
+        self._leg(leg_id).refer(refer_to, referred_by, _checked(headers, str(refer_to), referred_by), now)
 
     def accept_refer(self, leg_id: str, now: float) -> None:
         """Agree to `TransferRequested`; report by ``notify_transfer``. Raises: `StateError`."""
@@ -245,6 +248,7 @@ class UserAgent:
         `reason` is the value of a Reason header (RFC 3326). After an answer whose ACK has not come, BYE waits for it.
         Raises: `StateError` where the leg has ended.
         """
+        _checked((), reason)
         self._leg(leg_id).bye(now, reason)
 
     # ---------------------------------------------------------------------------------------- messages coming in
@@ -371,7 +375,8 @@ class UserAgent:
         usage.dialog = Dialog.of_request(request, usage.local_tag)
         usage.remote_description = offer
         usage.note_peer(request)
-        leg = self._keep(Leg(usage, transaction=transaction))
+        leg = Leg(usage, transaction=transaction)
+        self._keep(leg)
         self._by_invite[transaction] = leg
         usage.on_end.append(lambda now: self._drop_invite(transaction))
         leg.begin(now)
@@ -432,11 +437,10 @@ class UserAgent:
             forget=forget,
         )
 
-    def _keep(self, leg: Leg) -> Leg:
+    def _keep(self, leg: Leg) -> None:
         usage = leg.usage
         self._legs[usage.leg_id] = leg
         self._by_dialog[usage.call_id, usage.local_tag] = leg
-        return leg
 
     def _drop_invite(self, transaction: Transaction) -> None:
         self._by_invite.pop(transaction, None)
@@ -464,3 +468,17 @@ class UserAgent:
         if registration is None:
             raise StateError(f"trunk {trunk_name} has no registrar")
         return registration
+
+
+def _checked(headers: Iterable[tuple[str, str]], *texts: str | None) -> HeaderFields:
+    """What an application wants in a message, before the message has any effect.
+
+    Raises: `ValueError` for a line break, with which one header could smuggle in another, `MessageError` for a name
+    that is none.
+    """
+    fields = tuple(headers)
+    Headers(fields)
+    for text in texts:
+        if text is not None and ("\r" in text or "\n" in text):
+            raise ValueError(f"line break in {shown(text)}")
+    return fields
