@@ -115,7 +115,7 @@ def mutated(plan: object, data: st.DataObject) -> object:
                 source = source[step]  # type: ignore[index]
             parent[last] = copy.deepcopy(source)  # type: ignore[index]
         case _:
-            parent[last] = data.draw(VALUES)  # type: ignore[index]
+            parent[last] = copy.deepcopy(data.draw(VALUES))  # type: ignore[index]
     return plan
 
 
