@@ -34,7 +34,7 @@ from gateway.realtime.session import Secret, SessionOptions, TurnDetection, prov
 from gateway.sip.message import Address, Uri
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgentOptions
-from gateway.transport.rtp_ports import RtpPortOptions
+from gateway.transport.rtp_ports import RtpPortOptions, SourcePolicy
 
 ENVIRONMENT_PREFIX = "GATEWAY__"
 EMBEDDED = "embedded"
@@ -118,7 +118,7 @@ class TrunkSection(Section):
     registrar: Registrar | None = None
     peer: str | None = None
     username: str = ""
-    password: str = Field("", repr=False)
+    password: str = Field(default="", repr=False)
     contact_user: str | None = None
     expires: Seconds = default_of(TrunkOptions, "expires_s")
     transport: Literal["udp"] = "udp"
@@ -169,8 +169,9 @@ class RtpSection(Section):
     """Where audio is received."""
 
     listen: IpAddress | None = None
-    ports: PortRange = f"{default_of(RtpPortOptions, 'first_port')}-{default_of(RtpPortOptions, 'last_port')}"
-    source: Literal["sdp", "sdp-address"] = "sdp"
+    # Apart from Asterisk's own (10000-20000), which is often on the same machine.
+    ports: PortRange = "30000-30999"
+    source: SourcePolicy = default_of(RtpPortOptions, "source_policy")
 
 
 class MediaSection(Section):
@@ -200,7 +201,7 @@ class RealtimeSection(Section):
     provider: Provider = EMBEDDED
     url: str = ""
     model: str = ""
-    api_key: str = Field("", repr=False)
+    api_key: str = Field(default="", repr=False)
     voice: str = ""
     instructions: str = ""
     audio: Literal["pcm16", "pcmu"] = "pcm16"
@@ -290,7 +291,13 @@ class Configuration(Section):
         """The RTP ports."""
         first, last = self.media.rtp.ports.split("-")
         host = self.media.rtp.listen or self.listen.host
-        return RtpPortOptions(bind_host=host, first_port=int(first), last_port=int(last))
+        return RtpPortOptions(
+            bind_host=host,
+            first_port=int(first),
+            last_port=int(last),
+            source_policy=self.media.rtp.source,
+            own_sip_addresses=(self.listen,),
+        )
 
     def media_options(self) -> MediaOptions:
         """The media engine."""

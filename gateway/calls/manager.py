@@ -130,7 +130,7 @@ class CallManager:
         services, trunk = self._services, self._trunks[offered.trunk]
         if self._tasks is None or len(self._calls) >= self._options.max_calls:
             raise ResourceError(f"{len(self._calls)} calls are up, limits.max_calls is {self._options.max_calls}")
-        port = services.media.ports.open(services.clock())
+        port = services.media.ports.open()
         now = services.wall_clock()
         try:
             local = LocalMedia(

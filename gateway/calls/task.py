@@ -261,7 +261,7 @@ class CallTask:
             case sip_events.DigitsSignalled():
                 self.dispatch(call_events.DigitReceived(digit=event.digit))
             case _:
-                self._log.debug("! unexpected event", event=type(event).__name__)
+                self._log.debug("! unexpected news", news=type(event).__name__)
         self._services.transmit()
 
     def _on_established(self, answer: SessionDescription | None) -> None:

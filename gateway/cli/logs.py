@@ -12,9 +12,14 @@ from typing import TextIO
 import structlog
 from structlog.typing import Processor
 
+from gateway.transport.sip_trace import LOGGER as SIP_TRACE
 
-def configure_logs(level: str, stream: TextIO | None = None) -> None:
-    """Write log lines of `level` and above to `stream` (standard output by default), from structlog and logging."""
+
+def configure_logs(level: str, stream: TextIO | None = None, *, sip_trace: bool = False) -> None:
+    """Write log lines of `level` and above to `stream` (standard output by default), from structlog and logging.
+
+    `sip_trace` adds every SIP message, whatever the level.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -46,6 +51,7 @@ def configure_logs(level: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger(SIP_TRACE).setLevel(logging.DEBUG if sip_trace else logging.INFO)
     # Libraries narrate; what they do matters here only when it goes wrong.
     for name in ("websockets", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -14,7 +14,6 @@ import typer
 
 import gateway
 from gateway.cli import dialplan
-from gateway.cli.logs import configure_logs
 from gateway.errors import ConfigurationError, GatewayError
 
 app = typer.Typer(
@@ -49,11 +48,12 @@ def main() -> NoReturn:
 @app.command()
 def run(config: ConfigOption) -> None:
     """Run the service. SIGTERM drains, a second one ends at once, SIGHUP reloads the dialplans."""
+    from gateway.cli.logs import configure_logs
     from gateway.cli.run import run_service
     from gateway.config import load_configuration
 
     configuration = load_configuration(config)
-    configure_logs(configuration.log.level)
+    configure_logs(configuration.log.level, sip_trace=configuration.log.sip_trace)
     asyncio.run(run_service(configuration))
 
 
@@ -77,6 +77,7 @@ def demo(
 ) -> None:
     """Call the gateway over SIP and RTP on this machine, talk to it, and be transferred."""
     from gateway.cli.demo import run_demo
+    from gateway.cli.logs import configure_logs
 
     configure_logs("error", sys.stderr)
     result = asyncio.run(run_demo(sentences=tuple(say or ()), number=to, wav=wav, is_quiet=as_json))
@@ -98,6 +99,7 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Load a gateway, started for the purpose, with real SIP/RTP callers over loopback."""
+    from gateway.cli.logs import configure_logs
     from gateway.cli.simulate import run_simulation
     from gateway.simulate.load import LoadOptions
 
@@ -127,9 +129,10 @@ def serve_embedded(
     brain: Annotated[Path | None, typer.Option(help="Dialogue file; a receptionist by default.")] = None,
 ) -> None:
     """Run the embedded realtime server alone: OpenAI Realtime GA on ws://HOST:PORT/v1/realtime."""
-    from gateway.embedded.__main__ import serve_command
+    from gateway.embedded.__main__ import main as serve
 
-    serve_command(host=host, port=port, brain=brain)
+    chosen = ["--brain", str(brain)] if brain is not None else []
+    sys.exit(serve(["--host", host, "--port", str(port), *chosen]))
 
 
 @app.command()

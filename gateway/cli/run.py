@@ -40,7 +40,8 @@ async def run_service(configuration: Configuration) -> None:
         freeze_garbage()
         await leaving.wait()
         await _drain(service, configuration.limits.drain, hurried)
-    _log.info("gateway stopped")
+        figures = service.media_figures()
+    _log.info("gateway stopped", **figures)
 
 
 async def _drain(service: Service, patience_s: float, hurried: asyncio.Event) -> None:

@@ -30,8 +30,8 @@ from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem
 from gateway.media.engine import MediaEngine
 from gateway.sip import events as sip_events
+from gateway.sip.message import Address
 from gateway.sip.user_agent import UserAgent
-from gateway.transport.media_clock import MediaClock
 from gateway.transport.media_loop import MediaLoop
 from gateway.transport.resolver import resolve
 from gateway.transport.rtp_ports import RtpPorts
@@ -102,9 +102,8 @@ class Service:
         self._endpoint = SipEndpoint(self.user_agent, configuration.listen, self._on_event)
         self._endpoint.start()
         self._stack.callback(self._endpoint.close)
-        self.media = MediaLoop(
-            MediaEngine(configuration.media_options()), RtpPorts(configuration.rtp_port_options()), MediaClock()
-        )
+        ports = RtpPorts(configuration.rtp_port_options())
+        self.media = MediaLoop(MediaEngine(configuration.media_options()), ports)
         self.media.start()
         self._stack.callback(self.media.stop)
         self.calls = CallManager(
@@ -160,6 +159,11 @@ class Service:
         self.calls.end_all()
         self.calls.close()
 
+    @property
+    def listen(self) -> Address:
+        """Where SIP is received."""
+        return self._endpoint.address
+
     async def drain(self, patience_s: float) -> None:
         """Un-register, refuse new calls, let the others end for `patience_s`, BYE the rest."""
         _log.info("draining", calls=self.calls.call_count, patience_s=patience_s)
@@ -174,6 +178,18 @@ class Service:
                 await asyncio.wait_for(self._unregistered.wait(), UNREGISTER_LIMIT_S)
             except TimeoutError:
                 _log.warning("! registrar did not confirm that we are gone")
+
+    def media_figures(self) -> dict[str, float | int]:
+        """How punctual audio left, in ms behind its deadline, and what went wrong in the media loop."""
+        late = self.media.send_lateness
+        return {
+            "rtp_packets": late.count,
+            "late_p50_ms": round(late.p50_ms, 2),
+            "late_p99_ms": round(late.p99_ms, 2),
+            "late_max_ms": round(late.max_ms, 2),
+            "ticks_missed": self.media.clock.missed,
+            "media_failures": self.media.failures,
+        }
 
     def reload(self) -> None:
         """Read the dialplans again, all or nothing; calls under way keep theirs."""

@@ -16,7 +16,7 @@ import socket
 import time
 import wave
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -27,8 +27,8 @@ from gateway.errors import NegotiationError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, LegStatistics, MediaEngine, MediaOptions
 from gateway.sip import events as sip_events
-from gateway.sip.message import Address, Uri
-from gateway.sip.sdp import AudioStream, LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
+from gateway.sip.message import Address, Headers, Uri
+from gateway.sip.sdp import AudioStream, Direction, LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgent, UserAgentOptions
 from gateway.transport.media_loop import MediaLoop
@@ -37,6 +37,7 @@ from gateway.transport.sip_endpoint import SipEndpoint
 
 SAMPLE_RATE_HZ = 8000
 FRAME_MS = 20
+REOFFER_LIMIT_S = 5.0
 FRAME_SAMPLES = 160
 AUDIBLE_PEAK = 500
 """Peak of a 20 ms frame above which somebody is speaking; codec silence and line noise stay well below."""
@@ -67,7 +68,11 @@ class PhoneCall:
         self.leg: int | None = None
         self.answered = asyncio.Event()
         self.ended = asyncio.Event()
+        self.rang = False
         self.refused: int | None = None
+        self.refusal_headers = Headers()
+        self.stream: AudioStream | None = None
+        """What was agreed on last."""
         self.transfer_requested = asyncio.Event()
         self.transfer: PhoneCall | None = None
         self.dialled_s = time.monotonic()
@@ -75,6 +80,8 @@ class PhoneCall:
         self.ended_by_peer = False
         self.statistics: LegStatistics | None = None
         self.offer: SessionDescription | None = None
+        self.version = 1
+        self.reanswered = asyncio.Event()
         self._heard: list[NDArray[np.int16]] = []
         self._heard_samples = 0
         self._said: list[tuple[int, NDArray[np.int16]]] = []
@@ -234,7 +241,7 @@ class Phone:
 
     def dial(self, peer: str, number: str) -> PhoneCall:
         """Call `number` at the peer of that name."""
-        port = self.media.ports.open(time.monotonic())
+        port = self.media.ports.open()
         local = self._local_media(port)
         address = self._options.peers[peer]
         target = Uri.parse(f"sip:{number}@{address.host}:{address.port}")
@@ -251,6 +258,30 @@ class Phone:
             self.user_agent.bye(call.leg_id, time.monotonic())
             self._endpoint.transmit()
             self._ended(call, by_peer=False)
+
+    async def hold(self, call: PhoneCall) -> AudioStream:
+        """Put the peer on hold by re-INVITE (RFC 3264 8.4); what it agreed to."""
+        return await self._reoffer(call, Direction.SENDONLY)
+
+    async def resume(self, call: PhoneCall) -> AudioStream:
+        """Take the peer back."""
+        return await self._reoffer(call, Direction.SENDRECV)
+
+    async def _reoffer(self, call: PhoneCall, direction: Direction) -> AudioStream:
+        call.version += 1
+        call.offer = make_offer(replace(self._local_media(call.port), version=call.version, direction=direction))
+        call.reanswered.clear()
+        self.user_agent.reoffer(call.leg_id, call.offer, time.monotonic())
+        self._endpoint.transmit()
+        async with asyncio.timeout(REOFFER_LIMIT_S):
+            await call.reanswered.wait()
+        assert call.stream is not None  # noqa: S101 - set with the event
+        return call.stream
+
+    def _on_reanswered(self, call: PhoneCall, answer: SessionDescription) -> None:
+        if call.offer is not None:
+            self._agree(call, accept_answer(call.offer, answer))
+        call.reanswered.set()
 
     def _local_media(self, port: RtpPort) -> LocalMedia:
         return LocalMedia(
@@ -280,8 +311,12 @@ class Phone:
             case sip_events.CallEstablished():
                 call.answered_s = time.monotonic()
                 call.answered.set()
+            case sip_events.CallProgressed():
+                call.rang = call.rang or event.status == 180
+            case sip_events.OfferAnswered(description=SessionDescription() as answer):
+                self._on_reanswered(call, answer)
             case sip_events.CallRefused():
-                call.refused = event.status
+                call.refused, call.refusal_headers = event.status, event.headers
                 self._ended(call, by_peer=True)
             case sip_events.CallEnded() | sip_events.CallCancelled():
                 self._ended(call, by_peer=True)
@@ -295,7 +330,7 @@ class Phone:
         if not self._options.answers or event.offer is None:
             self.user_agent.reject(event.leg_id, 486, now)
             return
-        port = self.media.ports.open(now)
+        port = self.media.ports.open()
         call = self.calls[event.leg_id] = PhoneCall(self, event.leg_id, port)
         try:
             answer, stream = negotiate(event.offer, self._local_media(port))
@@ -303,7 +338,7 @@ class Phone:
             self.user_agent.reject(event.leg_id, 488, now)
             self._ended(call, by_peer=True)
             return
-        self._open_leg(call, stream)
+        self._agree(call, stream)
         self.user_agent.progress(event.leg_id, 180, now)
         self.user_agent.answer(event.leg_id, answer, now)
         self.incoming.put_nowait(call)
@@ -312,7 +347,7 @@ class Phone:
         if answer is None or call.offer is None:
             self.hang_up(call)
             return
-        self._open_leg(call, accept_answer(call.offer, answer))
+        self._agree(call, accept_answer(call.offer, answer))
         call.answered_s = time.monotonic()
         call.answered.set()
 
@@ -322,8 +357,7 @@ class Phone:
             self.user_agent.reject_offer(call.leg_id, 488, now)
             return
         answer, stream = negotiate(offer, self._local_media(call.port))
-        if call.leg is not None:
-            self.media.change_leg(call.leg, stream.remote, _leg_options(stream))
+        self._agree(call, stream)
         self.user_agent.accept_offer(call.leg_id, answer, now)
 
     def _on_transfer(self, event: sip_events.TransferRequested) -> None:
@@ -355,8 +389,13 @@ class Phone:
 
     # Media.
 
-    def _open_leg(self, call: PhoneCall, stream: AudioStream) -> None:
-        call.leg = self.media.open_leg(call.port, stream.remote, _leg_options(stream), call)
+    def _agree(self, call: PhoneCall, stream: AudioStream) -> None:
+        call.stream = stream
+        if call.leg is None:
+            call.leg = self.media.open_leg(call.port, stream.remote, _leg_options(stream), call)
+        else:
+            self.media.change_leg(call.leg, stream.remote, _leg_options(stream))
+        self.media.engine.set_direction(call.leg, send=stream.direction.sends, receive=stream.direction.receives)
 
     def _ended(self, call: PhoneCall, *, by_peer: bool) -> None:
         if call.ended.is_set():

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from gateway.dialplan.load import load_dialplan
 
 from gateway.calls import events as e
 from gateway.calls.call import CALL_TRANSITIONS, Call, CallState
+from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, Dialplan
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

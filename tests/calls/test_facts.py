@@ -1,0 +1,78 @@
+"""Which numbers a call has, by what PBXes really send."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.calls.facts import NumberPolicy, facts_of
+from gateway.sip.events import CallOffered
+from gateway.sip.message import Address, Headers, NameAddr, Uri
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+POLICY = NumberPolicy(contact_user="gateway")
+
+
+def offered(
+    *,
+    uri: str = "sip:gateway@127.0.0.1:5060",
+    to: str = "<sip:gateway@127.0.0.1>",
+    from_: str = '"Alice" <sip:1001@127.0.0.1>;tag=a',
+    **headers: str,
+) -> CallOffered:
+    fields = Headers()
+    for name, value in headers.items():
+        fields.add(name.replace("_", "-"), value)
+    return CallOffered(
+        leg_id="1",
+        trunk="pbx",
+        call_id="c",
+        request_uri=Uri.parse(uri),
+        to=NameAddr.parse(to),
+        from_=NameAddr.parse(from_),
+        headers=fields,
+        offer=None,
+        source=Address("127.0.0.1", 5070),
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "called"),
+    [
+        (offered(X_DID="7000"), "7000"),
+        (offered(X_DID="<sip:+4930123@pbx>"), "+4930123"),
+        (offered(X_DID=""), "gateway"),
+        (offered(P_Called_Party_ID="<sip:7001@pbx>"), "7001"),
+        (offered(X_DID="7000", P_Called_Party_ID="<sip:7001@pbx>"), "7000"),
+        (offered(uri="sip:491234567@127.0.0.1:5060"), "491234567"),
+        (offered(uri="sip:491234567@127.0.0.1:5060", X_DID="7000"), "7000"),
+        (offered(to="<sip:7005@pbx>"), "7005"),
+        (offered(), "gateway"),
+        (offered(uri="sip:127.0.0.1"), "gateway"),
+    ],
+)
+def test_number_dialled_is_found_where_the_pbx_tells_it(call: CallOffered, called: str) -> None:
+    assert facts_of(call, POLICY, NOON).to == called
+
+
+@pytest.mark.parametrize(
+    ("call", "caller"),
+    [
+        (offered(), "1001"),
+        (offered(from_='"Anonymous" <sip:anonymous@anonymous.invalid>;tag=a'), ""),
+        (offered(from_="<sip:Anonymous@pbx>;tag=a", P_Asserted_Identity="<sip:1001@pbx>"), ""),
+        (offered(from_="<sip:pbx>;tag=a", P_Asserted_Identity='"A" <sip:+4930@pbx>'), "+4930"),
+        (offered(from_="<sip:pbx>;tag=a"), ""),
+        (offered(from_="<tel:+49301>;tag=a"), "+49301"),
+    ],
+)
+def test_calling_number_is_withheld_where_the_caller_says_so(call: CallOffered, caller: str) -> None:
+    assert facts_of(call, POLICY, NOON).from_ == caller
+
+
+def test_headers_and_name_go_to_the_dialplan_the_first_of_each_name() -> None:
+    call = offered(X_Call_Ref="17")
+    call.headers.add("X-Call-Ref", "18")
+    facts = facts_of(call, POLICY, NOON)
+    assert (facts.display_name, facts.trunk, facts.header("x-call-ref")) == ("Alice", "pbx", "17")

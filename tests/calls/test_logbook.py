@@ -1,0 +1,61 @@
+"""The canonical line of a call, and what it must not tell."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.calls.events import Outcome
+from gateway.calls.logbook import CallLogbook, masked
+from gateway.calls.record import CallRecord, Speaker, Speech
+from gateway.realtime.session import Usage
+
+
+def record() -> CallRecord:
+    done = CallRecord(
+        call_id="c1",
+        trunk="pbx",
+        caller="+4930123456",
+        called="7000",
+        route="talk",
+        started_at=datetime(2026, 11, 20, tzinfo=UTC),
+        offered_s=1.0,
+        answered_s=1.25,
+        established_s=1.3,
+        ended_s=11.3,
+        outcome=Outcome.TRANSFERRED,
+    )
+    done.add_usage(Usage(input_tokens=10, output_tokens=5))
+    done.add_usage(Usage(input_tokens=7))
+    return done
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [("+4930123456", "…456"), ("7000", "…000"), ("12", "…12"), ("anonymous", "anonymous"), ("", "")],
+)
+def test_numbers_are_masked_to_their_last_three_digits(number: str, shown: str) -> None:
+    assert masked(number) == shown
+
+
+def test_one_line_tells_how_a_call_went() -> None:
+    with capture_logs() as lines:
+        CallLogbook().call_ended(record())
+    (line,) = lines
+    assert (line["event"], line["log_level"], line["outcome"]) == ("call ended", "info", "transferred")
+    assert (line["duration_s"], line["setup_ms"], line["input_tokens"], line["output_tokens"]) == (10.0, 250, 17, 5)
+    assert "4930123" not in str(line)
+
+
+def test_operator_may_see_whole_numbers() -> None:
+    with capture_logs() as lines:
+        CallLogbook(masks_numbers=False).call_ended(record())
+    assert lines[0]["from"] == "+4930123456"
+
+
+def test_words_are_never_logged() -> None:
+    with capture_logs() as lines:
+        CallLogbook().spoken(record(), Speech(speaker=Speaker.CALLER, text="my secret", at_ms=1))
+    assert "secret" not in str(lines)

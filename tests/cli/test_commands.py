@@ -1,0 +1,136 @@
+"""The command line: what it prints where, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECEPTION = REPOSITORY / "dialplans" / "reception.yaml"
+GOOD = f"""\
+sip:
+  listen: 127.0.0.1:5060
+  trunks: {{pbx: {{peer: 127.0.0.1}}}}
+realtime: {{default: {{provider: openai, url: "ws://127.0.0.1:9/v1"}}}}
+dialplans: ["{RECEPTION}"]
+"""
+
+
+def gateway(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        check=False,
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(GOOD)
+    return file
+
+
+def test_help_lists_the_commands() -> None:
+    shown = gateway("--help").stdout
+    assert all(
+        command in shown
+        for command in ("run", "check", "demo", "dialplan", "serve-embedded", "simulate", "bench", "config", "version")
+    )
+
+
+def test_unknown_command_is_bad_usage() -> None:
+    done = gateway("rum")
+    assert done.returncode == 2
+    assert "rum" in done.stderr
+
+
+def test_version_names_licence_and_python() -> None:
+    shown = gateway("version").stdout
+    assert "GPL-3.0-or-later" in shown
+    assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in shown
+
+
+def test_config_defaults_is_the_shipped_file() -> None:
+    assert gateway("config", "--defaults").stdout == (REPOSITORY / "config" / "gateway.yaml").read_text()
+
+
+def test_check_of_a_good_configuration_says_so(config: Path) -> None:
+    done = gateway("check", "-c", config)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "good" in done.stdout
+
+
+def test_check_prints_every_problem_with_its_place_to_stderr(config: Path) -> None:
+    config.write_text(GOOD.replace("listen", "lissen").replace("peer", "pear"))
+    done = gateway("check", "-c", config)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{config}:2:3: unknown key 'lissen' (did you mean 'listen'?)" in done.stderr.splitlines()
+    assert "'pear'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_problems_of_a_dialplan_are_told_with_the_dialplans_place(config: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(RECEPTION.read_text().replace("use: default", "use: defualt"))
+    config.write_text(GOOD.replace(str(RECEPTION), str(plan)))
+    done = gateway("check", "-c", config)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{plan}:")
+    assert "did you mean 'default'?" in done.stderr
+
+
+def test_missing_configuration_is_told_plainly(tmp_path: Path) -> None:
+    done = gateway("run", "-c", tmp_path / "absent.yaml")
+    assert done.returncode == 2
+    assert "absent.yaml: cannot be read" in done.stderr
+
+
+def test_run_on_a_taken_port_names_it_and_ends_with_1(config: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        done = gateway("run", "-c", config, GATEWAY__SIP__LISTEN=f"127.0.0.1:{port}")
+    assert done.returncode == 1
+    assert str(port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_route_tells_the_whole_story_as_json() -> None:
+    done = gateway("dialplan", "route", RECEPTION, "--to", "7000", "--from", "1001", "--json")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert report["actions"]
+    assert report["rules"][-1]["matched"] is True
+
+
+def test_route_at_a_time_that_is_none_is_bad_input() -> None:
+    done = gateway("dialplan", "route", RECEPTION, "--to", "7000", "--from", "1001", "--at", "noon")
+    assert done.returncode == 2
+    assert done.stderr.startswith("--at: ")
+
+
+def test_shipped_dialplans_pass_their_tests() -> None:
+    done = gateway("dialplan", "test", *sorted((REPOSITORY / "dialplans").glob("*.yaml")))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_failing_case_of_a_dialplan_ends_with_1(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "version: 1\nname: a\ntimezone: UTC\nroutes:\n  - {name: all, do: [{hang_up: true}]}\n"
+        'tests:\n  - {call: {to: "1", from: "2", at: "2026-11-20T10:00"}, expect: {reject: 603}}\n'
+    )
+    assert gateway("dialplan", "test", plan).returncode == 1
+
+
+def test_schema_is_json() -> None:
+    assert json.loads(gateway("dialplan", "schema").stdout)["type"] == "object"

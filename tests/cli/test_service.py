@@ -1,0 +1,424 @@
+"""The whole gateway over loopback: a telephone that is a program on one side, a scripted provider on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.calls.events import Outcome
+from gateway.calls.record import CallRecord, Speech
+from gateway.cli.service import Service, load_plans
+from gateway.config import load_configuration
+from gateway.errors import ResourceError
+from gateway.simulate.phone import Phone, PhoneCall, PhoneOptions, free_udp_port
+from gateway.sip.message import Address
+from gateway.sip.sdp import Direction
+from tests.support.aio import eventually
+from tests.support.listening import tone, tone_seconds
+from tests.support.realtime_server import Call, InBandRefusal, RealtimeServer, Reply, ServerSession, ToolCalls
+from tests.support.realtime_server import Speech as Spoken
+
+GREETING_HZ, ANSWER_HZ, CALLER_HZ = 1000, 1600, 700
+
+PLAN = """
+version: 1
+name: loopback
+timezone: UTC
+contacts:
+  sales: {dial: [sip:6001]}
+  nobody: {dial: [sip:6999]}
+sessions:
+  reception: {use: default, greeting: "Welcome.", instructions: "Be kind.", tools: [transfer, hang_up]}
+routes:
+  - {name: talk, match: {to: "7000"}, do: [{session: reception}]}
+  - {name: no, match: {to: "7001"}, do: [{reject: 603}]}
+"""
+DOWN = """
+escalations:
+  - {name: down, when: {provider_down: true}, do: [{transfer: sales}]}
+"""
+CONFIGURATION = """
+sip:
+  listen: %(listen)s
+  trunks: {phones: {peer: "%(phone)s"}}
+media: {rtp: {ports: 44000-44399}}
+realtime:
+  default:
+    provider: openai
+    url: %(url)s
+    api_key: test
+    model: test
+    audio: %(audio)s
+    connect_timeout: 2s
+    transcription: test
+dialplans: [plan.yaml]
+limits: {max_calls: 2}
+"""
+
+
+def pcm24(frequency_hz: float, duration_s: float) -> bytes:
+    """A tone as the provider sends it."""
+    return tone(frequency_hz, duration_s, rate_hz=24000).astype("<i2").tobytes()
+
+
+@dataclass
+class Notebook:
+    """Records of calls that have ended, and what was said."""
+
+    ended: list[CallRecord] = field(default_factory=list)
+    said: list[Speech] = field(default_factory=list)
+
+    def call_started(self, record: CallRecord) -> None:
+        pass
+
+    def spoken(self, _record: CallRecord, speech: Speech) -> None:
+        self.said.append(speech)
+
+    def call_ended(self, record: CallRecord) -> None:
+        self.ended.append(record)
+
+
+@dataclass
+class House:
+    """Everything under one roof."""
+
+    phone: Phone
+    human: Phone
+    provider: RealtimeServer
+    service: Service
+    notebook: Notebook
+
+    async def talk(self, number: str = "7000") -> tuple[PhoneCall, ServerSession]:
+        """A call that is up, and the provider's side of it."""
+        call = self.phone.dial("gateway", number)
+        session = await self.provider.session()
+        async with asyncio.timeout(5):
+            await call.answered.wait()
+        return call, session
+
+    async def record(self, count: int = 1) -> CallRecord:
+        """The record of the call that ended last."""
+        await eventually(lambda: len(self.notebook.ended) >= count, 5)
+        return self.notebook.ended[-1]
+
+    def tools(self, session: ServerSession) -> dict[str, dict[str, object]]:
+        """The tools offered to the provider, by name."""
+        update = next(event for event in session.events if event["type"] == "session.update")
+        return {tool["name"]: tool for tool in update["session"]["tools"]}
+
+
+Open = Callable[..., "asyncio.Future[House]"]
+
+
+@pytest.fixture
+async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
+    async with AsyncExitStack() as stack:
+
+        async def build(*, plan: str = PLAN, audio: str = "pcm16", **provider: object) -> House:
+            server = await stack.enter_async_context(RealtimeServer(**provider))  # type: ignore[arg-type]
+            gateway = Address("127.0.0.1", free_udp_port("127.0.0.1"))
+            human = await stack.enter_async_context(
+                Phone(PhoneOptions(user="human", peers={"x": Address("127.0.0.1", 9)}, answers=True))
+            )
+            peers = {"gateway": gateway, "6001": human.address}
+            phone = await stack.enter_async_context(Phone(PhoneOptions(peers=peers, rtp_ports=(42000, 42399))))
+            (tmp_path / "plan.yaml").write_text(plan)
+            file = tmp_path / "gateway.yaml"
+            file.write_text(
+                CONFIGURATION
+                % {
+                    "listen": f"127.0.0.1:{gateway.port}",
+                    "phone": f"127.0.0.1:{phone.address.port}",
+                    "url": server.url,
+                    "audio": audio,
+                }
+            )
+            configuration = load_configuration(file, {})
+            notebook = Notebook()
+            service = await stack.enter_async_context(Service(configuration, notebook, load_plans(configuration)))
+            return House(phone=phone, human=human, provider=server, service=service, notebook=notebook)
+
+        yield build
+
+
+@asynccontextmanager
+async def ended(call: PhoneCall) -> AsyncIterator[None]:
+    """Hang up afterwards."""
+    yield
+    call.hang_up()
+
+
+def greeting(duration_s: float = 1.0) -> list[Reply]:
+    return [Spoken(audio=pcm24(GREETING_HZ, duration_s), text="Welcome.")]
+
+
+async def test_greeting_is_heard_at_the_telephone_whole_and_at_its_pitch(open_house: Open) -> None:
+    house = await open_house(replies=greeting(1.0))
+    call, session = await house.talk()
+    await call.wait_for_speech(from_ms=0, within_s=3)
+    await call.wait_for_silence(lasting_ms=300, within_s=5)
+    assert tone_seconds(call.heard(), GREETING_HZ) == pytest.approx(1.0, abs=0.06)
+    assert '"Welcome."' in (await session.received("response.create"))["response"]["instructions"]
+
+
+async def test_telephone_rings_and_is_not_answered_before_the_session_is_confirmed(open_house: Open) -> None:
+    house = await open_house(is_confirming=False)
+    call = house.phone.dial("gateway", "7000")
+    await eventually(lambda: call.rang, 2)
+    await eventually(lambda: house.provider.sessions and house.provider.sessions[0].kinds(), 2)
+    assert not call.answered.is_set()
+    await eventually(call.ended.is_set, 5)
+    assert call.refused == 503
+
+
+@pytest.mark.parametrize("audio", ["pcm16", "pcmu"])
+async def test_callers_voice_reaches_the_provider_at_its_speed_and_pitch(open_house: Open, audio: str) -> None:
+    house = await open_house(audio=audio)
+    call, session = await house.talk()
+    call.say(tone(CALLER_HZ, 1.0))
+    rate_hz, size = (24000, 48000) if audio == "pcm16" else (8000, 8000)
+    raw = await session.wait_for_audio(round(size * 1.6))
+    if audio == "pcmu":
+        from gateway.media.codec import decode_pcmu
+
+        pcm = decode_pcmu(raw)
+    else:
+        pcm = np.frombuffer(raw, "<i2")
+    assert tone_seconds(pcm, CALLER_HZ, rate_hz=rate_hz) == pytest.approx(1.0, abs=0.06)
+
+
+async def test_refused_session_is_503_with_retry_after_and_one_attempt(open_house: Open) -> None:
+    house = await open_house(refusal=InBandRefusal(code="invalid_api_key", close_code=3000))
+    call = house.phone.dial("gateway", "7000")
+    await eventually(call.ended.is_set, 5)
+    assert call.refused == 503
+    assert call.refusal_headers.get("Retry-After") is not None
+    assert house.provider.attempts == 1
+    record = await house.record()
+    assert record.outcome is Outcome.FAILED
+
+
+async def test_refused_session_takes_the_dialplans_fallback(open_house: Open) -> None:
+    house = await open_house(plan=PLAN + DOWN, refusal=InBandRefusal(code="insufficient_quota", close_code=3000))
+    call = house.phone.dial("gateway", "7000")
+    async with asyncio.timeout(5):
+        await call.transfer_requested.wait()
+        await call.ended.wait()
+    record = await house.record()
+    assert (record.outcome, record.escalations) == (Outcome.TRANSFERRED, ("down",))
+
+
+async def test_interrupted_model_is_silent_at_once_and_remembers_what_was_heard(open_house: Open) -> None:
+    house = await open_house(replies=greeting(8.0))
+    call, session = await house.talk()
+    start_ms = await call.wait_for_speech(from_ms=0, within_s=3)
+    await call.wait_until(start_ms + 600, within_s=3)
+    await session.start_speech()
+    truncated = await session.received("conversation.item.truncate")
+    await call.wait_for_silence(lasting_ms=400, within_s=3)
+    heard_ms = 1000 * tone_seconds(call.heard(), GREETING_HZ)
+    assert 500 < heard_ms < 1500
+    assert truncated["audio_end_ms"] == pytest.approx(heard_ms, abs=60)
+    assert any(speech.heard_ms == truncated["audio_end_ms"] for speech in house.notebook.said)
+
+
+async def test_transfer_by_the_model_reaches_the_human_and_ends_in_our_bye(open_house: Open) -> None:
+    replies = [*greeting(0.2), ToolCalls(calls=[Call(name="transfer", arguments='{"contact": "sales"}')])]
+    house = await open_house(replies=replies)
+    call, session = await house.talk()
+    assert house.tools(session)["transfer"]["parameters"]["properties"]["contact"]["enum"] == ["sales", "nobody"]  # type: ignore[index]
+    await session.end_turn(await session.start_speech(), "Sales please")
+    async with asyncio.timeout(5):
+        await call.transfer_requested.wait()
+        await call.ended.wait()
+    assert call.ended_by_peer
+    assert call.transfer is not None
+    human = await asyncio.wait_for(house.human.incoming.get(), 5)
+    human.say(tone(ANSWER_HZ, 0.5))
+    call.transfer.say(tone(CALLER_HZ, 0.5))
+    await eventually(lambda: tone_seconds(call.transfer.heard(), ANSWER_HZ) > 0.3, 3)  # type: ignore[union-attr]
+    await eventually(lambda: tone_seconds(human.heard(), CALLER_HZ) > 0.3, 3)
+    record = await house.record()
+    assert (record.outcome, record.transfer_target, record.tools) == (Outcome.TRANSFERRED, "sales", 1)
+
+
+async def test_transfer_waits_until_the_announcing_sentence_was_heard(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2), is_replying=True)
+    call, session = await house.talk()
+    await call.wait_for_speech(from_ms=0, within_s=3)
+    await call.wait_for_silence(lasting_ms=200, within_s=3)
+    spoken_ms = call.time_ms
+    await session.start()
+    await session.say(pcm24(ANSWER_HZ, 1.0), "One moment.")
+    await session.call([Call(name="transfer", arguments='{"contact": "sales"}')])
+    await session.finish()
+    async with asyncio.timeout(5):
+        await call.transfer_requested.wait()
+    assert tone_seconds(call.heard(spoken_ms), ANSWER_HZ) == pytest.approx(1.0, abs=0.06)
+
+
+async def test_failed_transfer_is_told_to_the_model_and_the_caller_stays(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2))
+    call, session = await house.talk()
+    await session.start()
+    await session.call([Call(name="transfer", arguments='{"contact": "nobody"}')])
+    await session.finish()
+    item = await session.received("conversation.item.create")
+    output = json.loads(item["item"]["output"])
+    assert output["status"] == "failed"
+    assert "404" in output["reason"]
+    assert not call.ended.is_set()
+    before = session.appended_ms()
+    await eventually(lambda: session.appended_ms() > before + 100, 3)
+    call.hang_up()
+
+
+async def test_model_cannot_dial_what_the_dialplan_does_not_name(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2))
+    call, session = await house.talk()
+    await session.start()
+    await session.call([Call(name="transfer", arguments='{"contact": "+4990123456"}')])
+    await session.finish()
+    item = await session.received("conversation.item.create")
+    assert json.loads(item["item"]["output"])["status"] == "failed"
+    assert not call.transfer_requested.is_set()
+    call.hang_up()
+    assert (await house.record()).outcome is Outcome.CALLER_HUNG_UP
+
+
+async def test_hang_up_by_the_model_comes_after_its_sentence(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2))
+    call, session = await house.talk()
+    await session.start()
+    await session.say(pcm24(ANSWER_HZ, 0.6), "Goodbye.")
+    await session.call([Call(name="hang_up")])
+    await session.finish()
+    await eventually(call.ended.is_set, 5)
+    assert call.ended_by_peer
+    assert tone_seconds(call.heard(), ANSWER_HZ) == pytest.approx(0.6, abs=0.06)
+
+
+async def test_second_caller_hears_the_greeting_of_the_first_without_asking_the_model(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.5))
+    first, _ = await house.talk()
+    await eventually(lambda: tone_seconds(first.heard(), GREETING_HZ) > 0.4, 3)
+    first.hang_up()
+    await house.record()
+    second, session = await house.talk()
+    await eventually(lambda: tone_seconds(second.heard(), GREETING_HZ) > 0.4, 3)
+    assert "response.create" not in session.kinds()
+    told = await session.received("conversation.item.create")
+    assert told["item"]["role"] == "assistant"
+    second.hang_up()
+    assert (await house.record(2)).first_audio_ms < 60  # type: ignore[operator]
+
+
+async def test_hold_keeps_the_call_and_resume_brings_the_voice_back(open_house: Open) -> None:
+    house = await open_house(replies=[*greeting(0.2), Spoken(audio=pcm24(ANSWER_HZ, 0.5))])
+    call, session = await house.talk()
+    assert (await house.phone.hold(call)).direction is Direction.SENDONLY
+    held = session.appended_ms()
+    await eventually(lambda: session.appended_ms() > held + 200, 3)
+    assert (await house.phone.resume(call)).direction is Direction.SENDRECV
+    await session.end_turn(await session.start_speech(), "Hello?")
+    await eventually(lambda: tone_seconds(call.heard(), ANSWER_HZ) > 0.3, 3)
+    call.hang_up()
+
+
+async def test_provider_that_drops_mid_call_is_answered_by_the_fallback(open_house: Open) -> None:
+    house = await open_house(plan=PLAN + DOWN, replies=greeting(0.2))
+    call, session = await house.talk()
+    session.drop()
+    async with asyncio.timeout(5):
+        await call.transfer_requested.wait()
+        await call.ended.wait()
+    assert (await house.record()).escalations == ("down",)
+
+
+async def test_route_that_rejects_opens_no_session(open_house: Open) -> None:
+    house = await open_house()
+    call = house.phone.dial("gateway", "7001")
+    await eventually(call.ended.is_set, 3)
+    assert (call.refused, house.provider.attempts) == (603, 0)
+
+
+async def test_number_without_a_route_is_404(open_house: Open) -> None:
+    house = await open_house()
+    call = house.phone.dial("gateway", "8000")
+    await eventually(call.ended.is_set, 3)
+    assert call.refused == 404
+
+
+async def test_call_beyond_the_limit_is_503_with_retry_after(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2) + greeting(0.2))
+    calls = [(await house.talk())[0] for _ in range(2)]
+    third = house.phone.dial("gateway", "7000")
+    await eventually(third.ended.is_set, 3)
+    assert third.refused == 503
+    assert third.refusal_headers.get("Retry-After") is not None
+    for call in calls:
+        call.hang_up()
+
+
+async def test_draining_refuses_new_calls_and_ends_the_others_with_bye(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2))
+    call, _ = await house.talk()
+    draining = asyncio.create_task(house.service.drain(0.5))
+    await asyncio.sleep(0)
+    late = house.phone.dial("gateway", "7000")
+    await eventually(late.ended.is_set, 3)
+    assert late.refused == 503
+    await eventually(call.ended.is_set, 3)
+    assert call.ended_by_peer
+    await draining
+    assert (await house.record()).cause == "drain"
+
+
+async def test_draining_lets_a_call_end_by_itself(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2))
+    call, _ = await house.talk()
+    draining = asyncio.create_task(house.service.drain(30))
+    await asyncio.sleep(0)
+    call.hang_up()
+    await asyncio.wait_for(draining, 5)
+    assert (await house.record()).outcome is Outcome.CALLER_HUNG_UP
+
+
+async def test_caller_who_gives_up_while_the_session_opens_leaves_nothing_behind(open_house: Open) -> None:
+    house = await open_house(is_confirming=False)
+    call = house.phone.dial("gateway", "7000")
+    await eventually(lambda: call.rang, 2)
+    call.hang_up()
+    assert (await house.record()).outcome is Outcome.CANCELLED
+    assert house.service.calls.call_count == 0
+
+
+async def test_calls_leave_no_leg_task_or_socket_behind(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2) * 3)
+    tasks = len(asyncio.all_tasks())
+    for count in range(3):
+        call, _ = await house.talk()
+        call.hang_up()
+        await house.record(count + 1)
+    await eventually(lambda: len(asyncio.all_tasks()) == tasks, 5)
+    assert house.service.calls.call_count == 0
+    assert house.service.user_agent.leg_count == 0
+    assert house.service.media.leg_count == 0
+    assert house.service.media.ports.open_count == 0
+
+
+async def test_taken_port_is_told_with_its_number(open_house: Open, tmp_path: Path) -> None:
+    house = await open_house()
+    taken = house.service.listen.port
+    file = tmp_path / "gateway.yaml"
+    configuration = load_configuration(file, {"GATEWAY__MEDIA__RTP__PORTS": "44400-44499"})
+    with pytest.raises(ResourceError, match=str(taken)):
+        async with Service(configuration, Notebook(), load_plans(configuration)):
+            pass

@@ -1,0 +1,199 @@
+"""Configuration: precedence, substitution, and mistakes with their places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Configuration, load_configuration
+from gateway.errors import ConfigurationError
+from gateway.media.codec import AudioFormat
+from gateway.sip.message import Address
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GOOD = """\
+sip:
+  listen: 127.0.0.1:5060
+  trunks:
+    PBX:
+      registrar: sip:127.0.0.1:5070
+      username: gateway
+      password: ${env:PASSWORD}
+dialplans: [plan.yaml]
+"""
+
+Load = Callable[..., Configuration]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def from_text(text: str = GOOD, environment: Mapping[str, str] | None = None, **flags: str) -> Configuration:
+        file = tmp_path / "gateway.yaml"
+        file.write_text(text)
+        return load_configuration(file, {"PASSWORD": "s3cret", **(environment or {})}, flags)
+
+    return from_text
+
+
+def problems(load: Load, text: str, environment: Mapping[str, str] | None = None) -> list[tuple[int, int, str]]:
+    with pytest.raises(ConfigurationError) as caught:
+        load(text, environment)
+    return [(problem.line, problem.column, str(problem)) for problem in caught.value.problems]
+
+
+def test_file_gives_the_options_of_the_packages(load: Load) -> None:
+    configuration = load()
+    options = configuration.user_agent_options({"PBX": Address("127.0.0.1", 5070)}, "test/1")
+    trunk = options.trunks[0]
+    assert (options.listen, options.advertise) == (("127.0.0.1", 5060), ("127.0.0.1", 5060))
+    assert (trunk.name, trunk.username, trunk.password, trunk.contact_user) == ("PBX", "gateway", "s3cret", "gateway")
+    assert str(trunk.registrar) == "sip:127.0.0.1:5070"
+
+
+def test_relative_paths_are_taken_from_the_folder_of_the_file(load: Load, tmp_path: Path) -> None:
+    assert load().dialplans == (tmp_path / "plan.yaml",)
+
+
+def test_environment_takes_the_place_of_the_file_and_flags_that_of_the_environment(load: Load) -> None:
+    environment = {"GATEWAY__SIP__LISTEN": "127.0.0.2:6000", "GATEWAY__LIMITS__MAX_CALLS": "7"}
+    assert load(GOOD, environment).listen == ("127.0.0.2", 6000)
+    assert load(GOOD, environment).limits.max_calls == 7
+    flagged = load(GOOD, environment, **{"limits.max_calls": "9"})
+    assert (flagged.limits.max_calls, flagged.listen) == (9, ("127.0.0.2", 6000))
+
+
+@pytest.mark.parametrize("name", ["PBX", "pbx", "0"])
+def test_environment_names_a_trunk_in_any_case_or_by_its_place(load: Load, name: str) -> None:
+    configuration = load(GOOD, {f"GATEWAY__SIP__TRUNKS__{name}__REGISTRAR": "sip:127.0.0.9:5071"})
+    assert list(configuration.sip.trunks) == ["PBX"]
+    assert configuration.sip.trunks["PBX"].target == ("127.0.0.9", 5071)
+
+
+def test_environment_may_add_a_trunk_and_give_a_list(load: Load) -> None:
+    environment = {"GATEWAY__SIP__TRUNKS__NEW__PEER": "127.0.0.5", "GATEWAY__SIP__TRUNKS__NEW__CODECS": "[PCMA]"}
+    new = load(GOOD, environment).sip.trunks["new"]
+    assert (new.target, new.codecs) == (("127.0.0.5", 5060), ("PCMA",))
+
+
+def test_secret_from_a_file_loses_its_line_end(load: Load, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("from-file\n")
+    configuration = load(GOOD.replace("${env:PASSWORD}", f"${{file:{secret}}}"))
+    assert configuration.sip.trunks["PBX"].password == "from-file"
+
+
+def test_password_of_digits_stays_as_it_is_written(load: Load) -> None:
+    assert load(GOOD.replace("${env:PASSWORD}", "007")).sip.trunks["PBX"].password == "007"
+
+
+def test_missing_variable_is_a_problem_at_its_place(load: Load) -> None:
+    found = problems(load, GOOD.replace("PASSWORD", "ABSENT"))
+    assert [(line, column) for line, column, _ in found] == [(7, 17)]
+    assert "ABSENT is not set" in found[0][2]
+
+
+def test_every_problem_is_told_with_its_place_and_the_nearest_word(load: Load) -> None:
+    text = GOOD.replace("registrar", "registar").replace("dialplans", "dailplans").replace("5060", "99999")
+    found = problems(load, text)
+    assert [line for line, _, _ in found] == sorted(line for line, _, _ in found)
+    told = "\n".join(text for _, _, text in found)
+    assert "gateway.yaml:2:11: " in told
+    assert "unknown key 'registar' (did you mean 'registrar'?)" in told
+    assert "unknown key 'dailplans' (did you mean 'dialplans'?)" in told
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("media: {rtp: {ports: 40000}}", "FIRST-LAST"),
+        ("media: {rtp: {ports: 50000-40000}}", "FIRST-LAST"),
+        ("media: {rtp: {listen: eth0}}", "IP address"),
+        ("media: {append: 30ms}", "20ms"),
+        ("realtime: {default: {provider: openai}}", "wss://"),
+        ("realtime: {default: {provider: opnai}}", "openai"),
+        ("realtime: {default: {provider: openai, url: 'wss://x/v1', brain: b.yaml}}", "embedded"),
+        ("realtime: {default: {turn_detection: {threshold: 2}}}", "less than or equal to 1"),
+        ("limits: {max_calls: 0}", "greater than or equal to 1"),
+        ("limits: {drain: soon}", "20s"),
+        ("log: {level: loud}", "debug"),
+        ("log: {mask_numbers: maybe}", "true or false"),
+    ],
+)
+def test_wrong_value_names_what_would_fit(load: Load, section: str, expected: str) -> None:
+    found = problems(load, GOOD + section)
+    assert len(found) == 1
+    assert found[0][0] == 9
+    assert expected in found[0][2]
+
+
+@pytest.mark.parametrize(
+    ("trunk", "expected"),
+    [
+        ("{}", "a registrar or a peer"),
+        ("{registrar: 'sip:127.0.0.1', peer: 127.0.0.1, username: a}", "a registrar or a peer"),
+        ("{registrar: 'sip:127.0.0.1'}", "without a user name"),
+        ("{registrar: 'http://127.0.0.1', username: a}", "expected a SIP URI"),
+        ("{peer: 127.0.0.1, codecs: []}", "no codecs"),
+        ("{peer: 127.0.0.1, codecs: [G729]}", "PCMA"),
+        ("{peer: 127.0.0.1, acl: [nowhere]}", "192.0.2.0/24"),
+    ],
+)
+def test_trunk_that_cannot_work_is_refused(load: Load, trunk: str, expected: str) -> None:
+    found = problems(load, f"sip:\n  trunks:\n    a: {trunk}\n")
+    assert expected in found[0][2]
+    assert found[0][0] == 3
+
+
+def test_listening_everywhere_needs_an_address_to_tell(load: Load) -> None:
+    assert "advertise" in problems(load, "sip: {listen: '0.0.0.0:5060'}\n")[0][2]
+    configuration = load("sip: {listen: '0.0.0.0:5060', advertise: 192.0.2.5}\n")
+    assert configuration.media_host == "192.0.2.5"
+    assert configuration.user_agent_options({}, "").advertise == ("192.0.2.5", 5060)
+
+
+def test_problem_in_the_environment_names_the_variable(load: Load) -> None:
+    found = problems(load, GOOD, {"GATEWAY__LOG__LEVEL": "loud"})
+    assert found[0][2].startswith("GATEWAY__LOG__LEVEL")
+
+
+def test_secret_is_never_shown(load: Load) -> None:
+    configuration = load()
+    assert "s3cret" not in repr(configuration)
+    found = problems(load, GOOD.replace("username: gateway", "username: ''"))
+    assert all("s3cret" not in text for _, _, text in found)
+    found = problems(load, GOOD.replace("listen: 127.0.0.1:5060", "listen: ${env:PASSWORD}"))
+    assert all("s3cret" not in text for _, _, text in found)
+
+
+def test_embedded_session_speaks_the_protocol_of_openai_at_the_address_it_was_started_at(load: Load) -> None:
+    configuration = load(GOOD + "realtime: {default: {audio: pcmu}}\n")
+    options = configuration.session_options({"default": "ws://127.0.0.1:1/v1/realtime"})["default"]
+    assert (options.provider, options.url) == ("openai", "ws://127.0.0.1:1/v1/realtime")
+    assert (options.input_format, options.output_format) == (AudioFormat.PCMU, AudioFormat.PCMU)
+
+
+@pytest.mark.parametrize("name", ["gateway.yaml", "asterisk.yaml", "openai.yaml"])
+def test_shipped_configuration_is_good(name: str) -> None:
+    configuration = load_configuration(REPOSITORY / "config" / name, {"OPENAI_API_KEY": "k"})
+    assert configuration.dialplans[0].resolve() == REPOSITORY / "dialplans" / "reception.yaml"
+
+
+def test_shipped_gateway_yaml_holds_every_key_with_its_default() -> None:
+    shipped = load_configuration(REPOSITORY / "config" / "gateway.yaml", {})
+    text = (REPOSITORY / "config" / "gateway.yaml").read_text()
+    bare = Configuration()
+    for section in ("media", "limits", "log"):
+        assert getattr(shipped, section) == getattr(bare, section)
+    assert shipped.realtime == bare.realtime
+    assert shipped.sip.model_copy(update={"trunks": {}}) == bare.sip
+    for key in _keys(Configuration.model_json_schema()):
+        assert f"{key}:" in text, key
+
+
+def _keys(schema: dict[str, object]) -> set[str]:
+    found: set[str] = set()
+    for definition in [schema, *schema.get("$defs", {}).values()]:  # type: ignore[attr-defined]
+        found |= set(definition.get("properties", {}))
+    return found
