@@ -6,8 +6,9 @@ are two numbers: G.722 has a clock of 8000 Hz and 16000 samples a second (RFC 35
 Every table is built once, at import, from ``audioop``, so that a batch of calls and the standard library agree bit for
 bit: 256 entries to decode, 65536 to encode. Coding is then one `numpy.take` for all calls together.
 
-A received byte travels through the jitter buffers as a *code*, uint16: the byte, plus the index of its payload format
-in the high byte. So calls of both laws, and a peer that changes its law in mid-call, are decoded by the same look-up.
+A received octet travels through the jitter buffers as a *code*, uint16: the octet, with the number of its payload
+format above it, from 1. So calls of both laws, and a peer that changes its law in mid-call, are decoded by one look-up,
+and code 0 says that nothing was received.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TELEPHONE_RATE_HZ: Final = 8000
 """Sample rate of everything between the RTP socket and the resampler."""
 SAMPLES_PER_MS: Final = TELEPHONE_RATE_HZ // 1000
 
-MISSING: Final = 0xFFFF
+MISSING: Final = 0
 """The code of a sample that no packet brought."""
 
 
@@ -79,7 +80,7 @@ class PayloadFormat:
     name: str
     """The encoding name of RFC 3551 6, upper case."""
     index: int
-    """Place in the registry; the high byte of this format's codes."""
+    """Place in the registry."""
     clock_rate_hz: int
     """Ticks of the RTP timestamp per second."""
     sample_rate_hz: int
@@ -90,6 +91,11 @@ class PayloadFormat:
     """The octet that decodes to silence."""
     static_payload_type: int
     """Payload type of RFC 3551 6, valid without an ``a=rtpmap``."""
+
+    @property
+    def first_code(self) -> int:
+        """The code of its octet 0."""
+        return self.index + 1 << 8
 
     @property
     def samples_per_ms(self) -> int:
@@ -140,12 +146,12 @@ _OCTET_FROM_LINEAR: Final = (
 
 
 def _octets_as(target: PayloadFormat) -> Bytes:
-    """Octets of `target` for every code; the last entry, which `MISSING` clips to, is silence."""
+    """Octets of `target` for every code; those below the first format's are silence."""
     by_source = [
         np.arange(256, dtype=np.uint8) if source is target else encode(_LINEAR_FROM_OCTET[source.index], target)
         for source in PAYLOAD_FORMATS
     ]
-    return np.array([*np.concatenate(by_source), target.silence], dtype=np.uint8)
+    return np.concatenate([np.full(256, target.silence, np.uint8), *by_source])
 
 
 def decode(codes: Codes, out: Samples | None = None) -> Samples:
@@ -158,6 +164,11 @@ def encode(samples: Samples, target: PayloadFormat, out: Bytes | None = None) ->
     return np.take(_OCTET_FROM_LINEAR[target.index], samples.view(np.uint16), mode="clip", out=out)
 
 
+def codes(samples: Samples) -> Codes:
+    """Linear samples that we made ourselves, as codes: of mu-law, the finer one."""
+    return encode(samples, PCMU).astype(np.uint16) | np.uint16(PCMU.first_code)
+
+
 def octets(codes: Codes, target: PayloadFormat, out: Bytes | None = None) -> Bytes:
     """Codes as octets of `target`: its own untouched, the other law's by table. `MISSING` becomes silence."""
     return np.take(_OCTET_FROM_CODE[target.index], codes, mode="clip", out=out)
@@ -167,8 +178,8 @@ def translate(payload: Bytes, source: PayloadFormat, target: PayloadFormat) -> B
     """Octets of `source` as octets of `target`; the same array where they are the same."""
     if source is target:
         return payload
-    return np.take(_OCTET_FROM_CODE[target.index][256 * source.index :][:256], payload)
+    return np.take(_OCTET_FROM_CODE[target.index][source.first_code :][:256], payload)
 
 
-_LINEAR_FROM_CODE: Final = np.array([*np.concatenate(_LINEAR_FROM_OCTET), 0], dtype=np.int16)
+_LINEAR_FROM_CODE: Final = np.concatenate([np.zeros(256, np.int16), *_LINEAR_FROM_OCTET])
 _OCTET_FROM_CODE: Final = tuple(_octets_as(target) for target in PAYLOAD_FORMATS)

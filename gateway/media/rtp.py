@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -148,12 +148,15 @@ def build_headers(
     out[:, :HEADER_BYTES] = header
 
 
-def sequence_distance(newer: Indices, older: Indices) -> Indices:
+_Number = TypeVar("_Number", int, Indices)
+
+
+def sequence_distance(newer: _Number, older: _Number) -> _Number:
     """How far `newer` is after `older`, -32768..32767, over the wrap at 2**16."""
     return (newer - older + 0x8000 & 0xFFFF) - 0x8000
 
 
-def timestamp_distance(newer: Indices, older: Indices) -> Indices:
+def timestamp_distance(newer: _Number, older: _Number) -> _Number:
     """How far `newer` is after `older` in clock ticks, -2**31..2**31-1, over the wrap at 2**32."""
     return (newer - older + 0x80000000 & 0xFFFFFFFF) - 0x80000000
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from gateway.media.codec import Indices
+from gateway.media.codec import Indices, Mask
 from gateway.media.rtp import sequence_distance, timestamp_distance
 
 MAX_DROPOUT: Final = 3000
@@ -101,6 +101,10 @@ class StreamStatistics:
         self._jitter[legs] += np.where(np.isnan(arrived_before), 0.0, change)
         self._arrival_s[legs] = now
         self._timestamp[legs] = timestamp
+
+    def has_stream(self, legs: Indices) -> Mask:
+        """Whether legs follow a stream at all."""
+        return self._has_stream[legs]
 
     def ssrc(self, leg: int) -> int | None:
         """Synchronization source that the leg follows, None before the first packet."""

@@ -1,0 +1,327 @@
+"""The media engine: audio of all calls between RTP and speech models, 5 ms of clock at a time.
+
+One call of the clock is one tick; a leg is due every fourth, in one of four phase groups::
+
+    playout(now)      out first: all of it is encoded already, so that nothing delays it
+        FramePacer.due ─legs[n]─> PlayoutQueues.take ─uint8[n, 160]─> RtpSender.build ─> OutgoingPackets
+
+    receive(batch)    every datagram that the ports had
+        PacketBatch uint8[m, max_bytes] ─> rtp.parse ─> Reception ─codes uint16[k, 160]─> JitterBuffers
+
+    transcode(now)    one batch for all calls, both ways
+        JitterBuffers ─uint16[n, 160]─> decode int16[n, 160] ─> UpSampler int16[n, 480] ─> UplinkAudio, a slice a leg
+        chunks of play() ─> DownSampler int16[r, 548] > int16[r, 160] ─> encode uint8[r, 160] ─> PlayoutQueues
+
+    then the caller hands off: uplink audio to the sessions, keys and ends of items to the calls
+
+Legs are slots: rows of every array in here. The engine owns no clock and no socket; `now` is monotonic time in seconds,
+which must not go back. It never raises for what a peer or a provider sent.
+
+A leg that may send always sends, silence when it has nothing to say: the peer's time line, address translation on the
+way and recordings stay whole. Timestamps follow the clock: frames that could not be sent in time because nothing called
+`playout` for more than 60 ms are never sent in a bunch. Their packets are left out, and queued speech goes on after
+the pause with nothing lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gateway.errors import ResourceError, StateError
+from gateway.media.codec import SAMPLES_PER_MS, AudioFormat, PayloadFormat, Samples, payload_format
+from gateway.media.downlink import Downlink, ItemFinished
+from gateway.media.dtmf import DigitReceived
+from gateway.media.jitter import JitterBuffers, JitterOptions
+from gateway.media.ledger import HeardAudio
+from gateway.media.pacing import FramePacer, tick_of
+from gateway.media.playout import PlayoutQueues
+from gateway.media.reception import Reception, receive_payload_types
+from gateway.media.rtp import OutgoingPackets, PacketBatch
+from gateway.media.sender import MAX_FRAME_MS, RtpSender
+from gateway.media.uplink import FRAME_MS, Uplink, UplinkAudio
+
+__all__ = [
+    "DigitReceived",
+    "HeardAudio",
+    "ItemFinished",
+    "LegOptions",
+    "LegStatistics",
+    "MediaEngine",
+    "MediaEvents",
+    "MediaOptions",
+    "OutgoingPackets",
+    "PacketBatch",
+    "UplinkAudio",
+]
+
+_SEND_PATIENCE_MS = 60
+_READ_PATIENCE_MS = 900  # what a jitter buffer can hold while nobody reads it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaOptions:
+    """Sizes of the media plane, the same for every leg."""
+
+    max_legs: int = 1024
+    """legs open at once"""
+    jitter: JitterOptions = field(default_factory=JitterOptions)
+    output_queue_s: int = 120
+    """speech that a leg may have queued; what a provider sends beyond is dropped"""
+    append_ms: int = 20
+    """uplink audio handed off at once: 20, 40, 60 or 100"""
+
+    def __post_init__(self) -> None:
+        if self.append_ms not in {20, 40, 60, 100}:
+            raise ValueError(f"append_ms is 20, 40, 60 or 100, not {self.append_ms}")
+        if self.max_legs < 1 or self.output_queue_s < 1:
+            raise ValueError("max_legs and output_queue_s are at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegOptions:
+    """What was negotiated for one leg, and what its provider takes and gives."""
+
+    payload_type: int
+    """of the audio we send"""
+    format: str
+    """encoding name of the audio we send: "PCMU" or "PCMA\""""
+    telephone_event_payload_type: int | None = None
+    uplink: AudioFormat = AudioFormat.PCM16_24K
+    downlink: AudioFormat = AudioFormat.PCM16_24K
+    ptime_ms: int = 20
+    """length of packets that the peer asked for (RFC 8866 6.4); what it sends may have any"""
+    receive_payload_types: tuple[tuple[int, str], ...] = ()
+    """payload types that the peer may send, with their encoding names, besides `payload_type`"""
+
+    def __post_init__(self) -> None:
+        payload_format(self.format)
+        for _, name in self.receive_payload_types:
+            payload_format(name)
+        if self.ptime_ms < 1:
+            raise ValueError(f"ptime_ms is at least 1, not {self.ptime_ms}")
+
+    @property
+    def frame_ms(self) -> int:
+        """Length of the packets we send: `ptime_ms` in whole tens, 10 to 60."""
+        return min(max(self.ptime_ms // 10 * 10, 10), MAX_FRAME_MS)
+
+    @property
+    def payload(self) -> PayloadFormat:
+        """The format of the audio we send."""
+        return payload_format(self.format)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaEvents:
+    """What a tick brought."""
+
+    uplink: list[UplinkAudio]
+    digits: list[DigitReceived]
+    finished: list[ItemFinished]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegStatistics:
+    """A leg's counters since it was opened."""
+
+    packets_sent: int
+    bytes_sent: int
+    """payload octets"""
+    packets_received: int
+    """RTP packets from the peer, duplicates and unknown payload types among them"""
+    bytes_received: int
+    """payload octets"""
+    packets_lost: int
+    """by sequence numbers; packets that came late are not lost"""
+    packets_late: int
+    """came after their place on the time line was played"""
+    packets_duplicate: int
+    packets_reordered: int
+    concealed_ms: int
+    """audio made up for the model in place of missing packets"""
+    jitter_ms: float
+    """interarrival jitter (RFC 3550 6.4.1)"""
+    overflow_ms: int
+    """speech of the provider dropped because the queue was full"""
+    skipped_frames: int
+    """frames not sent because the clock came too late for them"""
+    last_received_s: float | None
+    """when the last packet came, in the engine's time; None before the first"""
+
+
+class MediaEngine:
+    """All legs of this process. Methods that name a leg raise StateError if it is not open."""
+
+    def __init__(self, options: MediaOptions | None = None, seed: int | None = None) -> None:
+        """`seed` makes SSRCs, sequence numbers and timestamps repeatable; without, they cannot be guessed."""
+        self.options = options = MediaOptions() if options is None else options
+        legs = options.max_legs
+        self._slots = deque(range(legs))  # the slot closed longest ago is used first
+        self._legs: dict[int, LegOptions] = {}
+        self._sends = np.zeros(legs, np.bool_)
+        self._skipped = np.zeros(legs, np.int64)
+        self._send_pacer = FramePacer(legs, patience_ms=_SEND_PATIENCE_MS)
+        self._read_pacer = FramePacer(legs, patience_ms=_READ_PATIENCE_MS)
+        self._jitter = JitterBuffers(legs, options.jitter)
+        self._reception = Reception(legs, self._jitter, self._read_pacer)
+        self._uplink = Uplink(
+            legs,
+            jitter=self._jitter,
+            reception=self._reception,
+            pacer=self._read_pacer,
+            append_ms=options.append_ms,
+        )
+        self._queues = PlayoutQueues(legs, queue_ms=options.output_queue_s * 1000)
+        self._downlink = Downlink(legs, queues=self._queues, queue_ms=options.output_queue_s * 1000)
+        self._sender = RtpSender(legs, np.random.default_rng(seed))
+        self._digits: list[DigitReceived] = []
+
+    # Legs.
+
+    def open_leg(self, options: LegOptions, now: float) -> int:
+        """Take a slot; the leg sends and receives from now on. Raises: ResourceError if all slots are taken."""
+        if not self._slots:
+            raise ResourceError(f"all {self.options.max_legs} media legs are in use")
+        leg = self._slots.popleft()
+        tick = tick_of(now)
+        self._legs[leg] = options
+        self._jitter.reset(leg)
+        self._reception.open(leg)
+        self._uplink.open(leg, options.uplink)
+        self._queues.open(leg, payload=options.payload, frame_ms=options.frame_ms)
+        self._downlink.open(leg, options.payload)
+        self._sender.open(leg)
+        self._apply(leg, options)
+        self._sends[leg] = True
+        self._skipped[leg] = 0
+        self._send_pacer.open(leg, tick=tick, frame_ms=options.frame_ms)
+        self._read_pacer.open(leg, tick=tick, frame_ms=FRAME_MS)
+        return leg
+
+    def close_leg(self, leg: int) -> None:
+        """Give the slot back; what is queued is dropped."""
+        self._options_of(leg)
+        del self._legs[leg]
+        self._send_pacer.close(leg)
+        self._read_pacer.close(leg)
+        self._reception.close(leg)
+        self._downlink.close(leg)
+        self._queues.clear(leg)
+        self._digits = [digit for digit in self._digits if digit.leg != leg]
+        self._slots.append(leg)
+
+    def reconfigure_leg(self, leg: int, options: LegOptions, now: float) -> None:
+        """Go on with what was negotiated anew. Our stream keeps its SSRC and numbers, queued speech is kept."""
+        before = self._options_of(leg)
+        self._legs[leg] = options
+        if options.uplink is not before.uplink:
+            self._uplink.open(leg, options.uplink)
+        self._queues.change(leg, payload=options.payload, frame_ms=options.frame_ms)
+        self._downlink.change(leg, options.payload)
+        self._send_pacer.change_period(leg, options.frame_ms)
+        self._apply(leg, options)
+
+    def set_direction(self, leg: int, *, send: bool, receive: bool) -> None:
+        """Hold and resume (RFC 3264 8.4).
+
+        While a leg does not send, its queue stands still; while it does not receive, its provider hears silence.
+        """
+        self._options_of(leg)
+        self._sends[leg] = send
+        self._reception.is_heard[leg] = receive
+
+    # The tick.
+
+    def playout(self, now: float) -> OutgoingPackets:
+        """The packets that are due; to be called first in every tick. The arrays are valid until the next call."""
+        legs, skipped = self._send_pacer.due(tick_of(now))
+        self._skipped[legs] += skipped
+        sends = self._sends[legs]
+        if not sends.all():
+            held = legs[~sends]
+            self._sender.pause(held, (skipped[~sends] + 1) * self._queues.frame_samples(held))
+            legs, skipped = legs[sends], skipped[sends]
+        payloads, payload_bytes, is_voiced = self._queues.take(legs)
+        return self._sender.build(legs, payloads, payload_bytes, skipped=skipped, is_voiced=is_voiced)
+
+    def receive(self, batch: PacketBatch, now: float) -> None:
+        """Take in what the ports received. Rows of legs that are not open are ignored."""
+        self._digits += self._reception.receive(batch, now)
+
+    def transcode(self, now: float) -> MediaEvents:
+        """Convert all that is due in both directions; to be called last in every tick."""
+        uplink = self._uplink.process(tick_of(now), now)
+        finished = self._downlink.process()
+        digits, self._digits = self._digits + self._reception.poll(now), []
+        return MediaEvents(uplink=uplink, digits=digits, finished=finished)
+
+    # Speech to the caller.
+
+    def play(self, leg: int, item_id: str, audio: bytes, content_index: int = 0) -> None:
+        """Queue audio of an item in the downlink format: any number of bytes, half a sample waits for its rest."""
+        self._downlink.play(leg, (item_id, content_index), audio, self._options_of(leg).downlink)
+
+    def play_pcm(self, leg: int, item_id: str, pcm: Samples) -> None:
+        """Queue a prompt of our own, int16[any] at 8 kHz."""
+        self._options_of(leg)
+        self._downlink.play(leg, (item_id, 0), pcm.astype("<i2", copy=False).tobytes(), AudioFormat.PCM16_8K)
+
+    def end_item(self, leg: int, item_id: str) -> None:
+        """No more audio for an item: `ItemFinished` follows for each of its contents when its last sample has left."""
+        self._options_of(leg)
+        self._downlink.end_item(leg, item_id)
+
+    def flush(self, leg: int) -> tuple[HeardAudio, ...]:
+        """Barge-in: drop everything not yet sent. Tells how far each item that was not over was heard, in order."""
+        self._options_of(leg)
+        return self._downlink.flush(leg)
+
+    def queued_ms(self, leg: int) -> float:
+        """Speech still to be sent."""
+        self._options_of(leg)
+        queued = int(self._queues.queued_samples(np.array([leg]))[0]) / SAMPLES_PER_MS
+        return queued + self._downlink.waiting_ms(leg)
+
+    def send_digits(self, leg: int, digits: str, *, duration_ms: int = 100, gap_ms: int = 100) -> None:
+        """Press keys towards the peer, as telephone events instead of audio.
+
+        Raises:
+            ValueError: other keys than 0-9 * # A-D, or a peer that takes no events.
+        """
+        self._options_of(leg)
+        self._sender.dial(leg, digits, duration_ms=duration_ms, gap_ms=gap_ms)
+
+    def statistics(self, leg: int) -> LegStatistics:
+        """The leg's counters."""
+        self._options_of(leg)
+        streams, last_received_s = self._reception.streams, float(self._reception.last_arrival_s[leg])
+        return LegStatistics(
+            packets_sent=int(self._sender.packets[leg]),
+            bytes_sent=int(self._sender.octets[leg]),
+            packets_received=int(self._reception.packets[leg]),
+            bytes_received=int(self._reception.octets[leg]),
+            packets_lost=int(streams.lost(np.array([leg]))[0]),
+            packets_late=int(self._jitter.late[leg]),
+            packets_duplicate=int(streams.duplicates[leg]),
+            packets_reordered=int(streams.reordered[leg]),
+            concealed_ms=int(self._jitter.concealed[leg]) // SAMPLES_PER_MS,
+            jitter_ms=streams.jitter_ms(leg),
+            overflow_ms=int(self._downlink.overflow_ticks[leg]) // 48,
+            skipped_frames=int(self._skipped[leg]),
+            last_received_s=None if np.isnan(last_received_s) else last_received_s,
+        )
+
+    def _options_of(self, leg: int) -> LegOptions:
+        options = self._legs.get(leg)
+        if options is None:
+            raise StateError(f"media leg {leg} is not open")
+        return options
+
+    def _apply(self, leg: int, options: LegOptions) -> None:
+        events = options.telephone_event_payload_type
+        self._sender.change(leg, payload_type=options.payload_type, event_payload_type=events)
+        types = receive_payload_types(options.payload_type, options.format, options.receive_payload_types)
+        self._reception.change(leg, payload_types=types, event_payload_type=events)

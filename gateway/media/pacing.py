@@ -1,0 +1,69 @@
+"""Which legs are due: every leg's frames lie on an absolute grid of 5 ms ticks, spread over phase groups.
+
+Nothing here adds up periods of a clock that may be late: a leg's next tick is an integer that moves by whole frames, so
+30,000 frames take 600 s whatever the lateness of each. The groups keep a quarter of the legs due in every tick.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from gateway.media.codec import TELEPHONE_RATE_HZ, Indices
+
+TICK_S: Final = 0.005
+"""Step of the grid in seconds, and the period in which the engine wants to be called."""
+TICK_MS: Final = 5
+PHASE_GROUPS: Final = 4
+
+
+def tick_of(now: float) -> int:
+    """The tick that has begun at `now`, with a microsecond of tolerance for binary fractions."""
+    return int((now + 1e-6) // TICK_S)
+
+
+class FramePacer:
+    """The next due tick of every leg, and what became of frames that nobody came for in time."""
+
+    def __init__(self, legs: int, *, patience_ms: int) -> None:
+        """`patience_ms`: a frame later than that is not caught up with; it and those after it are skipped."""
+        self._patience = patience_ms // TICK_MS
+        self._is_open = np.zeros(legs, np.bool_)
+        self._group = np.zeros(legs, np.int64)
+        self._period = np.ones(legs, np.int64)
+        self._next = np.zeros(legs, np.int64)
+
+    def open(self, leg: int, *, tick: int, frame_ms: int) -> None:
+        """Start a leg in the emptiest phase group, at its first tick from `tick` on."""
+        crowd = np.bincount(self._group[self._is_open], minlength=PHASE_GROUPS)
+        group = int(crowd.argmin())
+        self._is_open[leg] = True
+        self._group[leg] = group
+        self._period[leg] = frame_ms // TICK_MS
+        self._next[leg] = tick + (group - tick) % PHASE_GROUPS
+
+    def close(self, leg: int) -> None:
+        """The leg is never due again."""
+        self._is_open[leg] = False
+
+    def change_period(self, leg: int, frame_ms: int) -> None:
+        """Let frames of another length follow the one that is due next."""
+        self._period[leg] = frame_ms // TICK_MS
+
+    def wait_samples(self, legs: Indices, now: float) -> Indices:
+        """Telephone samples of time until the next frame of each leg is due; negative for the overdue."""
+        wait: Indices = np.rint((self._next[legs] * TICK_S - now) * TELEPHONE_RATE_HZ).astype(np.int64)
+        return wait
+
+    def due(self, tick: int) -> tuple[Indices, Indices]:
+        """Legs with a frame due at `tick` or before, int64[n], and how many frames of each were skipped before it.
+
+        Every leg is named once and moves on by one frame, so a leg that is less than `patience_ms` behind is named in
+        each call until it has caught up.
+        """
+        legs = np.flatnonzero(self._is_open & (self._next <= tick))
+        late, period = tick - self._next[legs], self._period[legs]
+        skipped = np.where(late > self._patience, late // period, 0)
+        self._next[legs] += (skipped + 1) * period
+        return legs, skipped

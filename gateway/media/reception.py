@@ -1,0 +1,275 @@
+"""From datagrams to each leg's time line: whose packet it is, which stream it belongs to, and where it goes.
+
+::
+
+    PacketBatch ─parse─> ParsedPackets[m] ─rounds─> at most one packet of a leg at a time
+        telephone events ─────────────> DigitReceiver ──> DigitReceived
+        audio that fits the stream ───> JitterBuffers.insert
+        audio that does not ──────────> candidate of its leg
+
+A leg follows one stream: one SSRC and one time line. A packet of another SSRC, or far off the time line, may be a stray
+or a new stream (the peer was transferred, restarted its sender, or changed its clock), so it waits as a candidate. It
+is taken over with the next packet that continues it, or when the old stream has nothing left to play. As long as the
+old stream goes on, every packet of it ends a candidacy: two senders at once do not cut each other into pieces.
+
+Audio that is merely late by more than the buffer allows is a candidate too, but its successor must come apart in time:
+a clump of packets that a network held back is no new time line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from gateway.media import rtp
+from gateway.media.codec import PAYLOAD_FORMATS, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, payload_format
+from gateway.media.dtmf import DigitReceived, DigitReceiver
+from gateway.media.jitter import FRAME_SAMPLES, JitterBuffers, codes_of
+from gateway.media.pacing import FramePacer
+from gateway.media.rtp import PacketBatch, ParsedPackets
+from gateway.media.stream import Continuity, StreamStatistics
+
+COMFORT_NOISE_PAYLOAD_TYPE: Final = 13
+"""RFC 3389; static, so it may come unasked."""
+
+_UNKNOWN: Final = -1
+_EVENT: Final = -2
+_COMFORT_NOISE: Final = -3
+
+_LATE_SAMPLES: Final = 3000 * SAMPLES_PER_MS  # beyond that, a timestamp is another clock and not a late packet
+_LATE_SPACING_S: Final = 0.015
+_MAX_STEP: Final = 3  # packets from a candidate to the one that continues it
+_MAX_STEP_SAMPLES: Final = 1000 * SAMPLES_PER_MS
+
+
+_FIRST_CODES: Final = np.array([payload.first_code for payload in PAYLOAD_FORMATS])
+
+
+@dataclass(slots=True, kw_only=True)
+class _Candidate:
+    """A packet that may begin a new stream."""
+
+    leg: int
+    ssrc: int
+    sequence: int
+    timestamp: int
+    codes: Codes
+    arrived_s: float
+    is_late: bool = False
+    """it has the stream's SSRC, and its time is not long past"""
+
+    def leads_to(self, other: _Candidate) -> bool:
+        """Whether `other` is the next packet of the same stream, or nearly."""
+        step = rtp.sequence_distance(other.sequence, self.sequence)
+        time = rtp.timestamp_distance(other.timestamp, self.timestamp)
+        return self.ssrc == other.ssrc and 0 < step <= _MAX_STEP and 0 < time <= _MAX_STEP_SAMPLES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrivals:
+    """Packets of one batch, with what was looked up for each."""
+
+    packets: ParsedPackets
+    kinds: Indices
+    """index of the payload format, or `_UNKNOWN`, `_EVENT`, `_COMFORT_NOISE`"""
+    wait: Indices
+    """samples of time until the leg's jitter buffer is read"""
+    data: Bytes
+    now: float
+
+    def select(self, chosen: Mask | Indices) -> _Arrivals:
+        """Those chosen by a mask or by indices."""
+        return _Arrivals(
+            packets=self.packets.select(chosen),
+            kinds=self.kinds[chosen],
+            wait=self.wait[chosen],
+            data=self.data,
+            now=self.now,
+        )
+
+    def payload(self, index: int) -> Bytes:
+        """The octets of one packet."""
+        start = int(self.packets.payload_start[index])
+        return self.data[self.packets.row[index], start : start + int(self.packets.payload_bytes[index])]
+
+    def codes(self) -> Codes:
+        """The payloads of all packets, which are audio of one shape: uint16[n, samples]."""
+        start, length = int(self.packets.payload_start[0]), int(self.packets.payload_bytes[0])
+        return codes_of(self.data[self.packets.row, start : start + length], _FIRST_CODES[self.kinds])
+
+    def candidate(self, index: int) -> _Candidate:
+        """One packet of audio, to be remembered."""
+        return _Candidate(
+            leg=int(self.packets.leg[index]),
+            ssrc=int(self.packets.ssrc[index]),
+            sequence=int(self.packets.sequence[index]),
+            timestamp=int(self.packets.timestamp[index]),
+            codes=codes_of(self.payload(index)[None], _FIRST_CODES[self.kinds[index : index + 1]])[0],
+            arrived_s=self.now,
+        )
+
+
+class Reception:
+    """The receiving side of all legs. `pacer` tells when the jitter buffer of a leg is read next."""
+
+    def __init__(self, legs: int, jitter: JitterBuffers, pacer: FramePacer) -> None:
+        self._jitter = jitter
+        self._pacer = pacer
+        self._kinds = np.full((legs, 128), _UNKNOWN, np.int64)  # by payload type; see `_Arrivals.kinds`
+        self._is_open = np.zeros(legs, np.bool_)
+        self._has_time_line = np.zeros(legs, np.bool_)
+        self._candidates: dict[int, _Candidate] = {}
+        self._digits = DigitReceiver()
+        self.streams = StreamStatistics(legs)
+        self.is_heard = np.zeros(legs, np.bool_)
+        """whether audio of the leg goes to its jitter buffer: not while on hold"""
+        self.packets = np.zeros(legs, np.int64)
+        self.octets = np.zeros(legs, np.int64)
+        """Payload octets."""
+        self.last_arrival_s = np.full(legs, np.nan)
+
+    def open(self, leg: int) -> None:
+        """Begin to listen; nothing is known of the peer's stream."""
+        self._is_open[leg] = self.is_heard[leg] = True
+        self._has_time_line[leg] = False
+        self._candidates.pop(leg, None)
+        self._digits.reset(leg)
+        self.streams.reset(leg)
+        self.packets[leg] = self.octets[leg] = 0
+        self.last_arrival_s[leg] = np.nan
+
+    def close(self, leg: int) -> None:
+        """Ignore the leg's packets from now on."""
+        self._is_open[leg] = False
+        self._candidates.pop(leg, None)
+        self._digits.reset(leg)
+
+    def change(self, leg: int, *, payload_types: tuple[tuple[int, str], ...], event_payload_type: int | None) -> None:
+        """Which payload types the peer may send, with the names of their formats."""
+        self._kinds[leg] = _UNKNOWN
+        self._kinds[leg, COMFORT_NOISE_PAYLOAD_TYPE] = _COMFORT_NOISE
+        for payload_type, name in payload_types:
+            self._kinds[leg, payload_type] = payload_format(name).index
+        if event_payload_type is not None:
+            self._kinds[leg, event_payload_type] = _EVENT
+
+    def receive(self, batch: PacketBatch, now: float) -> list[DigitReceived]:
+        """Sort a batch in. Returns the keys that it ended; never raises for what a peer sent."""
+        packets = rtp.parse(batch)
+        packets = packets.select(self._is_open[packets.leg])
+        np.add.at(self.packets, packets.leg, 1)
+        np.add.at(self.octets, packets.leg, packets.payload_bytes)
+        self.last_arrival_s[packets.leg] = now
+        arrived = _Arrivals(
+            packets=packets,
+            kinds=self._kinds[packets.leg, packets.payload_type],
+            wait=self._pacer.wait_samples(packets.leg, now),
+            data=batch.data,
+            now=now,
+        )
+        digits: list[DigitReceived] = []
+        for turn in rtp.rounds(packets.leg):
+            digits += self._receive_round(arrived.select(turn))
+        return digits
+
+    def poll(self, now: float) -> list[DigitReceived]:
+        """Keys whose last packets were lost."""
+        return self._digits.poll(now)
+
+    def admit_candidates(self, legs: Indices, now: float) -> None:
+        """Let candidates take over legs that are about to be read and have nothing left of their old stream."""
+        if not self._candidates:
+            return
+        for leg in legs[np.isin(legs, list(self._candidates)) & self._jitter.is_dry(legs)].tolist():
+            candidate = self._candidates[leg]
+            if not candidate.is_late:
+                self._follow(leg, (candidate,), candidate.arrived_s)
+
+    def _receive_round(self, arrived: _Arrivals) -> list[DigitReceived]:
+        """Packets of distinct legs."""
+        packets, kinds = arrived.packets, arrived.kinds
+        continuity = self.streams.classify(packets.leg, packets.ssrc, packets.sequence)
+        is_audio = (kinds >= 0) & (packets.payload_bytes > 0) & self.is_heard[packets.leg]
+        is_first = (continuity == Continuity.FOREIGN) & ~self.streams.has_stream(packets.leg)
+        is_ours = is_first | (continuity != Continuity.FOREIGN)
+        is_duplicate = continuity == Continuity.DUPLICATE
+        begins = is_audio & is_ours & ~self._has_time_line[packets.leg]
+        ahead = self._jitter.ahead(packets.leg, packets.timestamp, arrived.wait)
+        is_placed = is_audio & (begins | self._jitter.fits(ahead))
+        is_followed = is_ours & (is_placed | is_duplicate | (~is_audio & (continuity != Continuity.JUMPED)))
+        self._enter(packets.select(is_followed), continuity[is_followed])
+        self._begin_time_lines(arrived.select(begins))
+        self._insert(arrived.select(is_placed & is_ours & ~is_duplicate))
+        self._jitter.quiet(packets.leg[is_followed & ((kinds == _COMFORT_NOISE) | (kinds == _EVENT))])
+        for index in np.flatnonzero(is_audio & ~is_followed):
+            self._challenge(arrived.candidate(int(index)), is_late=-_LATE_SAMPLES < ahead[index] < 0)
+        return [digit for index in np.flatnonzero(kinds == _EVENT) for digit in self._event(arrived, int(index))]
+
+    def _enter(self, packets: ParsedPackets, continuity: Indices) -> None:
+        """Count packets of the streams that are followed, new sequences among them."""
+        is_new = continuity >= Continuity.JUMPED
+        if is_new.any():
+            self.streams.begin(packets.leg[is_new], packets.ssrc[is_new], packets.sequence[is_new])
+            continuity = np.where(is_new, Continuity.CONTINUES, continuity)
+        self.streams.count(packets.leg, packets.sequence, continuity)
+        if self._candidates:
+            for leg in packets.leg.tolist():
+                self._candidates.pop(leg, None)
+
+    def _begin_time_lines(self, arrived: _Arrivals) -> None:
+        packets = arrived.packets
+        for leg, timestamp, wait in zip(packets.leg, packets.timestamp, arrived.wait, strict=True):
+            self._jitter.begin(int(leg), int(timestamp), int(wait))
+            self._has_time_line[leg] = True
+
+    def _insert(self, arrived: _Arrivals) -> None:
+        """Hand audio to the jitter buffers, packets of equal shape at once."""
+        packets = arrived.packets
+        self.streams.time(packets.leg, packets.timestamp, arrived.now)
+        shape = packets.payload_start << 16 | packets.payload_bytes
+        for key in np.unique(shape):
+            alike = arrived.select(shape == key)
+            self._jitter.insert(alike.packets.leg, alike.packets.timestamp, alike.codes(), alike.wait)
+
+    def _event(self, arrived: _Arrivals, index: int) -> list[DigitReceived]:
+        packets = arrived.packets
+        return self._digits.receive(
+            int(packets.leg[index]),
+            arrived.payload(index).tobytes(),
+            timestamp=int(packets.timestamp[index]),
+            is_marked=bool(packets.is_marked[index]),
+            now=arrived.now,
+        )
+
+    def _challenge(self, packet: _Candidate, *, is_late: bool) -> None:
+        """A packet outside its leg's stream: remember it, or follow it if it continues the one remembered."""
+        rival = self._candidates.get(packet.leg)
+        packet.is_late = is_late and packet.ssrc == self.streams.ssrc(packet.leg)
+        if rival is None or not rival.leads_to(packet):
+            self._candidates[packet.leg] = packet
+        elif not packet.is_late or packet.arrived_s - rival.arrived_s >= _LATE_SPACING_S:
+            self._follow(packet.leg, (rival, packet), packet.arrived_s)
+
+    def _follow(self, leg: int, packets: tuple[_Candidate, ...], arrived_s: float) -> None:
+        """Take over a new stream with its first packets, the last of which `arrived_s`."""
+        del self._candidates[leg]
+        legs = np.array([leg])
+        newest = packets[-1]
+        wait = self._pacer.wait_samples(legs, arrived_s)
+        self.streams.begin(legs, np.array([packets[0].ssrc]), np.array([packets[0].sequence]))
+        self._jitter.begin(leg, newest.timestamp, int(wait[0]))
+        self._has_time_line[leg] = True
+        for packet in packets:
+            self.streams.count(legs, np.array([packet.sequence]), np.array([Continuity.CONTINUES]))
+            ahead = self._jitter.ahead(legs, np.array([packet.timestamp]), wait)
+            if self._jitter.fits(ahead)[0] and ahead[0] > -FRAME_SAMPLES:
+                self._jitter.insert(legs, np.array([packet.timestamp]), packet.codes[None], wait)
+
+
+def receive_payload_types(
+    payload_type: int, name: str, others: tuple[tuple[int, str], ...]
+) -> tuple[tuple[int, str], ...]:
+    """What a peer may send: what was agreed on, and the type that we send, which it may mirror (RFC 3264 5.1)."""
+    return (*others, (payload_type, name)) if payload_type not in dict(others) else others

@@ -1,0 +1,150 @@
+"""The RTP stream of every leg as it leaves: sequence numbers, timestamps, SSRC, marker bits, and keys as events."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from gateway.media import dtmf, rtp
+from gateway.media.codec import SAMPLES_PER_MS, Bytes, Indices, Mask
+from gateway.media.rtp import HEADER_BYTES, OutgoingPackets
+
+MAX_FRAME_MS: Final = 60
+_END_PACKETS: Final = 3  # RFC 4733 2.5.1.4: the last packet is sent three times
+
+
+@dataclass(slots=True, kw_only=True)
+class _Key:
+    """A key that is being sent. Durations in samples."""
+
+    digit: str
+    duration: int
+    gap: int
+    elapsed: int = 0
+    timestamp: int | None = None
+    ends_sent: int = 0
+
+
+class RtpSender:
+    """Numbers and stamps the packets of all legs. Arguments named `legs` hold distinct legs."""
+
+    def __init__(self, legs: int, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._payload_type = np.zeros(legs, np.int64)
+        self._event_payload_type = np.full(legs, -1, np.int64)
+        self._sequence = np.zeros(legs, np.int64)
+        self._timestamp = np.zeros(legs, np.int64)
+        self._ssrc = np.zeros(legs, np.int64)
+        self._was_voiced = np.zeros(legs, np.bool_)
+        self._is_sending = np.zeros(legs, np.bool_)
+        self._keys: dict[int, deque[_Key]] = {}
+        self._out = np.zeros((legs, HEADER_BYTES + MAX_FRAME_MS * SAMPLES_PER_MS), np.uint8)
+        self.packets = np.zeros(legs, np.int64)
+        self.octets = np.zeros(legs, np.int64)
+        """Payload octets."""
+
+    def open(self, leg: int) -> None:
+        """Begin a stream at random numbers (RFC 3550 5.1)."""
+        self._sequence[leg] = self._rng.integers(1 << 16)
+        self._timestamp[leg] = self._rng.integers(1 << 32)
+        self._ssrc[leg] = self._rng.integers(1 << 32)
+        self._was_voiced[leg] = self._is_sending[leg] = False
+        self.packets[leg] = self.octets[leg] = 0
+        self._keys.pop(leg, None)
+
+    def change(self, leg: int, *, payload_type: int, event_payload_type: int | None) -> None:
+        """Payload types from the next packet on."""
+        self._payload_type[leg] = payload_type
+        self._event_payload_type[leg] = -1 if event_payload_type is None else event_payload_type
+
+    def dial(self, leg: int, digits: str, *, duration_ms: int, gap_ms: int) -> None:
+        """Send keys, one after the other, instead of audio. Raises: ValueError for what cannot be sent."""
+        if self._event_payload_type[leg] < 0:
+            raise ValueError("the peer takes no telephone events")
+        if not set(digits.upper()) <= set(dtmf.KEYS):
+            raise ValueError(f"keys are {dtmf.KEYS}, not {digits[:40]!r}")
+        duration, gap = duration_ms * SAMPLES_PER_MS, gap_ms * SAMPLES_PER_MS
+        keys = self._keys.setdefault(leg, deque())
+        keys.extend(_Key(digit=digit, duration=duration, gap=gap) for digit in digits)
+
+    def pause(self, legs: Indices, samples: Indices) -> None:
+        """Let the time line of legs that may not send go on."""
+        self._timestamp[legs] += samples
+        self._is_sending[legs] = False
+
+    def build(
+        self, legs: Indices, payloads: Bytes, payload_bytes: Indices, *, skipped: Indices, is_voiced: Mask
+    ) -> OutgoingPackets:
+        """One packet for each of `legs`.
+
+        Args:
+            payloads: uint8[n, any], of which the first `payload_bytes` of each row count.
+            skipped: int64[n], frames before this one for which there are no packets.
+            is_voiced: bool[n], whether the frame has speech in it.
+
+        A talk spurt begins, and its first packet is marked (RFC 3551 4.1), where speech follows silence, skipped
+        frames or a hold.
+        """
+        timestamp = self._timestamp[legs] + skipped * payload_bytes
+        is_marked = ~self._is_sending[legs] | (is_voiced & ~self._was_voiced[legs]) | (skipped > 0)
+        self._timestamp[legs] = timestamp + payload_bytes
+        self._was_voiced[legs] = is_voiced
+        self._is_sending[legs] = True
+        out = self._out[: len(legs)]
+        rtp.build_headers(
+            out,
+            payload_type=self._payload_type[legs],
+            is_marked=is_marked,
+            sequence=self._sequence[legs],
+            timestamp=timestamp,
+            ssrc=self._ssrc[legs],
+        )
+        out[:, HEADER_BYTES : HEADER_BYTES + payloads.shape[1]] = payloads
+        length = payload_bytes + HEADER_BYTES
+        if self._keys:
+            self._write_events(legs, out, length, timestamp, payload_bytes)
+        self._sequence[legs] += 1
+        self.packets[legs] += 1
+        self.octets[legs] += length - HEADER_BYTES
+        return OutgoingPackets(data=out, length=length.astype(np.int32), leg=legs.astype(np.int32))
+
+    def _write_events(self, legs: Indices, out: Bytes, length: Indices, timestamp: Indices, frame: Indices) -> None:
+        """Turn the packets of legs that dial into event packets, but for the pauses between keys."""
+        for index in np.flatnonzero(np.isin(legs, list(self._keys))):
+            leg = int(legs[index])
+            payload = self._event(leg, int(timestamp[index]), int(frame[index]))
+            if payload is None:
+                continue
+            is_first, octets, started = payload
+            rtp.build_headers(
+                out[index : index + 1],
+                payload_type=self._event_payload_type[legs[index : index + 1]],
+                is_marked=np.array([is_first]),
+                sequence=self._sequence[legs[index : index + 1]],
+                timestamp=np.array([started]),
+                ssrc=self._ssrc[legs[index : index + 1]],
+            )
+            out[index, HEADER_BYTES : HEADER_BYTES + len(octets)] = np.frombuffer(octets, np.uint8)
+            length[index] = HEADER_BYTES + len(octets)
+
+    def _event(self, leg: int, timestamp: int, frame: int) -> tuple[bool, bytes, int] | None:
+        """This frame's event packet: whether it is a key's first, its payload and its timestamp; None in a pause."""
+        keys = self._keys[leg]
+        key = keys[0]
+        is_first = key.timestamp is None
+        started = timestamp if key.timestamp is None else key.timestamp
+        key.timestamp = started
+        key.elapsed += frame
+        if key.ends_sent == _END_PACKETS:
+            if key.elapsed >= key.duration + key.gap:
+                keys.popleft()
+                if not keys:
+                    del self._keys[leg]
+            return None
+        duration = min(key.elapsed, key.duration)
+        is_end = key.elapsed >= key.duration
+        key.ends_sent += is_end
+        return is_first, dtmf.event_payload(key.digit, duration=duration, is_end=is_end), started

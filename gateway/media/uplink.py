@@ -1,0 +1,104 @@
+"""Caller to model: the jitter buffers of all legs, read on the clock and brought into each provider's format.
+
+::
+
+    JitterBuffers ──codes uint16[n, 160]──┬─ take ─> int16[n, 160] ─ UpSampler ─> int16[n, 480 or 320]   PCM16 24K, 16K
+                    20 ms of every due leg├─ take ─> int16[n, 160]                                       PCM16 8K
+                                          └─ take ─> uint8[n, 160]             untouched if it is the same law
+    joined to pieces of `append_ms`, one bytes object a leg
+
+A leg always yields exactly its 20 ms per 20 ms, silence where nothing was received, so a model's voice activity
+detection hears the end of speech although the telephone stopped sending.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from gateway.media import codec
+from gateway.media.codec import MISSING, PCMA, PCMU, AudioFormat, Bytes, Codes, Indices
+from gateway.media.jitter import JitterBuffers
+from gateway.media.pacing import FramePacer
+from gateway.media.reception import Reception
+from gateway.media.resample import UpSampler
+
+FRAME_MS: Final = 20
+_FORMATS: Final = tuple(AudioFormat)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkAudio:
+    """What a leg's caller said, for its provider."""
+
+    leg: int
+    audio: bytes
+    """`append_ms` in the leg's uplink format"""
+
+
+class Uplink:
+    """Reads the jitter buffers of all legs, each every 20 ms."""
+
+    def __init__(
+        self, legs: int, *, jitter: JitterBuffers, reception: Reception, pacer: FramePacer, append_ms: int
+    ) -> None:
+        self._jitter = jitter
+        self._reception = reception
+        self._pacer = pacer
+        self._up_24k = UpSampler(3, legs)
+        self._up_16k = UpSampler(2, legs)
+        self._format = np.zeros(legs, np.int64)
+        self._joined = append_ms // FRAME_MS
+        self._gathered = np.zeros(legs, np.int64)  # frames waiting for `append_ms` to be full
+        self._waiting = {
+            audio: np.zeros((legs, self._joined, audio.bytes_per_ms * FRAME_MS), np.uint8) for audio in _FORMATS
+        }
+
+    def open(self, leg: int, audio: AudioFormat) -> None:
+        """Begin a leg, or go on in another format."""
+        self._format[leg] = _FORMATS.index(audio)
+        self._gathered[leg] = 0
+        self._up_24k.reset(leg)
+        self._up_16k.reset(leg)
+
+    def process(self, tick: int, now: float) -> list[UplinkAudio]:
+        """What is due up to `tick`; several frames of a leg if nobody came for a while."""
+        pieces: list[UplinkAudio] = []
+        while True:
+            legs, skipped = self._pacer.due(tick)
+            if not legs.size:
+                return pieces
+            if skipped.any():
+                self._jitter.drop(legs[skipped > 0], skipped[skipped > 0])
+            self._reception.admit_candidates(legs, now)
+            codes = self._jitter.read(legs)
+            codes[~self._reception.is_heard[legs]] = MISSING
+            formats = self._format[legs]
+            for index in np.unique(formats):
+                chosen = formats == index
+                audio = _FORMATS[index]
+                pieces += self._join(audio, legs[chosen], self._converted(audio, legs[chosen], codes[chosen]))
+
+    def _converted(self, audio: AudioFormat, legs: Indices, codes: Codes) -> Bytes:
+        """One frame of each leg in a provider's format: uint8[n, bytes of 20 ms]."""
+        if audio is AudioFormat.PCM16_24K:
+            return self._up_24k.process(legs, codec.decode(codes)).view(np.uint8)
+        if audio is AudioFormat.PCM16_16K:
+            return self._up_16k.process(legs, codec.decode(codes)).view(np.uint8)
+        if audio is AudioFormat.PCM16_8K:
+            return codec.decode(codes).view(np.uint8)
+        return codec.octets(codes, PCMU if audio is AudioFormat.PCMU else PCMA)
+
+    def _join(self, audio: AudioFormat, legs: Indices, frames: Bytes) -> list[UplinkAudio]:
+        if self._joined == 1:
+            return [
+                UplinkAudio(leg=leg, audio=frame.tobytes()) for leg, frame in zip(legs.tolist(), frames, strict=True)
+            ]
+        waiting = self._waiting[audio]
+        waiting[legs, self._gathered[legs]] = frames
+        self._gathered[legs] += 1
+        full = legs[self._gathered[legs] == self._joined]
+        self._gathered[full] = 0
+        return [UplinkAudio(leg=leg, audio=waiting[leg].tobytes()) for leg in full.tolist()]
