@@ -292,6 +292,11 @@ def test_a_value_from_elsewhere_takes_the_place_of_the_files() -> None:
     assert (read.name, read.peers["pbx"].port, read.peers["new"].host) == ("b", 5080, "n")
 
 
+def test_tables_that_lack_on_the_way_to_a_value_are_made() -> None:
+    document = load_yaml("name: a\npeers: x\n", "f.yaml").with_value(("peers", "pbx", "host"), load_yaml("h", "$HOST"))
+    assert validate(Settings, document).peers == {"pbx": Peer(host="h")}
+
+
 def test_a_wrong_value_from_elsewhere_is_reported_there() -> None:
     document = load_yaml("peers: {pbx: {host: h, port: y}}\nname: []\n", "f.yaml")
     with pytest.raises(ConfigurationError) as caught:

@@ -119,7 +119,7 @@ class RouteReport:
         ]
         actions = [action.document() for action in self.actions]
         document = {"dialplan": self.plan.name, "file": str(self.plan.file), "call": call, "route": decision.route}
-        return json.dumps({**document, "actions": actions, "rules": rules}, ensure_ascii=False)
+        return json.dumps({**document, "actions": actions, "rules": rules})
 
 
 def route_report(plan: Dialplan, facts: CallFacts) -> RouteReport:
@@ -196,7 +196,7 @@ class TestReport:
             for result in self.results
         ]
         document = {"dialplan": self.plan.name, "file": str(self.plan.file), "passed": self.is_passed, "cases": cases}
-        return json.dumps(document, ensure_ascii=False)
+        return json.dumps(document)
 
     def _line(self, result: TestResult) -> str:
         verdict = "pass" if result.is_passed else "FAIL"

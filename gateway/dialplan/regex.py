@@ -2,8 +2,8 @@
 
 A caller chooses the text and an operator the expression; Python's ``re`` lets the two together stop the process
 ((a+)+ against forty letters). Here an expression becomes Glushkov's position automaton: one bit for each place in the
-expression, one step for each character of the text, whatever either holds. There is nothing to escape from: no
-references, no look-around, no anchors (the whole text has to match).
+expression, one step for each character of the text, whatever either holds; both are bounded in length. There is nothing
+to escape from: no references, no look-around, no anchors (the whole text has to match).
 
 Syntax: a character stands for itself; ``.`` any; ``\\d`` a digit; ``[0-9a-f]`` and ``[^...]`` sets; ``( )`` groups;
 ``|`` or; ``*``, ``+``, ``?``, ``{3}``, ``{3,}``, ``{3,6}`` repeat; ``\\`` takes the meaning from a special character.
@@ -18,7 +18,8 @@ from gateway.errors import shown
 from gateway.located import WrongValue
 
 MAX_CHARACTERS = 200
-MAX_POSITIONS = 1000
+MAX_POSITIONS = 500
+MAX_TEXT_CHARACTERS = 256
 MAX_ATOMS = 5000
 MAX_GROUPS = 20
 _SPECIAL = "\\.[](){}|*+?^$/"
@@ -52,18 +53,24 @@ class Regex:
     takes_empty: bool
 
     def fullmatch(self, text: str) -> bool:
-        """Whether the whole of `text` matches; letters match in either case."""
+        """Whether the whole of `text` matches; letters match in either case. A text beyond 256 characters does not."""
         if not text:
             return self.takes_empty
+        if len(text) > MAX_TEXT_CHARACTERS:
+            return False
+        places = {character: self._places(character) for character in set(text)}
         reachable, here = self.first, 0
         for character in text:
-            here = sum(bit for bit in _bits(reachable) if character in self.sets[bit.bit_length() - 1])
+            here = reachable & places[character]
             if not here:
                 return False
             reachable = 0
             for bit in _bits(here):
                 reachable |= self.follows[bit.bit_length() - 1]
         return bool(here & self.last)
+
+    def _places(self, character: str) -> int:
+        return sum(1 << place for place, characters in enumerate(self.sets) if character in characters)
 
 
 def compile_regex(text: str) -> Regex:

@@ -26,6 +26,8 @@ MAX_REASON_CHARACTERS = 100
 _NAME = re.compile(r"\w[\w-]{0,63}")
 _DAY = "(mon|tue|wed|thu|fri|sat|sun)"
 _DAYS_OR_EXCEPT = f"^({_DAY}(-{_DAY})?(, ?{_DAY}(-{_DAY})?)*|except)$"
+_TIMES = "^[0-9]{1,2}:[0-9]{2} *- *[0-9]{1,2}:[0-9]{2}$"
+_DATES = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(\.\.[0-9]{4}-[0-9]{2}-[0-9]{2})?$"
 _DIGITS = "0123456789*#ABCD"
 
 
@@ -113,8 +115,8 @@ Number = Annotated[str, _checked(parse_number), WithJsonSchema(_NUMBER_OR_TEXT)]
 Caller = Annotated[str, _checked(parse_caller), WithJsonSchema(_NUMBER_OR_TEXT)]
 HeaderPattern = Annotated[str, _checked(parse_text), WithJsonSchema(_NUMBER_OR_TEXT)]
 Target = Annotated[str, _checked(parse_target), WithJsonSchema(_NUMBER_OR_TEXT)]
-TimeRangeText = Annotated[str, _checked(parse_time_range), WithJsonSchema({"type": "string"})]
-DateRangeText = Annotated[str, _checked(parse_date_range), WithJsonSchema({"type": "string"})]
+TimeRangeText = Annotated[str, _checked(parse_time_range), WithJsonSchema({"type": "string", "pattern": _TIMES})]
+DateRangeText = Annotated[str, _checked(parse_date_range), WithJsonSchema({"type": "string", "pattern": _DATES})]
 FactText = Annotated[str, WithJsonSchema(_NUMBER_OR_TEXT)]
 _LIST = Field(min_length=1)
 Numbers = Annotated[

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialplan.regex import compile_regex
+from gateway.dialplan.regex import MAX_POSITIONS, CharacterSet, compile_regex
 from gateway.located import WrongValue
 
 ATOMS = st.sampled_from(["a", "b", "1", r"\d", ".", "[ab]", "[^a]", "[0-5b]", r"\+", r"[\]a]", "[a-]"])
@@ -94,5 +95,26 @@ def test_long_expressions_are_refused() -> None:
 
 @pytest.mark.parametrize("expression", ["(a+)+b", "(a|a)*b", "(a*)*b", "a*a*a*a*a*a*b", "(.*)(.*)(.*)(.*)b"])
 def test_expressions_that_ruin_a_backtracking_matcher_do_not_ruin_this_one(expression: str) -> None:
-    # A backtracking matcher takes 2**5000 (or 5000**6) steps here and would never come back.
-    assert not compile_regex(expression).fullmatch("a" * 5000)
+    # A backtracking matcher takes 2**256 (or 256**6) steps here and would never come back.
+    assert not compile_regex(expression).fullmatch("a" * 256)
+    assert compile_regex(expression).fullmatch("a" * 255 + "b")
+
+
+def test_the_work_for_a_character_is_bounded_by_the_size_of_the_expression() -> None:
+    steps = 0
+
+    class Counted(CharacterSet):
+        def __contains__(self, character: str) -> bool:
+            nonlocal steps
+            steps += 1
+            return super().__contains__(character)
+
+    largest = compile_regex("(.{0,30}a){0,16}")
+    counted = replace(largest, sets=tuple(Counted(s.ranges, s.is_negated) for s in largest.sets))
+    assert counted.fullmatch("ab" * 127 + "a")
+    assert steps == 2 * len(largest.sets) <= 2 * MAX_POSITIONS
+
+
+def test_a_text_beyond_the_bound_does_not_match() -> None:
+    assert compile_regex("a*").fullmatch("a" * 256)
+    assert not compile_regex("a*").fullmatch("a" * 257)

@@ -47,7 +47,15 @@ def test_targets_become_uris_at_the_trunk_or_elsewhere(text: str, uri: str, show
             "6001 6002",
         ),
         *("sip:6001@host;transport=tcp", "sip:6001@host?Replaces=x", "sip:a@b@c", "sip:6001\r\nEvil: 1", "sip:a%40b"),
-        *("sip:6001@host:0", "sip:6001@host:70000", "sip:6001@[::x]", "sip:6001@ho st", "sip:6001@-host", "<sip:6001>"),
+        *(
+            "sip:6001@host:0",
+            "sip:6001@host:70000",
+            "sip:6001@[::x]",
+            "sip:6001@[1:2]",
+            "sip:6001@ho st",
+            "sip:6001@-host",
+            "<sip:6001>",
+        ),
         *("sip:٦٠٠١", "6001;x", "sips:6001", "sip:6001@host:", "x" * 65),
     ],
 )
