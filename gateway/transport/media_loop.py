@@ -42,6 +42,8 @@ TICK_S = 0.005
 
 _LegEvent: TypeAlias = UplinkAudio | DigitReceived | ItemFinished
 
+_NO_EVENTS = MediaEvents(uplink=[], digits=[], finished=[])
+
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("gateway.transport.media")
 
 
@@ -178,6 +180,9 @@ class MediaLoop:
             self._collector.collect(now, is_idle=not self._legs)
 
     def _move_packets(self, now: float) -> MediaEvents:
+        if not self._legs:  # an engine without legs has nothing to do, ports that rest have to be read all the same
+            self.ports.receive(now)
+            return _NO_EVENTS
         sent = self.ports.send(self.engine.playout(now))
         if sent:
             self.send_lateness.add(self._time() - self.clock.deadline, sent)

@@ -195,7 +195,10 @@ async def test_a_sink_that_raises_costs_no_other_leg_and_is_still_told(
     assert media.failures == 3
 
 
-async def test_an_engine_that_raises_does_not_stop_the_clock(media: MediaLoop, engine: ScriptedEngine) -> None:
+async def test_an_engine_that_raises_does_not_stop_the_clock(
+    media: MediaLoop, engine: ScriptedEngine, peer: socket.socket
+) -> None:
+    opened(media, peer, Sink())
     engine.fault = RuntimeError("broken engine")
     media.start()
     await eventually(lambda: media.failures >= 3)
@@ -264,6 +267,17 @@ async def test_a_backlog_of_events_is_handed_off_faster_than_it_grows(
     media._hand_off_slice()
     assert len(sink.heard) - before > media_loop.SLICE_EVENTS
     await eventually(lambda: len(sink.heard) == 1000)
+
+
+async def test_without_legs_the_engine_rests_and_so_do_the_ports(
+    media: MediaLoop, engine: ScriptedEngine, peer: socket.socket
+) -> None:
+    media.ports.close(media.ports.open(), 1.0)
+    media.tick(2.0)
+    assert media.ports.resting_count == 1
+    media.tick(31.0)
+    assert media.ports.resting_count == 0
+    assert engine.log == []
 
 
 async def test_closing_a_leg_gives_its_port_back_once(
