@@ -240,8 +240,7 @@ class Renegotiation:
             self._begin(usage.local_description, now, is_refresh=True)
 
     def _begin(self, description: SessionDescription, now: float, *, is_refresh: bool) -> None:
-        if self._ours is not None:
-            self._drop_ours()
+        self._drop_ours()
         self._ours = _Ours(description=description, is_refresh=is_refresh)
         self._send_waiting(now)
 
@@ -355,11 +354,10 @@ class Renegotiation:
             self._session_timer.refresh_failed(now)
 
     def _drop_ours(self) -> None:
+        """Make no further try. What is under way ends by its limit at the latest, told to nobody."""
         ours, self._ours = self._ours, None
-        if ours is not None:
-            for alarm in (ours.retry, ours.limit):
-                if alarm is not None:
-                    alarm.cancel()
+        if ours is not None and ours.retry is not None:
+            ours.retry.cancel()
 
     def _end(self, now: float) -> None:
         """The call ends: their open request is answered (RFC 3261 15.1.2), ours is left to its transaction."""

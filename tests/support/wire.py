@@ -122,12 +122,18 @@ class ScriptedPeer:
     def __init__(self, address: Address = PBX) -> None:
         self.address = address
         self.inbox: list[Message] = []
+        self.unreadable: list[bytes] = []
         self.reply_to: Callable[[Request], Response | None] | None = None
         self._outbox: list[tuple[bytes, Address]] = []
         self._branches = count(1)
 
     def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
-        message = parse_message(data)
+        try:
+            message = parse_message(data)
+        except MessageError:
+            # An answer to garbage has the garbage's headers.
+            self.unreadable.append(data)
+            return
         self.inbox.append(message)
         if self.reply_to is not None and isinstance(message, Request):
             response = self.reply_to(message)
