@@ -251,6 +251,18 @@ class Calls(RuleBasedStateMachine):
         with suppress(StateError):
             commands[data.draw(st.sampled_from(names))]()
 
+    @precondition(_has_legs)
+    @rule()
+    def let_both_sides_agree(self) -> None:
+        """Every open question gets the answer that gets the call on; else random commands seldom meet a session."""
+        sdp = description(version=3)
+        for _ in range(2):
+            for agent, leg_id in [(p.user_agent, leg_id) for p in self.parties for leg_id in self._legs(p)]:
+                for command in (agent.answer, agent.acknowledge, agent.accept_offer):
+                    with suppress(StateError):
+                        command(leg_id, sdp, self.wire.now)
+            self.wire.run(1)
+
     @rule(duration_s=st.sampled_from([0.01, 0.1, 1.0, 5.0, 40.0]))
     def wait(self, duration_s: float) -> None:
         self.wire.run(duration_s)
