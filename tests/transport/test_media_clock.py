@@ -57,15 +57,27 @@ async def test_a_stall_is_one_late_tick_and_missed_periods_not_a_burst(is_timerf
     clock.stop()
 
 
-async def test_deadlines_are_whole_multiples_of_the_period_on_the_monotonic_clock() -> None:
-    deadlines: list[float] = []
+async def test_deadlines_are_whole_multiples_of_the_period_and_never_ahead_of_the_tick() -> None:
+    ticks: list[tuple[float, float]] = []
     clock = MediaClock()
-    clock.start(lambda now: deadlines.append(clock.deadline))
-    await eventually(lambda: len(deadlines) >= 10)
+    clock.start(lambda now: ticks.append((clock.deadline, now)))
+    await eventually(lambda: len(ticks) >= 10)
     clock.stop()
-    for deadline in deadlines:
+    for deadline, now in ticks:
         assert deadline / 0.005 == pytest.approx(round(deadline / 0.005), abs=1e-3)
-    assert clock.lateness.count >= 10
+        assert deadline <= now
+    assert clock.lateness.count == len(ticks)
+
+
+async def test_a_loop_timer_that_rings_early_is_no_tick() -> None:
+    ticks: list[float] = []
+    clock = MediaClock(period_ms=1000, is_timerfd_wanted=False)
+    clock.start(ticks.append)
+    clock._started_ns = time.monotonic_ns()
+    clock._on_timer()
+    assert ticks == []
+    assert clock.is_running
+    clock.stop()
 
 
 @both_sources

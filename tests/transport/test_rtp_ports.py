@@ -293,6 +293,19 @@ def test_the_next_call_hears_nothing_that_came_before_it(
     assert received(ports) == []
 
 
+def test_a_socket_that_lives_on_in_a_child_process_is_forgotten_all_the_same(
+    make_ports: MakePorts, make_peer: Callable[..., socket.socket]
+) -> None:
+    ports, peer = make_ports(count=1), make_peer()
+    port = attached(ports, peer)
+    child = os.dup(port.udp.fileno())  # as between fork and exec
+    ports.close(port, NOW)
+    ports.receive(NOW + 30)
+    peer.sendto(b"late", ("127.0.0.1", port.port))
+    assert received(ports, NOW + 31) == []
+    os.close(child)
+
+
 # Receiving.
 
 

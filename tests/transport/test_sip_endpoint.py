@@ -262,6 +262,10 @@ async def test_a_deadline_in_the_past_that_never_moves_leaves_the_loop_alive(
     core.deadline = 1.0
     endpoint.transmit()
     await eventually(lambda: rings >= 3)
+    loop = asyncio.get_running_loop()
+    began, before = loop.time(), rings
+    await eventually(lambda: loop.time() - began > 0.03)
+    assert rings - before <= (loop.time() - began) / sip_endpoint.SHORTEST_TIMER_S + 1
     assert endpoint.counters.failures >= 3
 
 
