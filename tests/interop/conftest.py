@@ -7,6 +7,7 @@ used (it needs the accounts of `tests/interop/asterisk/pjsip.conf`); otherwise t
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -66,6 +67,7 @@ def pbx(started_pbx: Pbx | str) -> Iterator[Pbx]:
     if isinstance(started_pbx, str):
         unavailable(started_pbx)
     yield started_pbx
+    started_pbx.trace_sip(False)
     started_pbx.hang_up_all()
 
 
@@ -155,7 +157,8 @@ def make_gateway(gateway_command: None, registrar: tuple[str, int], tmp_path: Pa
             return gateway
 
         yield make
-    assert [line for gateway in started for line in gateway.complaints()] == []
+    if complaints := [line for gateway in started for line in gateway.complaints()]:
+        pytest.fail("the gateway complained:\n" + "\n".join(map(json.dumps, complaints)), pytrace=False)
 
 
 @pytest.fixture

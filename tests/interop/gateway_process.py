@@ -35,7 +35,7 @@ sessions:
     tools: [transfer, hang_up]
 routes:
   - name: reception
-    match: {to: ["7000", "7003", "7004", "7010", "49*"]}
+    match: {to: ["7000", "7003", "7004", "7010", "7014", "49*"]}
     do: [{session: reception}]
 escalations:
   - {name: zero, when: {dtmf: "0"}, do: [{transfer: operator}]}
@@ -59,7 +59,7 @@ realtime:
   default: %(realtime)s
 dialplans: [dialplan.yaml]
 limits: {max_calls: 100, drain: %(drain)s}
-log: {level: debug, mask_numbers: false}
+log: {level: %(log_level)s, mask_numbers: false}
 """
 
 
@@ -76,6 +76,7 @@ class GatewaySetup:
     expires: str = "60s"
     drain: str = "20s"
     realtime_url: str = ""
+    log_level: str = "debug"
 
     def write(self, folder: Path, sip_port: int) -> Path:
         """Write both files into `folder`; returns the configuration's."""
@@ -95,6 +96,7 @@ class GatewaySetup:
                 "password": self.password or f"lab-{self.account}",
                 "expires": self.expires,
                 "drain": self.drain,
+                "log_level": self.log_level,
                 "rtp_first": rtp_first,
                 "rtp_last": rtp_first + 399,
                 "realtime": json.dumps(realtime),

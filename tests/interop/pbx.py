@@ -260,7 +260,8 @@ class Pbx:
             "STAY": stay_s,
             "RECORD": record,
         }
-        query = {"endpoint": f"Local/{number}@lab", "extension": "scripted", "context": "callers", "priority": 1}
+        # Without formats a Local channel takes all there are and resamples to 192 kHz: 3 % of a core a call.
+        query = {"endpoint": f"Local/{number}@lab", "extension": "scripted", "context": "callers", "formats": "ulaw"}
         body = {"variables": {name: str(value) for name, value in variables.items()}}
         return str(self.ari("POST", "channels", query, body)["id"])
 
@@ -290,9 +291,9 @@ class Pbx:
         """Wait until no call is left; recordings are complete then. Raises: TimeoutError."""
         wait_until(lambda: "0 active channels" in self.console("core show channels count"), "no calls", timeout_s)
 
-    def trace_sip(self) -> None:
-        """Write every SIP message into the log from now on."""
-        self.console("pjsip set logger on")
+    def trace_sip(self, is_on: bool = True) -> None:
+        """Write every SIP message into the log from now on, or no longer."""
+        self.console(f"pjsip set logger {'on' if is_on else 'off'}")
 
     def contact_status(self, account: str) -> str:
         """`Avail`, `Unavail`, `NonQual` ... of the account's contact; empty when nobody is registered."""

@@ -1,9 +1,8 @@
 """A telephone under the test's command: baresip, driven over its TCP control port.
 
-It registers with the PBX as one of its accounts, plays a WAV into every call and records what it hears, one WAV a
-call. Ended by the pid it was started with. Pitfalls of baresip 1.0 that shape this file: the end of the played file
-ends the call (so play long ones), a phone without a terminal must not load `stdio`, and a recording's header is
-complete only after the call.
+It registers with the PBX as one of its accounts, plays a WAV into every call and records what it hears. Ended by the
+pid it was started with. Pitfalls of baresip 1.0 that shape this file: the end of the played file ends the call (so play
+long ones), a phone without a terminal must not load `stdio`, and a recording's header is complete only after the call.
 """
 
 from __future__ import annotations
@@ -17,7 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from tests.interop.pbx import HOST, free_port, wait_until
+from tests.support.listening import Samples, read_wav, silence
 
 MODULES = ("g711", "aufile", "aubridge", "sndfile", "uuid", "account", "contact", "ctrl_tcp", "menu")
 MODULE_FOLDERS = ("/usr/lib/baresip/modules", "/usr/local/lib/baresip/modules")
@@ -159,9 +161,10 @@ class Phone:
         except TimeoutError as error:
             raise TimeoutError(f"{error}; it saw {[event.get('type') for event in self.events]}") from None
 
-    def recordings(self) -> list[Path]:
-        """What it heard, one WAV a call, the oldest first."""
-        return sorted(self.folder.glob("*dec.wav"))
+    def heard(self) -> Samples:
+        """All it heard so far, 8 kHz; complete after the call. baresip begins a new WAV whenever a call is resumed."""
+        parts = [read_wav(file)[0] for file in sorted(self.folder.glob("*dec.wav"))]
+        return np.concatenate([silence(0), *parts])
 
     @property
     def log(self) -> str:

@@ -28,7 +28,7 @@ def test_calls_at_once_lose_nothing(
     pbx: Pbx, make_gateway: GatewayMaker, make_speech_server: SpeechServerMaker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = make_speech_server([tone(MODEL_TONE_HZ, SECONDS, rate_hz=MODEL_RATE_HZ)] * CALLS)
-    gateway = make_gateway(realtime_url=server.url)
+    gateway = make_gateway(realtime_url=server.url, log_level="info")
     gateway.wait_until_registered()
     for number in range(CALLS):
         pbx.originate("7000", prompt="demo-congrats&demo-congrats", delay_s=0, record=f"load-{number}", stay_s=60)
