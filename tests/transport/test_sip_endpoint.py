@@ -9,8 +9,11 @@ from itertools import pairwise
 import pytest
 
 from gateway.errors import ResourceError
+from gateway.sip.core import UserAgentOptions
 from gateway.sip.events import CallCancelled, DigitsSignalled, Event
 from gateway.sip.message import Address
+from gateway.sip.trunk import TrunkOptions
+from gateway.sip.user_agent import UserAgent
 from gateway.transport import sip_endpoint
 from gateway.transport.sip_endpoint import SipEndpoint
 from tests.support.aio import eventually
@@ -471,3 +474,21 @@ async def test_datagrams_the_kernel_dropped_are_told(
     assert endpoint.kernel_drops() > 100
     endpoint.close()
     assert endpoint.kernel_drops() == 0
+
+
+async def test_the_real_user_agent_answers_through_it(peer: socket.socket) -> None:
+    trunk = TrunkOptions(name="pbx", peer=address_of(peer), contact_user="gateway")
+    listen = Address("127.0.0.1", 5060)
+    user_agent = UserAgent(UserAgentOptions(listen=listen, advertise=listen, trunks=(trunk,)))
+    endpoint = SipEndpoint(user_agent, ANY_PORT, lambda _event: None)
+    endpoint.start()
+    host, port = address_of(peer)
+    peer.sendto(
+        f"OPTIONS sip:gateway@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};branch=z9hG4bK1\r\n"
+        f"From: <sip:pbx@{host}>;tag=1\r\nTo: <sip:gateway@127.0.0.1>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n"
+        "Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode(),
+        endpoint.address,
+    )
+    await eventually(lambda: endpoint.counters.sent)
+    assert peer.recv(4096).startswith(b"SIP/2.0 200 OK\r\n")
+    endpoint.close()
