@@ -31,6 +31,7 @@ from websockets.protocol import State
 from websockets.uri import WebSocketURI, parse_uri
 
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
+from gateway.transport.sockets import family_of
 
 MessageCallback: TypeAlias = Callable[[str | bytes], None]
 ClosedCallback: TypeAlias = Callable[[int, str], None]
@@ -179,7 +180,9 @@ class WebSocketConnection(asyncio.Protocol):
         self, uri: WebSocketURI, headers: Iterable[tuple[str, str]], ssl_context: ssl.SSLContext | None
     ) -> None:
         """TCP, TLS and upgrade, one after the other; the caller holds the deadline."""
-        transport, _ = await self._loop.create_connection(lambda: self, uri.host, uri.port, happy_eyeballs_delay=0.25)
+        # asyncio loses a socket when a race of addresses is cancelled; one numeric address needs no race.
+        race_s = None if family_of(uri.host) else 0.25
+        transport, _ = await self._loop.create_connection(lambda: self, uri.host, uri.port, happy_eyeballs_delay=race_s)
         self._socket_transport = self._transport = transport
         self._tune(transport)
         if uri.secure:
@@ -218,6 +221,8 @@ class WebSocketConnection(asyncio.Protocol):
         for transport in (self._transport, self._socket_transport):
             if transport is not None:
                 transport.abort()
+        if self._socket_transport is None and not self._lost.done():
+            self._lost.set_result(None)  # there never was a connection to lose
 
     # --- asyncio.Protocol ---------------------------------------------------------------------------------------------
 
