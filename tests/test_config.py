@@ -110,7 +110,7 @@ def test_every_problem_is_told_with_its_place_and_the_nearest_word(load: Load) -
         ("media: {rtp: {ports: 40000}}", "FIRST-LAST"),
         ("media: {rtp: {ports: 50000-40000}}", "FIRST-LAST"),
         ("media: {rtp: {listen: eth0}}", "IP address"),
-        ("media: {append: 30ms}", "20ms"),
+        ("media: {append: 30ms}", "60ms"),
         ("realtime: {default: {provider: openai}}", "wss://"),
         ("realtime: {default: {provider: opnai}}", "openai"),
         ("realtime: {default: {provider: openai, url: 'wss://x/v1', brain: b.yaml}}", "embedded"),

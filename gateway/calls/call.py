@@ -70,6 +70,7 @@ from gateway.dialplan.model import (
     ProviderDown,
     RejectAction,
     SessionAction,
+    SessionTool,
     TransferAction,
     TransferRefused,
 )
@@ -236,14 +237,20 @@ class Call:
         return [TellModel(text=f"The caller pressed these telephone keys: {' '.join(digits)}")]
 
     def _on_tool(self, event: ToolAsked, at: datetime) -> list[Command]:
-        if event.name == "transfer":
+        if event.name not in self._offered_tools():
+            return [_refusal(event.call_id, "there is no such tool")]
+        if event.name == SessionTool.TRANSFER.value:
             contact = event.arguments.get("contact")
             self._tool_call = event.call_id
             return self._start_transfer(contact if isinstance(contact, str) else "", at, announced=True)
-        if event.name == "hang_up":
-            self._enter(CallState.CLOSING)
-            return [StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=ANNOUNCEMENT_LIMIT_S), AwaitPlayout()]
-        return [_refusal(event.call_id, "there is no such tool")]
+        self._enter(CallState.CLOSING)
+        return [StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=ANNOUNCEMENT_LIMIT_S), AwaitPlayout()]
+
+    def _offered_tools(self) -> set[str]:
+        """What the session was given; a model may still name something else."""
+        if self._session is None:
+            return set()
+        return {tool.value for tool in self._plan.sessions[self._session].tools}
 
     def _on_tool_while_leaving(self, event: ToolAsked, _at: datetime) -> list[Command]:
         return [_refusal(event.call_id, "the call is already being transferred or ended", respond=False)]

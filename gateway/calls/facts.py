@@ -44,12 +44,12 @@ def facts_of(offered: CallOffered, policy: NumberPolicy, at: datetime) -> CallFa
 
 def _called(offered: CallOffered, policy: NumberPolicy) -> str:
     told = [_number(offered.headers.get(name)) for name in policy.called_headers]
-    users: Sequence[str | None] = [*told, offered.request_uri.user, offered.to.uri.user]
+    users: Sequence[str | None] = [*told, offered.request_uri.unescaped_user, offered.to.uri.unescaped_user]
     return next((user for user in users if user and user != policy.contact_user), policy.contact_user)
 
 
 def _caller(offered: CallOffered) -> str:
-    user, host = offered.from_.uri.user, offered.from_.uri.host.lower()
+    user, host = offered.from_.uri.unescaped_user, offered.from_.uri.host.lower()
     if host == "anonymous.invalid" or (user or "").lower() == ANONYMOUS:
         return WITHHELD
     return user or _number(offered.headers.get("P-Asserted-Identity")) or WITHHELD
@@ -60,6 +60,6 @@ def _number(value: str | None) -> str | None:
     if value is None:
         return None
     try:
-        return NameAddr.parse(value).uri.user
+        return NameAddr.parse(value).uri.unescaped_user
     except MessageError:
         return value.strip() or None

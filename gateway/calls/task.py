@@ -40,6 +40,8 @@ from gateway.transport.media_loop import MediaLoop
 from gateway.transport.rtp_ports import RtpPort
 
 FILE_ITEM = "file"
+PLAYOUT_TAIL_S = 0.2
+"""What the telephone's own jitter buffer may still hold when our last packet has left."""
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -93,6 +95,7 @@ class CallTask:
         self._leg: int | None = None
         self._stream: AudioStream | None = None
         self._is_awaiting_playout = False
+        self._playout_tail: asyncio.TimerHandle | None = None
         self._log = _log.bind(call_id=brief.offered.call_id)
         self.record = CallRecord(
             call_id=brief.offered.call_id,
@@ -161,8 +164,9 @@ class CallTask:
 
     def _release(self) -> None:
         """Give leg, port and timers back; safe to repeat."""
-        for timer in self._timers.values():
-            timer.cancel()
+        for timer in (*self._timers.values(), self._playout_tail):
+            if timer is not None:
+                timer.cancel()
         self._timers.clear()
         if self._bridge is not None:
             self._bridge.abandon()
@@ -332,13 +336,21 @@ class CallTask:
         self._look_at_playout()
 
     def _look_at_playout(self) -> None:
-        """Tell the call, once, when nothing is left to be said."""
-        if not self._is_awaiting_playout or (self._bridge is not None and not self._bridge.is_quiet):
-            return
-        if self._leg is not None and self._services.media.engine.queued_ms(self._leg) > 0:
-            return
-        self._is_awaiting_playout = False
-        self.dispatch(call_events.PlayoutEnded())
+        """Tell the call, once, when nothing is left to be said and the telephone has had time to play it."""
+        if self._is_awaiting_playout and self._is_playout_over():
+            self._is_awaiting_playout = False
+            self._playout_tail = asyncio.get_running_loop().call_later(PLAYOUT_TAIL_S, self._tell_playout_over)
+
+    def _tell_playout_over(self) -> None:
+        if self._is_playout_over():
+            self.dispatch(call_events.PlayoutEnded())
+        else:
+            self._is_awaiting_playout = True
+
+    def _is_playout_over(self) -> bool:
+        if self._bridge is not None and not self._bridge.is_quiet:
+            return False
+        return self._leg is None or self._services.media.engine.queued_ms(self._leg) <= 0
 
     def _play_file(self, file: Path) -> None:
         """Queue a sound; `PlayoutEnded` follows when it has been heard."""

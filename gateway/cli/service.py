@@ -81,6 +81,7 @@ class Service:
         self.user_agent: UserAgent
         self.calls: CallManager
         self._endpoint: SipEndpoint
+        self._tasks: asyncio.TaskGroup
 
     async def __aenter__(self) -> Self:
         try:
@@ -96,7 +97,7 @@ class Service:
     async def _start(self) -> None:
         configuration = self._configuration
         peers = {name: await resolve(*trunk.target) for name, trunk in configuration.sip.trunks.items()}
-        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+        tasks = self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         urls = await self._start_embedded(tasks)
         self.user_agent = UserAgent(configuration.user_agent_options(peers, PRODUCT))
         self._endpoint = SipEndpoint(self.user_agent, configuration.listen, self._on_event)
@@ -192,9 +193,12 @@ class Service:
         }
 
     def reload(self) -> None:
-        """Read the dialplans again, all or nothing; calls under way keep theirs."""
+        """Read the dialplans again, all or nothing, beside the calls; those under way keep theirs."""
+        self._tasks.create_task(self._reload(), name="reload")
+
+    async def _reload(self) -> None:
         try:
-            plans = load_plans(self._configuration)
+            plans = await asyncio.to_thread(load_plans, self._configuration)
         except ConfigurationError as error:
             for problem in error.problems:
                 _log.error("! reload refused", problem=str(problem))

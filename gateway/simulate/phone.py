@@ -197,6 +197,11 @@ class PhoneCall:
         """Figures of the media leg, live or final; None when there never was one."""
         return self.statistics if self.leg is None else self._phone.media.statistics(self.leg)
 
+    def press(self, digits: str) -> None:
+        """Press keys, as RFC 4733 events."""
+        if self.leg is not None:
+            self._phone.media.engine.send_digits(self.leg, digits)
+
     def hang_up(self) -> None:
         """Send BYE."""
         self._phone.hang_up(self)

@@ -256,6 +256,12 @@ def test_unknown_tool_is_refused_and_the_call_goes_on(plan: Dialplan) -> None:
     assert call.state is CallState.TALKING
 
 
+def test_tool_that_the_session_was_not_given_is_refused(tmp_path: Path) -> None:
+    call = talking(plan_of(tmp_path, PLAN.replace("tools: [transfer, hang_up]", "tools: [hang_up]")))
+    assert [type(command) for command in call.step(transfer("sales"), NOON)] == [e.ReplyToTool]
+    assert call.state is CallState.TALKING
+
+
 def test_second_transfer_while_one_is_under_way_is_refused(plan: Dialplan) -> None:
     call = talking(plan)
     feed(call, transfer("sales"), e.PlayoutEnded())

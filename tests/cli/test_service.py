@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import audioop
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -43,6 +44,10 @@ routes:
 DOWN = """
 escalations:
   - {name: down, when: {provider_down: true}, do: [{transfer: sales}]}
+"""
+ZERO = """
+escalations:
+  - {name: zero, when: {dtmf: "0"}, do: [{transfer: sales}]}
 """
 CONFIGURATION = """
 sip:
@@ -186,9 +191,7 @@ async def test_callers_voice_reaches_the_provider_at_its_speed_and_pitch(open_ho
     rate_hz, size = (24000, 48000) if audio == "pcm16" else (8000, 8000)
     raw = await session.wait_for_audio(round(size * 1.6))
     if audio == "pcmu":
-        from gateway.media.codec import decode_pcmu
-
-        pcm = decode_pcmu(raw)
+        pcm = np.frombuffer(audioop.ulaw2lin(raw, 2), np.int16)
     else:
         pcm = np.frombuffer(raw, "<i2")
     assert tone_seconds(pcm, CALLER_HZ, rate_hz=rate_hz) == pytest.approx(1.0, abs=0.06)
@@ -275,8 +278,8 @@ async def test_failed_transfer_is_told_to_the_model_and_the_caller_stays(open_ho
     assert output["status"] == "failed"
     assert "404" in output["reason"]
     assert not call.ended.is_set()
-    before = session.appended_ms()
-    await eventually(lambda: session.appended_ms() > before + 100, 3)
+    before = session.appended_ms
+    await eventually(lambda: session.appended_ms > before + 100, 3)
     call.hang_up()
 
 
@@ -291,6 +294,19 @@ async def test_model_cannot_dial_what_the_dialplan_does_not_name(open_house: Ope
     assert not call.transfer_requested.is_set()
     call.hang_up()
     assert (await house.record()).outcome is Outcome.CALLER_HUNG_UP
+
+
+async def test_key_of_an_escalation_transfers_and_other_keys_are_told_to_the_model(open_house: Open) -> None:
+    house = await open_house(plan=PLAN + ZERO, replies=greeting(0.2))
+    call, session = await house.talk()
+    call.press("12")
+    item = await session.received("conversation.item.create")
+    assert "1 2" in item["item"]["content"][0]["text"]
+    call.press("0")
+    async with asyncio.timeout(5):
+        await call.transfer_requested.wait()
+        await call.ended.wait()
+    assert (await house.record()).escalations == ("zero",)
 
 
 async def test_hang_up_by_the_model_comes_after_its_sentence(open_house: Open) -> None:
@@ -324,8 +340,8 @@ async def test_hold_keeps_the_call_and_resume_brings_the_voice_back(open_house: 
     house = await open_house(replies=[*greeting(0.2), Spoken(audio=pcm24(ANSWER_HZ, 0.5))])
     call, session = await house.talk()
     assert (await house.phone.hold(call)).direction is Direction.SENDONLY
-    held = session.appended_ms()
-    await eventually(lambda: session.appended_ms() > held + 200, 3)
+    held = session.appended_ms
+    await eventually(lambda: session.appended_ms > held + 200, 3)
     assert (await house.phone.resume(call)).direction is Direction.SENDRECV
     await session.end_turn(await session.start_speech(), "Hello?")
     await eventually(lambda: tone_seconds(call.heard(), ANSWER_HZ) > 0.3, 3)
