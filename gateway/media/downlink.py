@@ -267,7 +267,7 @@ class Downlink:
         self._finish_at[leg] = _NEVER if end is None else end
 
     def _tails(self) -> list[_Stage]:
-        legs = np.flatnonzero(self._has_tail)
+        legs = self._has_tail.nonzero()[0]
         return [self._stages[leg] for leg in legs[self._queues.queued_samples(legs) <= _LOW_WATER_SAMPLES].tolist()]
 
     def _advance(self, stage: _Stage, samples: int) -> _Job | None:

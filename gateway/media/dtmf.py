@@ -139,7 +139,7 @@ def _continues(press: _Press, packet: _Packet) -> bool:
         return packet.is_end and moved == packet.duration == press.duration
     if press.duration >= _FULL_SEGMENT and moved <= _FULL_DURATION:
         return not packet.is_marked
-    return moved == press.duration < packet.duration and not packet.is_marked
+    return press.duration < packet.duration and moved <= packet.duration and not packet.is_marked
 
 
 def _prolong(press: _Press, packet: _Packet) -> None:

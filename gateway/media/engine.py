@@ -238,6 +238,8 @@ class MediaEngine:
     def playout(self, now: float) -> OutgoingPackets:
         """The packets that are due; to be called first in every tick. The arrays are valid until the next call."""
         legs, skipped = self._send_pacer.due(tick_of(now))
+        if not legs.size:
+            return self._sender.nothing
         self._skipped[legs] += skipped
         sends = self._sends[legs]
         if not sends.all():

@@ -137,7 +137,8 @@ class JitterBuffers:
         place = self._place(legs, timestamp)
         head = self._head[legs]
         behind = np.maximum(head - place, 0)
-        grown = np.where(self.is_dry(legs), -(-behind // FRAME_SAMPLES) * FRAME_SAMPLES, 0)
+        is_newest = place >= self._end[legs]
+        grown = np.where(is_newest, -(-behind // FRAME_SAMPLES) * FRAME_SAMPLES, 0)
         place += grown
         self._anchor[legs] = place
         self._anchor_timestamp[legs] = timestamp
@@ -154,7 +155,7 @@ class JitterBuffers:
         return place
 
     def _insert_late(self, legs: Indices, place: Indices, payload: Codes) -> None:
-        """Stragglers whose successors are here: keep what can still be heard, and wait a frame longer from now on."""
+        """Stragglers whose successors came first: keep what can still be heard, and wait a frame longer from now on."""
         self.late[legs] += 1
         may_grow = self._end[legs] - self._head[legs] + FRAME_SAMPLES <= self._max_delay
         self._holds[legs[may_grow]] += 1

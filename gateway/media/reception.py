@@ -47,7 +47,7 @@ _MAX_STEP_SAMPLES: Final = 1000 * SAMPLES_PER_MS
 _FIRST_CODES: Final = np.array([payload.first_code for payload in PAYLOAD_FORMATS])
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
     """A packet that may begin a new stream."""
 
@@ -57,8 +57,8 @@ class _Candidate:
     timestamp: int
     codes: Codes
     arrived_s: float
-    is_late: bool = False
-    """it has the stream's SSRC, and its time is not long past"""
+    is_late: bool
+    """it continues the stream, too late to be played"""
 
     def leads_to(self, other: _Candidate) -> bool:
         """Whether `other` is the next packet of the same stream, or nearly."""
@@ -99,7 +99,7 @@ class _Arrivals:
         start, length = int(self.packets.payload_start[0]), int(self.packets.payload_bytes[0])
         return codes_of(self.data[self.packets.row, start : start + length], _FIRST_CODES[self.kinds])
 
-    def candidate(self, index: int) -> _Candidate:
+    def candidate(self, index: int, *, is_late: bool) -> _Candidate:
         """One packet of audio, to be remembered."""
         return _Candidate(
             leg=int(self.packets.leg[index]),
@@ -108,6 +108,7 @@ class _Arrivals:
             timestamp=int(self.packets.timestamp[index]),
             codes=codes_of(self.payload(index)[None], _FIRST_CODES[self.kinds[index : index + 1]])[0],
             arrived_s=self.now,
+            is_late=is_late,
         )
 
 
@@ -192,7 +193,7 @@ class Reception:
         packets, kinds = arrived.packets, arrived.kinds
         continuity = self.streams.classify(packets.leg, packets.ssrc, packets.sequence)
         is_audio = (kinds >= 0) & (packets.payload_bytes > 0) & self.is_heard[packets.leg]
-        is_first = (continuity == Continuity.FOREIGN) & ~self.streams.has_stream(packets.leg)
+        is_first = (continuity == Continuity.FOREIGN) & (kinds != _UNKNOWN) & ~self.streams.has_stream(packets.leg)
         is_ours = is_first | (continuity != Continuity.FOREIGN)
         is_duplicate = continuity == Continuity.DUPLICATE
         begins = is_audio & is_ours & ~self._has_time_line[packets.leg]
@@ -203,8 +204,13 @@ class Reception:
         self._begin_time_lines(arrived.select(begins))
         self._insert(arrived.select(is_placed & is_ours & ~is_duplicate))
         self._jitter.quiet(packets.leg[is_followed & ((kinds == _COMFORT_NOISE) | (kinds == _EVENT))])
+        is_late = (
+            is_audio & ~is_followed & (continuity <= Continuity.REORDERED) & (ahead > -_LATE_SAMPLES) & (ahead < 0)
+        )
+        self.streams.count(packets.leg[is_late], packets.sequence[is_late], continuity[is_late])
+        self._jitter.late[packets.leg[is_late]] += 1
         for index in np.flatnonzero(is_audio & ~is_followed):
-            self._challenge(arrived.candidate(int(index)), is_late=-_LATE_SAMPLES < ahead[index] < 0)
+            self._challenge(arrived.candidate(int(index), is_late=bool(is_late[index])))
         return [digit for index in np.flatnonzero(kinds == _EVENT) for digit in self._event(arrived, int(index))]
 
     def _enter(self, packets: ParsedPackets, continuity: Indices) -> None:
@@ -243,10 +249,9 @@ class Reception:
             now=arrived.now,
         )
 
-    def _challenge(self, packet: _Candidate, *, is_late: bool) -> None:
+    def _challenge(self, packet: _Candidate) -> None:
         """A packet outside its leg's stream: remember it, or follow it if it continues the one remembered."""
         rival = self._candidates.get(packet.leg)
-        packet.is_late = is_late and packet.ssrc == self.streams.ssrc(packet.leg)
         if rival is None or not rival.leads_to(packet):
             self._candidates[packet.leg] = packet
         elif not packet.is_late or packet.arrived_s - rival.arrived_s >= _LATE_SPACING_S:

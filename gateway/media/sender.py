@@ -42,6 +42,9 @@ class RtpSender:
         self._is_sending = np.zeros(legs, np.bool_)
         self._keys: dict[int, deque[_Key]] = {}
         self._out = np.zeros((legs, HEADER_BYTES + MAX_FRAME_MS * SAMPLES_PER_MS), np.uint8)
+        none = np.zeros(0, np.int32)
+        self.nothing: Final = OutgoingPackets(data=self._out[:0], length=none, leg=none)
+        """What is sent when no leg is due."""
         self.packets = np.zeros(legs, np.int64)
         self.octets = np.zeros(legs, np.int64)
         """Payload octets."""

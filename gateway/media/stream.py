@@ -6,7 +6,6 @@ relates to the one it follows, and the receiver, which also knows the time line,
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
@@ -19,14 +18,14 @@ MAX_DROPOUT: Final = 3000
 _REMEMBERED_PACKETS: Final = 64
 
 
-class Continuity(IntEnum):
-    """How a packet relates to the stream that its leg follows."""
+class Continuity:
+    """How a packet relates to the stream that its leg follows; plain numbers, as they live in arrays."""
 
-    CONTINUES = 0
-    REORDERED = 1
-    DUPLICATE = 2
-    JUMPED = 3
-    FOREIGN = 4
+    CONTINUES: Final = 0
+    REORDERED: Final = 1
+    DUPLICATE: Final = 2
+    JUMPED: Final = 3
+    FOREIGN: Final = 4
     """Another SSRC, or the first packet of all."""
 
 

@@ -1,0 +1,207 @@
+"""The received time line under loss, reordering, duplicates, jitter and bursts: numbered packets in, numbers out."""
+
+import audioop
+
+import numpy as np
+import pytest
+
+from gateway.media.jitter import JitterOptions
+from tests.support.media_rig import MediaRig, numbered
+
+SEEDS = range(3)
+
+
+def listen(arrivals, seconds, **options):
+    """A rig that heard one leg's arrivals; `numbers` of it tells which packet each 20 ms came from."""
+    rig = MediaRig(**options)
+    rig.open_leg()
+    rig.arrive(arrivals)
+    rig.run(seconds)
+    return rig
+
+
+def placed(rig):
+    """Of each packet heard: its index, and the frame in which it was. Numbers repeat after 100 packets."""
+    found, index = [], -1
+    for frame, number in enumerate(rig.numbers()):
+        if number is not None:
+            index += (number - index) % 100 or 100
+            found.append((index, frame))
+    return found
+
+
+def statistics(rig):
+    return rig.engine.statistics(0)
+
+
+def test_an_even_stream_waits_between_40_and_60_ms_wherever_it_falls_in_the_grid():
+    for offset_s in (0.0, 0.001, 0.0049, 0.0051, 0.0129, 0.0199):
+        rig = listen(numbered(50, start_s=offset_s), 1.2)
+        waits_s = [frame * 0.02 - (index * 0.02 + offset_s) for index, frame in placed(rig)]
+        assert len(waits_s) == 50
+        assert 0.0399 <= min(waits_s) <= max(waits_s) <= 0.0601, (offset_s, min(waits_s), max(waits_s))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1, 0.2])
+def test_loss_leaves_every_other_packet_in_its_place_and_is_concealed(rate, seed):
+    rng = np.random.default_rng(seed)
+    sent = numbered(750)
+    kept = np.flatnonzero((rng.random(750) >= rate) | np.isin(np.arange(750), [0, 749]))
+    rig = listen([sent[i] for i in kept], 15.04)
+    assert [(i, i + 2) for i in kept] == [pair for pair in placed(rig) if pair[0] in set(kept.tolist())]
+    lost = 750 - kept.size
+    assert statistics(rig).packets_lost == lost
+    runs = np.diff(kept) - 1
+    assert statistics(rig).concealed_ms == np.minimum(runs, 3).sum() * 20
+    assert rig.frames().shape == (752, 160)
+
+
+@pytest.mark.parametrize("burst", [2, 5, 15, 60])
+def test_a_burst_of_loss_is_faded_over_and_the_time_line_kept(burst):
+    sent = numbered(200)
+    rig = listen(sent[:50] + sent[50 + burst :], 4.2)
+    heard = dict(placed(rig))
+    assert heard[49] == 51
+    assert heard[50 + burst] == 52 + burst
+    assert statistics(rig).packets_lost == burst
+    gap = rig.frames()[52 : 52 + burst]
+    assert (gap[3:] == 0xFF).all()
+    assert not (gap[0] == 0xFF).any()
+
+
+@pytest.mark.parametrize("late_ms", [21, 39])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_reordering_and_duplicates_are_not_heard(seed, late_ms):
+    rng = np.random.default_rng(seed)
+    arrivals = []
+    for at_s, datagram in numbered(500):
+        arrivals.append((at_s + rng.choice([0, late_ms / 1000], p=[0.8, 0.2]), datagram))
+        arrivals += [(at_s + rng.uniform(0, 0.2), datagram)] * rng.integers(0, 2)
+    rig = listen([(0.0, arrivals[0][1]), *arrivals], 10.0)
+    offsets = {frame - index for index, frame in placed(rig)}
+    assert len(offsets) == 1
+    assert statistics(rig).concealed_ms == 0
+    assert statistics(rig).packets_lost == 0
+    assert statistics(rig).packets_duplicate == statistics(rig).packets_received - 500
+    assert statistics(rig).packets_reordered > 50
+
+
+@pytest.mark.parametrize("jitter_ms", [10, 40, 80])
+def test_jitter_up_to_80_ms_costs_at_most_one_percent_and_60_ms_of_delay(jitter_ms):
+    medians_ms = []
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        arrivals = [(at_s + rng.uniform(0, jitter_ms / 1000), datagram) for at_s, datagram in numbered(500)]
+        rig = listen(arrivals, 10.08)
+        waits_s = [frame * 0.02 - arrivals[index][0] for index, frame in placed(rig)]
+        medians_ms.append(float(np.median(waits_s)) * 1000)
+        assert statistics(rig).concealed_ms <= 100, f"concealed {statistics(rig).concealed_ms} ms of 10000"
+        assert statistics(rig).packets_lost == 0
+    assert np.mean(medians_ms) <= 60, f"median waits {medians_ms} ms"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_jitter_of_150_ms_is_learnt_and_keeps_the_order(seed):
+    rng = np.random.default_rng(seed)
+    arrivals = [(at_s + rng.uniform(0, 0.15), datagram) for at_s, datagram in numbered(1000)]
+    rig = listen(arrivals, 20.2)
+    heard = placed(rig)
+    assert [index for index, _ in heard] == sorted({index for index, _ in heard})
+    assert len(heard) >= 990, f"{1000 - len(heard)} packets unheard"
+    assert max(frame - index for index, frame in heard) * 20 <= 220
+
+
+def test_a_clump_is_heard_whole_and_its_delay_is_given_back():
+    sent = numbered(500)
+    clumped = [(max(at_s, 1.16) if at_s >= 1.0 else at_s, datagram) for at_s, datagram in sent]
+    rig = listen(clumped, 10.1)
+    heard = placed(rig)
+    delays = {index: frame - index for index, frame in heard}
+    assert max(delays.values()) * 20 <= 200
+    assert [delays[index] for index in (0, 49, 499)] == [2, 2, 2]
+    assert all(index in delays for index in range(50, 150)), "speech in and after the clump was dropped"
+    assert statistics(rig).packets_lost == 0
+
+
+def test_in_silence_the_delay_is_given_back_at_once_and_nothing_else_is_lost():
+    voice = numbered(300)
+    silence = [(at_s, datagram[:12] + b"\xff" * 160) for at_s, datagram in numbered(300)]
+    sent = [silence[i] if 150 <= i < 240 else voice[i] for i in range(300)]
+    clumped = [(max(at_s, 1.16) if at_s >= 1.0 else at_s, datagram) for at_s, datagram in sent]
+    rig = listen(clumped, 6.5)
+    delays = {index: frame - index for index, frame in placed(rig)}
+    assert set(delays) == set(range(150)) | set(range(240, 300))
+    assert delays[149] > 2
+    assert delays[240] == 2
+
+
+def test_a_clump_later_than_the_buffer_reaches_costs_its_oldest_part_only():
+    sent = numbered(500)
+    clumped = [(max(at_s, 2.0) if at_s >= 1.0 else at_s, datagram) for at_s, datagram in sent]
+    rig = listen(clumped, 12.0)
+    numbers = rig.numbers()
+    first = next(frame for frame in range(52, 120) if numbers[frame] is not None)
+    assert 100 <= first <= 101, "nothing was heard when the network was back"
+    assert 85 <= numbers[first] <= 90
+    assert statistics(rig).packets_lost == 0
+    assert statistics(rig).packets_late == numbers[first] - 50
+    assert numbers[480:482] == [78, 79], "the delay was not given back"
+
+
+def test_our_own_stall_loses_nothing_of_what_the_sockets_kept():
+    rig = MediaRig()
+    rig.open_leg()
+    rig.arrive(numbered(200))
+    rig.run(1.0)
+    rig.stall(0.3)
+    rig.run(3.0)
+    assert [(i, i + 2) for i in range(200)] == placed(rig)
+    assert statistics(rig).concealed_ms <= 60
+
+
+def test_a_long_stall_costs_the_audio_of_that_time_and_no_delay():
+    rig = MediaRig()
+    rig.open_leg()
+    rig.arrive(numbered(240))
+    rig.run(1.0)
+    rig.stall(2.5)
+    rig.run(1.38)
+    assert rig.numbers()[-60:-2] == [index % 100 for index in range(182, 240)]
+    assert rig.numbers()[-2:] == [None, None]
+
+
+def test_a_faster_sender_clock_does_not_fill_the_buffer():
+    arrivals = [(i * 0.02 * (1 - 1e-3), datagram) for i, (_, datagram) in enumerate(numbered(3000))]
+    rig = listen(arrivals, 59.0, tick_s=0.01)
+    waits_s = [frame * 0.02 - arrivals[index][0] for index, frame in placed(rig)]
+    assert max(waits_s) <= 0.1, f"{max(waits_s) * 1000:.0f} ms"
+
+
+def test_a_slower_sender_clock_does_not_run_dry_for_long():
+    arrivals = [(i * 0.02 * (1 + 1e-3), datagram) for i, (_, datagram) in enumerate(numbered(3000))]
+    rig = listen(arrivals, 60.0, tick_s=0.01)
+    assert statistics(rig).concealed_ms <= 200
+    assert len(placed(rig)) >= 2980
+
+
+def test_delay_is_an_option():
+    for delay_ms in (0, 100):
+        rig = listen(numbered(20), 1.0, jitter=JitterOptions(delay_ms=delay_ms))
+        assert placed(rig)[0] == (0, delay_ms // 20)
+    with pytest.raises(ValueError, match="delay_ms"):
+        JitterOptions(delay_ms=400, max_delay_ms=300)
+
+
+def test_concealment_goes_on_without_a_step_and_fades_out():
+    tone = np.rint(8000 * np.sin(2 * np.pi * 200 * np.arange(8000) / 8000)).astype("<i2")
+    octets = audioop.lin2ulaw(tone.tobytes(), 2)
+    sent = [(i * 0.02, header[:12] + octets[160 * i : 160 * i + 160]) for i, (_, header) in enumerate(numbered(40))]
+    rig = listen(sent[:20] + sent[30:], 0.7)
+    heard = np.frombuffer(audioop.ulaw2lin(rig.uplink[0], 2), "<i2").astype(int)
+    gap = heard[22 * 160 : 25 * 160]
+    largest_step_of_the_tone = np.abs(np.diff(tone.astype(int))).max()
+    assert np.abs(np.diff(heard[21 * 160 : 26 * 160])).max() <= largest_step_of_the_tone * 1.3
+    energies = [np.abs(gap[i : i + 160]).max() for i in (0, 160, 320)]
+    assert energies == sorted(energies, reverse=True)
+    assert not heard[25 * 160 : 32 * 160].any()
