@@ -154,7 +154,7 @@ class OpenAIRealtimeSession:
         socket = self._socket
         if socket is None or self._is_over:
             return
-        if self._backlog or not socket.is_writable:
+        if not socket.is_writable:
             self.statistics.dropped_uplink_ms += self._backlog.hold(audio)
         else:
             socket.send_text(codec.append(audio))

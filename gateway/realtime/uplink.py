@@ -40,6 +40,3 @@ class UplinkBacklog:
     def held_ms(self) -> float:
         """Audio kept."""
         return self._held_bytes / self._bytes_per_ms
-
-    def __bool__(self) -> bool:
-        return bool(self._pieces)

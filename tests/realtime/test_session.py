@@ -28,7 +28,7 @@ KEY = "sk-never-shown"
 def test_secret_is_shown_by_nothing_but_reveal() -> None:
     secret = Secret(KEY)
     assert secret.reveal() == KEY
-    for text in (repr(secret), str(secret), f"{secret}", f"{secret!r}", "%s" % secret):
+    for text in (repr(secret), str(secret), f"{secret}", f"{secret!r}", f"{[secret]}"):
         assert KEY not in text
 
 
@@ -101,8 +101,6 @@ def test_unknown_provider_is_refused_with_those_that_are_known() -> None:
 def test_registered_provider_makes_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "_factories", {})
     made: list[SessionOptions] = []
-    session = open_session(SessionOptions(provider="openai", url="ws://h")) if providers() else None
-    assert session is None
 
     def factory(options: SessionOptions) -> RealtimeSession:
         made.append(options)
