@@ -180,9 +180,7 @@ class WebSocketConnection(asyncio.Protocol):
         self, uri: WebSocketURI, headers: Iterable[tuple[str, str]], ssl_context: ssl.SSLContext | None
     ) -> None:
         """TCP, TLS and upgrade, one after the other; the caller holds the deadline."""
-        # asyncio loses a socket when a race of addresses is cancelled; one numeric address needs no race.
-        race_s = None if family_of(uri.host) else 0.25
-        transport, _ = await self._loop.create_connection(lambda: self, uri.host, uri.port, happy_eyeballs_delay=race_s)
+        transport = await self._connect_tcp(uri.host, uri.port)
         self._socket_transport = self._transport = transport
         self._tune(transport)
         if uri.secure:
@@ -202,6 +200,15 @@ class WebSocketConnection(asyncio.Protocol):
         self._protocol.send_request(request)
         self._flush()
         await self._opened
+
+    async def _connect_tcp(self, host: str, port: int) -> asyncio.Transport:
+        """A TCP connection to the first address of `host` that answers (RFC 8305), where the loop can race them."""
+        # asyncio loses a socket when a race is cancelled; a numeric address needs none, and uvloop has none.
+        if family_of(host) is None and isinstance(self._loop, asyncio.BaseEventLoop):
+            transport, _ = await self._loop.create_connection(lambda: self, host, port, happy_eyeballs_delay=0.25)
+        else:
+            transport, _ = await self._loop.create_connection(lambda: self, host, port)
+        return transport
 
     def _tune(self, transport: asyncio.Transport) -> None:
         """Keep the unsent audio where it can still be dropped, and let the kernel notice a dead peer as well."""

@@ -107,6 +107,13 @@ async def test_message_in_the_segment_of_the_upgrade_is_delivered() -> None:
         client.connection.abort()
 
 
+async def test_host_name_is_resolved() -> None:
+    async with PeerServer(upgraded) as server:
+        client = Client()
+        await client.connection.connect(server.url.replace("127.0.0.1", "localhost"))
+        client.connection.abort()
+
+
 async def test_tls_with_a_trusted_certificate_connects() -> None:
     async def script(peer: WebSocketPeer) -> None:
         await peer.upgrade(followed_by=frame(TEXT, b"secret"))
