@@ -257,6 +257,11 @@ class Configuration(Section):
         return Address(*_host_and_port(self.sip.listen))
 
     @property
+    def advertised(self) -> Address:
+        """The same as peers see it."""
+        return Address(self.sip.advertise or self.listen.host, self.listen.port)
+
+    @property
     def media_host(self) -> str:
         """The address of our audio, as SDP tells it."""
         if self.sip.advertise is not None:
@@ -267,7 +272,7 @@ class Configuration(Section):
         """The SIP side. `peers` are the trunks' PBXes by trunk name, resolved."""
         return UserAgentOptions(
             listen=self.listen,
-            advertise=Address(self.sip.advertise or self.listen.host, self.listen.port),
+            advertise=self.advertised,
             product=product,
             trunks=tuple(_trunk_options(name, trunk, peers[name]) for name, trunk in self.sip.trunks.items()),
         )
@@ -296,7 +301,7 @@ class Configuration(Section):
             first_port=int(first),
             last_port=int(last),
             source_policy=self.media.rtp.source,
-            own_sip_addresses=(self.listen,),
+            own_sip_addresses=(self.listen, self.advertised),
         )
 
     def media_options(self) -> MediaOptions:

@@ -31,7 +31,8 @@ def log_spectrum(samples: NDArray[np.int16]) -> NDArray[np.float64]:
     edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, BANDS + 1)
     bands = [(frequencies >= low) & (frequencies < high) for low, high in itertools.pairwise(edges)]
     levels = 10 * np.log10(np.stack([power[:, band].sum(axis=1) for band in bands], axis=1) + 1)
-    return np.maximum(levels, levels.max() - SILENCE_DB)
+    heard: NDArray[np.float64] = np.maximum(levels, levels.max() - SILENCE_DB)
+    return heard
 
 
 def sentence_scores(samples: NDArray[np.int16], candidates: Mapping[str, NDArray[np.int16]]) -> dict[str, float]:

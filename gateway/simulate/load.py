@@ -53,7 +53,8 @@ def babble(duration_s: float, seed: int) -> NDArray[np.int16]:
     """Noise in syllables, int16[samples] at 8 kHz: loud enough to be audio, unlike any word."""
     noise = np.random.default_rng(seed).normal(0, NOISE_LEVEL, round(duration_s * SAMPLE_RATE_HZ))
     syllables = np.sin(np.arange(len(noise)) * (2 * np.pi * 3 / SAMPLE_RATE_HZ)).clip(0)
-    return np.clip(noise * syllables, -32768, 32767).astype(np.int16)
+    samples: NDArray[np.int16] = np.clip(noise * syllables, -32768, 32767).astype(np.int16)
+    return samples
 
 
 async def run_load(phone: Phone, options: LoadOptions) -> LoadResult:

@@ -437,7 +437,8 @@ def free_udp_port(host: str) -> int:
 def _is_sound(pcm: NDArray[np.int16]) -> NDArray[np.bool_]:
     """For each whole 20 ms of `pcm`, whether somebody is heard: bool[frames]."""
     frames = pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    return np.abs(frames.astype(np.int32)).max(axis=1, initial=0) > AUDIBLE_PEAK
+    is_loud: NDArray[np.bool_] = np.abs(frames.astype(np.int32)).max(axis=1, initial=0) > AUDIBLE_PEAK
+    return is_loud
 
 
 def first_sound_ms(pcm: NDArray[np.int16]) -> int | None:

@@ -190,10 +190,7 @@ async def test_callers_voice_reaches_the_provider_at_its_speed_and_pitch(open_ho
     call.say(tone(CALLER_HZ, 1.0))
     rate_hz, size = (24000, 48000) if audio == "pcm16" else (8000, 8000)
     raw = await session.wait_for_audio(round(size * 1.6))
-    if audio == "pcmu":
-        pcm = np.frombuffer(audioop.ulaw2lin(raw, 2), np.int16)
-    else:
-        pcm = np.frombuffer(raw, "<i2")
+    pcm = np.frombuffer(audioop.ulaw2lin(raw, 2) if audio == "pcmu" else raw, "<i2")
     assert tone_seconds(pcm, CALLER_HZ, rate_hz=rate_hz) == pytest.approx(1.0, abs=0.06)
 
 
