@@ -12,6 +12,7 @@ from gateway.sip.core import Core
 from gateway.sip.dialog import MAX_FORWARDS
 from gateway.sip.message import Address, Headers, Message, Request, Response, make_response
 from gateway.sip.transaction import Failure, Stimulus, Transaction, TransactionUser
+from gateway.sip.transaction_layer import NOBODY
 from gateway.sip.trunk import MAXIMUM_TRIES, Trunk, is_stale
 
 OnResponse = Callable[[Response, float], None]
@@ -78,8 +79,7 @@ class ClientRequest:
 
     def _send_cancel(self, transaction: Transaction, now: float) -> None:
         core = self._core
-        user = TransactionUser(deliver=lambda *_: None, fail=lambda *_: None)
-        core.transactions.send_request(make_cancel(transaction.request), self._destination, user=user, now=now)
+        core.transactions.send_request(make_cancel(transaction.request), self._destination, user=NOBODY, now=now)
         core.timers.start(now + core.options.patience_s, lambda now: self._give_up(transaction, now))
 
     def _give_up(self, transaction: Transaction, now: float) -> None:

@@ -10,7 +10,7 @@ from random import Random
 from gateway.sip.events import Event
 from gateway.sip.message import Address, NameAddr, Request, Response, Uri, Via, make_response
 from gateway.sip.timers import TimerQueue
-from gateway.sip.transaction import TimerOptions, Transaction, TransactionUser
+from gateway.sip.transaction import TimerOptions, Transaction
 from gateway.sip.transaction_layer import DEFAULT_PORT, TransactionLayer
 from gateway.sip.trunk import Trunk, TrunkOptions
 
@@ -71,8 +71,8 @@ class UserAgentOptions(TimerOptions):
     """New calls that one trunk may offer at once."""
     max_legs: int = 2000
     """Call legs at a time; more are answered 503."""
-    max_transactions: int = 20000
-    """Transactions at a time; requests beyond are dropped."""
+    max_transactions: int = 4000
+    """Transactions at a time, 8 KB each; beyond, requests outside calls get 503 and are forgotten at once."""
 
 
 @dataclass(slots=True)
@@ -104,11 +104,11 @@ class Counters:
 class Core:
     """The services below registrations and legs. One for each user agent."""
 
-    def __init__(self, options: UserAgentOptions, random: Random, user: TransactionUser) -> None:
+    def __init__(self, options: UserAgentOptions, random: Random) -> None:
         self.options = options
         self.random = random
         self.timers = TimerQueue()
-        self.transactions = TransactionLayer(self.timers, options, send=self.send, user=user)
+        self.transactions = TransactionLayer(self.timers, options, send=self.send)
         self.counters = Counters()
         self.events: list[Event] = []
         self.datagrams: list[tuple[bytes, Address]] = []

@@ -24,12 +24,12 @@ DEFAULT_PORT = 5060
 
 Key = tuple[str, ...]
 
+NOBODY = TransactionUser(deliver=lambda transaction, message, now: None, fail=lambda transaction, failure, now: None)
+"""For transactions whose outcome is of no interest."""
+
 
 class TransactionLayer:
-    """All transactions of a user agent.
-
-    `user` takes what server transactions pass up. Client transactions bring their own.
-    """
+    """All transactions of a user agent. `user` takes what server transactions pass up; clients bring their own."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class TransactionLayer:
         options: TimerOptions,
         *,
         send: Callable[[bytes, Address], None],
-        user: TransactionUser,
+        user: TransactionUser = NOBODY,
     ) -> None:
         self._context = TransactionContext(timers=timers, options=options, send=send, forget=self._forget)
-        self._user = user
+        self.user = user
         self._clients: dict[Key, Transaction] = {}
         self._servers: dict[Key, Transaction] = {}
         self._requests: dict[Key, Transaction] = {}
@@ -96,7 +96,7 @@ class TransactionLayer:
             kind,
             request,
             response_destination(request, source),
-            user=self._user,
+            user=self.user,
             context=self._context,
             is_reliable=is_reliable,
         )

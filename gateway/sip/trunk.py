@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -69,6 +69,31 @@ class Trunk:
         host, port = (options.registrar.host, options.registrar.port) if options.registrar else options.peer
         name = options.display_name if display_name is None else display_name
         return NameAddr(name, Uri.of_user(user or options.contact_user, host, port))
+
+
+class Trunks:
+    """All trunks of a user agent. Iterates over them in the order of the options."""
+
+    def __init__(self, trunks: Iterable[Trunk]) -> None:
+        self._by_name = {trunk.name: trunk for trunk in trunks}
+
+    def __iter__(self) -> Iterator[Trunk]:
+        return iter(self._by_name.values())
+
+    def get(self, name: str) -> Trunk | None:
+        """The trunk of that name."""
+        return self._by_name.get(name)
+
+    def of(self, source: Address) -> list[Trunk]:
+        """Those that `source` may speak for."""
+        return [trunk for trunk in self if trunk.allows(source.host)]
+
+    def choose(self, source: Address, number: str) -> Trunk | None:
+        """The trunk that a call to `number` comes from. Trunks may share a host: then port and number decide."""
+        trunks = self.of(source)
+        exact = [trunk for trunk in trunks if trunk.options.peer == source] or trunks
+        called = [trunk for trunk in exact if trunk.options.contact_user == number] or exact
+        return called[0] if called else None
 
 
 class Account:

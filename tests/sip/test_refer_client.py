@@ -190,7 +190,9 @@ def test_a_notify_without_id_is_about_the_oldest_transfer_that_is_still_reported
 
 def test_the_id_is_that_of_the_refer_that_was_repeated_with_credentials() -> None:
     call = placed_call()
-    call.gateway.user_agent._trunks["pbx"].account._realm = "pbx"
+    trunk = call.user_agent._trunks.get("pbx")
+    assert trunk is not None
+    trunk.account._realm = "pbx"
     call, _ = referring(call, response=None)
     call.reply("REFER", 401, headers=(("WWW-Authenticate", 'Digest realm="pbx", nonce="n", qop="auth"'),))
     second = call.pbx.requests("REFER")[-1]
@@ -311,4 +313,4 @@ def test_transfers_of_one_call_are_bounded() -> None:
     call = taken_call()
     for _ in range(20):
         referring(call, response=603)
-    assert len(call.user_agent._legs[call.leg_id]._refer_client._subscriptions) <= 8
+    assert len(call.user_agent._legs.get(call.leg_id)._refer_client._subscriptions) <= 8

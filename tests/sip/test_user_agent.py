@@ -375,11 +375,26 @@ def test_there_is_a_limit_to_calls_at_a_time() -> None:
     assert gateway.user_agent.counters.overload == 2
 
 
-def test_there_is_a_limit_to_transactions() -> None:
-    wire, _, pbx = world(max_transactions=5)
-    assert exchange(wire, pbx, *(pbx.request("OPTIONS", cseq=number) for number in range(1, 10))) == [200] * 5
+def test_beyond_the_limit_of_transactions_first_requests_get_503_and_are_forgotten() -> None:
+    wire, gateway, pbx = world(max_transactions=5)
+    floods = [pbx.request("OPTIONS", cseq=number) for number in range(1, 10)]
+    assert exchange(wire, pbx, *floods) == [200] * 5 + [503] * 4
+    assert gateway.user_agent.transaction_count == 5
+    assert exchange(wire, pbx, floods[-1])[-1] == 503
+    assert len({response.to.tag for response in pbx.responses(503) if response.cseq == floods[-1].cseq}) == 1
+    assert gateway.user_agent.counters.overload == 5
     wire.run(33)
-    assert exchange(wire, pbx, pbx.request("OPTIONS", cseq=99)) == [200] * 6
+    assert exchange(wire, pbx, pbx.request("OPTIONS", cseq=99))[-1] == 200
+
+
+def test_calls_that_are_there_go_on_and_end_beyond_the_limit_of_transactions() -> None:
+    call = taken_call(max_transactions=5)
+    call.pbx.send(call.pbx.invite(call_id="ringing@pbx", branch="z9hG4bKringing"))
+    exchange(call.wire, call.pbx, *(call.pbx.request("OPTIONS", call_id=f"{number}@pbx") for number in range(9)))
+    exchange(call.wire, call.pbx, call.pbx.request("CANCEL", call_id="ringing@pbx", branch="z9hG4bKringing"))
+    call.send("BYE")
+    assert call.statuses("CANCEL") == [200]
+    assert call.statuses("BYE") == [200]
 
 
 def test_commands_for_a_leg_that_does_not_exist_are_state_errors() -> None:

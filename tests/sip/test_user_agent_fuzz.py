@@ -19,7 +19,7 @@ from gateway.sip.message import Uri
 from gateway.sip.user_agent import UserAgent
 from tests.support.calls import RunningCall, placed_call, taken_call
 from tests.support.sip_strategies import header_values, requests, responses
-from tests.support.wire import PBX, Party, Wire, assert_idle, description, gateway_on, phone_on, respond
+from tests.support.wire import PBX, Wire, assert_idle, description, gateway_on, phone_on, respond
 
 TORTURE = sorted((Path(__file__).parents[1] / "data" / "rfc4475").glob("*.dat"))
 FUZZED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
@@ -125,7 +125,7 @@ def test_odd_requests_within_a_call_are_answered_or_dropped(
 def finish(call: RunningCall) -> None:
     """After the end of all patience nothing is left but calls that still stand; those are hung up."""
     call.pbx.reply_to = None
-    for leg_id in list(call.user_agent._legs):
+    for leg_id in call.gateway.leg_ids:
         with suppress(StateError):
             call.user_agent.bye(leg_id, call.wire.now)
     call.wire.run(600)
@@ -208,20 +208,17 @@ class Calls(RuleBasedStateMachine):
         self.phone = phone_on(self.wire)
         self.parties = [self.gateway, self.phone]
 
-    def _legs(self, party: Party) -> list[str]:
-        return list(party.user_agent._legs)
-
     def _command(self, data: st.DataObject) -> tuple[UserAgent, str]:
-        party = data.draw(st.sampled_from([party for party in self.parties if self._legs(party)]))
-        return party.user_agent, data.draw(st.sampled_from(self._legs(party)))
+        party = data.draw(st.sampled_from([party for party in self.parties if party.leg_ids]))
+        return party.user_agent, data.draw(st.sampled_from(party.leg_ids))
 
     def _has_legs(self) -> bool:
-        return any(self._legs(party) for party in self.parties)
+        return any(party.leg_ids for party in self.parties)
 
     @rule(has_offer=st.booleans(), backwards=st.booleans())
     def invite(self, has_offer: bool, backwards: bool) -> None:
         party, trunk = (self.gateway, "pbx") if backwards else (self.phone, "gateway")
-        if len(self._legs(party)) < 4:
+        if len(party.leg_ids) < 4:
             target = Uri.parse("sip:7000@10.0.0.1" if party is self.phone else "sip:6001@10.0.0.2")
             offer = description(party.address.host) if has_offer else None
             party.user_agent.invite(trunk, target, offer=offer, now=self.wire.now)
@@ -257,7 +254,7 @@ class Calls(RuleBasedStateMachine):
         """Every open question gets the answer that gets the call on; else random commands seldom meet a session."""
         sdp = description(version=3)
         for _ in range(2):
-            for agent, leg_id in [(p.user_agent, leg_id) for p in self.parties for leg_id in self._legs(p)]:
+            for agent, leg_id in [(p.user_agent, leg_id) for p in self.parties for leg_id in p.leg_ids]:
                 for command in (agent.answer, agent.acknowledge, agent.accept_offer):
                     with suppress(StateError):
                         command(leg_id, sdp, self.wire.now)
@@ -285,7 +282,7 @@ class Calls(RuleBasedStateMachine):
             return
         self.wire.loss = 0.0
         for party in self.parties:
-            for leg_id in self._legs(party):
+            for leg_id in party.leg_ids:
                 with suppress(StateError):
                     party.user_agent.bye(leg_id, self.wire.now)
         self.wire.run(300)

@@ -104,6 +104,11 @@ class Party:
             if self.application is not None:
                 self.application(self, event, now)
 
+    @property
+    def leg_ids(self) -> list[str]:
+        """Its call legs, those that are ending included."""
+        return self.user_agent._legs.ids
+
     def all(self, kind: type[T]) -> list[T]:
         """All events of a class, in order."""
         self._tell(0.0)

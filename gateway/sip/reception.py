@@ -1,0 +1,209 @@
+"""Requests that come in: whose they are, whether they can be served, and the answer where they cannot.
+
+::
+
+    datagram -> [repetition? -> its transaction] -> [overload? -> 503] -> inspect -> within a dialog -> its leg
+                                                                                  -> INVITE -> a new leg
+                                                                                  -> OPTIONS -> 200
+
+Every request but ACK ends in exactly one final response, or in a drop that is counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+from gateway.errors import MessageError
+from gateway.sip.bodies import SDP, session_description_of
+from gateway.sip.core import Core, capabilities
+from gateway.sip.dialog import Dialog
+from gateway.sip.events import CallOffered
+from gateway.sip.inspection import Refusal, inspect
+from gateway.sip.invite_usage import LegState
+from gateway.sip.leg import Leg, read_reason
+from gateway.sip.legs import Legs
+from gateway.sip.message import Address, Message, MessageRefused, Request, make_response
+from gateway.sip.session_timer import refuse_interval
+from gateway.sip.transaction import Failure, Transaction
+from gateway.sip.transaction_layer import note_source, response_destination
+from gateway.sip.trunk import TokenBucket, Trunk, Trunks
+
+_log = logging.getLogger(__name__)
+
+_OVERLOAD = Refusal(status=503, headers=(("Retry-After", "5"),))
+
+
+class Reception:
+    """The server side of a user agent. `refusal` is what new calls get, while they are not wanted."""
+
+    def __init__(self, core: Core, trunks: Trunks, legs: Legs) -> None:
+        self._core = core
+        self._trunks = trunks
+        self._legs = legs
+        options = core.options
+        self._buckets = {trunk.name: TokenBucket(options.calls_per_s, options.call_burst) for trunk in trunks}
+        self._tag_key = core.new_token(128)
+        self.refusal: Refusal | None = None
+
+    def receive(self, request: Request, source: Address, now: float) -> None:
+        """Take a request from the wire."""
+        note_source(request, source)
+        transactions = self._core.transactions
+        transaction = transactions.find_server(request)
+        if transaction is not None:
+            transactions.repeat_request(transaction, request, now)
+        elif request.method == "ACK":
+            self._receive_ack(request, source, now)
+        elif self._is_overloaded(request):
+            self._core.counters.overload += 1
+            self._answer_without_state(request, _OVERLOAD.status, source, _OVERLOAD.headers)
+        else:
+            transactions.accept_request(request, source, now)
+
+    def refuse_malformed(self, error: MessageRefused, source: Address) -> None:
+        """Answer what is no message, where enough of it can be read."""
+        self._core.counters.malformed += 1
+        _log.debug("! malformed datagram from %s: %s", source, error)
+        if error.message_head is not None:
+            note_source(error.message_head, source)
+            self._answer_without_state(error.message_head, error.status, source)
+
+    def serve(self, transaction: Transaction, message: Message, now: float) -> None:
+        """What server transactions pass up: new requests, and ACKs to a 2xx that have the branch of their INVITE."""
+        if not isinstance(message, Request):
+            return
+        if message.method == "ACK":
+            self._receive_ack(message, transaction.heard_from, now)
+            return
+        try:
+            refusal = self._dispatch(transaction, now)
+        except MessageError as error:
+            refusal = Refusal(status=error.status, reason=error.reason)
+        if refusal is not None and transaction.is_open:
+            self._core.counters.refused += 1
+            self._core.reply(transaction, refusal.status, now, reason=refusal.reason, headers=refusal.headers)
+
+    def note_failure(self, transaction: Transaction, failure: Failure, now: float) -> None:
+        """A response of ours was never acknowledged, or could not be sent: its leg has ended or will by itself."""
+        _log.debug("! %s %s: %s", transaction.kind.value, transaction.request.cseq, failure.name)
+
+    def _is_overloaded(self, request: Request) -> bool:
+        """Whether there are too many transactions for a request that is about nothing we know yet.
+
+        Requests within a dialog and CANCEL always pass: calls that are there must go on and must be able to end.
+        """
+        is_first = request.to.tag is None and request.method != "CANCEL"
+        limit = self._core.options.max_transactions * (1 if is_first else 2)
+        return len(self._core.transactions) >= limit
+
+    def _answer_without_state(
+        self, request: Request, status: int, source: Address, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """A response that nothing remembers; the same for every repetition, its To tag too (RFC 3261 8.2.7)."""
+        name = f"{self._tag_key} {request.top_via.branch} {request.headers.get('Call-ID')}"
+        tag = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).hexdigest()
+        response = make_response(request, status, to_tag=tag, headers=headers)
+        self._core.send(response.to_bytes(), response_destination(request, source))
+
+    def _dispatch(self, transaction: Transaction, now: float) -> Refusal | None:
+        """Deal a new request out; how to refuse it, where nobody takes it."""
+        request = transaction.request
+        if request.method == "CANCEL":
+            return self._receive_cancel(transaction, now)
+        refusal = inspect(request)
+        if refusal is not None:
+            return refusal
+        if request.to.tag is not None:
+            return self._receive_in_dialog(transaction, now)
+        if self._core.transactions.is_merged(transaction):
+            return Refusal(status=482)
+        match request.method:
+            case "INVITE":
+                return self._receive_invite(transaction, now)
+            case "OPTIONS":
+                # RFC 3261 11.2. Also while new calls are refused: the PBX must go on to reach us until we unregister.
+                self._core.reply(transaction, 200, now, headers=capabilities())
+                return None
+            case "REFER":
+                # Nobody may make us call out of the blue.
+                return Refusal(status=603)
+        return self._unknown_dialog()
+
+    def _unknown_dialog(self) -> Refusal:
+        self._core.counters.unknown_dialogs += 1
+        return Refusal(status=481)
+
+    def _receive_in_dialog(self, transaction: Transaction, now: float) -> Refusal | None:
+        leg = self._legs.find(transaction.request, transaction.heard_from)
+        if leg is None or not leg.receive_request(transaction, now):
+            return self._unknown_dialog()
+        return None
+
+    def _receive_ack(self, ack: Request, source: Address, now: float) -> None:
+        leg = self._legs.find(ack, source)
+        if leg is None or not leg.receive_ack(ack, now):
+            # RFC 3261 17: there is no answer to an ACK.
+            self._core.counters.stray_acks += 1
+
+    def _receive_cancel(self, transaction: Transaction, now: float) -> Refusal | None:
+        """CANCEL is answered 200 wherever its INVITE is known; it has an effect until that has its final response."""
+        request = transaction.request
+        invite = self._core.transactions.find_cancelled(request)
+        if invite is None:
+            return self._unknown_dialog()
+        leg = self._legs.find_offered(invite) or self._legs.find(request, transaction.heard_from)
+        answered = invite.response.to.tag if invite.response is not None else None
+        # RFC 3261 9.2: both answers have the same To tag.
+        self._core.reply(transaction, 200, now, to_tag=leg.usage.local_tag if leg is not None else answered)
+        if leg is not None and invite.is_open:
+            _, reason = read_reason(request)
+            leg.receive_cancel(invite, reason, now)
+        return None
+
+    def _receive_invite(self, transaction: Transaction, now: float) -> Refusal | None:
+        """A new call: whether we take any, whether its timer and body can be used, then up with it."""
+        request, source = transaction.request, transaction.heard_from
+        trunk = self._trunks.choose(source, request.uri.unescaped_user)
+        if trunk is None:
+            return Refusal(status=403)
+        refusal = self._refuse_new_call(trunk, now)
+        if refusal is not None:
+            return refusal
+        min_se = refuse_interval(request, self._core.options.min_session_expires_s)
+        if min_se is not None:
+            return Refusal(status=422, headers=min_se)
+        try:
+            offer = session_description_of(request)
+        except MessageError as error:
+            accept = (("Accept", SDP), ("Accept-Encoding", "identity")) if error.status == 415 else ()
+            return Refusal(status=error.status, reason=error.reason, headers=accept)
+        usage = self._legs.new_usage(trunk, request.call_id, LegState.OFFERED, source)
+        usage.dialog = Dialog.of_request(request, usage.local_tag)
+        usage.remote_description = offer
+        usage.note_peer(request)
+        leg = Leg(usage, transaction=transaction)
+        self._legs.add(leg, transaction)
+        leg.begin(now)
+        self._core.emit(
+            CallOffered(
+                leg_id=usage.leg_id,
+                trunk=trunk.name,
+                call_id=request.call_id,
+                request_uri=request.uri,
+                to=request.to,
+                from_=request.from_,
+                headers=request.headers.copy(),
+                offer=offer,
+                source=source,
+            )
+        )
+        return None
+
+    def _refuse_new_call(self, trunk: Trunk, now: float) -> Refusal | None:
+        if self.refusal is not None:
+            return self.refusal
+        if not self._legs.is_full and self._buckets[trunk.name].take(now):
+            return None
+        self._core.counters.overload += 1
+        return _OVERLOAD
