@@ -238,6 +238,10 @@ class SessionBridge:
         if self._recorder is not None:
             recorder, self._recorder = self._recorder, None
             recorder.finish(is_complete=event.status is realtime.ResponseStatus.COMPLETED)
+        if event.error is not None:
+            self._log.warning("! reply failed", code=event.error.code, error=str(event.error))
+            if not event.error.is_retryable:  # quota, account: the model will not speak again in this call
+                self._lost(str(event.error))
         self._on_quiet()
 
     def _lost(self, reason: str) -> None:

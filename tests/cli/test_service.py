@@ -23,7 +23,7 @@ from gateway.sip.message import Address
 from gateway.sip.sdp import Direction
 from tests.support.aio import eventually
 from tests.support.listening import tone, tone_seconds
-from tests.support.realtime_server import Call, InBandRefusal, RealtimeServer, Reply, ServerSession, ToolCalls
+from tests.support.realtime_server import Call, Failure, InBandRefusal, RealtimeServer, Reply, ServerSession, ToolCalls
 from tests.support.realtime_server import Speech as Spoken
 
 GREETING_HZ, ANSWER_HZ, CALLER_HZ = 1000, 1600, 700
@@ -352,6 +352,14 @@ async def test_provider_that_drops_mid_call_is_answered_by_the_fallback(open_hou
     async with asyncio.timeout(5):
         await call.transfer_requested.wait()
         await call.ended.wait()
+    assert (await house.record()).escalations == ("down",)
+
+
+async def test_reply_refused_for_good_is_answered_by_the_fallback(open_house: Open) -> None:
+    house = await open_house(plan=PLAN + DOWN, replies=[Failure(code="insufficient_quota")])
+    call, _ = await house.talk()
+    async with asyncio.timeout(5):
+        await call.transfer_requested.wait()
     assert (await house.record()).escalations == ("down",)
 
 
