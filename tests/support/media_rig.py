@@ -116,7 +116,9 @@ class MediaRig:
 
     def numbers(self, leg=0):
         """Of each uplink frame the number that `numbered` packets carry, None where it is not wholly one packet's."""
-        return [int(frame[0]) if frame[0] != SILENCE and (frame == frame[0]).all() else None for frame in self.frames(leg)]
+        return [
+            int(frame[0]) if frame[0] != SILENCE and (frame == frame[0]).all() else None for frame in self.frames(leg)
+        ]
 
     def sent_audio(self, leg=0):
         return b"".join(packet.payload for packet in self.sent if packet.leg == leg)
