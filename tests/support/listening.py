@@ -12,24 +12,22 @@ so that codecs, resampling, jitter buffers and other people's phones may lie in 
 
 from __future__ import annotations
 
-import itertools
 import struct
 import wave
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.simulate.listening import identify, log_spectrum, sentence_scores, window_sums
+
+__all__ = ["identify", "log_spectrum", "sentence_scores"]
+
 Samples = NDArray[np.int16]
 
 RATE_HZ = 8000
 BLOCK_S = 0.02
-BANDS = 12
-LOWEST_HZ, HIGHEST_HZ = 250.0, 3450.0
-HOP_SAMPLES, WINDOW_SAMPLES = 80, 256
-SILENCE_DB = 45.0
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -107,55 +105,6 @@ def tone_seconds(samples: Samples, frequency_hz: float, *, rate_hz: int = RATE_H
     return float(np.count_nonzero(audible & (in_tone > energy * 2 / 3)) * BLOCK_S)
 
 
-def log_spectrum(samples: Samples) -> NDArray[np.float64]:
-    """`float64[frames, BANDS]`: band levels in dB every 10 ms at 8 kHz, 45 dB below the loudest taken as silence."""
-    if len(samples) < WINDOW_SAMPLES:
-        return np.zeros((0, BANDS))
-    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), WINDOW_SAMPLES)[::HOP_SAMPLES]
-    power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW_SAMPLES), axis=1)) ** 2
-    frequencies = np.fft.rfftfreq(WINDOW_SAMPLES, 1 / RATE_HZ)
-    edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, BANDS + 1)
-    bands = [(frequencies >= low) & (frequencies < high) for low, high in itertools.pairwise(edges)]
-    levels = 10 * np.log10(np.stack([power[:, band].sum(axis=1) for band in bands], axis=1) + 1)
-    return np.maximum(levels, levels.max() - SILENCE_DB)
-
-
-def sentence_scores(samples: Samples, candidates: Mapping[str, Samples]) -> dict[str, float]:
-    """The best correlation (-1 to 1) of each candidate with any place of the recording; both at 8 kHz."""
-    heard = log_spectrum(samples)
-    return {name: _best_match(heard, log_spectrum(_trimmed(said))) for name, said in candidates.items()}
-
-
-def identify(samples: Samples, candidates: Mapping[str, Samples]) -> str:
-    """Which of the `candidates` (sentence -> how it sounds) the recording holds; always one of them."""
-    scores = sentence_scores(samples, candidates)
-    return max(scores, key=scores.__getitem__)
-
-
-def _trimmed(samples: Samples) -> Samples:
-    """Without the silence at both ends, which would match any silence."""
-    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > 300)
-    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples
-
-
-def _best_match(heard: NDArray[np.float64], said: NDArray[np.float64]) -> float:
-    """Pearson's correlation of `said` with every window of `heard` as long as it; the greatest one."""
-    if len(said) == 0 or len(heard) < len(said):
-        return -1.0
-    wanted = said - said.mean()
-    size = 1 << (len(heard) + len(said)).bit_length()
-    product = np.fft.irfft(np.fft.rfft(heard, size, axis=0) * np.conj(np.fft.rfft(wanted, size, axis=0)), size, axis=0)
-    covariance = product[: len(heard) - len(said) + 1].sum(axis=1)
-    total, squares = (_window_sums((heard**power).sum(axis=1), len(said)) for power in (1, 2))
-    spread = np.sqrt(np.maximum(squares - total**2 / wanted.size, 1e-9)) * np.sqrt((wanted**2).sum())
-    return float((covariance / spread).max())
-
-
-def _window_sums(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    sums = np.concatenate(([0.0], np.cumsum(values)))
-    return sums[length:] - sums[:-length]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
     """Where sent audio was found in received audio.
@@ -192,7 +141,7 @@ def align(sent: Samples, received: Samples, *, rate_hz: int = RATE_HZ, pieces: i
 
 
 def _loudest(samples: Samples, length: int) -> int:
-    return int(np.argmax(_window_sums(samples.astype(np.float64) ** 2, length)))
+    return int(np.argmax(window_sums(samples.astype(np.float64) ** 2, length)))
 
 
 def _locate(piece: Samples, received: Samples) -> tuple[int, float]:
@@ -202,7 +151,7 @@ def _locate(piece: Samples, received: Samples) -> tuple[int, float]:
     size = 1 << (len(heard) + len(wanted)).bit_length()
     product = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(wanted, size)), size)
     covariance = product[: len(heard) - len(wanted) + 1]
-    total, squares = _window_sums(heard, len(wanted)), _window_sums(heard**2, len(wanted))
+    total, squares = window_sums(heard, len(wanted)), window_sums(heard**2, len(wanted))
     spread = np.sqrt(np.maximum(squares - total**2 / len(wanted), 1.0)) * np.sqrt((wanted**2).sum() + 1e-9)
     best = int(np.argmax(covariance / spread))
     return best, float((covariance / spread)[best])
