@@ -53,6 +53,10 @@ class UserAgentOptions(TimerOptions):
     """Back-off of a failed registration: doubled each time, randomly shortened by up to a half, ..."""
     retry_last_s: float = 30.0
     """... up to this, for ever."""
+    probe_interval_s: float = 30.0
+    """How often the registrar is asked by OPTIONS whether it is there, while we are registered; 0: never."""
+    probe_timeout_s: float = 10.0
+    """How long its answer may take, if it ever gave one, before we register anew."""
     answer_timeout_s: float = 180.0
     """How long a call may ring, in both directions, before the core ends it."""
     command_timeout_s: float = 10.0

@@ -22,6 +22,7 @@ from gateway.sip.core import Core
 from gateway.sip.dialog import MAX_FORWARDS
 from gateway.sip.events import RegistrationChanged, RegistrationState
 from gateway.sip.message import Headers, Request, Response
+from gateway.sip.probe import Probe
 from gateway.sip.timers import Alarm
 from gateway.sip.trunk import Trunk
 
@@ -52,6 +53,7 @@ class Registration:
         self._local = trunk.address_of_record.with_parameter("tag", core.new_token())
         self._cseq = 0
         self._told: RegistrationChanged | None = None
+        self._probe = Probe(core, trunk, self._note_loss)
 
     @property
     def state(self) -> RegistrationState:
@@ -73,6 +75,7 @@ class Registration:
             return
         self._is_wanted = False
         self._cancel_alarm()
+        self._probe.stop()
         if self._request is None:
             self._give_back(now)
 
@@ -81,6 +84,12 @@ class Registration:
         alarm = self._alarm
         if self._was_silent and alarm is not None and alarm.deadline > now + _WAKE_UP_S:
             self._arm(now + self._core.random.uniform(0.0, _WAKE_UP_S))
+
+    def _note_loss(self, now: float) -> None:
+        """The registrar does not answer OPTIONS any more. A refresh that is under way will tell by itself."""
+        if self._request is None:
+            silence = Response(status=408, reason="Request Timeout", headers=Headers())
+            self._fail(silence, "the registrar no longer answers", now)
 
     def _send(self, now: float) -> None:
         self._cancel_alarm()
@@ -148,6 +157,7 @@ class Registration:
         delay_s = max(granted_s * self._core.random.uniform(low, high), 1.0)
         self._arm(now + delay_s)
         self._enter(RegistrationState.REGISTERED, response, expires_s=granted_s)
+        self._probe.start(now)
 
     def _granted_s(self, response: Response) -> int:
         """Seconds granted: those of our Contact in the response, else its Expires, else what we asked (10.2.4)."""
@@ -171,6 +181,7 @@ class Registration:
 
     def _fail(self, response: Response, reason: str, now: float) -> None:
         self._trunk.account.forget()
+        self._probe.stop()
         options = self._core.options
         backoff_s = min(options.retry_first_s * 2 ** min(self._failures, 16), options.retry_last_s)
         if _is_lasting(response.status):

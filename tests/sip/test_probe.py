@@ -1,0 +1,94 @@
+"""Watching a registrar by OPTIONS (promise O1: its loss shows within 45 s)."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.sip.events import RegistrationChanged, RegistrationState
+from gateway.sip.message import Request, Response
+from tests.support.wire import GATEWAY, Party, ScriptedPeer, Wire, gateway_on, respond, scripted_on
+
+
+def registered(**options: object) -> tuple[Wire, Party, ScriptedPeer]:
+    """A gateway that is registered; the PBX answers everything until told otherwise."""
+    wire = Wire()
+    pbx, gateway = scripted_on(wire), gateway_on(wire, **options)  # type: ignore[arg-type]
+    pbx.reply_to = lambda request: respond(request, 200)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    return wire, gateway, pbx
+
+
+def state(gateway: Party) -> RegistrationState:
+    return gateway.last(RegistrationChanged).state
+
+
+def test_the_registrar_is_asked_every_30_seconds_while_we_are_registered() -> None:
+    wire, gateway, pbx = registered()
+    wire.run(129)
+    assert [round(sent.at - 1000) for sent in wire.sent("OPTIONS", GATEWAY)] == [30, 60, 90, 120]
+    request = pbx.requests("OPTIONS")[0]
+    assert (str(request.uri), request.to.tag, len(request.contacts)) == ("sip:10.0.0.2:5060", None, 1)
+    assert len({request.call_id for request in pbx.requests("OPTIONS")}) == 4
+    assert state(gateway) is RegistrationState.REGISTERED
+
+
+def test_a_registrar_that_goes_is_missed_within_45_seconds() -> None:
+    wire, gateway, pbx = registered()
+    wire.run(40)
+    pbx.reply_to = None
+    gone_at = wire.now
+    while state(gateway) is RegistrationState.REGISTERED:
+        wire.run(1)
+    assert wire.now - gone_at <= 45
+    assert "no longer answers" in gateway.last(RegistrationChanged).reason
+    pbx.reply_to = lambda request: respond(request, 200)
+    wire.run(5)
+    assert state(gateway) is RegistrationState.REGISTERED
+
+
+@pytest.mark.parametrize("status", [100, 200, 401, 404, 503])
+def test_any_response_is_a_sign_of_life(status: int) -> None:
+    wire, gateway, pbx = registered()
+
+    def reply(request: Request) -> Response:
+        return respond(request, 200 if request.method == "REGISTER" else status)
+
+    pbx.reply_to = reply
+    wire.run(3600)
+    assert state(gateway) is RegistrationState.REGISTERED
+    assert len(gateway.all(RegistrationChanged)) == 2
+
+
+def test_a_registrar_that_never_answers_options_is_left_in_peace() -> None:
+    wire, gateway, pbx = registered()
+    pbx.reply_to = lambda request: respond(request, 200) if request.method == "REGISTER" else None
+    wire.run(3600)
+    assert state(gateway) is RegistrationState.REGISTERED
+
+
+def test_one_lost_probe_in_a_while_is_no_loss() -> None:
+    """The transaction repeats it."""
+    wire, gateway, _ = registered()
+    wire.drop = lambda sent: sent.label == "OPTIONS" and sent.at % 60 < 2
+    wire.run(3600)
+    assert state(gateway) is RegistrationState.REGISTERED
+
+
+def test_nobody_is_asked_after_unregister_or_when_it_is_not_wanted() -> None:
+    wire, gateway, pbx = registered()
+    gateway.user_agent.unregister("pbx", wire.now)
+    wire.run(100)
+    assert pbx.requests("OPTIONS") == []
+    wire, _, pbx = registered(probe_interval_s=0)
+    wire.run(100)
+    assert pbx.requests("OPTIONS") == []
+
+
+def test_nobody_is_asked_while_the_registration_has_failed() -> None:
+    wire, _, pbx = registered()
+    pbx.reply_to = lambda request: respond(request, 403)
+    wire.run(400)
+    asked = len(pbx.requests("OPTIONS"))
+    wire.run(400)
+    assert len(pbx.requests("OPTIONS")) == asked
