@@ -194,7 +194,7 @@ def test_ack_to_a_refusal_copies_what_names_the_transaction() -> None:
     assert [str(via) for via in ack.vias] == [str(invite.top_via)]
     assert (ack.from_, ack.to.tag, ack.call_id) == (invite.from_, "theirs", invite.call_id)
     assert [str(route.uri) for route in ack.route_set("Route")] == ["sip:p1;lr", "sip:p2;lr"]
-    assert ack.body == b""
+    assert (ack.body, ack.headers.get("Max-Forwards")) == (b"", "70")
 
 
 # ------------------------------------------------------------------------------------------------------- client
