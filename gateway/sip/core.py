@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from random import Random
 
+from gateway.errors import MessageError
 from gateway.sip.events import Event
 from gateway.sip.message import Address, NameAddr, Request, Response, Uri, Via, make_response
 from gateway.sip.timers import TimerQueue
@@ -22,6 +23,14 @@ ACCEPTED_TYPES = ("application/sdp", "application/dtmf-relay", "application/dtmf
 
 HeaderFields = tuple[tuple[str, str], ...]
 """Header fields to be added to a message, names and values."""
+
+
+def listed(message: Request | Response, name: str) -> frozenset[str]:
+    """The values of a list header such as Allow or Supported; none where it cannot be read."""
+    try:
+        return frozenset(message.headers.get_list(name))
+    except MessageError:
+        return frozenset()
 
 
 def capabilities() -> HeaderFields:

@@ -13,7 +13,7 @@ from enum import Enum
 
 from gateway.errors import StateError
 from gateway.sip.client_request import ClientRequest, OnResponse
-from gateway.sip.core import Core
+from gateway.sip.core import Core, listed
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import CallEnded, EndCause
 from gateway.sip.grammar import quote
@@ -145,9 +145,7 @@ class InviteUsage:
 
     def note_peer(self, message: Request | Response) -> None:
         """Remember what the peer says it understands."""
-        methods = message.headers.get_list("Allow")
-        if methods:
-            self.peer_methods = frozenset(methods)
+        self.peer_methods = listed(message, "Allow") or self.peer_methods
 
     def destination(self, dialog: Dialog | None = None) -> Address:
         """Where requests of the dialog go on the wire."""

@@ -11,12 +11,12 @@
 
 from __future__ import annotations
 
-import re
-
+from gateway.errors import MessageError
 from gateway.sip.bodies import read_digit
 from gateway.sip.core import HeaderFields, capabilities
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import DigitsSignalled
+from gateway.sip.grammar import Parameters, find_parameter, parse_parameters
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
 from gateway.sip.invite_usage import InviteUsage, LegState
@@ -213,14 +213,18 @@ class Leg:
         return self._client
 
 
-_cause = re.compile(r";[ \t]*cause[ \t]*=[ \t]*([0-9]{1,3})(?![0-9])", re.IGNORECASE)
-_text = re.compile(r';[ \t]*text[ \t]*=[ \t]*"((?:[^"\\]|\\.)*+)"', re.IGNORECASE)
-
-
 def read_reason(request: Request) -> tuple[int | None, str]:
-    """Status and text of the SIP value of Reason (RFC 3326), or of the first value; None and "" without one."""
-    values = request.headers.get_list("Reason")
-    value = next((value for value in values if value[:3].upper() == "SIP"), values[0] if values else "")
-    cause, text = _cause.search(value), _text.search(value)
-    is_sip = value[:3].upper() == "SIP"
-    return int(cause[1]) if cause and is_sip else None, text[1] if text else ""
+    """Status and text of the SIP value of Reason (RFC 3326), else the text of the first; nothing if unreadable."""
+    try:
+        values = [_split_reason(value) for value in request.headers.get_list("Reason")]
+    except MessageError:
+        return None, ""
+    protocol, parameters = next((value for value in values if value[0] == "SIP"), values[0] if values else ("", ()))
+    cause, text = find_parameter(parameters, "cause", "") or "", find_parameter(parameters, "text", "") or ""
+    is_status = protocol == "SIP" and cause.isascii() and cause.isdigit() and len(cause) == 3
+    return int(cause) if is_status else None, text
+
+
+def _split_reason(value: str) -> tuple[str, Parameters]:
+    protocol, semicolon, parameters = value.partition(";")
+    return protocol.strip().upper(), parse_parameters(semicolon + parameters)

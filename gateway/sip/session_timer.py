@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.sip.core import HeaderFields
+from gateway.sip.core import HeaderFields, listed
 from gateway.sip.events import EndCause
 from gateway.sip.invite_usage import InviteUsage
 from gateway.sip.message import Request, Response
@@ -144,7 +144,7 @@ def read_min_se(message: Request | Response) -> int:
 
 
 def _knows_timer(request: Request) -> bool:
-    return "timer" in (option.lower() for option in request.headers.get_list("Supported"))
+    return "timer" in map(str.lower, listed(request, "Supported"))
 
 
 def _read_seconds(text: str) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import ResourceError, StateError
-from gateway.sip.events import CallAnswered, CallEnded, CallProgressed, CallRefused, EndCause
+from gateway.sip.events import CallAnswered, CallEnded, CallProgressed, CallRefused
 from gateway.sip.message import Address, Request, Response, Uri
 from gateway.sip.sdp import SessionDescription
 from tests.support.wire import (
@@ -526,29 +526,6 @@ def test_two_byes_that_cross_end_the_call_without_a_word() -> None:
     assert gateway.all(CallEnded) == []
     pbx.send(respond(pbx.requests("BYE")[0], 481))
     wire.run(0.1)
-    assert gateway.user_agent.leg_count == 0
-
-
-@pytest.mark.parametrize(
-    ("reason", "status", "text"),
-    [
-        ('SIP;cause=408;text="no RTP"', 408, "no RTP"),
-        ('Q.850;cause=16;text="Normal"', None, "Normal"),
-        ('Q.850;cause=102, SIP ;cause=503 ;text="a \\"b\\""', 503, 'a \\"b\\"'),
-        ("nonsense", None, ""),
-        ("SIP;cause=99999", None, ""),
-        (None, None, ""),
-    ],
-)
-def test_their_bye_ends_the_call_with_the_reason_it_gives(reason: str | None, status: int | None, text: str) -> None:
-    wire, gateway, pbx = world()
-    leg_id = established(wire, gateway, pbx)
-    headers = (("Reason", reason),) if reason else ()
-    pbx.send(pbx.backwards("BYE", pbx.requests("INVITE")[0], cseq=1, headers=headers))
-    wire.run(0.1)
-    ended = gateway.last(CallEnded)
-    assert (ended.leg_id, ended.cause, ended.status, ended.reason) == (leg_id, EndCause.REMOTE_BYE, status, text)
-    assert len(pbx.responses(200, "BYE")) == 1
     assert gateway.user_agent.leg_count == 0
 
 

@@ -53,6 +53,10 @@ HEADERS = [
     "Max-Forwards",
 ]
 
+VALUES = header_values | st.sampled_from(
+    ['"', 'timer, "', "<", "a;b=c", ";;", "90;refresher=uas", "0", "refer;id=1", ","]
+)
+
 
 def assert_alive(call: RunningCall) -> None:
     """An OPTIONS is answered, and the call that was there can be hung up."""
@@ -89,7 +93,7 @@ def test_well_formed_messages_about_nothing_are_answered_or_dropped(messages: li
 @st.composite
 def odd_requests(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
     """A method and parts of a request within a call, some of them nonsense."""
-    headers = draw(st.lists(st.tuples(st.sampled_from(HEADERS), header_values), max_size=3))
+    headers = draw(st.lists(st.tuples(st.sampled_from(HEADERS), VALUES), max_size=3))
     body = draw(st.sampled_from([b"", description(PBX.host).to_bytes(), b"SIP/2.0 200 OK", b"Signal=1"]) | st.binary())
     types = ["application/sdp", "message/sipfrag", "application/dtmf-relay", "multipart/mixed;boundary=b", "x/y"]
     parts: dict[str, object] = {"headers": tuple(headers), "body": body}
@@ -136,7 +140,7 @@ def finish(call: RunningCall) -> None:
 @given(
     st.sampled_from(["INVITE", "REFER", "BYE"]),
     st.lists(
-        st.tuples(st.integers(100, 699), st.lists(st.tuples(st.sampled_from(HEADERS), header_values), max_size=2)),
+        st.tuples(st.integers(100, 699), st.lists(st.tuples(st.sampled_from(HEADERS), VALUES), max_size=2)),
         max_size=5,
     ),
     st.binary(max_size=50),
@@ -155,6 +159,50 @@ def test_odd_responses_are_taken_for_what_they_say(
     call.wire.run(0.1)
     for status, headers in odd:
         response = respond(call.pbx.requests(method)[-1], status, to_tag=None, headers=tuple(headers))
+        response.body = body
+        feed(call, response.to_bytes())
+    assert_alive(call)
+    finish(call)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(HEADERS), VALUES), max_size=3),
+    st.sampled_from(["answer", "progress", "reject", "bye", "wait"]),
+)
+@FUZZED
+def test_an_odd_first_invite_is_refused_or_a_call_like_any_other(headers: list[tuple[str, str]], command: str) -> None:
+    call = taken_call()
+    feed(call, call.pbx.invite(call_id="odd@pbx", headers=tuple(headers)).to_bytes())
+    for leg_id in [leg_id for leg_id in call.gateway.leg_ids if leg_id != call.leg_id]:
+        commands = {
+            "answer": lambda leg_id=leg_id: call.user_agent.answer(leg_id, description(), call.wire.now),
+            "progress": lambda leg_id=leg_id: call.user_agent.progress(leg_id, 183, call.wire.now),
+            "reject": lambda leg_id=leg_id: call.user_agent.reject(leg_id, 486, call.wire.now),
+            "bye": lambda leg_id=leg_id: call.user_agent.bye(leg_id, call.wire.now),
+            "wait": lambda: None,
+        }
+        commands[command]()
+        call.wire.run(5)
+    assert_alive(call)
+    finish(call)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(100, 699), st.lists(st.tuples(st.sampled_from(HEADERS), VALUES), max_size=2)),
+        max_size=4,
+    ),
+    st.binary(max_size=50),
+)
+@FUZZED
+def test_odd_responses_to_a_first_invite_end_in_a_call_or_in_none(
+    odd: list[tuple[int, list[tuple[str, str]]]], body: bytes
+) -> None:
+    call = taken_call()
+    call.user_agent.invite("pbx", Uri.parse("sip:6001@10.0.0.2"), offer=description(), now=call.wire.now)
+    call.wire.run(0.1)
+    for status, headers in odd:
+        response = respond(call.pbx.requests("INVITE")[-1], status, headers=tuple(headers))
         response.body = body
         feed(call, response.to_bytes())
     assert_alive(call)
