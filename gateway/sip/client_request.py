@@ -83,8 +83,8 @@ class ClientRequest:
         core.timers.start(now + core.options.patience_s, lambda now: self._give_up(transaction, now))
 
     def _give_up(self, transaction: Transaction, now: float) -> None:
-        if transaction.step(Stimulus.ABANDON, now):
-            self._fail(transaction, Failure.TIMEOUT, now)
+        transaction.step(Stimulus.ABANDON, now)
+        self._fail(transaction, Failure.TIMEOUT, now)
 
     def _receive(self, transaction: Transaction, message: Message, now: float) -> None:
         if not isinstance(message, Response):

@@ -299,17 +299,16 @@ class Transaction:
         """Whether the final response is still to come."""
         return self.state in (State.CALLING, State.TRYING, State.PROCEEDING)
 
-    def step(self, stimulus: Stimulus | Timer, now: float, message: Message | None = None) -> bool:
-        """Take one row of the table; False if there is none for this stimulus, which is then absorbed."""
+    def step(self, stimulus: Stimulus | Timer, now: float, message: Message | None = None) -> None:
+        """Take one row of the table; what no row foresees is absorbed."""
         row = TRANSITIONS.get((self.kind, self.state, stimulus))
         if row is None:
-            return False
+            return
         self._enter(row.next_state)
         for timer in row.timers:
             self._start(timer, now)
         for action in row.actions:
             self._perform(action, message, now)
-        return True
 
     def _perform(self, action: Action, message: Message | None, now: float) -> None:
         match action:

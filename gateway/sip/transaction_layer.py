@@ -105,9 +105,9 @@ class TransactionLayer:
         self._requests.setdefault(_request_key(request), transaction)
         transaction.step(Stimulus.START, now, request)
 
-    def respond(self, transaction: Transaction, response: Response, now: float) -> bool:
-        """Send `response` through its server transaction; False where the transaction no longer takes it."""
-        return transaction.step(stimulus_of(response), now, response)
+    def respond(self, transaction: Transaction, response: Response, now: float) -> None:
+        """Send `response` through its server transaction, if its state still takes one."""
+        transaction.step(stimulus_of(response), now, response)
 
     def fail_towards(self, destination: Address, now: float) -> None:
         """The transport could not send to `destination`: tell every transaction that had to (RFC 3261 17.1.4)."""

@@ -1,0 +1,182 @@
+"""One request of ours over all its transactions: challenges, CANCEL, silence (RFC 3261 22.2, 9.1, 8.1.3.1)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from gateway.sip.client_request import ClientRequest, make_cancel
+from gateway.sip.core import Core
+from gateway.sip.message import Address, Request, Response, parse_message
+from gateway.sip.trunk import Trunk
+from tests.support.wire import PBX, ScriptedPeer, gateway_options, respond, trunk_options
+
+ELSEWHERE = Address("10.0.0.2", 9999)
+
+
+class Bench:
+    """A request, what went out of it, and what its owner was told."""
+
+    def __init__(self, method: str = "INVITE", *, is_in_dialog: bool = False) -> None:
+        self.core = Core(gateway_options(), Random(1))
+        self.told: list[int] = []
+        self.cseq = 1
+        request = ScriptedPeer().request(method, headers=(("Route", "<sip:p1;lr>"), ("X-A", "b")), body=b"body")
+        request.headers.remove("Via")
+        self.client = ClientRequest(
+            self.core,
+            Trunk(trunk_options(), lambda: "cnonce"),
+            request,
+            PBX,
+            next_cseq=self._next,
+            on_response=lambda response, now: self.told.append(response.status),
+            is_in_dialog=is_in_dialog,
+        )
+        self.client.send(0.0)
+
+    def _next(self) -> int:
+        self.cseq += 1
+        return self.cseq
+
+    @property
+    def sent(self) -> list[Request]:
+        messages = [parse_message(data) for data, _ in self.core.datagrams]
+        return [message for message in messages if isinstance(message, Request) and message.method != "ACK"]
+
+    def answer(self, status: int, *headers: tuple[str, str], source: Address = PBX) -> None:
+        self.receive(respond(self.client.request, status, headers=headers), source)
+
+    def receive(self, response: Response, source: Address = PBX) -> None:
+        transaction = self.core.transactions.find_client(response)
+        assert transaction is not None
+        self.core.transactions.receive_response(transaction, response, source, 1.0)
+
+    def challenge(self, nonce: str, *, status: int = 401, realm: str = "pbx", more: str = "") -> None:
+        name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
+        self.answer(status, (name, f'Digest realm="{realm}", nonce="{nonce}", qop="auth"{more}'))
+
+
+def test_everything_but_answered_challenges_is_told() -> None:
+    bench = Bench()
+    bench.answer(100)
+    bench.challenge("n1")
+    bench.answer(180)
+    bench.answer(200)
+    bench.answer(200)
+    assert bench.told == [100, 180, 200, 200]
+    assert bench.client.authentication_failure == ""
+
+
+def test_a_repetition_differs_in_number_branch_and_credentials_only() -> None:
+    bench = Bench("REFER")
+    bench.challenge("n1")
+    first, second = bench.sent
+    assert (second.cseq.number, second.top_via.branch != first.top_via.branch) == (2, True)
+    assert "Authorization" in second.headers
+    for request in (first, second):
+        for name in ("Via", "CSeq", "Authorization"):
+            request.headers.remove(name)
+    assert first == second
+    assert bench.client.request.cseq.number == 2
+
+
+def test_the_same_challenge_twice_is_a_wrong_password() -> None:
+    bench = Bench()
+    bench.challenge("n1")
+    bench.challenge("n2")
+    assert bench.told == [401]
+    assert "password" in bench.client.authentication_failure
+    assert len(bench.sent) == 2
+
+
+def test_a_stale_nonce_is_answered_once_more_and_not_for_ever() -> None:
+    bench = Bench()
+    for number in range(3):
+        bench.challenge(f"n{number}", more=", stale=true")
+    assert len(bench.sent) == 3
+    assert bench.told == [401]
+    assert "keeps asking" in bench.client.authentication_failure
+
+
+def test_proxy_and_server_may_ask_in_turn_and_both_answers_are_kept() -> None:
+    bench = Bench()
+    bench.challenge("p", status=407)
+    bench.challenge("s", status=401)
+    assert {"Authorization", "Proxy-Authorization"} <= {name for name, _ in bench.sent[-1].headers}
+    bench.challenge("p", status=407)
+    assert bench.told == [407]
+
+
+def test_a_challenge_from_elsewhere_is_told_not_answered() -> None:
+    bench = Bench()
+    bench.answer(401, ("WWW-Authenticate", 'Digest realm="pbx", nonce="n", qop="auth"'), source=ELSEWHERE)
+    assert bench.told == [401]
+    assert len(bench.sent) == 1
+    assert "10.0.0.2:9999" in bench.client.authentication_failure
+
+
+def test_a_challenge_inside_a_call_under_an_unknown_realm_is_told_not_answered() -> None:
+    bench = Bench("BYE", is_in_dialog=True)
+    bench.challenge("n")
+    assert (bench.told, len(bench.sent)) == ([401], 1)
+
+
+@pytest.mark.parametrize(("method", "silence_s"), [("INVITE", 32), ("BYE", 32)])
+def test_silence_is_408_and_a_broken_transport_503(method: str, silence_s: float) -> None:
+    silent, broken = Bench(method), Bench(method)
+    silent.core.timers.expire(silence_s)
+    broken.core.transactions.fail_towards(PBX, 1.0)
+    assert (silent.told, broken.told) == ([408], [503])
+
+
+def test_a_transport_that_breaks_after_the_answer_is_not_told() -> None:
+    bench = Bench()
+    bench.answer(486)
+    bench.core.transactions.fail_towards(PBX, 1.0)
+    assert bench.told == [486]
+
+
+def test_cancel_waits_for_progress_is_sent_once_and_stops_authentication() -> None:
+    bench = Bench()
+    bench.client.cancel(0.0)
+    bench.client.cancel(0.0)
+    assert [request.method for request in bench.sent] == ["INVITE"]
+    bench.answer(100)
+    bench.answer(180)
+    assert [request.method for request in bench.sent] == ["INVITE", "CANCEL"]
+    bench.challenge("n1")
+    assert bench.told == [100, 180, 401]
+
+
+def test_a_cancelled_request_without_answer_is_given_up_after_64_t1() -> None:
+    bench = Bench()
+    bench.answer(180)
+    bench.client.cancel(1.0)
+    bench.core.timers.expire(32.9)
+    assert bench.told == [180]
+    bench.core.timers.expire(33.0)
+    assert bench.told == [180, 408]
+    bench.core.timers.expire(100)
+    assert len(bench.core.transactions) == 0
+
+
+def test_the_answer_to_cancel_is_nobodys_business() -> None:
+    bench = Bench()
+    bench.answer(180)
+    bench.client.cancel(1.0)
+    bench.receive(respond(bench.sent[-1], 481))
+    bench.answer(487)
+    assert bench.told == [180, 487]
+
+
+def test_cancel_copies_what_names_the_invite_and_the_way_it_took() -> None:
+    """RFC 3261 9.1."""
+    bench = Bench()
+    invite = bench.client.request
+    cancel = make_cancel(invite)
+    assert (cancel.method, cancel.uri, str(cancel.cseq)) == ("CANCEL", invite.uri, "1 CANCEL")
+    assert [str(via) for via in cancel.vias] == [str(invite.top_via)]
+    assert (cancel.from_, cancel.to, cancel.call_id) == (invite.from_, invite.to, invite.call_id)
+    assert cancel.headers.get_all("Route") == ["<sip:p1;lr>"]
+    assert (cancel.headers.get("Max-Forwards"), cancel.body, "X-A" in cancel.headers) == ("70", b"", False)

@@ -1,0 +1,119 @@
+"""What registrations and legs share: names, Via, Contact, where requests go."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from gateway.sip.core import Core, Counters
+from gateway.sip.message import Address, Uri, make_response
+from gateway.sip.trunk import Trunk
+from tests.support.wire import GATEWAY, PBX, ScriptedPeer, gateway_options, trunk_options
+
+
+def core(**changes: object) -> Core:
+    return Core(gateway_options(**changes), Random(1))  # type: ignore[arg-type]
+
+
+def trunk(**changes: object) -> Trunk:
+    return Trunk(trunk_options(**changes), lambda: "cnonce")
+
+
+def test_names_are_long_and_never_the_same() -> None:
+    of = core()
+    tokens = {of.new_token() for _ in range(1000)}
+    assert len(tokens) == 1000
+    assert {len(token) for token in tokens} == {16}
+    assert len(of.new_call_id()) == 32
+
+
+def test_our_via_has_a_new_branch_the_advertised_address_and_asks_for_rport() -> None:
+    of = core(advertise=Address("198.51.100.7", 5062))
+    branches = set()
+    for _ in range(3):
+        request = ScriptedPeer().request("OPTIONS")
+        of.add_via(request)
+        via = request.top_via
+        assert (via.host, via.port, via.has_rport, via.transport) == ("198.51.100.7", 5062, True, "UDP")
+        branches.add(via.branch)
+        assert len(request.vias) == 2
+    assert len(branches) == 3
+    assert all((branch or "").startswith("z9hG4bK") and len(branch or "") >= 20 for branch in branches)
+
+
+@pytest.mark.parametrize(
+    ("via", "expected"),
+    [
+        ("SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKx", True),
+        ("SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx", True),
+        ("SIP/2.0/UDP 10.0.0.1:5061;branch=z9hG4bKx", False),
+        ("SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bKx", False),
+        ("SIP/2.0/UDP 255.255.255.255;branch=z9hG4bKx", False),
+    ],
+)
+def test_a_response_is_for_us_if_its_via_is_ours(via: str, expected: bool) -> None:
+    """RFC 3261 18.1.2, RFC 4475 3.3.11."""
+    response = make_response(ScriptedPeer().request("OPTIONS"), 200)
+    response.headers.set("Via", via)
+    assert core().has_sent(response) is expected
+
+
+def test_our_contact_is_where_we_are_advertised() -> None:
+    of = core(advertise=Address("2001:db8::1", 5060))
+    assert str(of.contact(trunk(contact_user="7000"))) == "<sip:7000@[2001:db8::1]:5060>"
+
+
+@pytest.mark.parametrize(
+    ("hop", "expected"),
+    [
+        ("sip:x@10.0.0.2", Address("10.0.0.2", 5060)),
+        ("sip:x@10.0.0.2:5099", Address("10.0.0.2", 5099)),
+        ("sip:x@10.0.5.5", Address("10.0.5.5", 5060)),
+        ("sip:x@10.1.0.0", PBX),
+        ("sip:x@pbx.example.com", PBX),
+        ("tel:+4930", PBX),
+        ("sip:x@10.0.0.1:5060", PBX),
+        ("sip:x@10.0.0.1:5061", Address("10.0.0.1", 5061)),
+        ("sip:x@224.0.0.5", PBX),
+    ],
+)
+def test_a_next_hop_is_taken_at_its_word_within_the_trunk_only(hop: str, expected: Address) -> None:
+    """Promises S14 to S16."""
+    of = core(listen=Address("0.0.0.0", 5060))  # noqa: S104
+    assert of.destination_of(Uri.parse(hop), trunk(acl=("10.0.0.0/16", "224.0.0.0/8")), PBX) == expected
+
+
+def test_responses_have_a_tag_and_our_name_where_we_tell_it() -> None:
+    of = core(product="gateway/1")
+    of.transactions.accept_request(ScriptedPeer().request("OPTIONS"), PBX, 0.0)
+    (transaction,) = of.transactions._servers.values()
+    response = of.reply(transaction, 200, 0.0)
+    assert response.to.tag is not None
+    assert response.headers.get("Server") == "gateway/1"
+    assert of.datagrams == [(response.to_bytes(), PBX)]
+
+
+def test_requests_name_us_only_where_we_tell_it() -> None:
+    for product, expected in (("gateway/1", "gateway/1"), ("", None)):
+        request = ScriptedPeer().request("OPTIONS")
+        core(product=product).add_product(request)
+        assert request.headers.get("User-Agent") == expected
+
+
+def test_counters_can_be_read_by_name() -> None:
+    counters = Counters(strangers=3)
+    assert counters.as_dict()["strangers"] == 3
+    assert set(counters.as_dict()) == {"received", "sent", "keepalives", "strangers", "malformed"} | {
+        "stray_responses",
+        "stray_acks",
+        "unknown_dialogs",
+        "overload",
+        "refused",
+    }
+
+
+def test_what_is_sent_is_counted() -> None:
+    of = core()
+    of.send(b"x", GATEWAY)
+    assert of.counters.sent == 1

@@ -1,0 +1,58 @@
+"""The states of a leg, as a table (RFC 5057's INVITE usage)."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import StateError
+from gateway.sip.invite_usage import COMMANDS, TRANSITIONS, InviteUsage, LegState
+from tests.support.calls import taken_call
+
+
+def usage_in(state: LegState) -> InviteUsage:
+    call = taken_call()
+    usage = call.user_agent._legs.get(call.leg_id).usage
+    usage.state = state
+    return usage
+
+
+def test_every_state_leads_to_the_end() -> None:
+    def reachable(start: LegState) -> set[LegState]:
+        found, waiting = {start}, [start]
+        while waiting:
+            fresh = set(TRANSITIONS[waiting.pop()]) - found
+            found |= fresh
+            waiting += fresh
+        return found
+
+    assert set(TRANSITIONS) == set(LegState)
+    assert all(LegState.ENDED in reachable(state) for state in LegState)
+    assert TRANSITIONS[LegState.ENDED] == frozenset()
+
+
+@pytest.mark.parametrize("state", LegState)
+def test_no_other_way_than_those_of_the_table_is_open(state: LegState) -> None:
+    for target in LegState:
+        usage = usage_in(state)
+        if target in TRANSITIONS[state]:
+            usage.enter(target)
+            assert usage.state is target
+        else:
+            with pytest.raises(StateError):
+                usage.enter(target)
+            assert usage.state is state
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_taken_in_their_states_only(command: str) -> None:
+    for state in LegState:
+        usage = usage_in(state)
+        if state in COMMANDS[command]:
+            usage.check_command(command)
+        else:
+            with pytest.raises(StateError, match=command):
+                usage.check_command(command)
+
+
+def test_a_leg_can_be_ended_in_every_state_that_is_not_the_end() -> None:
+    assert set(LegState) - COMMANDS["bye"] == {LegState.ENDING, LegState.ENDED}

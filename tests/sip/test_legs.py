@@ -1,0 +1,48 @@
+"""Finding legs, and forgetting them."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import ResourceError, StateError
+from gateway.sip.events import CallOffered
+from gateway.sip.invite_usage import LegState
+from tests.support.calls import taken_call
+from tests.support.wire import PBX, STRANGER
+
+
+def test_a_leg_is_found_by_id_and_dialog_until_it_ends() -> None:
+    call = taken_call()
+    legs = call.user_agent._legs
+    leg = legs.get(call.leg_id)
+    bye = call.request("BYE")
+    assert legs.ids == [call.leg_id]
+    assert legs.find(bye, PBX) is leg
+    assert legs.find(bye, STRANGER) is None
+    call.pbx.send(bye)
+    call.wire.run(0.1)
+    assert legs.find(bye, PBX) is None
+    assert (len(legs), legs._by_dialog, legs._by_invite) == (0, {}, {})
+    with pytest.raises(StateError):
+        legs.get(call.leg_id)
+
+
+def test_a_leg_is_found_by_the_invite_that_offered_it_until_it_ends() -> None:
+    call = taken_call()
+    call.pbx.send(call.pbx.invite(call_id="ringing@pbx"))
+    call.wire.run(0.1)
+    legs = call.user_agent._legs
+    leg = legs.get(call.gateway.last(CallOffered).leg_id)
+    (invite,) = [invite for invite, offered in legs._by_invite.items() if offered is leg]
+    assert legs.find_offered(invite) is leg
+    call.user_agent.reject(leg.usage.leg_id, 486, call.wire.now)
+    assert legs.find_offered(invite) is None
+
+
+def test_there_is_a_limit() -> None:
+    call = taken_call(max_legs=1)
+    legs = call.user_agent._legs
+    assert legs.is_full
+    trunk = legs.get(call.leg_id).usage.trunk
+    with pytest.raises(ResourceError):
+        legs.new_usage(trunk, "x", LegState.CALLING, PBX)
