@@ -349,6 +349,21 @@ def test_provisional_response_is_repeated_on_demand() -> None:
     assert [line.split()[1] for _, line in bench.sent] == ["100", "100", "183", "603"]
 
 
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (100, Stimulus.PROVISIONAL),
+        (199, Stimulus.PROVISIONAL),
+        (200, Stimulus.SUCCESS),
+        (299, Stimulus.SUCCESS),
+        (300, Stimulus.FAILURE),
+        (699, Stimulus.FAILURE),
+    ],
+)
+def test_responses_move_by_their_class(status: int, expected: Stimulus) -> None:
+    assert stimulus_of(make_response(ScriptedPeer().request("BYE"), status)) is expected
+
+
 # ---------------------------------------------------------------------------------------------- table and page
 
 

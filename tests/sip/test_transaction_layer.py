@@ -127,6 +127,26 @@ def test_old_requests_without_a_branch_are_matched_by_what_names_them() -> None:
     assert len(bench.served) == 2
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"from_tag": "x"},
+        {"to_tag": "x"},
+        {"call_id": "x"},
+        {"cseq": 2},
+        {"uri": "sip:other@10.0.0.1"},
+    ],
+    ids=str,
+)
+def test_old_requests_that_differ_in_a_name_are_different(other: dict[str, object]) -> None:
+    bench = Bench()
+    for parts in ({"to_tag": "a"}, {"to_tag": "a"} | other):
+        request = peer.request("OPTIONS", **parts)  # type: ignore[arg-type]
+        request.headers.set("Via", "SIP/2.0/UDP 10.0.0.2:5060")
+        bench.receive(request)
+    assert len(bench.served) == 2
+
+
 def test_the_bare_cookie_is_no_branch() -> None:
     """RFC 4475 3.2.1: two different requests with ``branch=z9hG4bK`` are not one."""
     bench = Bench()
@@ -180,6 +200,19 @@ def test_responses_are_matched_by_branch_and_method() -> None:
     assert bench.layer.find_client(make_response(request, 200)) is transaction
     assert bench.layer.find_client(make_response(cancel, 200)) is not transaction
     assert bench.layer.find_client(make_response(peer.request("INVITE", branch="z9hG4bKforged"), 200)) is None
+
+
+def test_a_transaction_knows_where_it_was_heard_from() -> None:
+    """Which need not be where its answers go."""
+    bench = Bench()
+    request = peer.request("OPTIONS")
+    request.headers.set("Via", "SIP/2.0/UDP 10.0.0.2:5062;branch=z9hG4bKx")
+    bench.receive(request, OTHER)
+    assert (bench.served[0].heard_from, bench.served[0].destination) == (OTHER, Address(OTHER.host, 5062))
+    client = bench.send(peer.request("BYE"))
+    assert client.heard_from == PEER
+    bench.layer.receive_response(client, make_response(client.request, 100), OTHER, 0.0)
+    assert client.heard_from == OTHER
 
 
 def test_a_transport_error_is_told_to_those_who_send_there() -> None:
