@@ -71,7 +71,7 @@ COMMANDS: Mapping[str, frozenset[LegState]] = {
     "accept_refer": frozenset({_S.ESTABLISHED}),
     "reject_refer": frozenset({_S.ESTABLISHED}),
     "notify_transfer": frozenset({_S.ESTABLISHED}),
-    "bye": frozenset({_S.OFFERED, _S.ANSWERED, _S.CALLING, _S.CANCELLING, _S.UNACKNOWLEDGED, _S.ESTABLISHED}),
+    "bye": frozenset(LegState),
 }
 """In which states a leg takes a command."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from gateway.errors import ResourceError, StateError
 from gateway.sip.core import Core
 from gateway.sip.invite_usage import InviteUsage, LegState
@@ -9,6 +11,9 @@ from gateway.sip.leg import Leg
 from gateway.sip.message import Address, Request
 from gateway.sip.transaction import Transaction
 from gateway.sip.trunk import Trunk
+
+REMEMBERED = 256
+"""How many legs that have ended are still known by name."""
 
 
 class Legs:
@@ -19,6 +24,7 @@ class Legs:
         self._by_id: dict[str, Leg] = {}
         self._by_dialog: dict[tuple[str, str], Leg] = {}
         self._by_invite: dict[Transaction, Leg] = {}
+        self._ended: deque[str] = deque(maxlen=REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -41,6 +47,7 @@ class Legs:
 
         def forget() -> None:
             self._by_id.pop(leg_id, None)
+            self._ended.append(leg_id)
             self._by_dialog.pop((call_id, local_tag), None)
 
         return InviteUsage(
@@ -69,6 +76,10 @@ class Legs:
         if leg is None:
             raise StateError(f"no such leg: {leg_id}")
         return leg
+
+    def has_ended(self, leg_id: str) -> bool:
+        """Whether a leg of that id was here not long ago."""
+        return leg_id in self._ended
 
     def find(self, request: Request, source: Address) -> Leg | None:
         """The leg whose dialog `request` claims to be in, if its trunk lets `source` speak for it."""

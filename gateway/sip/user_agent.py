@@ -214,10 +214,12 @@ class UserAgent:
         """End the leg, whatever its state: BYE; 480 to a call not answered yet; CANCEL of a call of ours.
 
         `reason` is the value of a Reason header (RFC 3326). After an answer whose ACK has not come, BYE waits for it.
-        Raises: `StateError` where the leg has ended.
+        Nothing happens where the leg has ended by itself, the event that says so being on its way to the caller.
+        Raises: `StateError` for a leg that never was.
         """
         _checked((), reason)
-        self._legs.get(leg_id).bye(now, reason)
+        if not self._legs.has_ended(leg_id):
+            self._legs.get(leg_id).bye(now, reason)
 
     # -------------------------------------------------------------------------------------------------- inside
 

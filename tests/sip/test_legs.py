@@ -7,6 +7,7 @@ import pytest
 from gateway.errors import ResourceError, StateError
 from gateway.sip.events import CallOffered
 from gateway.sip.invite_usage import LegState
+from gateway.sip.legs import REMEMBERED
 from tests.support.calls import taken_call
 from tests.support.wire import PBX, STRANGER
 
@@ -25,6 +26,20 @@ def test_a_leg_is_found_by_id_and_dialog_until_it_ends() -> None:
     assert (len(legs), legs._by_dialog, legs._by_invite) == (0, {}, {})
     with pytest.raises(StateError):
         legs.get(call.leg_id)
+
+
+def test_legs_that_have_ended_are_known_for_a_while() -> None:
+    call = taken_call()
+    legs = call.user_agent._legs
+    assert not legs.has_ended(call.leg_id)
+    call.send("BYE")
+    assert legs.has_ended(call.leg_id)
+    assert not legs.has_ended("nobody")
+    trunk = call.user_agent._trunks.get("pbx")
+    assert trunk is not None
+    for _ in range(REMEMBERED):
+        legs.new_usage(trunk, "x", LegState.CALLING, PBX).close(0.0)
+    assert not legs.has_ended(call.leg_id)
 
 
 def test_a_leg_is_found_by_the_invite_that_offered_it_until_it_ends() -> None:

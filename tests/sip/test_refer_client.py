@@ -244,6 +244,8 @@ def test_a_result_right_after_their_bye_is_told_before_the_end_of_the_call() -> 
     assert [type(event) for event in call.gateway.seen][-2:] == [TransferProgressed, CallEnded]
     assert told(call)[-1] == (200, True)
     assert call.user_agent.leg_count == 0
+    call.user_agent.bye(call.leg_id, call.wire.now)
+    assert call.pbx.requests("BYE") == []
 
 
 def test_their_bye_without_a_result_ends_the_call_a_second_later() -> None:
