@@ -16,7 +16,7 @@ from __future__ import annotations
 import audioop
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,39 +38,29 @@ MISSING: Final = 0
 class AudioFormat(Enum):
     """Audio as a provider takes or gives it: mono; PCM is signed, 16 bits, little-endian."""
 
-    PCM16_24K = "pcm16/24000"
-    PCM16_16K = "pcm16/16000"
-    PCM16_8K = "pcm16/8000"
-    PCMU = "pcmu"
-    PCMA = "pcma"
+    PCM16_24K = "pcm16/24000", 24000, b"\0\0"
+    PCM16_16K = "pcm16/16000", 16000, b"\0\0"
+    PCM16_8K = "pcm16/8000", 8000, b"\0\0"
+    PCMU = "pcmu", 8000, b"\xff"
+    PCMA = "pcma", 8000, b"\xd5"
 
-    @property
-    def sample_rate_hz(self) -> int:
-        """Samples per second."""
-        return _PCM_RATES_HZ.get(self, TELEPHONE_RATE_HZ)
+    sample_rate_hz: int
+    """Samples per second."""
+    silence: bytes
+    """One sample of silence; repeat it as needed."""
+    bytes_per_sample: int
+    bytes_per_ms: int
+    """Octets per millisecond of audio."""
 
-    @property
-    def bytes_per_sample(self) -> int:
-        """2 for linear audio, 1 for G.711."""
-        return 2 if self.is_linear else 1
-
-    @property
-    def bytes_per_ms(self) -> int:
-        """Octets per millisecond of audio."""
-        return self.sample_rate_hz * self.bytes_per_sample // 1000
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether samples are PCM and not G.711 octets."""
-        return self in _PCM_RATES_HZ
-
-    @property
-    def silence(self) -> bytes:
-        """One sample of silence; repeat it as needed."""
-        return b"\0\0" if self.is_linear else bytes([payload_format(self.name).silence])
-
-
-_PCM_RATES_HZ: Final = {AudioFormat.PCM16_24K: 24000, AudioFormat.PCM16_16K: 16000, AudioFormat.PCM16_8K: 8000}
+    def __new__(cls, value: str, sample_rate_hz: int, silence: bytes) -> Self:
+        """A member whose value is its name on the wire of logs and configuration."""
+        member = object.__new__(cls)
+        member._value_ = value
+        member.sample_rate_hz = sample_rate_hz
+        member.silence = silence
+        member.bytes_per_sample = len(silence)
+        member.bytes_per_ms = sample_rate_hz * len(silence) // 1000
+        return member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

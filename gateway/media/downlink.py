@@ -24,7 +24,16 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from gateway.media import codec
-from gateway.media.codec import PCMA, PCMU, TELEPHONE_RATE_HZ, AudioFormat, Bytes, PayloadFormat, Samples
+from gateway.media.codec import (
+    PCMA,
+    PCMU,
+    SAMPLES_PER_MS,
+    TELEPHONE_RATE_HZ,
+    AudioFormat,
+    Bytes,
+    PayloadFormat,
+    Samples,
+)
 from gateway.media.ledger import HeardAudio, Ledger, PlayedItem
 from gateway.media.playout import PlayoutQueues
 from gateway.media.resample import FRAME_SAMPLES, DownSampler
@@ -34,12 +43,36 @@ _MAX_FRAMES_PER_LEG: Final = 64
 _LOW_WATER_SAMPLES: Final = 2 * FRAME_SAMPLES
 _NEVER: Final = 1 << 62
 
-_TICKS_HZ: Final = 48000
-"""Audio of every sample rate is a whole number of these."""
-
-_LAWS: Final = {AudioFormat.PCMU: PCMU, AudioFormat.PCMA: PCMA}
+_TICKS_PER_SAMPLE: Final = 6
+"""Audio of every sample rate is a whole number of ticks of 1/48000 s: six are a telephone sample."""
 
 _Audio: TypeAlias = Samples | Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Route:
+    """How audio of one format gets to the telephone."""
+
+    sampler: DownSampler | None
+    """None for what is at 8 kHz already"""
+    law: PayloadFormat | None
+    """of G.711; None for linear audio"""
+    bytes_per_ms: int
+    ticks_per_sample: int
+
+
+def _route(form: AudioFormat) -> _Route:
+    ratio = form.sample_rate_hz // TELEPHONE_RATE_HZ
+    return _Route(
+        sampler=DownSampler(ratio) if ratio > 1 else None,
+        law={AudioFormat.PCMU: PCMU, AudioFormat.PCMA: PCMA}.get(form),
+        bytes_per_ms=form.bytes_per_ms,
+        ticks_per_sample=_TICKS_PER_SAMPLE // ratio,
+    )
+
+
+_ROUTES: Final = {form: _route(form) for form in AudioFormat}
+_PROMPTS: Final = _ROUTES[AudioFormat.PCM16_8K]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +91,18 @@ class _Chunk:
     item: PlayedItem
     audio: _Audio
     """int16[any] or, of G.711, uint8[any]"""
-    form: AudioFormat
+    route: _Route
 
     @property
     def ticks(self) -> int:
-        return self.audio.size * _TICKS_HZ // self.form.sample_rate_hz
+        return self.audio.size * self.route.ticks_per_sample
 
 
 class _Filtering:
     """One leg's way through a `DownSampler`: the samples around the next telephone sample, and whose they are."""
 
-    def __init__(self, sampler: DownSampler, form: AudioFormat) -> None:
-        self.form = form
-        self._sampler = sampler
+    def __init__(self, sampler: DownSampler) -> None:
+        self.sampler = sampler
         # From `lookahead` before the centre of the next telephone sample on.
         self._samples: Samples = np.zeros(sampler.lookahead, np.int16)
         self._owners: deque[tuple[PlayedItem, int]] = deque()  # each with the number of samples at which its part ends
@@ -85,30 +117,30 @@ class _Filtering:
     @property
     def waiting_samples(self) -> int:
         """Telephone samples still to be made."""
-        return -(-self._taken // self._sampler.ratio) - self._made
+        return -(-self._taken // self.sampler.ratio) - self._made
 
     def put(self, item: PlayedItem, samples: Samples) -> None:
         """Add samples of an item."""
-        self._samples = np.concatenate([self._samples, samples])
+        self._samples = np.concatenate((self._samples, samples))
         self._taken += samples.size
         self._owners.append((item, self._taken))
 
-    def rows(self, *, is_last: bool) -> tuple[Samples, int]:
-        """Rows for the sampler, int16[r, row_samples], and how many telephone samples of the result count.
+    def ready(self, *, is_last: bool) -> int:
+        """Telephone samples that can be made.
 
         `is_last`: nothing follows, so all that was put in comes out; otherwise what still waits for `lookahead` stays.
         """
-        sampler = self._sampler
-        known = self._taken if is_last else self._taken - sampler.lookahead
-        count = max(0, -(-known // sampler.ratio) - self._made)
-        rows = -(-count // FRAME_SAMPLES)
-        needed = max(0, rows - 1) * sampler.frame_samples + sampler.row_samples
-        padded = np.zeros(needed, np.int16)
-        present = self._samples[:needed]
-        padded[: present.size] = present
-        self._samples = self._samples[count * sampler.ratio :]
-        windows = np.lib.stride_tricks.sliding_window_view(padded, sampler.row_samples)
-        return windows[:: sampler.frame_samples][:rows], count
+        known = self._taken if is_last else self._taken - self.sampler.lookahead
+        return max(0, -(-known // self.sampler.ratio) - self._made)
+
+    def fill(self, rows: Samples, count: int) -> None:
+        """Write what the next `count` telephone samples are made of into rows of the sampler: int16[r, row_samples]."""
+        samples, hop = self._samples, self.sampler.frame_samples
+        for index, row in enumerate(rows):
+            part = samples[index * hop : index * hop + row.size]
+            row[: part.size] = part
+            row[part.size :] = 0
+        self._samples = samples[count * self.sampler.ratio :]
 
     def claim(self, count: int) -> list[tuple[PlayedItem, int]]:
         """Whose the next `count` telephone samples are, with how many of each; items that are through lose a chunk."""
@@ -116,7 +148,7 @@ class _Filtering:
         upto = self._made + count
         while self._owners:
             item, end_taken = self._owners[0]
-            end = -(-end_taken // self._sampler.ratio)
+            end = -(-end_taken // self.sampler.ratio)
             shares.append((item, min(end, upto) - self._made))
             self._made = min(end, upto)
             if end > upto:
@@ -132,10 +164,12 @@ class _Stage:
 
     leg: int
     law: PayloadFormat
+    route: _Route
+    """of what the provider sends"""
     ledger: Ledger = field(default_factory=Ledger)
     chunks: deque[_Chunk] = field(default_factory=deque)
     waiting_ticks: int = 0
-    """audio in `chunks`, in 48 kHz ticks"""
+    """audio in `chunks`"""
     filtering: _Filtering | None = None
     """None after a start, a flush or audio that needs no filter"""
     newest: PlayedItem | None = None
@@ -146,12 +180,17 @@ class _Stage:
         return self.filtering is not None and not self.filtering.is_empty
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Job:
+    """So many telephone samples to be made for a stage."""
+
     stage: _Stage
     filtering: _Filtering
-    rows: Samples
     count: int
+
+    @property
+    def rows(self) -> int:
+        return -(-self.count // FRAME_SAMPLES)
 
 
 class Downlink:
@@ -159,19 +198,17 @@ class Downlink:
 
     def __init__(self, legs: int, *, queues: PlayoutQueues, queue_ms: int) -> None:
         self._queues = queues
-        self._limit_ticks = queue_ms * _TICKS_HZ // 1000
-        self._samplers = {AudioFormat.PCM16_24K: DownSampler(3), AudioFormat.PCM16_16K: DownSampler(2)}
+        self._limit_ticks = queue_ms * SAMPLES_PER_MS * _TICKS_PER_SAMPLE
         self._stages: dict[int, _Stage] = {}
         self._busy: dict[int, None] = {}  # legs with chunks, in the order in which they came
         self._has_tail = np.zeros(legs, np.bool_)  # an item's end waits in the filter until the queue is low
         self._finish_at = np.full(legs, _NEVER, np.int64)  # position at which the next complete item is over
-        self.overflow_ticks = np.zeros(legs, np.int64)
-        """Audio dropped because the queue was full, in 1/48000 s."""
+        self._overflow_ticks = np.zeros(legs, np.int64)
 
-    def open(self, leg: int, law: PayloadFormat) -> None:
+    def open(self, leg: int, *, law: PayloadFormat, form: AudioFormat) -> None:
         """Begin with nothing to play."""
-        self._stages[leg] = _Stage(leg=leg, law=law)
-        self.overflow_ticks[leg] = 0
+        self._stages[leg] = _Stage(leg=leg, law=law, route=_ROUTES[form])
+        self._overflow_ticks[leg] = 0
 
     def close(self, leg: int) -> None:
         """Drop everything of a leg."""
@@ -180,34 +217,39 @@ class Downlink:
         self._has_tail[leg] = False
         self._finish_at[leg] = _NEVER
 
-    def change(self, leg: int, law: PayloadFormat) -> None:
-        """Encode in another law from now on."""
+    def change(self, leg: int, *, law: PayloadFormat, form: AudioFormat) -> None:
+        """Encode in that law, and take that format from the provider, from now on."""
         self._stages[leg].law = law
+        self._stages[leg].route = _ROUTES[form]
 
     def waiting_ms(self, leg: int) -> float:
         """Audio that is not in the playout queue yet."""
-        return self._waiting_ticks(self._stages[leg]) * 1000 / _TICKS_HZ
+        return self._waiting_ticks(self._stages[leg]) / (SAMPLES_PER_MS * _TICKS_PER_SAMPLE)
 
-    def play(self, leg: int, name: tuple[str, int], audio: bytes, form: AudioFormat) -> None:
-        """Queue audio of an item; of what exceeds the limit, the newest is dropped and counted."""
+    def overflow_ms(self, leg: int) -> int:
+        """Audio dropped because the queue was full."""
+        return int(self._overflow_ticks[leg]) // (SAMPLES_PER_MS * _TICKS_PER_SAMPLE)
+
+    def play(self, leg: int, item_id: str, content_index: int, audio: bytes) -> None:
+        """Queue a provider's audio; of what exceeds the limit, the newest is dropped and counted."""
         stage = self._stages[leg]
-        item = stage.ledger.item(*name, form.bytes_per_ms, self._queues.sent(leg))
+        route = stage.route
+        item = self._item(stage, item_id, content_index, route)
         item.received_bytes += len(audio)
-        stage.newest = item
-        if form.is_linear:
+        if route.law is not None:
+            self._enqueue(stage, item, np.frombuffer(audio, np.uint8), route)
+            return
+        if item.remainder or len(audio) & 1:
             audio = item.remainder + audio
             item.remainder = audio[len(audio) & ~1 :]
-            samples: _Audio = np.frombuffer(audio, "<i2", count=len(audio) // 2)
-        else:
-            samples = np.frombuffer(audio, np.uint8)
-        chunk = _Chunk(item=item, audio=samples, form=form)
-        self._fit(stage, chunk)
-        if chunk.audio.size:
-            item.pending_chunks += 1
-            stage.chunks.append(chunk)
-            stage.waiting_ticks += chunk.ticks
-            self._busy[leg] = None
-        self._review(stage)
+        self._enqueue(stage, item, np.frombuffer(audio, "<i2", count=len(audio) // 2), route)
+
+    def play_prompt(self, leg: int, item_id: str, pcm: Samples) -> None:
+        """Queue a sound of our own, int16[any] at 8 kHz."""
+        stage = self._stages[leg]
+        item = self._item(stage, item_id, 0, _PROMPTS)
+        item.received_bytes += pcm.nbytes
+        self._enqueue(stage, item, pcm, _PROMPTS)
 
     def end_item(self, leg: int, item_id: str) -> None:
         """No more audio for an item."""
@@ -232,29 +274,46 @@ class Downlink:
 
     def process(self) -> list[ItemFinished]:
         """Bring a tick's worth of what waits into the queues; tell which items are over."""
-        jobs = [job for stage in self._tails() if (job := self._job(stage, is_last=True))]
+        jobs = [self._job(stage, stage.filtering, is_last=True) for stage in self._tails() if stage.filtering]
         frames = min(_MAX_FRAMES_PER_LEG, max(1, _FRAMES_PER_TICK // max(1, len(self._busy))))
         for leg in list(self._busy):
             job = self._advance(self._stages[leg], frames * FRAME_SAMPLES)
-            jobs += [job] if job else []
-        for form in self._samplers:
-            self._run([job for job in jobs if job.filtering.form is form], self._samplers[form])
-        over = np.flatnonzero(self._queues.positions >= self._finish_at)
+            if job is not None:
+                jobs.append(job)
+        while jobs:
+            sampler = jobs[0].filtering.sampler
+            self._run(sampler, [job for job in jobs if job.filtering.sampler is sampler])
+            jobs = [job for job in jobs if job.filtering.sampler is not sampler]
+        over = (self._queues.positions >= self._finish_at).nonzero()[0]
         return [event for leg in over.tolist() for event in self._over(leg)]
+
+    def _item(self, stage: _Stage, item_id: str, content_index: int, route: _Route) -> PlayedItem:
+        sent = self._queues.sent(stage.leg)
+        stage.newest = item = stage.ledger.item(item_id, content_index, route.bytes_per_ms, sent)
+        return item
+
+    def _enqueue(self, stage: _Stage, item: PlayedItem, audio: _Audio, route: _Route) -> None:
+        excess = self._queued_ticks(stage) + audio.size * route.ticks_per_sample - self._limit_ticks
+        if excess > 0:
+            keep = max(0, audio.size - -(-excess // route.ticks_per_sample))
+            self._overflow_ticks[stage.leg] += (audio.size - keep) * route.ticks_per_sample
+            audio = audio[:keep]
+        if audio.size:
+            chunk = _Chunk(item=item, audio=audio, route=route)
+            item.pending_chunks += 1
+            stage.chunks.append(chunk)
+            stage.waiting_ticks += chunk.ticks
+            self._busy[stage.leg] = None
+            self._has_tail[stage.leg] = False
+        else:
+            self._review(stage)
 
     def _waiting_ticks(self, stage: _Stage) -> int:
         filtered = stage.filtering.waiting_samples if stage.filtering else 0
-        return stage.waiting_ticks + filtered * (_TICKS_HZ // TELEPHONE_RATE_HZ)
+        return stage.waiting_ticks + filtered * _TICKS_PER_SAMPLE
 
-    def _fit(self, stage: _Stage, chunk: _Chunk) -> None:
-        """Cut off what the leg may not have queued."""
-        queued = int(self._queues.queued_samples(np.array([stage.leg]))[0]) * (_TICKS_HZ // TELEPHONE_RATE_HZ)
-        excess = queued + self._waiting_ticks(stage) + chunk.ticks - self._limit_ticks
-        if excess > 0:
-            keep = max(0, chunk.ticks - excess) * chunk.form.sample_rate_hz // _TICKS_HZ
-            whole = chunk.ticks
-            chunk.audio = chunk.audio[:keep]
-            self.overflow_ticks[stage.leg] += whole - chunk.ticks
+    def _queued_ticks(self, stage: _Stage) -> int:
+        return self._queues.queued(stage.leg) * _TICKS_PER_SAMPLE + self._waiting_ticks(stage)
 
     def _review(self, stage: _Stage) -> None:
         """After any change: what happens when the queue runs low, and when the next item is over."""
@@ -272,28 +331,30 @@ class Downlink:
 
     def _advance(self, stage: _Stage, samples: int) -> _Job | None:
         """Take up to so many telephone samples from a leg's chunks: into the queue, or into a job for the filter."""
-        form = stage.chunks[0].form
+        sampler = stage.chunks[0].route.sampler
         filtering = stage.filtering
-        if filtering is not None and not filtering.is_empty and filtering.form is not form:
-            return self._job(stage, is_last=True)
-        if form not in self._samplers:
+        if filtering is not None and not filtering.is_empty and filtering.sampler is not sampler:
+            return self._job(stage, filtering, is_last=True)
+        if sampler is None:
             self._append_unfiltered(stage, samples)
             return None
-        is_dry = not self._queues.queued_samples(np.array([stage.leg]))[0]
-        if filtering is None or filtering.form is not form or (is_dry and filtering.is_empty):
-            filtering = stage.filtering = _Filtering(self._samplers[form], form)
-        budget = samples * self._samplers[form].ratio
-        while stage.chunks and budget and stage.chunks[0].form is form:
+        if filtering is None or filtering.sampler is not sampler or self._is_after_pause(stage, filtering):
+            filtering = stage.filtering = _Filtering(sampler)
+        budget = samples * sampler.ratio
+        while stage.chunks and budget and stage.chunks[0].route.sampler is sampler:
             chunk = self._next_part(stage, budget)
             filtering.put(chunk.item, chunk.audio.astype(np.int16, copy=False))
             budget -= chunk.audio.size
-        return self._job(stage, is_last=False)
+        return self._job(stage, filtering, is_last=False)
+
+    def _is_after_pause(self, stage: _Stage, filtering: _Filtering) -> bool:
+        return filtering.is_empty and not self._queues.queued(stage.leg)
 
     def _append_unfiltered(self, stage: _Stage, budget: int) -> None:
         stage.filtering = None
-        while stage.chunks and budget and stage.chunks[0].form not in self._samplers:
+        while stage.chunks and budget and stage.chunks[0].route.sampler is None:
             chunk = self._next_part(stage, budget)
-            law = _LAWS.get(chunk.form)
+            law = chunk.route.law
             if law is None:
                 octets = codec.encode(chunk.audio.astype(np.int16, copy=False), stage.law)
             else:
@@ -307,7 +368,7 @@ class Downlink:
         """The oldest chunk, or its first `samples`."""
         chunk = stage.chunks.popleft()
         if chunk.audio.size > samples:
-            rest = _Chunk(item=chunk.item, audio=chunk.audio[samples:], form=chunk.form)
+            rest = _Chunk(item=chunk.item, audio=chunk.audio[samples:], route=chunk.route)
             chunk.audio = chunk.audio[:samples]
             chunk.item.pending_chunks += 1
             stage.chunks.appendleft(rest)
@@ -316,24 +377,25 @@ class Downlink:
             del self._busy[stage.leg]
         return chunk
 
-    def _job(self, stage: _Stage, *, is_last: bool) -> _Job | None:
-        filtering = stage.filtering
-        if filtering is None:
-            return None
-        rows, count = filtering.rows(is_last=is_last)
-        return _Job(stage=stage, filtering=filtering, rows=rows, count=count)
+    @staticmethod
+    def _job(stage: _Stage, filtering: _Filtering, *, is_last: bool) -> _Job:
+        return _Job(stage=stage, filtering=filtering, count=filtering.ready(is_last=is_last))
 
-    def _run(self, jobs: list[_Job], sampler: DownSampler) -> None:
-        """All jobs of one filter as one batch of rows."""
-        if not jobs:
-            return
-        made = sampler.process(np.concatenate([job.rows for job in jobs]))
+    def _run(self, sampler: DownSampler, jobs: list[_Job]) -> None:
+        """All jobs of one filter as one batch of rows, encoded in each law that is asked for."""
+        rows = np.empty((sum(job.rows for job in jobs), sampler.row_samples), np.int16)
         first = 0
         for job in jobs:
-            samples = made[first : first + len(job.rows)].reshape(-1)[: job.count]
-            first += len(job.rows)
-            shares = job.filtering.claim(job.count)
-            self._append(job.stage, codec.encode(samples, job.stage.law), shares)
+            job.filtering.fill(rows[first : first + job.rows], job.count)
+            first += job.rows
+        made = sampler.process(rows)
+        by_law = {job.stage.law.index: job.stage.law for job in jobs}
+        encoded = {index: codec.encode(made, law).reshape(-1) for index, law in by_law.items()}
+        first = 0
+        for job in jobs:
+            octets = encoded[job.stage.law.index][first : first + job.count]
+            first += job.rows * FRAME_SAMPLES
+            self._append(job.stage, octets, job.filtering.claim(job.count))
             self._review(job.stage)
 
     def _append(self, stage: _Stage, octets: Bytes, shares: list[tuple[PlayedItem, int]]) -> None:
@@ -346,6 +408,6 @@ class Downlink:
 
     def _over(self, leg: int) -> list[ItemFinished]:
         stage = self._stages[leg]
-        items = stage.ledger.take_finished(self._queues.sent(stage.leg))
+        items = stage.ledger.take_finished(self._queues.sent(leg))
         self._review(stage)
-        return [ItemFinished(leg=stage.leg, item_id=item.item_id, content_index=item.content_index) for item in items]
+        return [ItemFinished(leg=leg, item_id=item.item_id, content_index=item.content_index) for item in items]

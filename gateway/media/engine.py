@@ -192,7 +192,7 @@ class MediaEngine:
         self._reception.open(leg)
         self._uplink.open(leg, options.uplink)
         self._queues.open(leg, payload=options.payload, frame_ms=options.frame_ms)
-        self._downlink.open(leg, options.payload)
+        self._downlink.open(leg, law=options.payload, form=options.downlink)
         self._sender.open(leg)
         self._apply(leg, options)
         self._sends[leg] = True
@@ -220,7 +220,7 @@ class MediaEngine:
         if options.uplink is not before.uplink:
             self._uplink.open(leg, options.uplink)
         self._queues.change(leg, payload=options.payload, frame_ms=options.frame_ms)
-        self._downlink.change(leg, options.payload)
+        self._downlink.change(leg, law=options.payload, form=options.downlink)
         self._send_pacer.change_period(leg, options.frame_ms)
         self._apply(leg, options)
 
@@ -264,12 +264,13 @@ class MediaEngine:
 
     def play(self, leg: int, item_id: str, audio: bytes, content_index: int = 0) -> None:
         """Queue audio of an item in the downlink format: any number of bytes, half a sample waits for its rest."""
-        self._downlink.play(leg, (item_id, content_index), audio, self._options_of(leg).downlink)
+        self._options_of(leg)
+        self._downlink.play(leg, item_id, content_index, audio)
 
     def play_pcm(self, leg: int, item_id: str, pcm: Samples) -> None:
         """Queue a prompt of our own, int16[any] at 8 kHz."""
         self._options_of(leg)
-        self._downlink.play(leg, (item_id, 0), pcm.astype("<i2", copy=False).tobytes(), AudioFormat.PCM16_8K)
+        self._downlink.play_prompt(leg, item_id, pcm.astype(np.int16))
 
     def end_item(self, leg: int, item_id: str) -> None:
         """No more audio for an item: `ItemFinished` follows for each of its contents when its last sample has left."""
@@ -284,8 +285,7 @@ class MediaEngine:
     def queued_ms(self, leg: int) -> float:
         """Speech still to be sent."""
         self._options_of(leg)
-        queued = int(self._queues.queued_samples(np.array([leg]))[0]) / SAMPLES_PER_MS
-        return queued + self._downlink.waiting_ms(leg)
+        return self._queues.queued(leg) / SAMPLES_PER_MS + self._downlink.waiting_ms(leg)
 
     def send_digits(self, leg: int, digits: str, *, duration_ms: int = 100, gap_ms: int = 100) -> None:
         """Press keys towards the peer, as telephone events instead of audio.
@@ -311,7 +311,7 @@ class MediaEngine:
             packets_reordered=int(streams.reordered[leg]),
             concealed_ms=int(self._jitter.concealed[leg]) // SAMPLES_PER_MS,
             jitter_ms=streams.jitter_ms(leg),
-            overflow_ms=int(self._downlink.overflow_ticks[leg]) // 48,
+            overflow_ms=self._downlink.overflow_ms(leg),
             skipped_frames=int(self._skipped[leg]),
             last_received_s=None if np.isnan(last_received_s) else last_received_s,
         )

@@ -71,7 +71,11 @@ class PlayoutQueues:
 
     def sent(self, leg: int) -> int:
         """Position up to which everything has been taken."""
-        return int(self._sent[leg])
+        return self._sent.item(leg)
+
+    def queued(self, leg: int) -> int:
+        """Samples of one leg still to be taken."""
+        return max(0, self._written.item(leg) - self._sent.item(leg))
 
     def frame_samples(self, legs: Indices) -> Indices:
         """Length of the frames that `take` gives."""
@@ -85,7 +89,7 @@ class PlayoutQueues:
 
     def append(self, leg: int, octets: Bytes) -> int:
         """Queue `octets`, uint8[any], and tell the position of the first."""
-        start = position = max(int(self._written[leg]), int(self._sent[leg]))
+        start = position = max(self._written.item(leg), self._sent.item(leg))
         self._is_complete[leg] = False
         begun = position % ROW_SAMPLES
         if begun and octets.size:
@@ -95,15 +99,26 @@ class PlayoutQueues:
             octets = octets[head.size :]
             position += head.size
         if octets.size:
-            count = -(-octets.size // ROW_SAMPLES)
-            padded = np.full(count * ROW_SAMPLES, PAYLOAD_FORMATS[int(self._law[leg])].silence, np.uint8)
-            padded[: octets.size] = octets
-            rows = self._allocate(count)
-            self._pool[rows] = padded.reshape(count, ROW_SAMPLES)
-            self._table[leg, (position // ROW_SAMPLES + np.arange(count)) % self._table_rows] = rows
+            self._append_rows(leg, position // ROW_SAMPLES, octets)
             position += octets.size
         self._written[leg] = position
         return start
+
+    def _append_rows(self, leg: int, place: int, octets: Bytes) -> None:
+        """Write octets into new rows, the first of which is row number `place` of the leg's life."""
+        whole, rest = divmod(octets.size, ROW_SAMPLES)
+        rows = self._allocate(whole + (rest > 0))
+        self._pool[rows[:whole]] = octets[: whole * ROW_SAMPLES].reshape(whole, ROW_SAMPLES)
+        if rest:
+            last = self._pool[rows[-1]]
+            last[:rest] = octets[-rest:]
+            last[rest:] = PAYLOAD_FORMATS[self._law.item(leg)].silence
+        first = place % self._table_rows
+        behind = first + rows.size
+        if behind <= self._table_rows:
+            self._table[leg, first:behind] = rows
+        else:
+            self._table[leg, np.arange(first, behind) % self._table_rows] = rows
 
     def complete(self, leg: int) -> None:
         """No more audio is near: let the last frame go although it is not full."""

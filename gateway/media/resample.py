@@ -39,7 +39,8 @@ TAPS_PER_PHASE: Final = 24
 
 _BLOCK_SAMPLES: Final = 16
 _BLOCKS: Final = FRAME_SAMPLES // _BLOCK_SAMPLES
-_SUB_BATCH_ROWS: Final = 192
+_SUB_BATCH_ROWS: Final = 200
+_PRODUCT_ROWS: Final = 10  # small enough that OpenBLAS never wakes its threads, which would cost more than they bring
 
 _Float32 = npt.NDArray[np.float32]
 _Float64 = npt.NDArray[np.float64]
@@ -102,7 +103,7 @@ class _BlockProduct:
         self._out_samples = block * _BLOCKS
         self.row_samples = window + hop * (_BLOCKS - 1)
         self._columns = np.empty((_SUB_BATCH_ROWS, _BLOCKS, window), np.float32)
-        self._product = np.empty((_SUB_BATCH_ROWS * _BLOCKS, block), np.float32)
+        self._product = np.empty((_SUB_BATCH_ROWS, _BLOCKS, block), np.float32)
 
     def __call__(self, rows: Samples, out: Samples) -> Samples:
         """`rows`: int16[n, row_samples], contiguous; `out`: int16[n, frame], written and returned."""
@@ -113,12 +114,22 @@ class _BlockProduct:
             blocks = as_strided(part, (count, _BLOCKS, self._window), (stride, self._hop * item, item), writeable=False)
             columns = self._columns[:count]
             np.copyto(columns, blocks)
-            product = self._product[: count * _BLOCKS]
-            np.matmul(columns.reshape(-1, self._window), self._matrix, out=product)
+            product = self._product[:count]
+            self._multiply(columns, product)
             np.rint(product, out=product)
-            np.clip(product, -32768, 32767, out=product)
+            np.minimum(product, 32767, out=product)
+            np.maximum(product, -32768, out=product)
             np.copyto(out[first : first + count].reshape(-1), product.reshape(-1), casting="unsafe")
         return out
+
+    def _multiply(self, columns: _Float32, product: _Float32) -> None:
+        """float32[n, 10, window] by the matrix, in stacks of equal products and a rest."""
+        even = len(columns) // _PRODUCT_ROWS * _PRODUCT_ROWS
+        for first, behind, height in ((0, even, _PRODUCT_ROWS), (even, len(columns), len(columns) - even)):
+            if first < behind:
+                stacked = columns[first:behind].reshape(-1, height * _BLOCKS, self._window)
+                out = product[first:behind].reshape(-1, height * _BLOCKS, self._matrix.shape[1])
+                np.matmul(stacked, self._matrix, out=out)
 
 
 class UpSampler:
