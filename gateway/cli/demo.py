@@ -25,7 +25,8 @@ from gateway.cli.shipped import shipped
 from gateway.config import Configuration
 from gateway.embedded.voice import DEFAULT_VOICE, speak
 from gateway.simulate.listening import identify
-from gateway.simulate.phone import Phone, PhoneCall, PhoneOptions, free_udp_port, write_wav
+from gateway.simulate.phone import Phone, PhoneOptions, free_udp_port
+from gateway.simulate.phone_call import PhoneCall, write_wav
 from gateway.sip.message import Address
 
 HOST = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Ears: which of several sentences is heard in a recording, by its sound alone.
+"""Ears: when somebody speaks, and which of several sentences is heard in a recording, by its sound alone.
 
 Each candidate is a recording of how the sentence sounds. Its log-spectrum in 12 bands is slid along the recording's;
 the best correlated candidate wins. Only the order of the scores means something (a wrong sentence may reach 0.87), so
@@ -14,6 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATE_HZ = 8000
+FRAME_MS = 20
+FRAME_SAMPLES = 160
+AUDIBLE_PEAK = 500
+"""Peak of a 20 ms frame above which somebody is speaking; codec silence and line noise stay well below."""
 BANDS = 12
 LOWEST_HZ, HIGHEST_HZ = 250.0, 3450.0
 HOP_SAMPLES, WINDOW_SAMPLES = 80, 256
@@ -70,3 +74,32 @@ def _best_match(heard: NDArray[np.float64], said: NDArray[np.float64]) -> float:
     total, squares = (window_sums((heard**power).sum(axis=1), len(said)) for power in (1, 2))
     spread = np.sqrt(np.maximum(squares - total**2 / wanted.size, 1e-9)) * np.sqrt((wanted**2).sum())
     return float((covariance / spread).max())
+
+
+def _is_sound(pcm: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """For each whole 20 ms of `pcm`, whether somebody is heard: bool[frames]."""
+    frames = pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+    is_loud: NDArray[np.bool_] = np.abs(frames.astype(np.int32)).max(axis=1, initial=0) > AUDIBLE_PEAK
+    return is_loud
+
+
+def first_sound_ms(pcm: NDArray[np.int16]) -> int | None:
+    """Where the first sound of `pcm` (int16[samples], 8 kHz) begins, in ms; None in silence."""
+    sound = np.flatnonzero(_is_sound(pcm))
+    return int(sound[0]) * FRAME_MS if len(sound) else None
+
+
+def first_pause_ms(pcm: NDArray[np.int16], lasting_ms: int) -> int | None:
+    """Where the first silence of at least `lasting_ms` begins, in ms; None where there is none."""
+    wanted, silent = lasting_ms // FRAME_MS, 0
+    for index, is_sound in enumerate(_is_sound(pcm)):
+        silent = 0 if is_sound else silent + 1
+        if silent == wanted:
+            return (index + 1 - wanted) * FRAME_MS
+    return None
+
+
+def last_sound_ms(pcm: NDArray[np.int16]) -> int:
+    """Where the last sound of `pcm` ends, in ms; 0 in silence."""
+    sound = np.flatnonzero(_is_sound(pcm))
+    return (int(sound[-1]) + 1) * FRAME_MS if len(sound) else 0

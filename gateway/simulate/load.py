@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.simulate.phone import SAMPLE_RATE_HZ, Phone, PhoneCall
+from gateway.simulate.listening import RATE_HZ
+from gateway.simulate.phone import Phone
+from gateway.simulate.phone_call import PhoneCall
 
 ANSWER_LIMIT_S = 15.0
 NOISE_LEVEL = 1500
@@ -51,8 +53,8 @@ class LoadResult:
 
 def babble(duration_s: float, seed: int) -> NDArray[np.int16]:
     """Noise in syllables, int16[samples] at 8 kHz: loud enough to be audio, unlike any word."""
-    noise = np.random.default_rng(seed).normal(0, NOISE_LEVEL, round(duration_s * SAMPLE_RATE_HZ))
-    syllables = np.sin(np.arange(len(noise)) * (2 * np.pi * 3 / SAMPLE_RATE_HZ)).clip(0)
+    noise = np.random.default_rng(seed).normal(0, NOISE_LEVEL, round(duration_s * RATE_HZ))
+    syllables = np.sin(np.arange(len(noise)) * (2 * np.pi * 3 / RATE_HZ)).clip(0)
     samples: NDArray[np.int16] = np.clip(noise * syllables, -32768, 32767).astype(np.int16)
     return samples
 

@@ -1,10 +1,5 @@
 """A telephone without a person: places and takes calls over real SIP and RTP, speaks, listens, and follows a REFER.
 
-::
-
-    say(pcm) ──> leg ──RTP──> peer          everything said and heard is kept on one time line, int16 at 8 kHz:
-    heard <── leg <──RTP── peer             PhoneCall.recording() is stereo, left what we said, right what we heard
-
 One `Phone` is one SIP user agent with any number of calls. Its peers are named; a transfer is followed by calling the
 peer whose extension the REFER names, as a telephone behind a PBX would.
 """
@@ -14,20 +9,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-import wave
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from gateway.errors import NegotiationError
 from gateway.media.codec import AudioFormat
-from gateway.media.engine import LegOptions, LegStatistics, MediaEngine, MediaOptions
+from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
+from gateway.simulate.phone_call import PhoneCall
 from gateway.sip import events as sip_events
-from gateway.sip.message import Address, Headers, Uri
+from gateway.sip.message import Address, Uri
 from gateway.sip.sdp import AudioStream, Direction, LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgent, UserAgentOptions
@@ -35,12 +26,7 @@ from gateway.transport.media_loop import MediaLoop
 from gateway.transport.rtp_ports import RtpPort, RtpPortOptions, RtpPorts
 from gateway.transport.sip_endpoint import SipEndpoint
 
-SAMPLE_RATE_HZ = 8000
-FRAME_MS = 20
 REOFFER_LIMIT_S = 5.0
-FRAME_SAMPLES = 160
-AUDIBLE_PEAK = 500
-"""Peak of a 20 ms frame above which somebody is speaking; codec silence and line noise stay well below."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,155 +42,6 @@ class PhoneOptions:
     max_calls: int = 256
     answers: bool = False
     """Takes calls at once; otherwise they are refused as busy."""
-
-
-class PhoneCall:
-    """One call of a telephone. The events are set once and stay set."""
-
-    def __init__(self, phone: Phone, leg_id: str, port: RtpPort) -> None:
-        self._phone = phone
-        self.leg_id = leg_id
-        self.port = port
-        self.leg: int | None = None
-        self.answered = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.rang = False
-        self.refused: int | None = None
-        self.refusal_headers = Headers()
-        self.stream: AudioStream | None = None
-        """What was agreed on last."""
-        self.transfer_requested = asyncio.Event()
-        self.transfer: PhoneCall | None = None
-        self.dialled_s = time.monotonic()
-        self.answered_s: float | None = None
-        self.ended_by_peer = False
-        self.statistics: LegStatistics | None = None
-        self.offer: SessionDescription | None = None
-        self.version = 1
-        self.reanswered = asyncio.Event()
-        self._heard: list[NDArray[np.int16]] = []
-        self._heard_samples = 0
-        self._said: list[tuple[int, NDArray[np.int16]]] = []
-        self._said_until = 0
-        self._items = 0
-        self._news = asyncio.Event()
-        self.on_frame: Callable[[PhoneCall], None] | None = None
-
-    # Talking and listening.
-
-    def say(self, pcm: NDArray[np.int16]) -> None:
-        """Speak `pcm` (int16[samples], 8 kHz) after what is being said already."""
-        if self.leg is None:
-            return
-        self._items += 1
-        item = f"say-{self._items}"
-        self._phone.media.engine.play(self.leg, item, pcm.astype("<i2").tobytes())
-        self._phone.media.engine.end_item(self.leg, item)
-        start = max(self._heard_samples, self._said_until)
-        self._said.append((start, pcm))
-        self._said_until = start + len(pcm)
-
-    def on_audio(self, audio: bytes) -> None:
-        """20 ms of what the peer sends, silence included; the call's time line."""
-        samples = np.frombuffer(audio, dtype="<i2")
-        self._heard.append(samples)
-        self._heard_samples += len(samples)
-        self._news.set()
-        if self.on_frame is not None:
-            self.on_frame(self)
-
-    def on_digit(self, _digit: str, _duration_ms: int) -> None:
-        """Digits from the peer are not of interest here."""
-
-    def on_item_finished(self, _item_id: str, _content_index: int) -> None:
-        """What was said has left."""
-
-    @property
-    def time_ms(self) -> int:
-        """Time since media started, by the audio received."""
-        return self._heard_samples * 1000 // SAMPLE_RATE_HZ
-
-    @property
-    def said_until_ms(self) -> int:
-        """Where on the time line our last word ends."""
-        return self._said_until * 1000 // SAMPLE_RATE_HZ
-
-    def heard(self, from_ms: int = 0) -> NDArray[np.int16]:
-        """What was heard since `from_ms`, int16[samples] at 8 kHz."""
-        whole = np.concatenate(self._heard) if self._heard else np.zeros(0, np.int16)
-        return whole[from_ms * SAMPLE_RATE_HZ // 1000 :]
-
-    def recording(self) -> NDArray[np.int16]:
-        """Both sides on one time line: int16[samples, 2], left said, right heard."""
-        heard = self.heard()
-        length = max(len(heard), self._said_until)
-        both = np.zeros((length, 2), np.int16)
-        both[: len(heard), 1] = heard
-        for start, pcm in self._said:
-            both[start : start + len(pcm), 0] = pcm
-        return both
-
-    async def wait_for_speech(self, *, from_ms: int, within_s: float) -> int:
-        """Wait until the peer is heard; returns its first sound's place on the time line in ms.
-
-        Raises:
-            TimeoutError: nothing but silence.
-        """
-        async with asyncio.timeout(within_s):
-            while True:
-                start = first_sound_ms(self.heard(from_ms))
-                if start is not None:
-                    return from_ms + start
-                await self._next_frame()
-
-    async def wait_for_silence(self, *, lasting_ms: int, within_s: float) -> int:
-        """Wait until the peer has been silent for `lasting_ms`; returns where its last sound ended, in ms.
-
-        Raises:
-            TimeoutError: the peer never stopped.
-        """
-        async with asyncio.timeout(within_s):
-            while True:
-                last = last_sound_ms(self.heard())
-                if self.time_ms - last >= lasting_ms:
-                    return last
-                await self._next_frame()
-
-    async def wait_for_pause(self, *, from_ms: int, lasting_ms: int, within_s: float) -> int:
-        """Wait for the first silence of `lasting_ms` at or after `from_ms`; returns where it begins, in ms.
-
-        Raises:
-            TimeoutError: the peer never stopped.
-        """
-        async with asyncio.timeout(within_s):
-            while True:
-                start = first_pause_ms(self.heard(from_ms), lasting_ms)
-                if start is not None:
-                    return from_ms + start
-                await self._next_frame()
-
-    async def wait_until(self, time_ms: int, *, within_s: float) -> None:
-        """Wait until the time line has reached `time_ms`."""
-        async with asyncio.timeout(within_s):
-            while self.time_ms < time_ms:
-                await self._next_frame()
-
-    async def _next_frame(self) -> None:
-        self._news.clear()
-        await self._news.wait()
-
-    def current_statistics(self) -> LegStatistics | None:
-        """Figures of the media leg, live or final; None when there never was one."""
-        return self.statistics if self.leg is None else self._phone.media.statistics(self.leg)
-
-    def press(self, digits: str) -> None:
-        """Press keys, as RFC 4733 events."""
-        if self.leg is not None:
-            self._phone.media.engine.send_digits(self.leg, digits)
-
-    def hang_up(self) -> None:
-        """Send BYE."""
-        self._phone.hang_up(self)
 
 
 class Phone:
@@ -252,7 +89,7 @@ class Phone:
         target = Uri.parse(f"sip:{number}@{address.host}:{address.port}")
         offer = make_offer(local)
         leg_id = self.user_agent.invite(peer, target, offer=offer, from_user=self._options.user, now=time.monotonic())
-        call = self.calls[leg_id] = PhoneCall(self, leg_id, port)
+        call = self.calls[leg_id] = PhoneCall(self.media, leg_id, port, self.hang_up)
         call.offer = offer
         self._endpoint.transmit()
         return call
@@ -336,7 +173,7 @@ class Phone:
             self.user_agent.reject(event.leg_id, 486, now)
             return
         port = self.media.ports.open()
-        call = self.calls[event.leg_id] = PhoneCall(self, event.leg_id, port)
+        call = self.calls[event.leg_id] = PhoneCall(self.media, event.leg_id, port, self.hang_up)
         try:
             answer, stream = negotiate(event.offer, self._local_media(port))
         except NegotiationError:
@@ -432,41 +269,3 @@ def free_udp_port(host: str) -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
-
-
-def _is_sound(pcm: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """For each whole 20 ms of `pcm`, whether somebody is heard: bool[frames]."""
-    frames = pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    is_loud: NDArray[np.bool_] = np.abs(frames.astype(np.int32)).max(axis=1, initial=0) > AUDIBLE_PEAK
-    return is_loud
-
-
-def first_sound_ms(pcm: NDArray[np.int16]) -> int | None:
-    """Where the first sound of `pcm` (int16[samples], 8 kHz) begins, in ms; None in silence."""
-    sound = np.flatnonzero(_is_sound(pcm))
-    return int(sound[0]) * FRAME_MS if len(sound) else None
-
-
-def first_pause_ms(pcm: NDArray[np.int16], lasting_ms: int) -> int | None:
-    """Where the first silence of at least `lasting_ms` begins, in ms; None where there is none."""
-    wanted, silent = lasting_ms // FRAME_MS, 0
-    for index, is_sound in enumerate(_is_sound(pcm)):
-        silent = 0 if is_sound else silent + 1
-        if silent == wanted:
-            return (index + 1 - wanted) * FRAME_MS
-    return None
-
-
-def last_sound_ms(pcm: NDArray[np.int16]) -> int:
-    """Where the last sound of `pcm` ends, in ms; 0 in silence."""
-    sound = np.flatnonzero(_is_sound(pcm))
-    return (int(sound[-1]) + 1) * FRAME_MS if len(sound) else 0
-
-
-def write_wav(file: Path, both: NDArray[np.int16]) -> None:
-    """Write int16[samples, 2] as a stereo WAV at 8 kHz."""
-    with wave.open(str(file), "wb") as out:
-        out.setnchannels(2)
-        out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE_HZ)
-        out.writeframes(both.astype("<i2").tobytes())

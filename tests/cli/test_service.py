@@ -18,7 +18,8 @@ from gateway.calls.record import CallRecord, Speech
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
 from gateway.errors import ResourceError
-from gateway.simulate.phone import Phone, PhoneCall, PhoneOptions, free_udp_port
+from gateway.simulate.phone import Phone, PhoneOptions, free_udp_port
+from gateway.simulate.phone_call import PhoneCall
 from gateway.sip.message import Address
 from gateway.sip.sdp import Direction
 from tests.support.aio import eventually
