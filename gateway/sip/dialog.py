@@ -29,8 +29,6 @@ class Dialog:
     """Number of the peer's last request; None as long as it sent none."""
     is_secure: bool = False
     """Whether all of it must stay on TLS (RFC 3261 12.1.1)."""
-    is_confirmed: bool = False
-    """False in an early dialog, which only a provisional response has made."""
 
     @classmethod
     def of_request(cls, request: Request, local_tag: str) -> Dialog:

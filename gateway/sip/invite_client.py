@@ -189,7 +189,6 @@ class InviteClient:
             dialog = Dialog.of_response(self._request, response)
         else:
             dialog.refresh_route(response)
-        dialog.is_confirmed = True
         return dialog
 
     def _acknowledge(self, dialog: Dialog, now: float, body: bytes = b"") -> None:

@@ -112,7 +112,6 @@ class InviteServer:
         self._stop_alarms()
         fields = success_headers(usage) + self._session_timer.answer(self.request, now) + headers
         response = self._respond(200, now, fields, description)
-        usage.require_dialog().is_confirmed = True
         usage.local_description = description
         self._success = UnacknowledgedSuccess(self._core, self._transaction, response, now, self._give_up)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from gateway.errors import StateError
@@ -182,6 +184,8 @@ def test_progress_is_repeated_every_minute_lest_a_proxy_gives_up() -> None:
     gateway.user_agent.progress(leg_id, 180, wire.now)
     wire.run(150)
     assert statuses(pbx) == [100, 180, 180, 180]
+    times = [sent.at for sent in wire.sent("180 INVITE")]
+    assert [round(later - earlier, 3) for earlier, later in pairwise(times)] == [60, 60]
 
 
 def test_a_call_nobody_answers_ends_at_our_limit() -> None:
