@@ -122,10 +122,10 @@ class InviteServer:
         self._core.reply(self._transaction, status, now, reason=reason, to_tag=self._usage.local_tag, headers=headers)
         self._usage.close(now)
 
-    def cancel(self, reason: str, now: float, status: int = 487) -> None:
+    def cancel(self, reason: str, now: float) -> None:
         """The caller gave up: 487, and nothing is left (RFC 3261 9.2, 15.1.2)."""
         self._core.emit(CallCancelled(leg_id=self._usage.leg_id, reason=reason))
-        self.reject(status, now, None, ())
+        self.reject(487, now, None, ())
 
     def hang_up_later(self, reason: str | None) -> None:
         """Hang up as soon as ACK came or is given up: before that we must not (RFC 3261 15)."""

@@ -69,6 +69,8 @@ class Renegotiation:
         self._initial = initial
         self._theirs: _Theirs | None = None
         self._ours: _Ours | None = None
+        self._next: _Ours | None = None
+        """An offer of the application that waits for a refresh to end."""
         self._was_withdrawn = False
         usage.on_end.append(self._end)
 
@@ -223,11 +225,13 @@ class Renegotiation:
 
     def offer(self, description: SessionDescription, now: float) -> None:
         """Make an offer by re-INVITE. Raises: `StateError` while another one is open in either direction."""
-        if self._ours is not None and not self._ours.is_refresh:
-            raise StateError(f"leg {self._usage.leg_id} has an open offer of ours")
+        leg_id = self._usage.leg_id
+        if self._next is not None or (self._ours is not None and not self._ours.is_refresh):
+            raise StateError(f"leg {leg_id} has an open offer of ours")
         if self._theirs is not None and self._theirs.success is None:
-            raise StateError(f"leg {self._usage.leg_id} has an open offer of the peer")
-        self._begin(description, now, is_refresh=False)
+            raise StateError(f"leg {leg_id} has an open offer of the peer")
+        self._next = _Ours(description=description, is_refresh=False)
+        self._send_waiting(now)
 
     def refresh(self, now: float) -> None:
         """Refresh the session: by UPDATE where the peer knows it, else by repeating what holds (RFC 4028 7.4)."""
@@ -237,15 +241,13 @@ class Renegotiation:
         if "UPDATE" in usage.peer_methods:
             usage.send_request("UPDATE", now, on_response=self._receive_update, headers=self._session_timer.ask())
         elif self._ours is None and usage.local_description is not None:
-            self._begin(usage.local_description, now, is_refresh=True)
-
-    def _begin(self, description: SessionDescription, now: float, *, is_refresh: bool) -> None:
-        self._drop_ours()
-        self._ours = _Ours(description=description, is_refresh=is_refresh)
-        self._send_waiting(now)
+            self._ours = _Ours(description=usage.local_description, is_refresh=True)
+            self._send_waiting(now)
 
     def _send_waiting(self, now: float) -> None:
-        """Send our offer unless something of theirs is still open, or it waits for its next try."""
+        """Send our offer unless something is still open (RFC 3261 14.1), or it waits for its next try."""
+        if self._ours is None:
+            self._ours, self._next = self._next, None
         ours = self._ours
         if ours is None or ours.client is not None or ours.retry is not None or self._theirs is not None:
             return
@@ -297,12 +299,12 @@ class Renegotiation:
             answer = session_description_of(response)
         except MessageError as error:
             self._core.emit(OfferRefused(leg_id=usage.leg_id, status=488, reason=f"unusable answer: {error.reason}"))
-            return
-        usage.local_description = ours.description
-        is_news = not ours.is_refresh or answer != usage.remote_description
-        usage.remote_description = answer
-        if is_news:
-            self._core.emit(OfferAnswered(leg_id=usage.leg_id, description=answer))
+        else:
+            is_news = not ours.is_refresh or answer != usage.remote_description
+            usage.local_description, usage.remote_description = ours.description, answer
+            if is_news:
+                self._core.emit(OfferAnswered(leg_id=usage.leg_id, description=answer))
+        self._send_waiting(now)
 
     def _receive_failure(self, ours: _Ours, response: Response, now: float) -> None:
         delay_s = self._retry_delay_s(ours, response)
@@ -313,10 +315,12 @@ class Renegotiation:
         if response.status in (408, 481):
             # RFC 3261 14.1: the peer, or the dialog at the peer, is gone.
             self._usage.abort(_cause_of(response), response.status, response.reason, now)
-        elif ours.is_refresh:
+            return
+        if ours.is_refresh:
             self._session_timer.refresh_failed(now)
         else:
             self._core.emit(OfferRefused(leg_id=self._usage.leg_id, status=response.status, reason=response.reason))
+        self._send_waiting(now)
 
     def _retry_delay_s(self, ours: _Ours, response: Response) -> float | None:
         """When to make the same offer again; None where that is pointless."""
@@ -355,7 +359,7 @@ class Renegotiation:
 
     def _drop_ours(self) -> None:
         """Make no further try. What is under way ends by its limit at the latest, told to nobody."""
-        ours, self._ours = self._ours, None
+        ours, self._ours, self._next = self._ours, None, None
         if ours is not None and ours.retry is not None:
             ours.retry.cancel()
 

@@ -2,7 +2,7 @@
 
 One side, the refresher, repeats UPDATE or re-INVITE at half the interval. The other ends the call when no refresh came
 by the end, less 32 s or a third of the interval. As server we let the peer refresh wherever RFC 4028 table 2 leaves the
-choice to us; as client we leave it open.
+choice to us and it asked for the timer; as client we leave it open.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class SessionTimer:
             if not is_known or not self._options.session_expires_s:
                 self._stop()
                 return ()
-            asked_s = max(self._options.session_expires_s, read_min_se(request))
+            # Who did not ask may never refresh, so that we do.
+            asked_s, refresher = max(self._options.session_expires_s, read_min_se(request)), "uas"
         # RFC 4028 table 2: a peer without the extension cannot refresh; one that names the refresher gets its wish.
         refresher = (refresher or "uac") if is_known else "uas"
         interval_s = max(asked_s, self._options.min_session_expires_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.errors import StateError
 from gateway.sip.events import CallEnded, CallOffered, CallRefused, EndCause, OfferAnswered, OfferReceived
 from gateway.sip.message import Response
 from gateway.sip.session_timer import read_min_se, read_session_expires
@@ -36,9 +37,9 @@ def agreed(message: Response) -> tuple[int | None, str | None, str | None]:
         ((TIMER, ("x", "300 ;refresher = UAS"), ("Min-SE", "120")), (300, "uas", None)),
         ((("Session-Expires", "300"),), (300, "uas", None)),
         ((("Session-Expires", "300;refresher=uac"),), (300, "uas", None)),
-        ((TIMER,), (1800, "uac", "timer")),
-        ((TIMER, ("Min-SE", "3600")), (3600, "uac", "timer")),
-        ((TIMER, ("Session-Expires", "soon")), (1800, "uac", "timer")),
+        ((TIMER,), (1800, "uas", None)),
+        ((TIMER, ("Min-SE", "3600")), (3600, "uas", None)),
+        ((TIMER, ("Session-Expires", "soon")), (1800, "uas", None)),
         ((("Session-Expires", "30"),), (90, "uas", None)),
         ((), (None, None, None)),
     ],
@@ -150,6 +151,23 @@ def test_we_refresh_by_the_same_offer_where_the_peer_knows_no_update() -> None:
     assert {invite.body for invite in call.pbx.requests("INVITE")} == {OURS.to_bytes()}
     assert call.gateway.all(OfferAnswered) == []
     assert call.gateway.all(CallEnded) == []
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_offer_of_ours_waits_until_a_refresh_by_invite_is_over(status: int) -> None:
+    """RFC 3261 14.1: never two INVITE transactions of ours at a time."""
+    call = placed_call(headers=(NO_UPDATES, ("Session-Expires", "90;refresher=uac")))
+    call.wire.run(46)
+    changed = description(version=5)
+    call.user_agent.reoffer(call.leg_id, changed, call.wire.now)
+    with pytest.raises(StateError):
+        call.user_agent.reoffer(call.leg_id, changed, call.wire.now)
+    call.wire.run(1)
+    assert call.pbx.requests("INVITE")[-1].body == OURS.to_bytes()
+    call.reply("INVITE", status, answer=THEIRS if status == 200 else None)
+    assert call.pbx.requests("INVITE")[-1].body == changed.to_bytes()
+    call.reply("INVITE", 200, answer=THEIRS)
+    assert len(call.gateway.all(OfferAnswered)) == 1
 
 
 def test_an_answer_to_our_refresh_that_changes_the_session_is_told() -> None:
