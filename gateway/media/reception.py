@@ -80,7 +80,9 @@ class _Arrivals:
     now: float
 
     def select(self, chosen: Mask | Indices) -> _Arrivals:
-        """Those chosen by a mask or by indices."""
+        """Those chosen by a mask or by indices; itself if that is all of them."""
+        if rtp.is_everything(chosen):
+            return self
         return _Arrivals(
             packets=self.packets.select(chosen),
             kinds=self.kinds[chosen],
@@ -158,8 +160,12 @@ class Reception:
 
     def receive(self, batch: PacketBatch, now: float) -> list[DigitReceived]:
         """Sort a batch in. Returns the keys that it ended; never raises for what a peer sent."""
+        if not len(batch.length):
+            return []
         packets = rtp.parse(batch)
-        packets = packets.select(self._is_open[packets.leg])
+        packets = packets.select((packets.leg >= 0) & self._is_open[packets.leg])
+        if not len(packets):
+            return []
         np.add.at(self.packets, packets.leg, 1)
         np.add.at(self.octets, packets.leg, packets.payload_bytes)
         self.last_arrival_s[packets.leg] = now
@@ -201,8 +207,11 @@ class Reception:
         is_placed = is_audio & (begins | self._jitter.fits(ahead))
         is_followed = is_ours & (is_placed | is_duplicate | (~is_audio & (continuity != Continuity.JUMPED)))
         self._enter(packets.select(is_followed), continuity[is_followed])
-        self._begin_time_lines(arrived.select(begins))
+        if begins.any():
+            self._begin_time_lines(arrived.select(begins))
         self._insert(arrived.select(is_placed & is_ours & ~is_duplicate))
+        if is_audio.all() and is_followed.all():
+            return []
         self._jitter.quiet(packets.leg[is_followed & ((kinds == _COMFORT_NOISE) | (kinds == _EVENT))])
         is_late = (
             is_audio & ~is_followed & (continuity <= Continuity.REORDERED) & (ahead > -_LATE_SAMPLES) & (ahead < 0)
@@ -235,7 +244,7 @@ class Reception:
         packets = arrived.packets
         self.streams.time(packets.leg, packets.timestamp, arrived.now)
         shape = packets.payload_start << 16 | packets.payload_bytes
-        for key in np.unique(shape):
+        for key in set(shape.tolist()):
             alike = arrived.select(shape == key)
             self._jitter.insert(alike.packets.leg, alike.packets.timestamp, alike.codes(), alike.wait)
 

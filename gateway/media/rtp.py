@@ -69,7 +69,9 @@ class ParsedPackets:
         return len(self.row)
 
     def select(self, chosen: Mask | Indices) -> ParsedPackets:
-        """The packets chosen by a mask or by indices, in that order."""
+        """The packets chosen by a mask or by indices, in that order; itself if that is all of them."""
+        if is_everything(chosen):
+            return self
         return ParsedPackets(
             row=self.row[chosen],
             leg=self.leg[chosen],
@@ -81,6 +83,11 @@ class ParsedPackets:
             payload_start=self.payload_start[chosen],
             payload_bytes=self.payload_bytes[chosen],
         )
+
+
+def is_everything(chosen: Mask | Indices) -> bool:
+    """Whether a mask leaves nothing out. Nearly always so, and cheaper to ask than to copy."""
+    return chosen.dtype == np.bool_ and bool(chosen.all())
 
 
 def parse(batch: PacketBatch) -> ParsedPackets:
@@ -104,7 +111,7 @@ def parse(batch: PacketBatch) -> ParsedPackets:
         payload_bytes=end - start,
     )
     is_whole = (packets.payload_bytes >= 0) & (packets.payload_bytes <= MAX_PAYLOAD_BYTES)
-    return packets if is_whole.all() else packets.select(is_whole)
+    return packets.select(is_whole)
 
 
 def _is_rtp(data: Bytes) -> Mask:
@@ -161,18 +168,21 @@ def timestamp_distance(newer: _Number, older: _Number) -> _Number:
     return (newer - older + 0x80000000 & 0xFFFFFFFF) - 0x80000000
 
 
-def rounds(legs: Indices) -> Iterator[Indices]:
-    """Indices into `legs` such that no leg occurs twice in a round, and each leg's own order is kept.
+def rounds(legs: Indices) -> Iterator[Mask | Indices]:
+    """Masks of `legs` or indices into them such that no leg occurs twice in a round, and each leg's own order is kept.
 
     State that is one row a leg may then be read and written by fancy indexing. Nearly always there is one round.
     """
+    if (legs[1:] > legs[:-1]).all():
+        if len(legs):
+            yield np.ones(len(legs), np.bool_)
+        return
     order = np.argsort(legs, kind="stable")
     ordered = legs[order]
     is_first = np.ones(len(legs), np.bool_)
     is_first[1:] = ordered[1:] != ordered[:-1]
     if is_first.all():
-        if len(legs):
-            yield order
+        yield order
         return
     index = np.arange(len(legs))
     occurrence = index - np.maximum.accumulate(np.where(is_first, index, 0))

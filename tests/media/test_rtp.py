@@ -131,7 +131,7 @@ def test_timestamp_distance_wraps(start, distance):
 @given(st.lists(st.integers(0, 5), max_size=30))
 def test_rounds_hold_each_leg_once_and_keep_its_order(legs):
     array = np.array(legs, np.int64)
-    turns = [turn.tolist() for turn in rtp.rounds(array)]
+    turns = [np.arange(len(legs))[turn].tolist() for turn in rtp.rounds(array)]
     assert sorted(range(len(legs))) == sorted(i for turn in turns for i in turn)
     for turn in turns:
         assert len({legs[i] for i in turn}) == len(turn)
