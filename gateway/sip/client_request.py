@@ -53,11 +53,6 @@ class ClientRequest:
         self.authentication_failure = ""
         """Why a 401 or 407 was the last word, for people."""
 
-    @property
-    def destination(self) -> Address:
-        """Where it goes."""
-        return self._destination
-
     def send(self, now: float) -> None:
         """Start the first or the next transaction."""
         self._has_progress = False

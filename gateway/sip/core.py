@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from random import Random
@@ -14,8 +13,6 @@ from gateway.sip.timers import TimerQueue
 from gateway.sip.transaction import TimerOptions, Transaction
 from gateway.sip.transaction_layer import DEFAULT_PORT, TransactionLayer
 from gateway.sip.trunk import Trunk, TrunkOptions
-
-_log = logging.getLogger(__name__)
 
 ALLOWED_METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY")
 SUPPORTED_EXTENSIONS = ("timer",)
@@ -205,7 +202,7 @@ class Core:
         that leads nowhere. A request to somebody outside the trunk would be a favour to an attacker only: his
         answers are dropped by the ACL.
         """
-        if hop.scheme not in ("sip", "sips") or not trunk.allows(hop.host):
+        if hop.scheme != "sip" or not trunk.allows(hop.host):
             return fallback
         destination = Address(hop.host, hop.port or DEFAULT_PORT)
         is_own = destination in (self.options.listen, self.options.advertise)

@@ -228,7 +228,7 @@ class InviteClient:
     def _close(self, response: Response, now: float) -> None:
         usage = self._usage
         reason = response.reason
-        if self._client is not None and self._client.authentication_failure:
+        if response.status in (401, 407) and self._client is not None:
             reason = self._client.authentication_failure
         self._core.emit(
             CallRefused(leg_id=usage.leg_id, status=response.status, reason=reason, headers=response.headers)

@@ -75,6 +75,7 @@ class InviteServer:
         self._progress: Response | None = None
         self._repetition: Alarm | None = None
         self._limit: Alarm | None = None
+        self._limit_status = 480
         self._is_unwanted = False
         self._bye_reason: str | None = None
         usage.on_end.append(self._end)
@@ -94,8 +95,9 @@ class InviteServer:
         self._core.reply(self._transaction, 100, now)
         expires = (self.request.headers.get("Expires") or "").strip()
         limit_s = self._core.options.answer_timeout_s
-        if expires.isascii() and expires.isdigit() and len(expires) <= 9:
-            limit_s = min(limit_s, float(expires))
+        if expires.isascii() and expires.isdigit() and len(expires) <= 9 and float(expires) < limit_s:
+            # RFC 3261 13.3.1: the caller's own limit looks as if it had cancelled.
+            limit_s, self._limit_status = float(expires), 487
         self._limit = self._core.timers.start(now + limit_s, self._pass_limit)
 
     def progress(self, status: int, now: float, answer: SessionDescription | None, headers: HeaderFields) -> None:
@@ -124,8 +126,7 @@ class InviteServer:
 
     def cancel(self, reason: str, now: float) -> None:
         """The caller gave up: 487, and nothing is left (RFC 3261 9.2, 15.1.2)."""
-        self._core.emit(CallCancelled(leg_id=self._usage.leg_id, reason=reason))
-        self.reject(487, now, None, ())
+        self._abandon(487, reason, now)
 
     def hang_up_later(self, reason: str | None) -> None:
         """Hang up as soon as ACK came or is given up: before that we must not (RFC 3261 15)."""
@@ -184,12 +185,14 @@ class InviteServer:
             self._repeat_progress(now)
 
     def _pass_limit(self, now: float) -> None:
-        # RFC 3261 13.3.1: 487 when the INVITE's own Expires has passed; our limit, too, looks like a caller gone.
-        self.cancel("nobody answered in time", now)
+        self._abandon(self._limit_status, "nobody answered in time", now)
+
+    def _abandon(self, status: int, reason: str, now: float) -> None:
+        self._core.emit(CallCancelled(leg_id=self._usage.leg_id, reason=reason))
+        self.reject(status, now, None, ())
 
     def _give_up(self, now: float) -> None:
         usage = self._usage
-        self._success = None
         if self._is_unwanted:
             usage.hang_up(now, self._bye_reason)
         else:

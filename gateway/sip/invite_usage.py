@@ -13,7 +13,7 @@ from enum import Enum
 
 from gateway.errors import StateError
 from gateway.sip.client_request import ClientRequest, OnResponse
-from gateway.sip.core import Core, listed
+from gateway.sip.core import Core, HeaderFields, listed
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import CallEnded, EndCause
 from gateway.sip.grammar import quote
@@ -103,8 +103,9 @@ class InviteUsage:
         self.peer = peer
         """Where requests go whose next hop does not say."""
         self.dialog: Dialog | None = None
-        """The dialog that the call runs in; of several early ones the latest."""
+        """The dialog of the call: from the first for a call of the peer, from the 2xx on for one of ours."""
         self.early_dialogs: dict[str | None, Dialog] = {}
+        """The dialogs that provisional responses to our INVITE have made, by their remote tag."""
         self.is_caller = state is LegState.CALLING
         self.peer_methods: frozenset[str] = frozenset()
         """What the peer's last Allow listed."""
@@ -138,10 +139,8 @@ class InviteUsage:
 
     def find_dialog(self, request: Request) -> Dialog | None:
         """The dialog that `request` of the peer is in: the call's, or an early one of another branch."""
-        candidates = (
-            [*self.early_dialogs.values()] if self.dialog is None else [self.dialog, *self.early_dialogs.values()]
-        )
-        return next((dialog for dialog in candidates if dialog.matches(request)), None)
+        dialogs = [*self.early_dialogs.values(), *([self.dialog] if self.dialog is not None else [])]
+        return next((dialog for dialog in dialogs if dialog.matches(request)), None)
 
     def note_peer(self, message: Request | Response) -> None:
         """Remember what the peer says it understands."""
@@ -164,7 +163,7 @@ class InviteUsage:
         now: float,
         *,
         on_response: OnResponse,
-        headers: tuple[tuple[str, str], ...] = (),
+        headers: HeaderFields = (),
         body: bytes = b"",
         content_type: str | None = None,
         dialog: Dialog | None = None,

@@ -257,7 +257,8 @@ def test_whatever_refuses_a_cancelled_call_is_487_and_nothing_is_tried_again(sta
     leg_id = call(wire, gateway)
     gateway.user_agent.cancel(leg_id, wire.now)
     reply(wire, pbx, status, headers=(CHALLENGE,) if status == 401 else ())
-    assert gateway.last(CallRefused).status == 487
+    refused = gateway.last(CallRefused)
+    assert (refused.status, refused.reason) == (487, "Request Terminated")
     assert len(pbx.requests("INVITE")) == 1
 
 

@@ -188,12 +188,21 @@ def test_progress_is_repeated_every_minute_lest_a_proxy_gives_up() -> None:
     assert [round(later - earlier, 3) for earlier, later in pairwise(times)] == [60, 60]
 
 
+def test_only_the_latest_progress_is_repeated() -> None:
+    wire, gateway, pbx = world()
+    leg_id = offered(wire, gateway, pbx)
+    for status in (101, 180, 199):
+        gateway.user_agent.progress(leg_id, status, wire.now)
+    wire.run(70)
+    assert statuses(pbx) == [100, 101, 180, 199, 199]
+
+
 def test_a_call_nobody_answers_ends_at_our_limit() -> None:
     wire, gateway, pbx = world(answer_timeout_s=20)
     leg_id = offered(wire, gateway, pbx)
     wire.run(20)
     assert gateway.last(CallCancelled).leg_id == leg_id
-    assert statuses(pbx)[-1] == 487
+    assert statuses(pbx)[-1] == 480
     assert gateway.user_agent.leg_count == 0
 
 

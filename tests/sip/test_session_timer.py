@@ -170,6 +170,12 @@ def test_an_offer_of_ours_waits_until_a_refresh_by_invite_is_over(status: int) -
     assert len(call.gateway.all(OfferAnswered)) == 1
 
 
+def test_a_call_we_took_is_refreshed_by_our_answer_repeated() -> None:
+    call = taken_call(headers=(TIMER, NO_UPDATES, ("Session-Expires", "90;refresher=uas")))
+    call.wire.run(46)
+    assert [invite.body for invite in call.pbx.requests("INVITE")][:1] == [OURS.to_bytes()]
+
+
 def test_an_answer_to_our_refresh_that_changes_the_session_is_told() -> None:
     call = placed_call(headers=(NO_UPDATES, ("Session-Expires", "90;refresher=uac")))
     moved = description("10.0.0.2", 30000)
