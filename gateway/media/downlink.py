@@ -71,10 +71,6 @@ def _route(form: AudioFormat) -> _Route:
     )
 
 
-_ROUTES: Final = {form: _route(form) for form in AudioFormat}
-_PROMPTS: Final = _ROUTES[AudioFormat.PCM16_8K]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemFinished:
     """The last sample of an item that was ended has left."""
@@ -199,6 +195,7 @@ class Downlink:
     def __init__(self, legs: int, *, queues: PlayoutQueues, queue_ms: int) -> None:
         self._queues = queues
         self._limit_ticks = queue_ms * SAMPLES_PER_MS * _TICKS_PER_SAMPLE
+        self._routes = {form: _route(form) for form in AudioFormat}
         self._stages: dict[int, _Stage] = {}
         self._busy: dict[int, None] = {}  # legs with chunks, in the order in which they came
         self._has_tail = np.zeros(legs, np.bool_)  # an item's end waits in the filter until the queue is low
@@ -207,7 +204,7 @@ class Downlink:
 
     def open(self, leg: int, *, law: PayloadFormat, form: AudioFormat) -> None:
         """Begin with nothing to play."""
-        self._stages[leg] = _Stage(leg=leg, law=law, route=_ROUTES[form])
+        self._stages[leg] = _Stage(leg=leg, law=law, route=self._routes[form])
         self._overflow_ticks[leg] = 0
 
     def close(self, leg: int) -> None:
@@ -220,7 +217,7 @@ class Downlink:
     def change(self, leg: int, *, law: PayloadFormat, form: AudioFormat) -> None:
         """Encode in that law, and take that format from the provider, from now on."""
         self._stages[leg].law = law
-        self._stages[leg].route = _ROUTES[form]
+        self._stages[leg].route = self._routes[form]
 
     def waiting_ms(self, leg: int) -> float:
         """Audio that is not in the playout queue yet."""
@@ -247,9 +244,10 @@ class Downlink:
     def play_prompt(self, leg: int, item_id: str, pcm: Samples) -> None:
         """Queue a sound of our own, int16[any] at 8 kHz."""
         stage = self._stages[leg]
-        item = self._item(stage, item_id, 0, _PROMPTS)
+        route = self._routes[AudioFormat.PCM16_8K]
+        item = self._item(stage, item_id, 0, route)
         item.received_bytes += pcm.nbytes
-        self._enqueue(stage, item, pcm, _PROMPTS)
+        self._enqueue(stage, item, pcm, route)
 
     def end_item(self, leg: int, item_id: str) -> None:
         """No more audio for an item."""

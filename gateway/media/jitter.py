@@ -72,7 +72,7 @@ class JitterBuffers:
         self._is_quiet = np.zeros(legs, np.bool_)  # the sender itself told that there is nothing to hear
         self._gap = np.full(legs, _FADED, np.int64)  # samples missed in a row up to the head
         self._history = np.zeros((legs, self._concealment.history_samples), np.int16)
-        self._holds = np.zeros(legs, np.int64)  # reads for which the head shall stand still
+        self._holds = np.zeros(legs, np.bool_)  # the head shall stand still for one read
         self._skips = np.zeros(legs, np.int64)  # frames to leave out
         self._slack = np.full(legs, _NO_SLACK, np.int64)  # least wait of a packet since the last review
         self._reads = np.zeros(legs, np.int64)  # since the last review
@@ -93,8 +93,9 @@ class JitterBuffers:
     def reset(self, leg: int) -> None:
         """Make a leg as new."""
         self._ring[leg] = MISSING
-        for zero in (self._head, self._end, self._holds, self._skips, self._reads, self.late, self.concealed):
+        for zero in (self._head, self._end, self._skips, self._reads, self.late, self.concealed):
             zero[leg] = 0
+        self._holds[leg] = False
         self._is_quiet[leg] = False
         self._gap[leg] = _FADED
         self._slack[leg] = _NO_SLACK
@@ -107,7 +108,8 @@ class JitterBuffers:
         if self._end[leg] > place:
             self._ring[leg, (np.arange(place, int(self._end[leg])) % _RING_SAMPLES)] = MISSING
             self._end[leg] = place
-        self._holds[leg] = self._skips[leg] = self._reads[leg] = 0
+        self._holds[leg] = False
+        self._skips[leg] = self._reads[leg] = 0
         self._slack[leg] = _NO_SLACK
 
     def ahead(self, legs: Indices, timestamp: Indices, wait: Indices) -> Indices:
@@ -157,8 +159,7 @@ class JitterBuffers:
     def _insert_late(self, legs: Indices, place: Indices, payload: Codes) -> None:
         """Stragglers whose successors came first: keep what can still be heard, and wait a frame longer from now on."""
         self.late[legs] += 1
-        may_grow = self._end[legs] - self._head[legs] + FRAME_SAMPLES <= self._max_delay
-        self._holds[legs[may_grow]] += 1
+        self._holds[legs] = self._end[legs] - self._head[legs] + FRAME_SAMPLES <= self._max_delay
         for leg, start, codes in zip(legs, place, payload, strict=True):
             cut = int(self._head[leg] - start)
             if cut < codes.size:
@@ -181,10 +182,10 @@ class JitterBuffers:
         """The next 20 ms of each of `legs`, gaps concealed or left `MISSING`: uint16[n, 160]."""
         self._review(legs)
         codes = self._frames[self._frame_index(legs, 0)]
-        is_held = self._holds[legs] > 0
+        is_held = self._holds[legs]
         if is_held.any():
             codes[is_held] = MISSING
-            self._holds[legs] -= is_held
+            self._holds[legs] = False
         skipping = np.flatnonzero((self._skips[legs] > 0) & ~is_held)
         if skipping.size:
             codes[skipping] = self._shortened(legs[skipping], codes[skipping])

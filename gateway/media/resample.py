@@ -20,6 +20,7 @@ before it along, so frames of one call that arrived together may share a batch w
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -81,6 +82,7 @@ def _alternating_extrema(error: _Float64, count: int) -> Indices:
     return np.array(peaks)
 
 
+@cache
 def _taps(ratio: int) -> _Float64:
     return design_low_pass(
         TAPS_PER_PHASE * ratio - 1,
