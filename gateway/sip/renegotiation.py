@@ -103,6 +103,7 @@ class Renegotiation:
             return
         limit = self._core.timers.start(now + self._core.options.command_timeout_s, self._pass_limit)
         self._theirs = _Theirs(transaction=transaction, dialog=dialog, offer=offer, limit=limit)
+        self._was_withdrawn = False
         self._core.emit(OfferReceived(leg_id=self._usage.leg_id, method=request.method, offer=offer))
 
     def accept(self, description: SessionDescription, now: float) -> None:
@@ -119,7 +120,7 @@ class Renegotiation:
         if theirs.is_invite:
             theirs.success = UnacknowledgedSuccess(self._core, theirs.transaction, response, now, self._give_up)
         else:
-            self._theirs = None
+            self._finish_theirs(now)
 
     def reject(self, status: int, now: float) -> None:
         """Refuse their offer; the session is what it was."""
@@ -155,6 +156,9 @@ class Renegotiation:
         usage, has_offer = self._usage, bool(request.body) or request.method == "INVITE"
         if not has_offer:
             return None
+        if usage.is_over:
+            # What proved that our 2xx arrived also let our BYE go.
+            return 481
         if usage.state is LegState.OFFERED:
             return 500
         if self._theirs is not None:

@@ -325,6 +325,30 @@ def test_a_reinvite_proves_that_our_2xx_arrived_even_if_its_ack_is_lost() -> Non
     assert len(call.wire.sent("200 INVITE")) == before
 
 
+def test_a_reinvite_to_a_call_that_only_waits_for_its_ack_to_hang_up_is_481() -> None:
+    wire = Wire()
+    wire.drop = lambda sent: sent.label == "ACK"
+    call = taken_call(wire)
+    call.user_agent.bye(call.leg_id, wire.now)
+    offer = call.offer()
+    assert call.statuses("INVITE", offer)[-1] == 481
+    assert len(call.pbx.requests("BYE")) == 1
+    assert call.gateway.all(OfferReceived) == []
+
+
+def test_our_offer_that_waited_for_theirs_goes_out_behind_it() -> None:
+    call = taken_call()
+    call.user_agent.reoffer(call.leg_id, CHANGED, call.wire.now)
+    call.wire.run(0.1)
+    call.reply("INVITE", 491)
+    call.offer("UPDATE")
+    call.wire.run(3)
+    sent = len({invite.cseq.number for invite in call.pbx.requests("INVITE")})
+    call.user_agent.accept_offer(call.leg_id, OURS, call.wire.now)
+    call.wire.run(0.1)
+    assert (sent, len({invite.cseq.number for invite in call.pbx.requests("INVITE")})) == (1, 2)
+
+
 @pytest.mark.parametrize(("make", "low", "high"), [(placed_call, 2.1, 4.0), (taken_call, 0.0, 2.0)])
 @pytest.mark.parametrize("seed", range(4))
 def test_our_offer_is_made_again_after_491_the_caller_waiting_longer(
