@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 
 from gateway.calls.record import CallRecord, Speaker, Speech
 from gateway.cli.service import Service, load_plans
@@ -50,6 +51,7 @@ SPEECH_LIMIT_S = 40.0
 TRANSFER_LIMIT_S = 20.0
 PAUSE_MS = 700
 INTERRUPT_AFTER_MS = 1200
+FAREWELL_MS = 400
 
 
 @dataclass(slots=True)
@@ -130,7 +132,7 @@ class DemoObserver:
         if self._console is not None:
             style = "cyan" if speech.speaker is Speaker.CALLER else "green"
             cut = f"  [dim](interrupted: {speech.heard_ms} ms heard)[/]" if speech.heard_ms is not None else ""
-            self.show(f"[{style}]{speech.speaker.value:>7}[/]  {speech.text}{cut}")
+            self.show(f"[{style}]{speech.speaker.value:>7}[/]  {escape(speech.text)}{cut}")
 
     def call_ended(self, record: CallRecord) -> None:
         """Note the figures."""
@@ -139,7 +141,7 @@ class DemoObserver:
     def show(self, line: str) -> None:
         """Print a line where anything is printed."""
         if self._console is not None:
-            self._console.print(line, highlight=False)
+            self._console.print(line, highlight=False, soft_wrap=True)
 
 
 async def run_demo(*, sentences: tuple[str, ...], number: str, wav: Path, is_quiet: bool) -> DemoResult:
@@ -182,7 +184,7 @@ def demo_configuration(gateway: Address, caller: Address) -> Configuration:
                 "trunks": {"phones": {"peer": f"{caller.host}:{caller.port}"}},
             },
             "media": {"rtp": {"ports": "44000-45999"}},
-            "realtime": {"default": {"provider": "embedded"}},
+            "realtime": {"default": {"provider": "embedded", "turn_detection": {"silence_duration_ms": 300}}},
             "dialplans": [str(shipped("dialplans/reception.yaml"))],
         }
     )
@@ -261,7 +263,7 @@ async def _follow_transfer(call: PhoneCall, result: DemoResult, observer: DemoOb
     observer.show(f"[magenta]{'human':>7}[/]  {HUMAN_SAYS}")
     thanks = speak(CALLER_THANKS)
     new.say(thanks)
-    await new.wait_until(new.said_until_ms, within_s=ANSWER_LIMIT_S)
+    await new.wait_until(new.said_until_ms + FAREWELL_MS, within_s=ANSWER_LIMIT_S)
 
 
 async def _attend(human: Phone) -> None:
