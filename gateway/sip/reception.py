@@ -148,11 +148,11 @@ class Reception:
 
     def _receive_cancel(self, transaction: Transaction, now: float) -> Refusal | None:
         """CANCEL is answered 200 wherever its INVITE is known; it has an effect until that has its final response."""
-        request = transaction.request
+        request, source = transaction.request, transaction.heard_from
         invite = self._core.transactions.find_cancelled(request)
-        if invite is None:
+        if invite is None or invite.heard_from.host != source.host:
             return self._unknown_dialog()
-        leg = self._legs.find_offered(invite) or self._legs.find(request, transaction.heard_from)
+        leg = self._legs.find_offered(invite) or self._legs.find(request, source)
         answered = invite.response.to.tag if invite.response is not None else None
         # RFC 3261 9.2: both answers have the same To tag.
         self._core.reply(transaction, 200, now, to_tag=leg.usage.local_tag if leg is not None else answered)

@@ -191,6 +191,16 @@ def test_a_call_of_one_trunk_cannot_be_touched_from_another() -> None:
     assert call.user_agent.counters.unknown_dialogs == 6
 
 
+def test_a_ringing_call_cannot_be_cancelled_from_elsewhere() -> None:
+    other = trunk_options(name="carrier", peer=Address("10.0.5.1", 5060), registrar=None)
+    wire, gateway, pbx = world(trunk_options(), other)
+    exchange(wire, pbx, pbx.invite(branch="z9hG4bKringing"))
+    wire.inject(pbx.request("CANCEL", branch="z9hG4bKringing").to_bytes(), other.peer)
+    wire.run(1)
+    assert gateway.user_agent.leg_count == 1
+    assert 487 not in statuses(pbx)
+
+
 @pytest.mark.parametrize("wrong", [{"call_id": "other@pbx"}, {"from_tag": "forged"}, {"to_tag": "forged"}])
 def test_a_forged_bye_has_no_effect(wrong: dict[str, str]) -> None:
     call = taken_call()
