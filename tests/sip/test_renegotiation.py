@@ -463,3 +463,41 @@ def test_an_update_in_our_early_dialog_may_refresh_but_not_offer(body: bytes, st
     call.pbx.send(update)
     wire.run(0.1)
     assert call.statuses("UPDATE") == [status]
+
+
+# ----------------------------------------------------------------------------------------------------- refreshes
+
+REFRESHED_BY_US = ("Session-Expires", "90;refresher=uac")
+NO_UPDATE = ("Allow", "INVITE, ACK, BYE")
+
+
+def refreshing(*headers: tuple[str, str]) -> RunningCall:
+    """A call that we refresh after 45 s."""
+    return placed_call(headers=(REFRESHED_BY_US, *headers))
+
+
+@pytest.mark.parametrize(("allow", "method"), [("INVITE, ACK, BYE, UPDATE", "UPDATE"), ("INVITE, ACK, BYE", "INVITE")])
+def test_a_refresh_goes_by_what_the_peer_last_said_it_allows(allow: str, method: str) -> None:
+    call = refreshing(("Allow", "INVITE, ACK, BYE, UPDATE" if method == "INVITE" else "INVITE"))
+    call.send("UPDATE", headers=(("Allow", allow), ("Supported", "timer"), ("Session-Expires", "90;refresher=uas")))
+    before = len(call.pbx.requests(method))
+    call.wire.run(46)
+    assert len(call.pbx.requests(method)) > before
+
+
+@pytest.mark.parametrize(("port", "is_news"), [(20002, False), (20000, True)])
+@pytest.mark.parametrize("has_offer", [True, False])
+def test_a_refresh_is_news_only_if_its_answer_differs_from_what_holds(
+    port: int, is_news: bool, has_offer: bool
+) -> None:
+    """What holds is what their last re-INVITE, or its ACK, said."""
+    call = refreshing(NO_UPDATE)
+    held = description(PBX.host, 20002, version=1)
+    headers = (("Supported", "timer"), ("Session-Expires", "90;refresher=uas"))
+    request = call.offer(headers=headers) if has_offer else call.send("INVITE", headers=headers)
+    call.user_agent.accept_offer(call.leg_id, OURS, call.wire.now)
+    call.wire.run(0.1)
+    call.ack(request, b"" if has_offer else held.to_bytes())
+    call.wire.run(46)
+    call.reply("INVITE", 200, answer=held if port == 20002 else description(PBX.host, port))
+    assert bool(call.gateway.all(OfferAnswered)) is is_news
