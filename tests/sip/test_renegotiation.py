@@ -250,6 +250,22 @@ def test_an_unreadable_answer_to_our_offer_is_a_refusal() -> None:
     assert len(call.pbx.requests("ACK")) == 1
 
 
+@pytest.mark.parametrize("ends", ["their BYE", "our BYE"])
+def test_an_answer_to_our_offer_that_comes_after_bye_is_acknowledged_and_no_news(ends: str) -> None:
+    call = taken_call()
+    call.user_agent.reoffer(call.leg_id, CHANGED, call.wire.now)
+    call.wire.run(0.1)
+    if ends == "their BYE":
+        call.send("BYE")
+    else:
+        call.user_agent.bye(call.leg_id, call.wire.now)
+    call.reply("INVITE", 200, answer=description(PBX.host))
+    assert len(call.pbx.requests("ACK")) == 1
+    assert call.gateway.all(OfferAnswered) == []
+    call.wire.run(70)
+    assert_idle(call.gateway)
+
+
 def test_one_offer_at_a_time() -> None:
     call = taken_call()
     call.user_agent.reoffer(call.leg_id, CHANGED, call.wire.now)
