@@ -51,6 +51,11 @@ class EmbeddedServer:
         process, url = await _spawn(options)
         return cls(options, process, url)
 
+    @property
+    def pid(self) -> int:
+        """The process that serves at present."""
+        return self._process.pid
+
     async def watch(self) -> None:
         """Start the server again, at the same address, whenever it ends. Runs until cancelled."""
         port = int(self.url.rsplit(":", 1)[1].split("/", 1)[0])

@@ -80,7 +80,9 @@ def test_check_prints_every_problem_with_its_place_to_stderr(config: Path) -> No
 
 def test_problems_of_a_dialplan_are_told_with_the_dialplans_place(config: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
-    plan.write_text(RECEPTION.read_text().replace("use: default", "use: defualt"))
+    prompt = str(RECEPTION.parent / "prompts/reception.md")
+    text = RECEPTION.read_text().replace("prompts/reception.md", prompt)
+    plan.write_text(text.replace("use: default", "use: defualt"))
     config.write_text(GOOD.replace(str(RECEPTION), str(plan)))
     done = gateway("check", "-c", config)
     assert done.returncode == 2
