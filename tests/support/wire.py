@@ -404,9 +404,10 @@ def assert_sent(wire: Wire, *labels: str, source: Address = GATEWAY) -> None:
 
 
 def assert_idle(*parties: Party) -> None:
-    """Nothing is left of any call: no leg, no transaction, no alarm but those of registrations."""
+    """Nothing is left of any call: no leg, no transaction, no alarm."""
     for party in parties:
-        assert (party.user_agent.leg_count, party.user_agent.transaction_count) == (0, 0)
+        agent = party.user_agent
+        assert (agent.leg_count, agent.transaction_count, agent.get_timer()) == (0, 0, None)
 
 
 __all__ = [
