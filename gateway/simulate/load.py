@@ -108,6 +108,11 @@ async def _stay(call: PhoneCall, hold_s: float, seed: int, watch: _Watch) -> Non
     watch.end()
 
 
+def percentile(values: Sequence[float], percent: float) -> float:
+    """To a tenth; 0 of nothing."""
+    return round(float(np.percentile(values, percent)), 1) if values else 0.0
+
+
 def _result(calls: Sequence[PhoneCall], watch: _Watch) -> LoadResult:
     setups_ms = [(c.answered_s - c.dialled_s) * 1000 for c in calls if c.answered_s is not None]
     statistics = [call.statistics for call in calls if call.statistics is not None]
@@ -118,8 +123,8 @@ def _result(calls: Sequence[PhoneCall], watch: _Watch) -> LoadResult:
         refused=sum(call.refused is not None for call in calls),
         concurrent=watch.most,
         setups_per_s=round((len(setups_ms) - 1) / span_s, 1) if span_s else 0.0,
-        setup_p50_ms=round(float(np.percentile(setups_ms, 50)), 1) if setups_ms else 0.0,
-        setup_p99_ms=round(float(np.percentile(setups_ms, 99)), 1) if setups_ms else 0.0,
+        setup_p50_ms=percentile(setups_ms, 50),
+        setup_p99_ms=percentile(setups_ms, 99),
         packets_sent=sum(s.packets_sent for s in statistics),
         packets_received=sum(s.packets_received for s in statistics),
         packets_lost=sum(s.packets_lost for s in statistics),
