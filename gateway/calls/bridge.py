@@ -82,7 +82,7 @@ class SessionBridge:
             self._session = session = realtime.open_session(self._options)
             await session.connect(self.on_event)
         except ProviderError as error:
-            self._log.warning("! session not opened", code=error.code, error=str(error))
+            self._log.warning("session not opened", code=error.code, error=str(error))
             self._dispatch(call_events.SessionLost(reason=str(error)))
             return
         self._is_open = True
@@ -239,7 +239,7 @@ class SessionBridge:
             recorder, self._recorder = self._recorder, None
             recorder.finish(is_complete=event.status is realtime.ResponseStatus.COMPLETED)
         if event.error is not None:
-            self._log.warning("! reply failed", code=event.error.code, error=str(event.error))
+            self._log.warning("reply failed", code=event.error.code, error=str(event.error))
             if not event.error.is_retryable:  # quota, account: the model will not speak again in this call
                 self._lost(str(event.error))
         self._on_quiet()

@@ -12,6 +12,7 @@ where there is no common codec, and what the dialplan says for all others.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from gateway.calls import events as call_events
 from gateway.calls.facts import NumberPolicy, facts_of
 from gateway.calls.task import CallBrief, CallServices, CallTask
 from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan
-from gateway.errors import GatewayError, ResourceError
+from gateway.errors import GatewayError, ResourceError, StateError
 from gateway.sip import events as sip_events
 from gateway.sip.sdp import LocalMedia, negotiate
 
@@ -177,7 +178,8 @@ class CallManager:
             await call.run()
         except Exception:  # noqa: BLE001 - one call's fault must not end the others
             _log.exception("call failed", call_id=call.record.call_id)
-            self._services.user_agent.bye(leg_id, self._services.clock())
+            with contextlib.suppress(StateError):  # the leg may have ended as well
+                self._services.user_agent.bye(leg_id, self._services.clock())
             self._services.transmit()
         finally:
             del self._calls[leg_id]

@@ -143,7 +143,7 @@ class CallTask:
             try:
                 self._do(command)
             except GatewayError as error:
-                self._log.warning("! command failed", command=type(command).__name__, error=str(error))
+                self._log.warning("command failed", command=type(command).__name__, error=str(error))
                 self._events.append(call_events.CallerLeft(cause=f"failed: {error}"))
                 break
         if self._call.state is CallState.ENDED:

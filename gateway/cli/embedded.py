@@ -62,12 +62,12 @@ class EmbeddedServer:
         delay_s = 0.5
         while True:
             status = await self._process.wait()
-            _log.error("! embedded server ended, starting it again", status=status)
+            _log.error("embedded server ended, starting it again", status=status)
             try:
                 self._process, _ = await _spawn(EmbeddedOptions(port=port, brain=self._options.brain))
                 delay_s = 0.5
             except ResourceError as error:
-                _log.error("! embedded server does not start", error=str(error))
+                _log.error("embedded server does not start", error=str(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, 30.0)
 

@@ -50,7 +50,7 @@ async def _drain(service: Service, patience_s: float, hurried: asyncio.Event) ->
     hurry = asyncio.ensure_future(hurried.wait())
     done, _ = await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
     if draining not in done:
-        _log.warning("! ending at once", calls_cut=service.calls.call_count)
+        _log.warning("ending at once", calls_cut=service.calls.call_count)
         service.calls.end_all()
         draining.cancel()
     hurry.cancel()

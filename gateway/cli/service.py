@@ -27,7 +27,7 @@ from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
 from gateway.config import Configuration
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
-from gateway.errors import ConfigurationError, Problem
+from gateway.errors import ConfigurationError, Problem, shown
 from gateway.media.engine import MediaEngine
 from gateway.sip import events as sip_events
 from gateway.sip.message import Address
@@ -38,6 +38,8 @@ from gateway.transport.rtp_ports import RtpPorts
 from gateway.transport.sip_endpoint import SipEndpoint
 
 UNREGISTER_LIMIT_S = 2.0
+WATCH_PERIOD_S = 5.0
+WATCHED_COUNTERS = ("strangers", "malformed", "overload", "refused")
 PRODUCT = f"sip-voice-gateway/{gateway.__version__}"
 
 _log = structlog.stdlib.get_logger("gateway.service")
@@ -114,6 +116,8 @@ class Service:
             self._plans,
         )
         tasks.create_task(self.calls.run(), name="calls")
+        watch = tasks.create_task(self._watch_signalling(), name="watch signalling")
+        self._stack.callback(watch.cancel)
         self._stack.callback(self._end_calls)
         self._register(configuration)
         _log.info("gateway ready", listen=configuration.sip.listen, trunks=list(peers), version=gateway.__version__)
@@ -178,7 +182,7 @@ class Service:
             try:
                 await asyncio.wait_for(self._unregistered.wait(), UNREGISTER_LIMIT_S)
             except TimeoutError:
-                _log.warning("! registrar did not confirm that we are gone")
+                _log.warning("registrar did not confirm that we are gone")
 
     def media_figures(self) -> dict[str, float | int]:
         """How punctual audio left, in ms behind its deadline, and what went wrong in the media loop."""
@@ -192,6 +196,19 @@ class Service:
             "media_failures": self.media.failures,
         }
 
+    async def _watch_signalling(self) -> None:
+        """One line for all the messages that were dropped or refused lately, however many they were."""
+        before = self.user_agent.counters.as_dict()
+        while True:
+            await asyncio.sleep(WATCH_PERIOD_S)
+            counters = self.user_agent.counters
+            now = counters.as_dict()
+            new = {name: now[name] - before[name] for name in WATCHED_COUNTERS if now[name] > before[name]}
+            if new:
+                details = {"last_malformed": shown(counters.last_malformed, 160)} if "malformed" in new else {}
+                _log.warning("sip messages refused", **new, **details)
+            before = now
+
     def reload(self) -> None:
         """Read the dialplans again, all or nothing, beside the calls; those under way keep theirs."""
         self._tasks.create_task(self._reload(), name="reload")
@@ -201,7 +218,7 @@ class Service:
             plans = await asyncio.to_thread(load_plans, self._configuration)
         except ConfigurationError as error:
             for problem in error.problems:
-                _log.error("! reload refused", problem=str(problem))
+                _log.error("reload refused", problem=str(problem))
             return
         self._plans = plans
         self.calls.replace_plans(plans)

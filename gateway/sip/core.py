@@ -96,6 +96,8 @@ class Counters:
     """Dropped unread: their source is in no trunk's ACL."""
     malformed: int = 0
     """Not SIP as the RFC has it; answered where an answer is due."""
+    last_malformed: str = ""
+    """Where the latest of those came from, and what was wrong with it."""
     stray_responses: int = 0
     """Responses to nothing that we asked, or from an address that we did not ask."""
     stray_acks: int = 0
@@ -107,8 +109,9 @@ class Counters:
     """Requests answered with an error before they concerned a call."""
 
     def as_dict(self) -> dict[str, int]:
-        """By name, for metrics."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The counts by name, for metrics and the log."""
+        counts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: count for name, count in counts.items() if isinstance(count, int)}
 
 
 class Core:

@@ -64,6 +64,7 @@ class Reception:
     def refuse_malformed(self, error: MessageRefused, source: Address) -> None:
         """Answer what is no message, where enough of it can be read."""
         self._core.counters.malformed += 1
+        self._core.counters.last_malformed = f"{source}: {error}"
         _log.debug("! malformed datagram from %s: %s", source, error)
         if error.message_head is not None:
             note_source(error.message_head, source)

@@ -216,11 +216,11 @@ class MediaLoop:
             self.failures += 1
             leg.failures += 1
             if leg.failures == 1:
-                _log.error("! media sink failed", leg=event.leg, event_type=type(event).__name__, exc_info=error)
+                _log.error("media sink failed", leg=event.leg, event_type=type(event).__name__, exc_info=error)
 
     def _note_failure(self, error: Exception, where: str) -> None:
         """Count it; a traceback for the first of a kind, not 200 a second."""
         self.failures += 1
         if type(error) not in self._failures_shown:
             self._failures_shown.add(type(error))
-            _log.error("! media failed", where=where, exc_info=error)
+            _log.error("media failed", where=where, exc_info=error)

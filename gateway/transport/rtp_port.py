@@ -96,7 +96,7 @@ class RtpPort:
         self._source_host = canonical_host(remote.host)
         self._source_port = remote.port if self.source_policy == "sdp" else None
         if reason:
-            _log.warning("! RTP is not sent", port=self.port, remote=str(remote), reason=reason)
+            _log.warning("RTP is not sent", port=self.port, remote=str(remote), reason=reason)
 
     def begin_leg(self, leg: int, source_policy: SourcePolicy) -> None:
         """Belong to the engine's `leg`; strangers are news again."""
@@ -129,7 +129,7 @@ class RtpPort:
             self._is_stranger_logged = True
             expected = Address(self._source_host, self._source_port or 0)
             stranger = Address(source[0], source[1])
-            _log.warning("! RTP of a stranger dropped", port=self.port, source=str(stranger), expected=str(expected))
+            _log.warning("RTP of a stranger dropped", port=self.port, source=str(stranger), expected=str(expected))
 
     def send(self, packet: memoryview) -> int:
         """Send one packet to the remote address; 1 if the kernel took it, else 0."""

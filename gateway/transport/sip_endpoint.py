@@ -171,7 +171,7 @@ class SipEndpoint:
             self._on_event(event)
         except Exception:  # noqa: BLE001 - one call's handler must never cost the others
             self.counters.failures += 1
-            _log.exception("! event handler failed", event_type=type(event).__name__)
+            _log.exception("event handler failed", event_type=type(event).__name__)
 
     # In.
 
@@ -234,7 +234,7 @@ class SipEndpoint:
                 self.counters.dropped_unreachable += 1
         if code != self._send_trouble:
             self._send_trouble = code
-            _log.warning("! datagram not sent", peer=str(destination), size_bytes=len(data), error=str(error))
+            _log.warning("datagram not sent", peer=str(destination), size_bytes=len(data), error=str(error))
 
     def _show(self, direction: Direction, data: bytes, address: Address) -> None:
         is_logged = sip_trace.is_logged()
@@ -271,4 +271,4 @@ class SipEndpoint:
         self.counters.failures += 1
         if type(error) not in self._failures_shown:
             self._failures_shown.add(type(error))
-            _log.error("! user agent failed", where=where, exc_info=error)
+            _log.error("user agent failed", where=where, exc_info=error)

