@@ -260,8 +260,8 @@ class Pbx:
             "STAY": stay_s,
             "RECORD": record,
         }
-        # Without formats a Local channel takes all there are and resamples to 192 kHz: 3 % of a core a call.
-        query = {"endpoint": f"Local/{number}@lab", "extension": "scripted", "context": "callers", "formats": "ulaw"}
+        # Left alone, a Local channel resamples to 192 kHz (3 % of a core); in G.711 it may go deaf after a transfer.
+        query = {"endpoint": f"Local/{number}@lab", "extension": "scripted", "context": "callers", "formats": "slin"}
         body = {"variables": {name: str(value) for name, value in variables.items()}}
         return str(self.ari("POST", "channels", query, body)["id"])
 
