@@ -76,6 +76,22 @@ def test_the_invite_says_who_calls_whom_and_what_we_can() -> None:
     assert (invite.top_via.branch or "").startswith("z9hG4bK")
 
 
+def test_the_invite_names_our_product_if_we_tell_it() -> None:
+    wire, gateway, pbx = world(product="gateway/1")
+    call(wire, gateway)
+    assert pbx.requests("INVITE")[0].headers.get("User-Agent") == "gateway/1"
+
+
+def test_an_interval_that_is_too_brief_is_asked_for_again_three_times_at_most() -> None:
+    """RFC 4028 7.3: 422 with a Min-SE that grows for ever must not keep us calling."""
+    wire, gateway, pbx = world()
+    call(wire, gateway)
+    for minimum in (2000, 3000, 4000):
+        reply(wire, pbx, 422, headers=(("Min-SE", str(minimum)),))
+    assert [invite.headers.get("Min-SE") for invite in pbx.requests("INVITE")] == ["90", "2000", "3000"]
+    assert gateway.last(CallRefused).status == 422
+
+
 def test_every_call_has_names_of_its_own() -> None:
     wire, gateway, pbx = world()
     for _ in range(3):

@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.sip.events import CallEnded, DigitsSignalled, EndCause
+from gateway.errors import StateError
+from gateway.sip.events import CallEnded, CallOffered, DigitsSignalled, EndCause
+from gateway.sip.message import Uri
 from tests.support.calls import RunningCall, placed_call, taken_call
+from tests.support.wire import description
 
 
 def test_a_request_out_of_order_is_500() -> None:
@@ -73,3 +76,51 @@ def test_a_request_behind_a_bye_finds_no_call() -> None:
     for method in ("INFO", "INVITE", "UPDATE", "REFER", "OPTIONS"):
         late = call.send(method)
         assert call.statuses(method, late)[-1] == 481
+
+
+def commands(call: RunningCall, leg_id: str) -> dict[str, Callable[[], None]]:
+    """Every command but bye, for one leg."""
+    agent, now, sdp, target = call.user_agent, call.wire.now, description(), Uri.parse("sip:6001@10.0.0.2")
+    return {
+        "progress": lambda: agent.progress(leg_id, 180, now),
+        "answer": lambda: agent.answer(leg_id, sdp, now),
+        "reject": lambda: agent.reject(leg_id, 486, now),
+        "cancel": lambda: agent.cancel(leg_id, now),
+        "acknowledge": lambda: agent.acknowledge(leg_id, sdp, now),
+        "reoffer": lambda: agent.reoffer(leg_id, sdp, now),
+        "accept_offer": lambda: agent.accept_offer(leg_id, sdp, now),
+        "reject_offer": lambda: agent.reject_offer(leg_id, 488, now),
+        "refer": lambda: agent.refer(leg_id, target, now),
+        "accept_refer": lambda: agent.accept_refer(leg_id, now),
+        "reject_refer": lambda: agent.reject_refer(leg_id, 603, now),
+        "notify_transfer": lambda: agent.notify_transfer(leg_id, 200, None, now),
+    }
+
+
+def test_commands_that_a_state_does_not_allow_raise_and_send_nothing() -> None:
+    ringing, running, placed = taken_call(), taken_call(), placed_call()
+    ringing.pbx.send(ringing.pbx.invite(call_id="ringing@pbx"))
+    ringing.wire.run(0.1)
+    offered = ringing.gateway.last(CallOffered).leg_id
+    nothing_asked = {"accept_offer", "reject_offer", "accept_refer", "reject_refer", "notify_transfer"}
+    for call, leg_id, refused in (
+        (ringing, offered, {"cancel", "acknowledge", "reoffer", "refer"} | nothing_asked),
+        (running, running.leg_id, {"progress", "answer", "reject", "cancel", "acknowledge"} | nothing_asked),
+        (placed, placed.leg_id, {"progress", "answer", "reject", "cancel", "acknowledge"} | nothing_asked),
+    ):
+        for name in refused:
+            with pytest.raises(StateError):
+                commands(call, leg_id)[name]()
+        assert call.user_agent.datagrams_to_send() == []
+
+
+def test_commands_about_questions_of_the_peer_are_refused_when_the_call_is_over() -> None:
+    call = taken_call()
+    call.offer()
+    call.send("REFER", headers=(("Refer-To", "<sip:6001@10.0.0.2>"),))
+    call.user_agent.bye(call.leg_id, call.wire.now)
+    call.user_agent.datagrams_to_send()
+    for command in commands(call, call.leg_id).values():
+        with pytest.raises(StateError):
+            command()
+    assert call.user_agent.datagrams_to_send() == []

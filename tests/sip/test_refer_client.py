@@ -188,6 +188,21 @@ def test_a_notify_without_id_is_about_the_oldest_transfer_that_is_still_reported
     assert told(call) == [(202, False), (486, True), (202, False), (200, True)]
 
 
+def test_a_refer_that_was_refused_is_reported_on_no_more() -> None:
+    call, _ = referring(response=603)
+    referring(call)
+    notify(call, "SIP/2.0 200 OK", state="terminated")
+    assert told(call) == [(603, True), (202, False), (200, True)]
+
+
+def test_a_provisional_response_to_refer_is_no_news() -> None:
+    call, _ = referring(response=None)
+    call.reply("REFER", 100)
+    assert told(call) == []
+    call.reply("REFER", 200)
+    assert told(call) == [(202, False)]
+
+
 def test_the_id_is_that_of_the_refer_that_was_repeated_with_credentials() -> None:
     call = placed_call()
     trunk = call.user_agent._trunks.get("pbx")

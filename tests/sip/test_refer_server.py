@@ -65,6 +65,16 @@ def test_reports_end_with_the_result() -> None:
         call.user_agent.notify_transfer(call.leg_id, 200, "OK", call.wire.now)
 
 
+@pytest.mark.parametrize(("status", "state"), [(199, "active;expires=180"), (200, "terminated;reason=noresource")])
+def test_a_report_of_200_or_more_is_the_last(status: int, state: str) -> None:
+    call = taken_call()
+    referred(call)
+    call.user_agent.accept_refer(call.leg_id, call.wire.now)
+    call.user_agent.notify_transfer(call.leg_id, status, "x", call.wire.now)
+    call.wire.run(0.1)
+    assert reports(call)[-1] == (f"SIP/2.0 {status} x", state)
+
+
 def test_a_refer_we_decline_is_answered_so_and_another_may_follow() -> None:
     call = taken_call()
     referred(call)
