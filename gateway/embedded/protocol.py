@@ -19,7 +19,7 @@ from gateway.embedded.session import AudioFormatConfig, ToolChoice, ToolConfig, 
 from gateway.errors import GatewayError, shown
 
 
-class RefusedEvent(GatewayError):  # noqa: N818 - names what happened, as the protocol does
+class RefusedEvent(GatewayError):
     """A client event that is not carried out; becomes one `error` event, and the session goes on."""
 
     def __init__(self, code: str, message: str, *, parameter: str | None = None, event_id: str | None = None) -> None:
