@@ -1,8 +1,9 @@
 """Speech to text on telephone audio by PocketSphinx, in a closed grammar, one whole turn at a time.
 
-A turn is decoded when it is over: channel normalisation then sees all of it. A closed grammar hears one of its phrases
-in whatever is said, so each turn is decoded a second time as any sequence of sounds; how far the grammar's best path stays
-behind that free one tells whether the caller said a phrase at all, something like one, or something else.
+A turn is decoded when it is over: channel normalisation then sees all of it. A closed grammar hears one of its
+phrases in whatever is said, so each turn is decoded a second time as any sequence of sounds; how far the grammar's
+best path stays behind that free one tells whether the caller said a phrase at all, something like one, or something
+else.
 
 The decoder holds the interpreter's lock meanwhile, so the server runs it in a child process (`worker.py`).
 """

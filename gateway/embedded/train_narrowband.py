@@ -10,8 +10,8 @@ Not used at run time. It needs a few minutes and two things that are not part of
     python -m gateway.embedded.train_narrowband --recordings /usr/share/pocketsphinx/test/data
 
 Each utterance is heard twice: wideband as the model expects it, and over three telephone lines (band-pass, level,
-noise, mu-law). The ridge regression predicts the first's cepstra from the second's features. Everything random is seeded; the
-same programs and recordings give the same matrix.
+noise, mu-law). The ridge regression predicts the first's cepstra from the second's features. Everything random is
+seeded; the same programs and recordings give the same matrix.
 """
 
 from __future__ import annotations
