@@ -55,7 +55,6 @@ class ClientRequest:
 
     def send(self, now: float) -> None:
         """Start the first or the next transaction."""
-        self._has_progress = False
         self._core.add_via(self.request)
         user = TransactionUser(deliver=self._receive, fail=self._fail)
         self._transaction = self._core.transactions.send_request(self.request, self._destination, user=user, now=now)

@@ -260,6 +260,14 @@ def test_headers_that_make_no_sense_are_as_good_as_none() -> None:
     assert read_min_se(request) == 90
 
 
+@pytest.mark.parametrize("refresher", ["uac", "uas"])
+def test_no_timer_outlives_its_call(refresher: str) -> None:
+    call = taken_call(headers=(TIMER, UPDATES, ("Session-Expires", f"3600;refresher={refresher}")))
+    call.send("BYE")
+    call.wire.run(33)
+    assert_idle(call.gateway)
+
+
 def test_refreshes_of_the_peer_are_no_offers() -> None:
     call = taken_call(headers=(TIMER, ("Session-Expires", "90;refresher=uac")))
     call.send("UPDATE", headers=(TIMER, ("Session-Expires", "90;refresher=uac")))
