@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -134,18 +132,8 @@ def make_speech_server() -> Iterator[SpeechServerMaker]:
 GatewayMaker = Callable[..., GatewayProcess]
 
 
-@pytest.fixture(scope="session")
-def gateway_command() -> None:
-    """Leaves the test out where `python -m gateway run` is not there."""
-    asked = subprocess.run(
-        [sys.executable, "-c", "import gateway.cli.run"], capture_output=True, text=True, check=False
-    )
-    if asked.returncode != 0:
-        unavailable(f"`gateway run` does not run yet: {asked.stderr.strip().splitlines()[-1]}")
-
-
 @pytest.fixture
-def make_gateway(gateway_command: None, registrar: tuple[str, int], tmp_path: Path) -> Iterator[GatewayMaker]:
+def make_gateway(registrar: tuple[str, int], tmp_path: Path) -> Iterator[GatewayMaker]:
     """Starts gateways; the arguments are those of `GatewaySetup`. A gateway that complained fails its test."""
     with ExitStack() as gateways:
         started: list[GatewayProcess] = []

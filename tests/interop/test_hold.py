@@ -19,6 +19,8 @@ MODEL_TONE_HZ = 440.0
 
 def still_heard(conversation: Conversation) -> bool:
     """Whether the last second of what the model hears is the caller's tone."""
+    if conversation.uplink_s < 1:
+        return False
     last = resampled(conversation.uplink[-MODEL_RATE_HZ:], MODEL_RATE_HZ, 8000)
     return tone_seconds(last, CALLER_TONE_HZ) > 0.8
 

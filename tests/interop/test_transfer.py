@@ -44,7 +44,7 @@ def test_a_spoken_request_connects_caller_and_agent(
     request = np.concatenate([speak("I want to talk to a human."), silence(1)])
     asked = pbx.add_prompt(write_wav(tmp_path / "request.wav", request))
     pbx.originate(
-        "7000", prompt=asked, after=caller_tone(pbx, tmp_path), delay_s=5, stay_s=10, record="spoken"
+        "7000", prompt=asked, after=caller_tone(pbx, tmp_path), delay_s=5, stay_s=3, record="spoken"
     )  # the greeting takes 3 s
     agent_phone.wait_for("CALL_ESTABLISHED", timeout_s=25)
     ended = gateway_process.wait_for("call ended", timeout_s=10)
