@@ -347,6 +347,36 @@ def test_unregister_while_a_registration_is_under_way_waits_for_it() -> None:
     assert states(gateway)[-1] is UNREGISTERED
 
 
+def test_unregister_gives_nothing_back_that_was_never_had() -> None:
+    wire, gateway, registrar = world()
+    registrar.refuses = lambda request: respond(request, 403)
+    wire.run(1)
+    gateway.user_agent.unregister("pbx", wire.now)
+    wire.run(100)
+    assert len(registrar.peer.requests("REGISTER")) == 1
+    assert states(gateway)[-1] is UNREGISTERED
+
+
+def test_register_again_begins_the_back_off_anew() -> None:
+    wire, gateway, registrar = world()
+    registrar.refuses = lambda request: respond(request, 500)
+    wire.run(200)
+    gateway.user_agent.register("pbx", wire.now)
+    asked = len(registrar.peer.requests("REGISTER"))
+    wire.run(1.1)
+    assert len(registrar.peer.requests("REGISTER")) >= asked + 2
+
+
+def test_a_registrar_that_answered_is_not_woken_up() -> None:
+    wire, gateway, registrar = world()
+    registrar.refuses = lambda request: respond(request, 403)
+    wire.run(1)
+    for _ in range(5):
+        wire.inject(registrar.peer.request("OPTIONS").to_bytes(), PBX)
+        wire.run(2.5)
+    assert len(registrar.peer.requests("REGISTER")) == 1
+
+
 def test_unregister_ends_even_if_the_registrar_is_gone() -> None:
     wire, gateway, registrar = world()
     wire.run(1)
