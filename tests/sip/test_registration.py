@@ -86,7 +86,8 @@ class Registrar:
 def world(**changes: object) -> tuple[Wire, Party, Registrar]:
     wire = Wire()
     registrar = Registrar(scripted_on(wire))
-    gateway = gateway_on(wire, trunk_options(**changes))
+    # Watching the registrar by OPTIONS is tests/sip/test_probe.py's.
+    gateway = gateway_on(wire, trunk_options(**changes), probe_interval_s=0)
     gateway.user_agent.register("pbx", wire.now)
     return wire, gateway, registrar
 
@@ -128,7 +129,7 @@ def test_refresh_comes_at_50_to_90_percent_of_the_time_granted_not_of_the_time_a
     wire = Wire(seed=seed)
     registrar = Registrar(scripted_on(wire))
     registrar.granted = lambda asked_s: 100
-    gateway = gateway_on(wire)
+    gateway = gateway_on(wire, probe_interval_s=0)
     gateway.user_agent.register("pbx", wire.now)
     wire.run(1000)
     gaps = [later - earlier for earlier, later in pairwise(sent_at(wire)[1:])]
@@ -208,7 +209,7 @@ def test_a_challenge_from_another_port_of_the_registrar_is_never_answered() -> N
     wire = Wire()
     registrar = Registrar(scripted_on(wire))
     registrar.is_silent = True
-    gateway = gateway_on(wire)
+    gateway = gateway_on(wire, probe_interval_s=0)
     gateway.user_agent.register("pbx", wire.now)
     wire.run(0.1)
     challenge = registrar._challenge(registrar.peer.requests("REGISTER")[0])
@@ -368,7 +369,7 @@ def test_register_again_begins_the_back_off_anew() -> None:
 
 
 def test_a_registrar_that_answered_is_not_woken_up() -> None:
-    wire, gateway, registrar = world()
+    wire, _, registrar = world()
     registrar.refuses = lambda request: respond(request, 403)
     wire.run(1)
     for _ in range(5):
@@ -419,7 +420,7 @@ def test_only_trunks_with_a_registrar_can_be_registered() -> None:
 def test_registration_survives_heavy_loss() -> None:
     wire = Wire(seed=3, loss=0.3)
     registrar = Registrar(scripted_on(wire))
-    gateway = gateway_on(wire)
+    gateway = gateway_on(wire, probe_interval_s=0)
     gateway.user_agent.register("pbx", wire.now)
     wire.run(3600)
     assert FAILED not in states(gateway)
