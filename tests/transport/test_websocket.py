@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
-from gateway.transport.websocket import WebSocketConnection, WebSocketOptions
+from gateway.transport.websocket import READ_BYTES, WebSocketConnection, WebSocketOptions
 from tests.support.websocket_peer import BINARY, CLOSE, PING, PONG, TEXT, PeerServer, WebSocketPeer, frame
 
 CERTIFICATE = Path(__file__).parents[1] / "data" / "loopback-tls.pem"
@@ -607,3 +607,38 @@ async def test_kernel_holds_little_unsent_audio() -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 8192  # type: ignore[attr-defined]
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 8000
         client.connection.abort()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_burst_leaves_the_loop_to_others_between_its_messages(tls: bool) -> None:
+    count, turns = 64, 0
+    loop = asyncio.get_running_loop()
+    turn_of_message: list[int] = []
+    is_done = asyncio.Event()
+
+    async def script(peer: WebSocketPeer) -> None:
+        await peer.upgrade()
+        await peer.write(frame(BINARY, bytes(READ_BYTES)) * count)
+        await silence(peer)
+
+    def on_message(_message: str | bytes) -> None:
+        turn_of_message.append(turns)
+        if len(turn_of_message) == count:
+            is_done.set()
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if not is_done.is_set():
+            loop.call_soon(turn)
+
+    async with PeerServer(script, tls=server_tls() if tls else None) as server:
+        connection = WebSocketConnection(on_message=on_message, on_closed=lambda _code, _reason: None)
+        context = ssl.create_default_context(cafile=CERTIFICATE) if tls else None
+        await connection.connect(server.url, ssl_context=context)
+        turn()
+        await soon(is_done.wait())
+        connection.abort()
+        await connection.wait_closed()
+    # asyncio's TLS goes on with what it has decrypted, once more for each read of the socket: a few pieces a turn.
+    assert max(turn_of_message.count(moment) for moment in turn_of_message) <= (8 if tls else 1)
