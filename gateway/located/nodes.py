@@ -117,7 +117,7 @@ class Document:
         return replace(self, root=_removed(self.root, tuple(path)))
 
 
-class WrongValue(ValueError):  # noqa: N818 - a verdict on a value, for validators to raise
+class WrongValue(ValueError):
     """A validator's verdict, for models of files.
 
     ``message`` continues "'key' ..."; without one the value is shown as the file has it. ``expected`` says what would

@@ -59,7 +59,7 @@ class MessageLimits:
 DEFAULT_LIMITS = MessageLimits()
 
 
-class MessageRefused(MessageError):  # noqa: N818 -- named as the tree names its leaves
+class MessageRefused(MessageError):
     """A datagram that is not a message.
 
     `message_head` is what was readable of a request, for `make_response` and its `top_via` only; None where nothing
