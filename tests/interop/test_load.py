@@ -39,8 +39,12 @@ def test_calls_at_once_lose_nothing(
     pbx.hang_up_all()
     wait_until(lambda: len(gateway.found("call ended")) == CALLS, "all calls ended", 10)
     ended = gateway.found("call ended")
+    gateway.terminate()
+    assert gateway.wait_for_exit() == 0
+    figures = gateway.wait_for("gateway stopped")
     with capsys.disabled():
-        report(ended, counted)
+        report(ended, counted, figures)
+    assert figures["media_failures"] == 0
     assert len(counted) == CALLS
     assert sum(lost for _, lost in counted) == 0
     assert sum(line["rtp_lost"] for line in ended) == 0
@@ -51,9 +55,12 @@ def test_calls_at_once_lose_nothing(
         assert tone_seconds(resampled(conversation.uplink, MODEL_RATE_HZ, 8000), MODEL_TONE_HZ) < 1
 
 
-def report(ended: list[dict[str, float]], counted: list[tuple[int, int]]) -> None:
+def report(ended: list[dict[str, float]], counted: list[tuple[int, int]], figures: dict[str, float]) -> None:
     """Print the figures an operator would ask for."""
+    received, lost = sum(count for count, _ in counted), sum(count for _, count in counted)
     worst = {name: max(line[name] for line in ended) for name in ("setup_ms", "first_audio_ms", "jitter_ms")}
-    received = sum(count for count, _ in counted)
-    lost = sum(count for _, count in counted)
-    sys.stdout.write(f"\n{len(ended)} calls; the PBX got {received} packets and missed {lost}; worst: {worst}\n")
+    late = {name: value for name, value in figures.items() if name.startswith("late_") or name == "ticks_missed"}
+    sys.stdout.write(
+        f"\n{len(ended)} calls; the PBX got {received} packets and missed {lost}\n"
+        f"worst call: {worst}\nsent behind its deadline: {late}\n"
+    )
