@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from gateway.embedded.grammar import Grammar, Meaning, Node, PhraseError, normalize, parse_phrase, slots_of
 from gateway.embedded.session import FunctionTool
-from gateway.located import Section, WrongValue, load_yaml, validate
+from gateway.located import Section, WrongValue, hint, load_yaml, validate
 
 RECEPTION = Path(__file__).parent / "brains" / "reception.yaml"
 """The dialogue that ships: the receptionist of a company that does not exist."""
@@ -54,6 +54,14 @@ class Call:
 
 Reply = tuple[Say | Call, ...]
 """What one response says and does, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the caller said or wrote; `is_certain` where it can be acted on without asking."""
+
+    text: str
+    is_certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +127,23 @@ class Script(Section):
     result: str = "Thank you, that is done."
     """Said for tools that no intent speaks about."""
     trouble: str = "I am sorry, that did not work. Is there anything else I can do for you?"
+    question: str = ""
+    """Asked, with {phrase} for what was heard, before a tool is called on words that were not clear; empty: never."""
+    affirmative: str = ""
+    """Name of the intent that answers the question with yes."""
+    negative: str = ""
+    """Name of the intent that answers the question with no."""
     courtesies: tuple[str, ...] = ()
     """Words that may stand before and behind every phrase."""
     slots: dict[str, tuple[str, ...] | SlotSource] = Field(default_factory=dict)
     intents: dict[str, Intent]
+
+    @model_validator(mode="after")
+    def _answers_are_known(self) -> Script:
+        for name in filter(None, (self.affirmative, self.negative)):
+            if name not in self.intents:
+                raise WrongValue(f"names an intent {name!r} that is not there", expected=hint(name, self.intents))
+        return self
 
     @model_validator(mode="after")
     def _slots_are_known(self) -> Script:
@@ -137,6 +158,18 @@ class Script(Section):
         """Every phrase with its intent's name."""
         return tuple((name, parse_phrase(phrase)) for name, intent in self.intents.items() for phrase in intent.phrases)
 
+    def slot_values(self, tools: Iterable[FunctionTool]) -> dict[str, tuple[str, ...]]:
+        """What may be said in each slot while `tools` are offered."""
+        offered = {tool.name: tool for tool in tools}
+        values: dict[str, tuple[str, ...]] = {}
+        for name, source in self.slots.items():
+            if isinstance(source, SlotSource):
+                tool = offered.get(source.tool)
+                values[name] = tuple(map(spoken_name, _enum_values(tool))) if tool else ()
+            else:
+                values[name] = tuple(map(normalize, source))
+        return values
+
 
 def load_script(path: Path) -> Script:
     """Read a brain file.
@@ -148,24 +181,13 @@ def load_script(path: Path) -> Script:
 
 
 class Dialogue:
-    """One conversation by a script."""
+    """One conversation by a script; `grammar` gives what may be said while certain tools are offered."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, grammar: Callable[[Sequence[FunctionTool]], Grammar]) -> None:
         self._script = script
+        self._grammar = grammar
         self._fallbacks = itertools.cycle(script.fallback)
-
-    def grammar(self, tools: Iterable[FunctionTool]) -> Grammar:
-        """What callers may say while `tools` are offered."""
-        offered = {tool.name: tool for tool in tools}
-        slots = {name: self._values(source, offered) for name, source in self._script.slots.items()}
-        return Grammar(phrases=self._script.parsed_phrases, slots=slots, courtesies=self._script.courtesies)
-
-    @staticmethod
-    def _values(source: tuple[str, ...] | SlotSource, offered: Mapping[str, FunctionTool]) -> tuple[str, ...]:
-        if isinstance(source, tuple):
-            return tuple(map(normalize, source))
-        tool = offered.get(source.tool)
-        return tuple(map(spoken_name, _enum_values(tool))) if tool else ()
+        self._asked: Meaning | None = None
 
     def greet(self) -> Reply:
         """Open the conversation."""
@@ -179,15 +201,23 @@ class Dialogue:
         """The caller has been silent for long."""
         return (Say(self._script.idle),)
 
-    def understands(self, text: str, tools: Iterable[FunctionTool]) -> bool:
+    def understands(self, text: str, tools: Sequence[FunctionTool]) -> bool:
         """Whether `text` means anything to the script."""
-        return self.grammar(tools).interpret(text) is not None
+        return self._grammar(tools).interpret(text) is not None
 
-    def answer(self, text: str | None, tools: Sequence[FunctionTool]) -> Reply:
+    def answer(self, heard: Heard | None, tools: Sequence[FunctionTool]) -> Reply:
         """Answer what the caller said or wrote; None where it could not be made out."""
-        meaning = self.grammar(tools).interpret(text) if text else None
-        if meaning is None:
+        meaning = self._grammar(tools).interpret(heard.text) if heard else None
+        asked, self._asked = self._asked, None
+        if heard is None or meaning is None:
             return (Say(next(self._fallbacks)),)
+        if asked is not None and meaning.intent == self._script.affirmative:
+            return self._carry_out(asked, tools)
+        if asked is not None and meaning.intent == self._script.negative:
+            return self.prompt()
+        if not heard.is_certain and self._script.question and self._script.intents[meaning.intent].call is not None:
+            self._asked = meaning
+            return (Say(fill(self._script.question, {"phrase": heard.text})),)
         return self._carry_out(meaning, tools)
 
     def notice(self, text: str, tools: Sequence[FunctionTool]) -> Reply:

@@ -23,13 +23,14 @@ from pydantic import ValidationError
 
 from gateway.embedded import protocol
 from gateway.embedded.audio import WireFormat
-from gateway.embedded.brain import Dialogue, Script
+from gateway.embedded.brain import Dialogue
 from gateway.embedded.events import Identities, ServerEvents
 from gateway.embedded.hearing import InputHearing, Listen
 from gateway.embedded.history import History
 from gateway.embedded.items import InputAudio, Message
+from gateway.embedded.phrasebook import Phrasebook
 from gateway.embedded.protocol import RefusedEvent, ResponseParameters
-from gateway.embedded.recognizer import Listening, listening_for
+from gateway.embedded.recognizer import Listening, Recognition
 from gateway.embedded.responder import Responder
 from gateway.embedded.response import Speak
 from gateway.embedded.session import SemanticVad, ServerVad, SessionConfig, merged_session
@@ -76,7 +77,7 @@ class Conversation:
         self,
         options: ConversationOptions,
         *,
-        script: Script,
+        phrasebook: Phrasebook,
         gate: SpeechGate,
         entropy: random.Random,
         now: float,
@@ -87,7 +88,8 @@ class Conversation:
         self._options = options
         self._identities = Identities(entropy)
         self._events = ServerEvents(self._identities)
-        self._dialogue = Dialogue(script)
+        self._phrasebook = phrasebook
+        self._dialogue = Dialogue(phrasebook.script, lambda tools: phrasebook.phrases(tools).grammar)
         self._config = SessionConfig(model=options.model)
         self._hearing = InputHearing(gate)
         self._history = History(self._events, self._identities)
@@ -140,11 +142,11 @@ class Conversation:
         self._follow_turns()
         self._settle(now)
 
-    def recognized(self, number: int, text: str | None, now: float) -> None:
-        """The recogniser's answer to `Recognize`; None where the words are not in the grammar."""
+    def recognized(self, number: int, heard: Recognition, now: float) -> None:
+        """The recogniser's answer to `Recognize`."""
         message = self._turns.pop(number, None)
         if message is not None:
-            self._note_words(message, text)
+            self._note_words(message, heard)
         if not self._turns:
             self._responder.go_on(self._config)
         self._settle(now)
@@ -265,7 +267,7 @@ class Conversation:
         self._hearing.configure(self._input_format, turns)
 
     def _listening(self) -> Listening:
-        return listening_for(self._dialogue.grammar(self._config.functions))
+        return self._phrasebook.phrases(self._config.functions).listening
 
     # Caller's turns
 
@@ -319,14 +321,15 @@ class Conversation:
         self._turns[number] = message
         self._tasks.append(Recognize(number, samples, self._listening()))
 
-    def _note_words(self, message: Message, text: str | None) -> None:
+    def _note_words(self, message: Message, heard: Recognition) -> None:
         part = next(part for part in message.content if isinstance(part, InputAudio))
-        part.transcript = text or ""
+        part.transcript = "" if heard.is_rejected else heard.text
+        part.is_certain = heard.is_certain
         if self._config.audio.input.transcription is None or message.id not in self._history.ledger:
             return
-        if text:
+        if part.transcript:
             seconds = part.duration_ms / 1000
-            self._events.transcription_completed(item_id=message.id, transcript=text, seconds=seconds)
+            self._events.transcription_completed(item_id=message.id, transcript=part.transcript, seconds=seconds)
         else:
             reason = "The audio could not be transcribed."
             self._events.transcription_failed(item_id=message.id, code="audio_unintelligible", message=reason)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from gateway.embedded.audio import WireFormat
 from gateway.embedded.extras import require_engines
-from gateway.embedded.recognizer import Listening
+from gateway.embedded.recognizer import NOTHING, Listening, Recognition
 from gateway.embedded.worker import FRAME_HEAD, PROBABILITY, STREAM_HEAD, FrameKind
 from gateway.errors import ResourceError
 
@@ -218,15 +218,16 @@ class Engines:
         for worker in self._recognizers:
             worker.submit(_grammar_line(listening), _ignore)
 
-    def recognize(self, samples: bytes, listening: Listening, on_text: Callable[[str | None], None]) -> None:
-        """Decode one turn, `int16[n]` at 8 kHz; None where it is not in the grammar, or where decoding fails."""
-        heard: list[str] = []
+    def recognize(self, samples: bytes, listening: Listening, on_heard: Callable[[Recognition], None]) -> None:
+        """Decode one turn, `int16[n]` at 8 kHz; nothing is heard where decoding fails."""
+        heard: list[Recognition] = []
 
         def answer(kind: FrameKind, payload: bytes) -> None:
             if kind is FrameKind.DATA:
-                heard.append(payload.decode())
+                found = json.loads(payload)
+                heard.append(Recognition(text=found["text"], fit=found["fit"]))
             else:
-                on_text(heard[0] if heard else None)
+                on_heard(heard[0] if heard else NOTHING)
 
         min(self._recognizers, key=lambda worker: worker.load).submit(_grammar_line(listening) + samples, answer)
 
@@ -237,7 +238,9 @@ class Engines:
 
 
 def _grammar_line(listening: Listening) -> bytes:
-    return json.dumps({"jsgf": listening.jsgf, "words": listening.words}).encode() + b"\n"
+    automaton = listening.automaton
+    request = {"arcs": automaton.arcs, "final": automaton.final, "words": listening.words}
+    return json.dumps(request).encode() + b"\n"
 
 
 def _ignore(_kind: FrameKind, _payload: bytes) -> None:

@@ -1,8 +1,8 @@
 """Phrases as the brain file writes them, and the closed grammar the recogniser listens with.
 
 A phrase is words with three signs: `[optional]`, `(this | that)`, and `{slot}` for one of a slot's values. That
-notation is at once the recogniser's grammar (JSGF) and the pattern by which the words heard are turned back into a
-meaning, so the two cannot drift apart.
+notation is at once what the recogniser listens for (`automaton.py`) and the pattern by which the words heard are turned
+back into a meaning, so the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -145,18 +145,6 @@ def slots_of(node: Node) -> set[str]:
     return set().union(*(slots_of(part) for part in node.parts))
 
 
-def to_jsgf(node: Node) -> str:
-    """`node` as the right-hand side of a JSGF rule."""
-    if isinstance(node, Word):
-        return node.text
-    if isinstance(node, Slot):
-        return f"<slot_{node.name}>"
-    if isinstance(node, Sequence):
-        return " ".join(to_jsgf(part) for part in node.parts)
-    opening, closing = "[]" if node.is_optional else "()"
-    return f"{opening} {' | '.join(to_jsgf(part) for part in node.parts)} {closing}"
-
-
 def to_pattern(node: Node, slots: Mapping[str, Iterable[str]]) -> str:
     """`node` as a regular expression over normalised words, each followed by one blank; slots become named groups."""
     if isinstance(node, Word):
@@ -193,22 +181,10 @@ class Grammar:
             found.update(normalize(spoken).split())
         return tuple(sorted(found))
 
-    @cached_property
-    def jsgf(self) -> str:
-        """The grammar's rules for the recogniser; `<phrase>` is the one to start from."""
-        lines = [f"<slot_{name}> = {' | '.join(map(normalize, values))};" for name, values in self._used_slots()]
-        alternatives = dict.fromkeys(to_jsgf(node) for _, node in self._usable())
-        phrase = " | ".join(alternatives)
-        if self.courtesies:
-            lines.append(f"<courtesy> = {' | '.join(normalize(text) for text in self.courtesies)};")
-            lines.append(f"<phrase> = [ <courtesy> ] ( {phrase} ) [ <courtesy> ];")
-        else:
-            lines.append(f"<phrase> = {phrase};")
-        return "\n".join(lines)
-
-    def _used_slots(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        used = set().union(*(slots_of(node) for _, node in self._usable()))
-        return ((name, values) for name, values in sorted(self.slots.items()) if name in used)
+    @property
+    def usable_nodes(self) -> tuple[Node, ...]:
+        """Every phrase that can be said, parsed."""
+        return tuple(node for _, node in self._usable())
 
     def _usable(self) -> Iterator[tuple[str, Node]]:
         """Phrases that can be said: those with a slot without values cannot (a tool that offers no contact)."""

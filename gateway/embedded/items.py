@@ -142,6 +142,8 @@ class InputAudio:
     """A turn that was spoken: its words once they are known, its length, and its audio while that is kept."""
 
     transcript: str | None = None
+    is_certain: bool = True
+    """Whether the words were heard well enough to act on."""
     duration_ms: int = 0
     audio: bytes = b""
 
@@ -220,6 +222,11 @@ class Message:
         """Its words, as far as they are known."""
         words = (part.text if isinstance(part, InputText | OutputText) else part.transcript for part in self._spoken())
         return " ".join(filter(None, words))
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether its words were written, or heard well enough to act on."""
+        return all(part.is_certain for part in self.content if isinstance(part, InputAudio))
 
     def _spoken(self) -> Iterator[InputText | OutputText | InputAudio | OutputAudio]:
         return (part for part in self.content if not isinstance(part, InputImage))

@@ -15,7 +15,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.embedded.audio import LINE_RATE_HZ
+from gateway.embedded.automaton import Automaton, compile_grammar
 from gateway.embedded.extras import import_engine
 from gateway.embedded.grammar import Grammar, parse_phrase
 from gateway.embedded.narrowband import cepstra
-from gateway.embedded.pronunciation import PHONES, pronounce
+from gateway.embedded.pronunciation import pronounce
 
-REJECTED_BELOW = -6.0
-"""Margin, in PocketSphinx's score a frame, below which the words are something else."""
-CERTAIN_FROM = -2.0
-"""Margin from which the words can be acted on without asking."""
+CERTAIN_FROM = -50.0
+"""Fit from which the words can be acted on without asking."""
+REJECTED_BELOW = -56.0
+"""Fit below which the caller said something else."""
 
 _MAX_DECODERS = 8
 _SHORTEST_TURN_S = 0.1
@@ -43,32 +44,34 @@ _PAUSE_KEPT_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """What to listen for: JSGF rules with `<phrase>` as their start, and every word in them."""
+    """What to listen for: an automaton (`automaton.py`) and every word in it."""
 
-    jsgf: str
+    automaton: Automaton
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognition:
-    """What was heard: the grammar's best words, and by how much they explain the sound worse (below 0) or better than
-    free speech does, a frame. None and minus infinity where nothing was said."""
+    """What was heard: the grammar's best words, and how well they fit: PocketSphinx's score a frame, 0 at best.
 
-    text: str | None
-    margin: float
+    No words and a fit of minus infinity where nothing was said.
+    """
+
+    text: str
+    fit: float
 
     @property
     def is_rejected(self) -> bool:
-        """Whether the caller said something else."""
-        return self.text is None or self.margin < REJECTED_BELOW
+        """Whether the caller said something else, or nothing."""
+        return not self.text or self.fit < REJECTED_BELOW
 
     @property
     def is_certain(self) -> bool:
         """Whether the words need not be confirmed."""
-        return self.text is not None and self.margin >= CERTAIN_FROM
+        return bool(self.text) and self.fit >= CERTAIN_FROM
 
 
-NOTHING = Recognition(text=None, margin=-math.inf)
+NOTHING = Recognition(text="", fit=-math.inf)
 
 
 class Recognizer:
@@ -85,64 +88,49 @@ class Recognizer:
         self._decoders: OrderedDict[Listening, Any] = OrderedDict()
 
     def prepare(self, listening: Listening) -> None:
-        """Build the decoders of a grammar ahead of its first turn (about 60 ms)."""
+        """Build the decoder of a grammar ahead of its first turn (about 50 ms)."""
         self._decoder(listening)
-        _ = self._free_decoder
 
     def recognize(self, samples: NDArray[np.int16], listening: Listening) -> Recognition:
         """Decode one turn, `int16[n]` at 8 kHz."""
         speech = _without_pauses(samples[-int(_LONGEST_TURN_S * LINE_RATE_HZ) :])
         if len(speech) < _SHORTEST_TURN_S * LINE_RATE_HZ:
             return NOTHING
-        frames = cepstra(speech)
-        text, score = _decode(self._decoder(listening), frames)
-        if not text:
-            return NOTHING
-        _, free_score = _decode(self._free_decoder, frames)
-        return Recognition(text=text, margin=(score - free_score) / len(frames))
+        return _decode(self._decoder(listening), cepstra(speech))
 
     def _decoder(self, listening: Listening) -> Any:
         if listening not in self._decoders:
-            self._decoders[listening] = self._build(
-                _dictionary(listening.words, self._model / "cmudict-en-us.dict"),
-                f"{listening.jsgf}\npublic <line> = <phrase>;",
-                # Wider than the default: with it, one phrase in twenty falls out of the beam.
-                beam=1e-80,
-                wbeam=1e-60,
-                pbeam=1e-80,
-            )
+            self._decoders[listening] = self._build(listening)
         self._decoders.move_to_end(listening)
         if len(self._decoders) > _MAX_DECODERS:
             self._decoders.popitem(last=False)
         return self._decoders[listening]
 
-    @cached_property
-    def _free_decoder(self) -> Any:
-        names = {f"sound{index}": phone for index, phone in enumerate(PHONES)}
-        dictionary = "".join(f"{name} {phone}\n" for name, phone in names.items())
-        return self._build(dictionary, f"public <line> = ( {' | '.join(names)} )+;")
-
-    def _build(self, dictionary: str, rules: str, **beams: float) -> Any:
+    def _build(self, listening: Listening) -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "words.dict"
-            path.write_text(dictionary, encoding="utf-8")
+            dictionary = Path(folder) / "words.dict"
+            dictionary.write_text(_dictionary(listening.words, self._model / "cmudict-en-us.dict"), encoding="utf-8")
             decoder = self._library.Decoder(
                 hmm=str(self._model / "en-us"),
-                dict=str(path),
+                dict=str(dictionary),
                 lm=None,
                 bestpath=False,
                 wip=0.02,
                 cmn="batch",
                 loglevel="FATAL",
-                **beams,
+                # Wider than the default, with which one phrase in thirty falls out of the beam.
+                beam=1e-80,
+                wbeam=1e-60,
+                pbeam=1e-80,
             )
-        decoder.add_jsgf_string("line", f"#JSGF V1.0;\ngrammar line;\n{rules}\n")
+        arcs = [(start, end, 1.0, word) if word else (start, end, 1.0) for start, end, word in listening.automaton.arcs]
+        decoder.add_fsg("line", decoder.create_fsg("line", 0, listening.automaton.final, arcs))
         decoder.activate_search("line")
         return decoder
 
 
-def _decode(decoder: Any, frames: NDArray[np.float32]) -> tuple[str, float]:
-    """The best words for `float32[frames, 13]` and their score, a logarithm to the base 1.0001."""
+def _decode(decoder: Any, frames: NDArray[np.float32]) -> Recognition:
+    """The best words for `float32[frames, 13]`."""
     decoder.start_utt()
     try:
         decoder.process_cep(frames.tobytes(), False, True)
@@ -151,8 +139,9 @@ def _decode(decoder: Any, frames: NDArray[np.float32]) -> tuple[str, float]:
         decoder.end_utt()
     hypothesis = decoder.hyp()
     if hypothesis is None or not hypothesis.hypstr:
-        return "", -math.inf
-    return str(hypothesis.hypstr), math.log(max(hypothesis.best_score, 1e-300)) / _SCORE_BASE
+        return NOTHING
+    score = math.log(max(hypothesis.best_score, 1e-300)) / _SCORE_BASE
+    return Recognition(text=str(hypothesis.hypstr), fit=score / len(frames))
 
 
 def _without_pauses(samples: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -176,7 +165,7 @@ def _dictionary(words: Iterable[str], cmudict: Path) -> str:
 
 def listening_for(grammar: Grammar) -> Listening:
     """The recogniser's side of a grammar."""
-    return Listening(jsgf=grammar.jsgf, words=grammar.words)
+    return Listening(automaton=compile_grammar(grammar), words=grammar.words)
 
 
 @cache

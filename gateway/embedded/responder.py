@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from gateway.embedded.audio import WireFormat
-from gateway.embedded.brain import Call, Dialogue, Reply, Say, ToolResult, quoted_text
+from gateway.embedded.brain import Call, Dialogue, Heard, Reply, Say, ToolResult, quoted_text
 from gateway.embedded.events import Identities, ServerEvents
 from gateway.embedded.history import History
 from gateway.embedded.items import FunctionCallOutput, Item, ItemReference, Message, Tokens, text_tokens
@@ -136,7 +136,7 @@ class Responder:
         if (text := quoted_text(instructions)) is not None:
             return (Say(text),)
         reply: list[Say | Call] = []
-        heard: list[str] = []
+        heard: list[Heard] = []
         for item in items:
             if isinstance(item, FunctionCallOutput):
                 call = self._history.call(item.call_id)
@@ -145,10 +145,10 @@ class Responder:
             elif isinstance(item, Message) and item.role == "system":
                 reply.extend(self._dialogue.notice(item.text, tools))
             elif isinstance(item, Message) and item.role == "user":
-                heard.append(item.text)
+                heard.append(Heard(item.text, item.is_certain))
         if heard:
             # Of a turn that came in pieces, the last piece that means something counts.
-            understood = [text for text in heard if self._dialogue.understands(text, tools)]
+            understood = [words for words in heard if self._dialogue.understands(words.text, tools)]
             reply.extend(self._dialogue.answer(understood[-1] if understood else None, tools))
         if not items:
             return self._dialogue.prompt() if self._history.has_spoken else self._dialogue.greet()

@@ -26,11 +26,13 @@ from websockets.asyncio.server import serve as serve_websocket
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from gateway.embedded.brain import RECEPTION, Script, load_script
+from gateway.embedded.brain import RECEPTION, load_script
 from gateway.embedded.conversation import Conversation, ConversationOptions, Prepare, Recognize, Task
 from gateway.embedded.engines import EngineOptions, Engines
 from gateway.embedded.events import Identities, ServerEvents
 from gateway.embedded.hearing import Listen
+from gateway.embedded.phrasebook import Phrasebook
+from gateway.embedded.recognizer import Recognition
 from gateway.embedded.response import Speak
 from gateway.embedded.vad import SpeechGate
 from gateway.embedded.worker import FrameKind
@@ -168,7 +170,7 @@ class Connection:
             case Listen():
                 self._engines.listen(self._stream, task.chunk, lambda found: self._on_probability(task.number, found))
             case Recognize():
-                self._engines.recognize(task.samples, task.listening, lambda text: self._on_text(task.number, text))
+                self._engines.recognize(task.samples, task.listening, lambda heard: self._on_heard(task.number, heard))
             case Prepare():
                 self._engines.prepare(task.listening)
             case Speak():
@@ -185,9 +187,9 @@ class Connection:
             self._conversation.measured(number, probability, self._loop.time())
             self._after_step()
 
-    def _on_text(self, number: int, text: str | None) -> None:
+    def _on_heard(self, number: int, heard: Recognition) -> None:
         if self._is_open:
-            self._conversation.recognized(number, text, self._loop.time())
+            self._conversation.recognized(number, heard, self._loop.time())
             self._after_step()
 
     def _on_voice(self, task: Speak, kind: FrameKind, audio: bytes) -> None:
@@ -227,9 +229,9 @@ class Connection:
 class EmbeddedServer:
     """The server, listening. Make it with `serve`."""
 
-    def __init__(self, options: EmbeddedOptions, script: Script, engines: Engines) -> None:
+    def __init__(self, options: EmbeddedOptions, phrasebook: Phrasebook, engines: Engines) -> None:
         self._options = options
-        self._script = script
+        self._phrasebook = phrasebook
         self._engines = engines
         self._streams = itertools.count(1)
         self._entropy = random.SystemRandom()
@@ -289,7 +291,7 @@ class EmbeddedServer:
         loop = asyncio.get_running_loop()
         conversation = Conversation(
             ConversationOptions(model=query.get("model", [self._options.model])[0], max_age_s=self._options.max_age_s),
-            script=self._script,
+            phrasebook=self._phrasebook,
             gate=SpeechGate(),
             entropy=self._entropy,
             now=loop.time(),
@@ -341,7 +343,7 @@ async def serve(options: EmbeddedOptions | None = None) -> AsyncIterator[Embedde
         ResourceError: the `local` extra is missing, an engine does not start, or the port is taken.
     """
     options = options or EmbeddedOptions()
-    server = EmbeddedServer(options, load_script(options.brain), Engines(options.engines))
+    server = EmbeddedServer(options, Phrasebook(load_script(options.brain)), Engines(options.engines))
     await server.start()
     try:
         yield server

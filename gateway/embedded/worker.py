@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gateway.embedded.audio import WireFormat
+from gateway.embedded.automaton import Automaton
 from gateway.embedded.recognizer import Listening, Recognizer
 from gateway.embedded.vad import CHUNK_SAMPLES, SpeechModels
 from gateway.embedded.voice import engine, stream
@@ -57,19 +58,21 @@ def make_ear() -> Role:
 
 
 def make_recognizer() -> Role:
-    """Decodes turns: a JSON line with the grammar, then `int16[n]` at 8 kHz; answered by the text, or by nothing."""
+    """Decodes turns: a JSON line with the grammar, then `int16[n]` at 8 kHz; answered by fit and text in JSON."""
     recognizer = Recognizer()
 
     def recognize(payload: bytes, reply: Callable[[bytes], None]) -> None:
         head, _, samples = payload.partition(b"\n")
         request = json.loads(head)
-        listening = Listening(jsgf=request["jsgf"], words=tuple(request["words"]))
+        arcs = tuple((start, end, word) for start, end, word in request["arcs"])
+        automaton = Automaton(arcs=arcs, final=request["final"])
+        listening = Listening(automaton=automaton, words=tuple(request["words"]))
         if not samples:
             recognizer.prepare(listening)
             return
-        found = recognizer.recognize(np.frombuffer(samples, dtype="<i2"), listening)
-        if found.text is not None:
-            reply(found.text.encode())
+        heard = recognizer.recognize(np.frombuffer(samples, dtype="<i2"), listening)
+        if heard.text:
+            reply(json.dumps({"text": heard.text, "fit": heard.fit}).encode())
 
     return recognize
 
