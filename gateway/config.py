@@ -21,9 +21,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gateway.calls.call import MAX_CALL_S
 from gateway.calls.facts import NumberPolicy
 from gateway.calls.manager import CallOptions, TrunkPolicy
 from gateway.errors import ConfigurationError, MessageError, Problem, shown
@@ -214,7 +216,7 @@ class RealtimeSection(Section):
 
     @model_validator(mode="after")
     def _is_reachable(self) -> RealtimeSection:
-        if self.provider != EMBEDDED and not self.url.startswith(("ws://", "wss://", "http://", "https://")):
+        if (self.url or self.provider != EMBEDDED) and not _is_url(self.url):
             raise WrongValue("has no url that can be called", expected="expected url: wss://HOST/v1")
         if self.provider != EMBEDDED and self.brain is not None:
             raise WrongValue("has a brain", expected="expected it with provider embedded only")
@@ -230,6 +232,7 @@ class LimitsSection(Section):
     """How much is let in."""
 
     max_calls: Annotated[int, Field(ge=1, le=10000)] = default_of(CallOptions, "max_calls")
+    max_call: Annotated[Seconds, Field(gt=0)] = MAX_CALL_S
     drain: Seconds = 300.0
 
 
@@ -314,6 +317,14 @@ class Configuration(Section):
             name: _session_options(section, section.url or embedded_urls[name])
             for name, section in self.realtime.items()
         }
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("ws", "wss", "http", "https") and bool(parts.hostname)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

@@ -62,9 +62,12 @@ class SessionBridge:
         self._leg: int | None = None
         self._is_open = False
         self._is_uplink_open = False
+        self._is_silenced = False
+        self._is_retired = False
         self._greeting = greeting
         self._greetings = greetings
         self._cached_greeting: bytes | None = None
+        self._untold_greeting: str | None = None  # played from the cache; the model knows of it when it was heard
         self._recorder: GreetingRecorder | None = None
         self._early: list[realtime.AudioDelta | realtime.AudioFinished] = []
         self._early_bytes = 0
@@ -80,9 +83,11 @@ class SessionBridge:
         started = self._clock()
         try:
             self._session = session = realtime.open_session(self._options)
-            await session.connect(self.on_event)
+            await session.connect(self._hear)
         except ProviderError as error:
             self._log.warning("session not opened", code=error.code, error=str(error))
+            if self._is_retired:
+                return
             self._dispatch(call_events.SessionLost(reason=str(error)))
             return
         self._is_open = True
@@ -118,18 +123,23 @@ class SessionBridge:
         if self._cached_greeting is not None and self._greeting is not None and self._session is not None:
             self._play(leg, GREETING_ITEM, 0, self._cached_greeting)
             self._media.engine.end_item(leg, GREETING_ITEM)
-            self._session.send_text("assistant", self._greeting)
             self._said_by_agent(GREETING_ITEM, self._greeting)
-            self._cached_greeting = None
+            self._cached_greeting, self._untold_greeting = None, self._greeting
         early, self._early = self._early, []
         for event in early:
             self._deliver(leg, event)
 
     # Uplink.
 
-    def set_uplink(self, *, is_open: bool) -> None:
-        """Whether the caller's audio reaches the model."""
+    def set_open(self, *, is_open: bool) -> None:
+        """Whether caller and model hear each other; what the model says meanwhile is lost."""
         self._is_uplink_open = is_open
+        self._is_silenced = not is_open and self._leg is not None
+
+    def retire(self) -> None:
+        """Another session takes this one's place: nothing it does reaches the call any more."""
+        self._is_retired = True
+        self._is_uplink_open = False
 
     def append_audio(self, audio: bytes) -> None:
         """The caller's audio, in the session's input format."""
@@ -167,7 +177,24 @@ class SessionBridge:
         for item in heard:
             if item.item_id != GREETING_ITEM:
                 self._session.truncate(item.item_id, item.content_index, item.heard_ms)
+            else:
+                self._tell_greeting(item.heard_ms / max(item.received_ms, 1))
             self._note_cut(item.item_id, item.heard_ms)
+
+    def note_heard(self, item_id: str) -> None:
+        """An item was heard to its end."""
+        if item_id == GREETING_ITEM:
+            self._tell_greeting(1.0)
+
+    def _tell_greeting(self, share: float) -> None:
+        """Put as much of a greeting from the cache into the model's memory as the caller has heard."""
+        if self._untold_greeting is None or self._session is None:
+            return
+        words = self._untold_greeting.split()
+        self._untold_greeting = None
+        heard = " ".join(words[: round(share * len(words))])
+        if heard:
+            self._session.send_text("assistant", heard if share >= 1 else f"{heard} …")
 
     def _note_cut(self, item_id: str, heard_ms: int) -> None:
         said = self._said.get(item_id)
@@ -186,6 +213,10 @@ class SessionBridge:
             if self._early_bytes > MAX_EARLY_AUDIO_MS * self._options.output_format.bytes_per_ms:
                 return
         self._early.append(event)
+
+    def _hear(self, event: realtime.SessionEvent) -> None:
+        if not self._is_retired:
+            self.on_event(event)
 
     def on_event(self, event: realtime.SessionEvent) -> None:
         """React to what the session reports."""
@@ -206,6 +237,8 @@ class SessionBridge:
             case realtime.InputTranscript() if event.is_final:
                 self._observer.spoken(self._record, self._speech(Speaker.CALLER, event.text, event.item_id))
             case realtime.OutputTranscript() if event.is_final:
+                if self._recorder is not None:
+                    self._recorder.spoke(event.text)
                 self._said_by_agent(event.item_id, event.text)
             case realtime.SessionFailed():
                 self._lost(str(event.error))
@@ -215,7 +248,7 @@ class SessionBridge:
                 pass
 
     def _on_audio(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
-        if event.response_id in self._muted:
+        if event.response_id in self._muted or self._is_silenced:
             return
         if self._recorder is not None and isinstance(event, realtime.AudioDelta):
             self._recorder.add(event.audio)

@@ -35,6 +35,7 @@ from gateway.calls.events import (
     CallerSpoke,
     CallNotes,
     Command,
+    CommandFailed,
     DigitReceived,
     DrainEnded,
     Established,
@@ -77,6 +78,7 @@ from gateway.dialplan.model import (
 from gateway.dialplan.targets import DialTarget
 
 ANNOUNCEMENT_LIMIT_S = 15.0
+MAX_CALL_S = 4 * 3600.0
 DIGIT_PAUSE_S = 1.5
 MAX_DIGITS = 64
 RETRY_AFTER_S = 10
@@ -107,12 +109,14 @@ class Call:
         *,
         plan: Dialplan,
         actions: Sequence[Action],
+        max_call_s: float = MAX_CALL_S,
         on_state: Callable[[CallState, CallState], None] = lambda _old, _new: None,
     ) -> None:
         self.state = CallState.NEW
         self.notes = CallNotes()
         self._plan = plan
         self._actions = list(actions)
+        self._max_call_s = max_call_s
         self._on_state = on_state
         self._is_answered = False
         self._session: str | None = None  # the session that is open
@@ -142,7 +146,7 @@ class Call:
     def _perform(self, at: datetime) -> list[Command]:
         """Carry on with the first of the remaining actions, or hang up when there is none."""
         if not self._actions:
-            return self._leave("dialplan ended")
+            return self._back_to_session() if self._session is not None else self._leave("dialplan ended")
         action = self._actions[0]
         if isinstance(action, RejectAction):
             return self._reject(action)
@@ -156,11 +160,16 @@ class Call:
         del self._actions[0]
         if isinstance(action, PlayAction):
             self._enter(CallState.PLAYING)
-            return [Play(file=action.file)]
+            return [BridgeAudio(is_open=False), Play(file=action.file)]
         if isinstance(action, TransferAction):
             return self._start_transfer(action.contact, at, announced=False)
         self._enter(CallState.TALKING)
         return [BridgeAudio(is_open=True), Greet()]
+
+    def _back_to_session(self) -> list[Command]:
+        """The caller was elsewhere, and is back with the model."""
+        self._enter(CallState.TALKING)
+        return [BridgeAudio(is_open=True)]
 
     def _open_session(self, action: SessionAction) -> list[Command]:
         self._enter(CallState.PREPARING)
@@ -208,7 +217,7 @@ class Call:
 
     def _on_established(self, _event: Established, at: datetime) -> list[Command]:
         self._is_answered = True
-        return self._perform(at)
+        return [StartTimer(timer=TimerName.LIMIT, delay_s=self._max_call_s), *self._perform(at)]
 
     def _on_played(self, _event: PlayoutEnded, at: datetime) -> list[Command]:
         return self._perform(at)
@@ -224,14 +233,28 @@ class Call:
             self.notes.escalations.append(escalation.name)
             self._digits = ""
             self._actions = list(escalation.actions)
-            return [StopTimer(timer=TimerName.DIGITS), BargeIn(), *self._perform(at)]
-        if self._session is None or len(self._digits) >= MAX_DIGITS:
+            quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
+            return [*quiet, *self._perform(at)]
+        if self.state is not CallState.TALKING or self._session is None or len(self._digits) >= MAX_DIGITS:
             return []
         self._digits += event.digit
         return [StartTimer(timer=TimerName.DIGITS, delay_s=DIGIT_PAUSE_S)]
 
-    def _on_timer_while_talking(self, event: TimerFired, _at: datetime) -> list[Command]:
-        if event.timer is not TimerName.DIGITS or not self._digits:
+    def _on_timer(self, event: TimerFired, at: datetime) -> list[Command]:
+        match event.timer, self.state:
+            case TimerName.LIMIT, _:
+                return self._end(Outcome.GATEWAY_HUNG_UP, "limits.max_call", HangUp())
+            case TimerName.DIGITS, CallState.TALKING:
+                return self._tell_digits()
+            case TimerName.ANNOUNCEMENT, CallState.ANNOUNCING:
+                return self._refer()
+            case TimerName.ANNOUNCEMENT, CallState.CLOSING:
+                return self._on_closing(PlayoutEnded(), at)
+            case _:
+                return []
+
+    def _tell_digits(self) -> list[Command]:
+        if not self._digits:
             return []
         digits, self._digits = self._digits, ""
         return [TellModel(text=f"The caller pressed these telephone keys: {' '.join(digits)}")]
@@ -244,7 +267,16 @@ class Call:
             self._tool_call = event.call_id
             return self._start_transfer(contact if isinstance(contact, str) else "", at, announced=True)
         self._enter(CallState.CLOSING)
-        return [StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=ANNOUNCEMENT_LIMIT_S), AwaitPlayout()]
+        return self._await_sentence()
+
+    def _await_sentence(self) -> list[Command]:
+        """Let the model finish; digits that were pressed before are no longer of interest."""
+        self._digits = ""
+        return [
+            StopTimer(timer=TimerName.DIGITS),
+            StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=ANNOUNCEMENT_LIMIT_S),
+            AwaitPlayout(),
+        ]
 
     def _offered_tools(self) -> set[str]:
         """What the session was given; a model may still name something else."""
@@ -265,7 +297,7 @@ class Call:
         self._contact, self._targets = resolved.contact, list(resolved.targets)
         if announced:
             self._enter(CallState.ANNOUNCING)
-            return [StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=ANNOUNCEMENT_LIMIT_S), AwaitPlayout()]
+            return self._await_sentence()
         return self._refer()
 
     def _refer(self) -> list[Command]:
@@ -274,7 +306,7 @@ class Call:
         self._enter(CallState.REFERRING)
         return [StopTimer(timer=TimerName.ANNOUNCEMENT), BridgeAudio(is_open=False), Refer(target=target)]
 
-    def _on_announced(self, _event: PlayoutEnded | TimerFired, _at: datetime) -> list[Command]:
+    def _on_announced(self, _event: PlayoutEnded, _at: datetime) -> list[Command]:
         return self._refer()
 
     def _on_transfer_reported(self, event: TransferReported, at: datetime) -> list[Command]:
@@ -290,27 +322,32 @@ class Call:
     def _transfer_failed(self, why: str, at: datetime) -> list[Command]:
         """The caller is still here: back to the model, which is told why; without one, to the next action."""
         self.notes.transfer_target = None
+        tool_call, self._tool_call = self._tool_call, None
         if self._loss is not None:
             loss, self._loss = self._loss, None
             return self._on_session_lost(loss, at)
         if self._session is None:
             return self._perform(at)
-        self._enter(CallState.TALKING)
-        opened = BridgeAudio(is_open=True)
-        if self._tool_call is not None:
-            tool_call, self._tool_call = self._tool_call, None
-            return [opened, ReplyToTool(call_id=tool_call, output={"status": "failed", "reason": why})]
-        return [opened, TellModel(text=f"The transfer failed: {why}. Tell the caller, and offer other help.")]
+        if tool_call is not None:
+            told: Command = ReplyToTool(call_id=tool_call, output={"status": "failed", "reason": why})
+        else:
+            told = TellModel(text=f"The transfer failed: {why}. Tell the caller, and offer other help.")
+        return [*self._back_to_session(), told]
 
     # Endings.
 
-    def _on_closing(self, _event: PlayoutEnded | TimerFired, _at: datetime) -> list[Command]:
+    def _on_closing(self, _event: PlayoutEnded | SessionLost, _at: datetime) -> list[Command]:
         return self._end(Outcome.GATEWAY_HUNG_UP, "model", HangUp())
 
     def _on_caller_left(self, event: CallerLeft, _at: datetime) -> list[Command]:
         is_early = self.state in (CallState.NEW, CallState.PREPARING) and not self._is_answered
         during = f" during transfer to {self._contact}" if self.state is CallState.REFERRING else ""
         return self._end(Outcome.CANCELLED if is_early else Outcome.CALLER_HUNG_UP, event.cause + during)
+
+    def _on_command_failed(self, event: CommandFailed, _at: datetime) -> list[Command]:
+        if self._is_answered or self.state is CallState.ANSWERING:
+            return self._end(Outcome.FAILED, event.reason, HangUp(reason='SIP;cause=500;text="internal error"'))
+        return self._end(Outcome.FAILED, event.reason, Reject(status=500))
 
     def _on_drain_ended(self, _event: DrainEnded, _at: datetime) -> list[Command]:
         if self._is_answered or self.state is CallState.ANSWERING:
@@ -334,7 +371,6 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.ANSWERING, SessionLost): Call._on_session_lost_unused,
     (_S.TALKING, CallerSpoke): Call._on_caller_spoke,
     (_S.TALKING, DigitReceived): Call._on_digit,
-    (_S.TALKING, TimerFired): Call._on_timer_while_talking,
     (_S.TALKING, ToolAsked): Call._on_tool,
     (_S.TALKING, SessionLost): Call._on_session_lost,
     (_S.PLAYING, PlayoutEnded): Call._on_played,
@@ -342,17 +378,19 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.PLAYING, SessionLost): Call._on_session_lost_unused,
     (_S.ANNOUNCING, CallerSpoke): Call._on_caller_spoke,
     (_S.ANNOUNCING, PlayoutEnded): Call._on_announced,
-    (_S.ANNOUNCING, TimerFired): Call._on_announced,
+    (_S.ANNOUNCING, DigitReceived): Call._on_digit,
     (_S.ANNOUNCING, ToolAsked): Call._on_tool_while_leaving,
     (_S.ANNOUNCING, SessionLost): Call._on_session_lost_unused,
     (_S.REFERRING, TransferReported): Call._on_transfer_reported,
     (_S.REFERRING, ToolAsked): Call._on_tool_while_leaving,
     (_S.REFERRING, SessionLost): Call._on_session_lost_unused,
     (_S.CLOSING, PlayoutEnded): Call._on_closing,
-    (_S.CLOSING, TimerFired): Call._on_closing,
+    (_S.CLOSING, DigitReceived): Call._on_digit,
     (_S.CLOSING, ToolAsked): Call._on_tool_while_leaving,
     (_S.CLOSING, SessionLost): Call._on_closing,
+    **{(state, TimerFired): Call._on_timer for state in CallState if state is not _S.ENDED},
     **{(state, CallerLeft): Call._on_caller_left for state in CallState if state is not _S.ENDED},
+    **{(state, CommandFailed): Call._on_command_failed for state in CallState if state is not _S.ENDED},
     **{(state, DrainEnded): Call._on_drain_ended for state in CallState if state is not _S.ENDED},
 }
 """(state, event) -> the method that decides. Everything a call can do stands here."""

@@ -20,6 +20,7 @@ class TimerName(Enum):
 
     ANNOUNCEMENT = "announcement"  # longest wait for the model's last sentence before a transfer or a hang-up
     DIGITS = "digits"  # pause after which the digits pressed so far are told to the model
+    LIMIT = "limit"  # the longest a call may last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,13 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommandFailed:
+    """A command could not be carried out; ``reason`` says why. The call is not worth going on with."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainEnded:
     """The gateway stops now; whoever is still talking is let go."""
 
@@ -110,6 +118,7 @@ Event: TypeAlias = (
     | PlayoutEnded
     | TransferReported
     | TimerFired
+    | CommandFailed
     | DrainEnded
 )
 
@@ -121,7 +130,10 @@ class Ring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenSession:
-    """Open the dialplan's session of that name; answers with `SessionOpened` or `SessionLost`."""
+    """Open the dialplan's session of that name; answers with `SessionOpened` or `SessionLost`.
+
+    A session that is open already is closed, and heard of no more.
+    """
 
     name: str
 
@@ -152,7 +164,7 @@ class BargeIn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeAudio:
-    """Let the caller's audio reach the model, or not (while the PBX moves the caller)."""
+    """Let caller and model hear each other, or not (while a file plays, or the PBX moves the caller)."""
 
     is_open: bool
 

@@ -1,7 +1,8 @@
 """Greetings that start at once: the model speaks a greeting for the first caller, later callers hear that recording.
 
 A greeting's audio is kept as the provider sent it, by voice, model, format and text, so that the next call's first
-sample leaves as soon as the ACK is here, and costs nothing. Only a greeting that was spoken whole is kept.
+sample leaves as soon as the ACK is here, and costs nothing. Only a greeting that was spoken whole is kept, and only if
+its transcript is the greeting's text: what a model says to one caller may not greet another.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class GreetingCache:
             self._audio.move_to_end(key)
         return audio
 
+    def clear(self) -> None:
+        """Forget all; the next callers' greetings are spoken anew."""
+        self._audio.clear()
+
     def put(self, key: GreetingKey, audio: bytes) -> None:
         """Keep `audio`, the whole greeting."""
         self._audio[key] = audio
@@ -51,6 +56,8 @@ class GreetingRecorder:
         self._cache = cache
         self._key = key
         self._limit = bytes_per_ms * MAX_GREETING_MS
+        self._text = key[-1]
+        self._spoken: list[str] = []
         self._chunks: list[bytes] = []
         self._size = 0
 
@@ -60,7 +67,16 @@ class GreetingRecorder:
         if self._size <= self._limit:
             self._chunks.append(audio)
 
+    def spoke(self, text: str) -> None:
+        """What the model says that it said."""
+        self._spoken.append(text)
+
     def finish(self, *, is_complete: bool) -> None:
         """The response is over."""
-        if is_complete and 0 < self._size <= self._limit:
+        if is_complete and 0 < self._size <= self._limit and _words(" ".join(self._spoken)) == _words(self._text):
             self._cache.put(self._key, b"".join(self._chunks))
+
+
+def _words(text: str) -> list[str]:
+    """The words of `text`, without case and punctuation."""
+    return "".join(c if c.isalnum() else " " for c in text.casefold()).split()

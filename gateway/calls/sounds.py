@@ -1,7 +1,6 @@
 """Sound files for callers: WAV, 16 bit, mono, 8 kHz, read once and kept.
 
-Blocking file access happens when a dialplan is loaded (`load_sound` on each file it names), so that playing one later
-finds it in memory.
+Files are read when a dialplan is loaded (`load_sounds`), so that playing one later finds it in memory.
 """
 
 from __future__ import annotations
@@ -13,9 +12,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.dialplan.model import Dialplan, PlayAction
 from gateway.errors import ConfigurationError, Problem
 
 MAX_SOUND_S = 600
+
+
+def load_sounds(plan: Dialplan) -> None:
+    """Read every file that `plan` may play, anew. For a thread that may block.
+
+    Raises:
+        ConfigurationError: as `load_sound`.
+    """
+    load_sound.cache_clear()
+    lists = [route.actions for route in plan.routes] + [escalation.actions for escalation in plan.escalations]
+    for actions in lists:
+        for action in actions:
+            if isinstance(action, PlayAction):
+                load_sound(action.file)
 
 
 @functools.lru_cache(maxsize=128)

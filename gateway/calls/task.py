@@ -57,6 +57,7 @@ class CallServices:
     observer: CallObserver
     greetings: GreetingCache
     media_host: str  # address told in SDP
+    max_call_s: float
     clock: Callable[[], float]  # monotonic seconds, as user agent and media have them
     wall_clock: Callable[[], datetime]  # aware; for opening hours and records
 
@@ -81,7 +82,12 @@ class CallTask:
         self._services = services
         self._brief = brief
         self._leg_id = brief.offered.leg_id
-        self._call = Call(plan=brief.plan, actions=brief.decision.actions, on_state=self._log_state)
+        self._call = Call(
+            plan=brief.plan,
+            actions=brief.decision.actions,
+            max_call_s=services.max_call_s,
+            on_state=self._log_state,
+        )
         self._events: deque[call_events.Event] = deque()
         self._is_stepping = False
         self._ended = asyncio.Event()
@@ -144,7 +150,11 @@ class CallTask:
                 self._do(command)
             except GatewayError as error:
                 self._log.warning("command failed", command=type(command).__name__, error=str(error))
-                self._events.append(call_events.CallerLeft(cause=f"failed: {error}"))
+                self._events.append(call_events.CommandFailed(reason=str(error)))
+                break
+            except Exception as error:  # noqa: BLE001 - a caller must never be left on a line that nobody holds
+                self._log.exception("command failed", command=type(command).__name__)
+                self._events.append(call_events.CommandFailed(reason=type(error).__name__))
                 break
         if self._call.state is CallState.ENDED:
             self._finish()
@@ -198,7 +208,7 @@ class CallTask:
                 self._barge_in()
             case call_events.BridgeAudio(is_open=is_open):
                 if self._bridge is not None:
-                    self._bridge.set_uplink(is_open=is_open)
+                    self._bridge.set_open(is_open=is_open)
             case call_events.AwaitPlayout():
                 self._is_awaiting_playout = True
             case call_events.ReplyToTool():
@@ -331,8 +341,10 @@ class CallTask:
         """A key, by RFC 4733."""
         self.dispatch(call_events.DigitReceived(digit=digit))
 
-    def on_item_finished(self, _item_id: str, _content_index: int) -> None:
+    def on_item_finished(self, item_id: str, _content_index: int) -> None:
         """An item's last sample has left for the telephone."""
+        if self._bridge is not None:
+            self._bridge.note_heard(item_id)
         self._look_at_playout()
 
     def _look_at_playout(self) -> None:
@@ -363,7 +375,8 @@ class CallTask:
     # The session.
 
     def _open_session(self, name: str) -> None:
-        """Begin to connect; the telephone rings meanwhile."""
+        """Begin to connect; the telephone rings meanwhile. A session before this one is left."""
+        self._leave_session()
         plan, at = self._brief.plan, self._services.wall_clock()
         session = plan.sessions[name]
         base = self._services.sessions[session.use]
@@ -388,6 +401,14 @@ class CallTask:
             clock=self._services.clock,
         )
         self._opening = self._tasks.create_task(self._bridge.open(), name=f"session {self._leg_id}")
+
+    def _leave_session(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._bridge is not None:
+            self._bridge.retire()
+            self._barge_in()
+            self._tasks.create_task(self._bridge.close(), name=f"leave session {self._leg_id}")
 
     def _greet(self) -> None:
         """Let the session be heard; a leg that was opened for another session speaks this one's format first."""

@@ -22,6 +22,7 @@ import gateway
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.manager import CallManager
 from gateway.calls.record import CallObserver
+from gateway.calls.sounds import load_sounds
 from gateway.calls.task import CallServices
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
 from gateway.config import Configuration
@@ -38,6 +39,7 @@ from gateway.transport.rtp_ports import RtpPorts
 from gateway.transport.sip_endpoint import SipEndpoint
 
 UNREGISTER_LIMIT_S = 2.0
+FAREWELL_LIMIT_S = 1.5
 WATCH_PERIOD_S = 5.0
 WATCHED_COUNTERS = ("strangers", "malformed", "overload", "refused")
 PRODUCT = f"sip-voice-gateway/{gateway.__version__}"
@@ -60,6 +62,7 @@ def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
             problems += error.problems
             continue
         problems += plan.check_references(configuration.realtime, configuration.sip.trunks)
+        load_sounds(plan)
         plans.append(plan)
     if not configuration.dialplans:
         problems.append(
@@ -78,7 +81,9 @@ class Service:
         self._observer = observer
         self._plans = tuple(plans)
         self._stack = AsyncExitStack()
-        self._unregistered = asyncio.Event()
+        self._greetings = GreetingCache()
+        self._registered: set[str] = set()  # trunks whose registrar may know us
+        self._unregistered = asyncio.Event()  # none of them does any more
         self.media: MediaLoop
         self.user_agent: UserAgent
         self.calls: CallManager
@@ -105,6 +110,7 @@ class Service:
         self._endpoint = SipEndpoint(self.user_agent, configuration.listen, self._on_event)
         self._endpoint.start()
         self._stack.callback(self._endpoint.close)
+        self._stack.push_async_callback(self._await_farewells)
         ports = RtpPorts(configuration.rtp_port_options())
         self.media = MediaLoop(MediaEngine(configuration.media_options()), ports)
         self.media.start()
@@ -129,7 +135,8 @@ class Service:
             media=self.media,
             sessions=configuration.session_options(urls),
             observer=self._observer,
-            greetings=GreetingCache(),
+            greetings=self._greetings,
+            max_call_s=configuration.limits.max_call,
             media_host=configuration.media_host,
             clock=time.monotonic,
             wall_clock=lambda: datetime.now(UTC),
@@ -160,6 +167,12 @@ class Service:
 
     # Life.
 
+    async def _await_farewells(self) -> None:
+        """Give the last BYEs a moment to be answered, or sent again."""
+        deadline_s = time.monotonic() + FAREWELL_LIMIT_S
+        while self.user_agent.leg_count and time.monotonic() < deadline_s:  # noqa: ASYNC110 - legs tell no end
+            await asyncio.sleep(0.02)
+
     def _end_calls(self) -> None:
         self.calls.end_all()
         self.calls.close()
@@ -173,12 +186,12 @@ class Service:
         """Un-register, refuse new calls, let the others end for `patience_s`, BYE the rest."""
         _log.info("draining", calls=self.calls.call_count, patience_s=patience_s)
         now = time.monotonic()
-        registered = [name for name, trunk in self._configuration.sip.trunks.items() if trunk.registrar is not None]
-        for name in registered:
-            self.user_agent.unregister(name, now)
+        for name, trunk in self._configuration.sip.trunks.items():
+            if trunk.registrar is not None:
+                self.user_agent.unregister(name, now)
         self._endpoint.transmit()
         await self.calls.drain(patience_s)
-        if registered:
+        if self._registered:
             try:
                 await asyncio.wait_for(self._unregistered.wait(), UNREGISTER_LIMIT_S)
             except TimeoutError:
@@ -221,6 +234,7 @@ class Service:
                 _log.error("reload refused", problem=str(problem))
             return
         self._plans = plans
+        self._greetings.clear()
         self.calls.replace_plans(plans)
         _log.info("dialplans reloaded", files=[str(file) for file in self._configuration.dialplans])
 
@@ -235,6 +249,7 @@ class Service:
         facts = {"trunk": event.trunk, "registrar": peer, "state": event.state.value}
         match event.state:
             case sip_events.RegistrationState.REGISTERED:
+                self._registered.add(event.trunk)
                 _log.info("registered", **facts, expires_s=event.expires_s)
             case sip_events.RegistrationState.FAILED:
                 retry_in_s = round(event.retry_in_s, 1) if event.retry_in_s is not None else None
@@ -242,7 +257,9 @@ class Service:
                     "registration failed", **facts, status=event.status, reason=event.reason, retry_in_s=retry_in_s
                 )
             case sip_events.RegistrationState.UNREGISTERED:
-                self._unregistered.set()
+                self._registered.discard(event.trunk)
+                if not self._registered:
+                    self._unregistered.set()
                 _log.info("unregistered", **facts)
             case _:
                 _log.debug("= registration", **facts)

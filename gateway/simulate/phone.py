@@ -101,6 +101,11 @@ class Phone:
             self._endpoint.transmit()
             self._ended(call, by_peer=False)
 
+    def refer(self, call: PhoneCall, target: str) -> None:
+        """Ask the peer to call somebody else (RFC 3515); what it says is `PhoneCall.refer_status`."""
+        self.user_agent.refer(call.leg_id, Uri.parse(target), time.monotonic())
+        self._endpoint.transmit()
+
     async def hold(self, call: PhoneCall) -> AudioStream:
         """Put the peer on hold by re-INVITE (RFC 3264 8.4); what it agreed to."""
         return await self._reoffer(call, Direction.SENDONLY)
@@ -153,6 +158,8 @@ class Phone:
             case sip_events.CallEstablished():
                 call.answered_s = time.monotonic()
                 call.answered.set()
+            case sip_events.TransferProgressed(status=status):
+                call.refer_status = status
             case sip_events.CallProgressed():
                 call.rang = call.rang or event.status == 180
             case sip_events.OfferAnswered(description=SessionDescription() as answer):

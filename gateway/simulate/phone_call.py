@@ -37,6 +37,7 @@ class PhoneCall:
         self.answered = asyncio.Event()
         self.ended = asyncio.Event()
         self.rang = False
+        self.refer_status: int | None = None
         self.refused: int | None = None
         self.refusal_headers = Headers()
         self.stream: AudioStream | None = None

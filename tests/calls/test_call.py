@@ -81,7 +81,7 @@ def test_caller_is_answered_only_when_the_session_is_open(plan: Dialplan) -> Non
     call = call_to(plan, "7000")
     assert call.step(e.Started(), NOON) == [e.Ring(), e.OpenSession(name="reception")]
     assert call.step(e.SessionOpened(), NOON) == [e.Answer()]
-    assert call.step(e.Established(), NOON) == [e.BridgeAudio(is_open=True), e.Greet()]
+    assert call.step(e.Established(), NOON)[1:] == [e.BridgeAudio(is_open=True), e.Greet()]
 
 
 def test_route_that_rejects_sends_its_status_and_nothing_else(plan: Dialplan) -> None:
@@ -247,6 +247,54 @@ def test_model_hangs_up_after_its_sentence(plan: Dialplan) -> None:
     call = talking(plan)
     assert e.AwaitPlayout() in call.step(e.ToolAsked(call_id="c2", name="hang_up", arguments={}), NOON)
     assert call.step(e.PlayoutEnded(), NOON) == [e.HangUp()]
+
+
+def test_digit_of_an_escalation_works_while_the_model_says_goodbye(plan: Dialplan) -> None:
+    call = talking(plan)
+    call.step(e.ToolAsked(call_id="c2", name="hang_up", arguments={}), NOON)
+    assert referred(call.step(e.DigitReceived(digit="0"), NOON)) == ["sip:6001"]
+
+
+@pytest.mark.parametrize("tool", ["transfer", "hang_up"])
+def test_digits_pressed_before_do_not_cut_the_last_sentence(plan: Dialplan, tool: str) -> None:
+    call = talking(plan)
+    call.step(e.DigitReceived(digit="5"), NOON)
+    commands = call.step(e.ToolAsked(call_id="c2", name=tool, arguments={"contact": "sales"}), NOON)
+    assert e.StopTimer(timer=e.TimerName.DIGITS) in commands
+    assert call.step(e.TimerFired(timer=e.TimerName.DIGITS), NOON) == []
+    assert call.step(e.TimerFired(timer=e.TimerName.ANNOUNCEMENT), NOON) != []
+
+
+def test_call_has_a_longest_duration(plan: Dialplan) -> None:
+    actions = plan.decide(CallFacts(to="7000", from_="1001", at=NOON)).actions
+    call = Call(plan=plan, actions=actions, max_call_s=60)
+    commands = feed(call, e.Started(), e.SessionOpened(), e.Established())
+    assert e.StartTimer(timer=e.TimerName.LIMIT, delay_s=60) in commands
+    assert call.step(e.TimerFired(timer=e.TimerName.LIMIT), NOON) == [e.HangUp()]
+    assert call.notes.cause == "limits.max_call"
+
+
+def test_command_that_fails_ends_the_call_with_bye_or_500(plan: Dialplan) -> None:
+    call = talking(plan)
+    assert [type(command) for command in call.step(e.CommandFailed(reason="no file"), NOON)] == [e.HangUp]
+    assert (call.notes.outcome, call.notes.cause) == (e.Outcome.FAILED, "no file")
+    ringing = call_to(plan, "7000")
+    assert feed(ringing, e.Started(), e.CommandFailed(reason="x")) == [e.Reject(status=500)]
+
+
+def test_failed_transfer_by_a_key_is_told_in_words_also_after_one_by_the_model(plan: Dialplan) -> None:
+    call = talking(plan)
+    busy = e.TransferReported(status=486, reason="Busy Here", is_final=True)
+    feed(call, transfer("sales"), e.PlayoutEnded(), busy, busy)
+    commands = feed(call, e.DigitReceived(digit="0"), busy, busy)
+    assert [type(command) for command in commands] == [e.BridgeAudio, e.TellModel]
+
+
+def test_provider_down_is_answered_once_not_in_circles(tmp_path: Path) -> None:
+    down = "  - {name: down, when: {provider_down: true}, do: [{session: reception}]}\n"
+    call = call_to(plan_of(tmp_path, PLAN + down), "7000")
+    assert e.OpenSession(name="reception") in feed(call, e.Started(), e.SessionLost(reason="gone"))
+    assert call.step(e.SessionLost(reason="gone"), NOON) == [e.Reject(status=503, retry_after_s=10)]
 
 
 def test_unknown_tool_is_refused_and_the_call_goes_on(plan: Dialplan) -> None:

@@ -14,8 +14,9 @@ OPTIONS = SessionOptions(url="ws://a", model="m", voice="marin")
 KEY = greeting_key(OPTIONS, "Hello.")
 
 
-def record(cache: GreetingCache, *chunks: bytes, is_complete: bool = True) -> None:
+def record(cache: GreetingCache, *chunks: bytes, is_complete: bool = True, said: str = "hello") -> None:
     recorder = GreetingRecorder(cache, KEY, bytes_per_ms=8)
+    recorder.spoke(said)
     for chunk in chunks:
         recorder.add(chunk)
     recorder.finish(is_complete=is_complete)
@@ -32,6 +33,20 @@ def test_interrupted_silent_and_endless_greetings_are_not_kept() -> None:
     record(cache, b"ab", is_complete=False)
     record(cache)
     record(cache, bytes(8 * MAX_GREETING_MS), b"x")
+    assert cache.get(KEY) is None
+
+
+@pytest.mark.parametrize("said", ["Hello, Mallory says hi.", "", "Hell o"])
+def test_other_words_to_one_caller_never_greet_the_next(said: str) -> None:
+    cache = GreetingCache()
+    record(cache, b"ab", said=said)
+    assert cache.get(KEY) is None
+
+
+def test_greetings_are_forgotten_on_request() -> None:
+    cache = GreetingCache()
+    record(cache, b"ab")
+    cache.clear()
     assert cache.get(KEY) is None
 
 

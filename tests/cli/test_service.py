@@ -26,6 +26,7 @@ from gateway.sip.message import Address
 from gateway.sip.sdp import Direction
 from tests.support.aio import eventually
 from tests.support.listening import tone, tone_seconds
+from tests.support.listening import write_wav as write_tone
 from tests.support.realtime_server import Call, Failure, InBandRefusal, RealtimeServer, Reply, ServerSession, ToolCalls
 from tests.support.realtime_server import Speech as Spoken
 
@@ -48,6 +49,14 @@ DOWN = """
 escalations:
   - {name: down, when: {provider_down: true}, do: [{transfer: sales}]}
 """
+OTHER = """
+escalations:
+  - {name: other, when: {dtmf: "1"}, do: [{session: other}]}
+"""
+JINGLE = """
+escalations:
+  - {name: jingle, when: {dtmf: "2"}, do: [{play: jingle.wav}]}
+"""
 ZERO = """
 escalations:
   - {name: zero, when: {dtmf: "0"}, do: [{transfer: sales}]}
@@ -55,7 +64,7 @@ escalations:
 CONFIGURATION = """
 sip:
   listen: %(listen)s
-  trunks: {phones: {peer: "%(phone)s"}}
+  trunks: {phones: {peer: "%(phone)s", codecs: [%(codecs)s]}}
 media: {rtp: {ports: 44000-44399}}
 realtime:
   default:
@@ -129,15 +138,18 @@ Open = Callable[..., "asyncio.Future[House]"]
 async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
     async with AsyncExitStack() as stack:
 
-        async def build(*, plan: str = PLAN, audio: str = "pcm16", **provider: object) -> House:
+        async def build(
+            *, plan: str = PLAN, audio: str = "pcm16", codecs: str = "PCMU, PCMA", **provider: object
+        ) -> House:
             server = await stack.enter_async_context(RealtimeServer(**provider))  # type: ignore[arg-type]
             gateway = Address("127.0.0.1", free_udp_port("127.0.0.1"))
             human = await stack.enter_async_context(
                 Phone(PhoneOptions(user="human", peers={"x": Address("127.0.0.1", 9)}, answers=True))
             )
-            peers = {"gateway": gateway, "6001": human.address}
+            peers = {"gateway": gateway, "6001": human.address, "6002": Address("127.0.0.1", 9)}  # nobody is at 9
             phone = await stack.enter_async_context(Phone(PhoneOptions(peers=peers, rtp_ports=(42000, 42399))))
             (tmp_path / "plan.yaml").write_text(plan)
+            write_tone(tmp_path / "jingle.wav", tone(LAST_HZ, 1.0))
             file = tmp_path / "gateway.yaml"
             file.write_text(
                 CONFIGURATION
@@ -146,6 +158,7 @@ async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
                     "phone": f"127.0.0.1:{phone.address.port}",
                     "url": server.url,
                     "audio": audio,
+                    "codecs": codecs,
                 }
             )
             configuration = load_configuration(file, {})
@@ -345,6 +358,129 @@ async def test_hold_keeps_the_call_and_resume_brings_the_voice_back(open_house: 
     assert (await house.phone.resume(call)).direction is Direction.SENDRECV
     await session.end_turn(await session.start_speech(), "Hello?")
     await eventually(lambda: tone_seconds(call.heard(), ANSWER_HZ) > 0.3, 3)
+    call.hang_up()
+
+
+async def test_second_session_takes_the_place_of_the_first_for_good(open_house: Open) -> None:
+    plan = PLAN.replace("routes:", '  other: {use: default, greeting: "Other.", tools: [hang_up]}\nroutes:') + OTHER
+    house = await open_house(plan=plan, replies=[*greeting(0.2), Spoken(audio=pcm24(ANSWER_HZ, 0.3), text="Other.")])
+    call, first = await house.talk()
+    call.press("1")
+    second = await house.provider.session()
+    await eventually(lambda: tone_seconds(call.heard(), ANSWER_HZ) > 0.2, 3)
+    await first.wait_closed()
+    before = second.appended_ms
+    await eventually(lambda: second.appended_ms > before + 100, 3)
+    call.hang_up()
+    assert (await house.record()).session == "other"
+
+
+async def test_file_is_heard_alone_and_the_session_goes_on_behind_it(open_house: Open) -> None:
+    house = await open_house(plan=PLAN + JINGLE, replies=greeting(0.2))
+    call, session = await house.talk()
+    await call.wait_for_speech(from_ms=0, within_s=3)
+    await call.wait_for_silence(lasting_ms=200, within_s=3)
+    call.press("2")
+    await eventually(lambda: tone_seconds(call.heard(), LAST_HZ) > 0.1, 3)
+    during = session.appended_ms
+    await session.start()
+    await session.say(pcm24(ANSWER_HZ, 0.2))
+    await session.finish()
+    await eventually(lambda: tone_seconds(call.heard(), LAST_HZ) > 0.7, 3)
+    assert session.appended_ms - during < 150
+    assert tone_seconds(call.heard(), ANSWER_HZ) < 0.05
+    await eventually(lambda: session.appended_ms > during + 300, 3)
+    call.hang_up()
+
+
+async def test_caller_is_not_left_on_the_line_when_something_fails(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await open_house(plan=PLAN + JINGLE, replies=greeting(0.2))
+    call, _ = await house.talk()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("gateway.calls.task.load_sound", fail)
+    call.press("2")
+    await eventually(call.ended.is_set, 3)
+    assert call.ended_by_peer
+    assert (await house.record()).outcome is Outcome.FAILED
+
+
+async def test_interrupted_greeting_from_the_cache_is_told_as_far_as_it_was_heard(open_house: Open) -> None:
+    text = "one two three four five six seven eight nine ten"
+    plan = PLAN.replace("Welcome.", text)
+    house = await open_house(plan=plan, replies=[Spoken(audio=pcm24(GREETING_HZ, 2.0), text=text)])
+    first, _ = await house.talk()
+    await first.wait_for_speech(from_ms=0, within_s=3)
+    await first.wait_for_silence(lasting_ms=200, within_s=5)
+    first.hang_up()
+    await house.record()
+    second, session = await house.talk()
+    start_ms = await second.wait_for_speech(from_ms=0, within_s=3)
+    await second.wait_until(start_ms + 900, within_s=3)
+    await session.start_speech()
+    told = (await session.received("conversation.item.create"))["item"]["content"][0]["text"]
+    assert told.startswith("one two three four")
+    assert told.endswith("…")
+    assert "nine" not in told
+    second.hang_up()
+
+
+async def test_greeting_in_other_words_is_not_kept_for_the_next_caller(open_house: Open) -> None:
+    house = await open_house(replies=[Spoken(audio=pcm24(GREETING_HZ, 0.2), text="Mallory was here.")])
+    first, _ = await house.talk()
+    await first.wait_for_speech(from_ms=0, within_s=3)
+    first.hang_up()
+    await house.record()
+    second, session = await house.talk()
+    await session.received("response.create")
+    second.hang_up()
+
+
+async def test_call_without_a_common_codec_is_488_and_leaves_no_port(open_house: Open) -> None:
+    house = await open_house(codecs="PCMU")
+    async with Phone(PhoneOptions(peers={"gateway": house.service.listen}, codecs=("PCMA",))) as phone:
+        call = phone.dial("gateway", "7000")
+        await eventually(call.ended.is_set, 3)
+    assert call.refused == 488
+    assert house.provider.attempts == 0
+    assert house.service.media.ports.open_count == 0
+
+
+async def test_refused_and_cancelled_calls_give_their_ports_back(open_house: Open) -> None:
+    house = await open_house(is_confirming=False)
+    refused = house.phone.dial("gateway", "7001")
+    await eventually(refused.ended.is_set, 3)
+    cancelled = house.phone.dial("gateway", "7000")
+    await eventually(lambda: cancelled.rang, 2)
+    cancelled.hang_up()
+    await house.record(2)
+    assert house.service.media.ports.open_count == 0
+
+
+async def test_model_hears_nothing_of_a_caller_who_has_been_transferred(open_house: Open) -> None:
+    replies = [*greeting(0.2), ToolCalls(calls=[Call(name="transfer", arguments='{"contact": "slow"}')])]
+    plan = PLAN.replace("sales: {dial: [sip:6001]}", "slow: {dial: [sip:6002]}")
+    house = await open_house(plan=plan, replies=replies)
+    call, session = await house.talk()
+    await session.end_turn(await session.start_speech(), "Sales please")
+    async with asyncio.timeout(5):
+        await call.transfer_requested.wait()
+    before = session.appended_ms
+    await call.wait_until(call.time_ms + 400, within_s=3)
+    assert session.appended_ms - before < 100
+    call.hang_up()
+
+
+async def test_peer_that_refers_us_is_declined(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2))
+    call, _ = await house.talk()
+    house.phone.refer(call, "sip:6001@127.0.0.1")
+    await eventually(lambda: call.refer_status, 3)
+    assert call.refer_status == 603
     call.hang_up()
 
 
