@@ -94,6 +94,8 @@ class PeerServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
+        for _ in range(3):  # turns of the loop in which a connection just accepted becomes a task, to be ended below
+            await asyncio.sleep(0)
         self._server.close()
         for task in self._tasks:
             task.cancel()
