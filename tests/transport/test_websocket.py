@@ -247,9 +247,11 @@ async def test_secrets_reach_no_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_connect_cancelled_before_tcp_stands_is_closed_at_once() -> None:
-    async with PeerServer(upgraded) as server:
+    with socket.socket() as listener:  # the kernel takes the connection, nobody else does
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
         client = Client()
-        connecting = asyncio.create_task(client.connection.connect(server.url))
+        connecting = asyncio.create_task(client.connection.connect(f"ws://127.0.0.1:{listener.getsockname()[1]}"))
         await asyncio.sleep(0)
         connecting.cancel()
         with pytest.raises(asyncio.CancelledError):
