@@ -174,6 +174,7 @@ class RtpSection(Section):
     # Apart from Asterisk's own (10000-20000), which is often on the same machine.
     ports: PortRange = "30000-30999"
     source: SourcePolicy = default_of(RtpPortOptions, "source_policy")
+    timeout: Annotated[Seconds, Field(ge=5)] = 30.0
 
 
 class MediaSection(Section):
@@ -424,7 +425,7 @@ def _overridden(document: Document, name: str, text: str) -> tuple[Document, lis
         counted = known[int(word)] if same is None and word.isdigit() and int(word) < len(known) else None
         path.append(same or counted or word.lower())
     try:
-        value = load_yaml(text if text[:1] in "[{" else f"{_quoted(text)}\n", name)
+        value = load_yaml(text if text[:1] in ("[", "{") else f"{_quoted(text)}\n", name)
     except ConfigurationError as error:
         return document, list(error.problems)
     return document.with_value(path, value), []

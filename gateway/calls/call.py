@@ -42,6 +42,7 @@ from gateway.calls.events import (
     Event,
     Greet,
     HangUp,
+    MediaLost,
     OpenSession,
     Outcome,
     Play,
@@ -78,6 +79,8 @@ from gateway.dialplan.model import (
 from gateway.dialplan.targets import DialTarget
 
 ANNOUNCEMENT_LIMIT_S = 15.0
+SETTLE_S = 0.5
+"""Between ACK and REFER: Asterisk refuses to transfer a call that it is still bridging (seen: 400, 500)."""
 MAX_CALL_S = 4 * 3600.0
 DIGIT_PAUSE_S = 1.5
 MAX_DIGITS = 64
@@ -298,6 +301,9 @@ class Call:
         if announced:
             self._enter(CallState.ANNOUNCING)
             return self._await_sentence()
+        if self.state is CallState.ANSWERING:
+            self._enter(CallState.ANNOUNCING)
+            return [StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=SETTLE_S)]
         return self._refer()
 
     def _refer(self) -> list[Command]:
@@ -343,6 +349,9 @@ class Call:
         is_early = self.state in (CallState.NEW, CallState.PREPARING) and not self._is_answered
         during = f" during transfer to {self._contact}" if self.state is CallState.REFERRING else ""
         return self._end(Outcome.CANCELLED if is_early else Outcome.CALLER_HUNG_UP, event.cause + during)
+
+    def _on_media_lost(self, _event: MediaLost, _at: datetime) -> list[Command]:
+        return self._end(Outcome.FAILED, "no audio from the caller", HangUp(reason='SIP;cause=408;text="no audio"'))
 
     def _on_command_failed(self, event: CommandFailed, _at: datetime) -> list[Command]:
         if self._is_answered or self.state is CallState.ANSWERING:
@@ -390,6 +399,7 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.CLOSING, SessionLost): Call._on_closing,
     **{(state, TimerFired): Call._on_timer for state in CallState if state is not _S.ENDED},
     **{(state, CallerLeft): Call._on_caller_left for state in CallState if state is not _S.ENDED},
+    **{(state, MediaLost): Call._on_media_lost for state in (_S.TALKING, _S.PLAYING, _S.ANNOUNCING, _S.CLOSING)},
     **{(state, CommandFailed): Call._on_command_failed for state in CallState if state is not _S.ENDED},
     **{(state, DrainEnded): Call._on_drain_ended for state in CallState if state is not _S.ENDED},
 }

@@ -95,6 +95,11 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MediaLost:
+    """Nothing has come from the caller for longer than anybody stays silent at a telephone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandFailed:
     """A command could not be carried out; ``reason`` says why. The call is not worth going on with."""
 
@@ -118,6 +123,7 @@ Event: TypeAlias = (
     | PlayoutEnded
     | TransferReported
     | TimerFired
+    | MediaLost
     | CommandFailed
     | DrainEnded
 )

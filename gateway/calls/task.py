@@ -34,12 +34,13 @@ from gateway.media.engine import LegOptions
 from gateway.realtime.session import SessionOptions, Tool
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
-from gateway.sip.sdp import AudioStream, LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
+from gateway.sip.sdp import AudioStream, Direction, LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
 from gateway.sip.user_agent import UserAgent
 from gateway.transport.media_loop import MediaLoop
 from gateway.transport.rtp_ports import RtpPort
 
 FILE_ITEM = "file"
+MEDIA_WATCH_S = 5.0
 PLAYOUT_TAIL_S = 0.2
 """What the telephone's own jitter buffer may still hold when our last packet has left."""
 
@@ -58,6 +59,7 @@ class CallServices:
     greetings: GreetingCache
     media_host: str  # address told in SDP
     max_call_s: float
+    media_timeout_s: float
     clock: Callable[[], float]  # monotonic seconds, as user agent and media have them
     wall_clock: Callable[[], datetime]  # aware; for opening hours and records
 
@@ -102,6 +104,8 @@ class CallTask:
         self._stream: AudioStream | None = None
         self._is_awaiting_playout = False
         self._playout_tail: asyncio.TimerHandle | None = None
+        self._media_watch: asyncio.TimerHandle | None = None
+        self._listening_since_s = 0.0  # when the caller was last agreed to be sending
         self._log = _log.bind(call_id=brief.offered.call_id)
         self.record = CallRecord(
             call_id=brief.offered.call_id,
@@ -174,7 +178,7 @@ class CallTask:
 
     def _release(self) -> None:
         """Give leg, port and timers back; safe to repeat."""
-        for timer in (*self._timers.values(), self._playout_tail):
+        for timer in (*self._timers.values(), self._playout_tail, self._media_watch):
             if timer is not None:
                 timer.cancel()
         self._timers.clear()
@@ -220,6 +224,7 @@ class CallTask:
             case call_events.Play(file=file):
                 self._play_file(file)
             case call_events.Refer(target=target):
+                self._log.info("transferring", target=str(target))
                 agent.refer(self._leg_id, Uri.parse(target.uri(self._brief.referral_host)), now)
             case call_events.HangUp(reason=reason):
                 agent.bye(self._leg_id, now, reason=reason)
@@ -267,6 +272,9 @@ class CallTask:
             case sip_events.OfferReceived():
                 self._on_offer(event.offer)
             case sip_events.TransferProgressed():
+                if event.is_final and event.status >= 300:
+                    self._log.warning("transfer failed", status=event.status, reason=event.reason)
+                self._listening_since_s = self._services.clock()
                 self.dispatch(
                     call_events.TransferReported(status=event.status, reason=event.reason, is_final=event.is_final)
                 )
@@ -290,6 +298,7 @@ class CallTask:
                 return
         if self.record.established_s is None:
             self.record.established_s = self._services.clock()
+            self._watch_media()
             self.dispatch(call_events.Established())
 
     def _on_offer(self, offer: SessionDescription | None) -> None:
@@ -313,6 +322,7 @@ class CallTask:
         """Open the media leg as agreed with the peer, or bend the one that is open."""
         media = self._services.media
         self._stream = stream
+        self._listening_since_s = self._services.clock()
         if self._leg is None:
             self._leg = media.open_leg(self._brief.port, stream.remote, self._leg_options(stream), self)
             self.record.codec = stream.codec.name
@@ -346,6 +356,16 @@ class CallTask:
         if self._bridge is not None:
             self._bridge.note_heard(item_id)
         self._look_at_playout()
+
+    def _watch_media(self) -> None:
+        """Look every few seconds whether the caller still sends; on hold they need not."""
+        now = self._services.clock()
+        if self._leg is not None and self._stream is not None and self._stream.direction is Direction.SENDRECV:
+            heard_s = self._services.media.statistics(self._leg).last_received_s or 0.0
+            if now - max(heard_s, self._listening_since_s) > self._services.media_timeout_s:
+                self.dispatch(call_events.MediaLost())
+        if not self._ended.is_set():
+            self._media_watch = asyncio.get_running_loop().call_later(MEDIA_WATCH_S, self._watch_media)
 
     def _look_at_playout(self) -> None:
         """Tell the call, once, when nothing is left to be said and the telephone has had time to play it."""

@@ -199,7 +199,8 @@ async def _converse(call: PhoneCall, sentences: tuple[str, ...], result: DemoRes
         await _interrupt(call, result)
     else:
         for sentence in sentences:
-            await _ask(call, sentence, result)
+            if not (call.ended.is_set() or call.transfer_requested.is_set()):
+                await _ask(call, sentence, result)
     await _follow_transfer(call, result, observer)
 
 

@@ -94,6 +94,7 @@ async def _spawn(options: EmbeddedOptions) -> tuple[asyncio.subprocess.Process, 
         stdout=asyncio.subprocess.PIPE,
         stderr=None,
         limit=MAX_LINE_BYTES,
+        start_new_session=True,  # Ctrl-C is for us, who then end it in order
     )
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     try:

@@ -130,7 +130,9 @@ def bench(
 
 @app.command(name="serve-embedded")
 def serve_embedded(
-    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond loopback it is open to the network, without a key.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port; 0 for any.")] = 8765,
     brain: Annotated[Path | None, typer.Option(help="Dialogue file; a receptionist by default.")] = None,
 ) -> None:

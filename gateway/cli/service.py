@@ -86,6 +86,7 @@ class Service:
         self._unregistered = asyncio.Event()  # none of them does any more
         self.media: MediaLoop
         self.user_agent: UserAgent
+        self.services: CallServices
         self.calls: CallManager
         self._endpoint: SipEndpoint
         self._tasks: asyncio.TaskGroup
@@ -115,9 +116,10 @@ class Service:
         self.media = MediaLoop(MediaEngine(configuration.media_options()), ports)
         self.media.start()
         self._stack.callback(self.media.stop)
+        self.services = self._services(configuration, urls)
         self.calls = CallManager(
             configuration.call_options(),
-            self._services(configuration, urls),
+            self.services,
             configuration.trunk_policies(peers),
             self._plans,
         )
@@ -137,6 +139,7 @@ class Service:
             observer=self._observer,
             greetings=self._greetings,
             max_call_s=configuration.limits.max_call,
+            media_timeout_s=configuration.media.rtp.timeout,
             media_host=configuration.media_host,
             clock=time.monotonic,
             wall_clock=lambda: datetime.now(UTC),
@@ -262,4 +265,4 @@ class Service:
                     self._unregistered.set()
                 _log.info("unregistered", **facts)
             case _:
-                _log.debug("= registration", **facts)
+                _log.info("registering", **facts)

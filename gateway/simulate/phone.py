@@ -256,7 +256,7 @@ class Phone:
             call.leg = None
         self.media.ports.close(call.port, time.monotonic())
         self.calls.pop(call.leg_id, None)
-        call.ended.set()
+        call.note_end()
 
 
 def _leg_options(stream: AudioStream) -> LegOptions:

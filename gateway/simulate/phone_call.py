@@ -127,7 +127,7 @@ class PhoneCall:
                 await self._next_frame()
 
     async def wait_for_silence(self, *, lasting_ms: int, within_s: float) -> int:
-        """Wait until the peer has been silent for `lasting_ms`; returns where its last sound ended, in ms.
+        """Wait until the peer has been silent for `lasting_ms`, or has gone; where its last sound ended, in ms.
 
         Raises:
             TimeoutError: the peer never stopped.
@@ -135,7 +135,7 @@ class PhoneCall:
         async with asyncio.timeout(within_s):
             while True:
                 last = last_sound_ms(self.heard())
-                if self.time_ms - last >= lasting_ms:
+                if self.ended.is_set() or self.time_ms - last >= lasting_ms:
                     return last
                 await self._next_frame()
 
@@ -161,6 +161,11 @@ class PhoneCall:
     async def _next_frame(self) -> None:
         self._news.clear()
         await self._news.wait()
+
+    def note_end(self) -> None:
+        """The call is over; whoever waits for its audio looks once more."""
+        self.ended.set()
+        self._news.set()
 
     def current_statistics(self) -> LegStatistics | None:
         """Figures of the media leg, live or final; None when there never was one."""

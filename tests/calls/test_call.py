@@ -69,6 +69,10 @@ def talking(plan: Dialplan) -> Call:
     return call
 
 
+SETTLED = e.TimerFired(timer=e.TimerName.ANNOUNCEMENT)
+"""The pause between ACK and REFER is over."""
+
+
 def transfer(contact: object) -> e.ToolAsked:
     return e.ToolAsked(call_id="c1", name="transfer", arguments={"contact": contact})
 
@@ -104,7 +108,7 @@ def test_session_that_cannot_be_opened_without_fallback_is_503_with_retry_after(
 def test_session_that_cannot_be_opened_takes_the_fallback_of_the_dialplan(tmp_path: Path) -> None:
     call = call_to(plan_of(tmp_path, PLAN + FALLBACK), "7000")
     assert feed(call, e.Started(), e.SessionLost(reason="gone"))[-1] == e.Answer()
-    assert referred(call.step(e.Established(), NOON)) == ["sip:6001"]
+    assert referred(feed(call, e.Established(), SETTLED)) == ["sip:6001"]
     assert call.notes.escalations == ["down"]
 
 
@@ -224,12 +228,13 @@ def test_other_digits_are_told_to_the_model_after_a_pause(plan: Dialplan) -> Non
 def test_transfer_without_a_session_is_answered_first(plan: Dialplan) -> None:
     call = call_to(plan, "7002")
     assert call.step(e.Started(), NOON) == [e.Answer()]
-    assert referred(call.step(e.Established(), NOON)) == ["sip:6001"]
+    assert not referred(call.step(e.Established(), NOON))  # Asterisk is still bridging
+    assert referred(call.step(SETTLED, NOON)) == ["sip:6001"]
 
 
 def test_failed_transfer_without_a_session_goes_on_with_the_next_action(plan: Dialplan) -> None:
     call = call_to(plan, "7003")
-    feed(call, e.Started(), e.Established())
+    feed(call, e.Started(), e.Established(), SETTLED)
     declined = e.TransferReported(status=603, reason="Decline", is_final=True)
     commands = feed(call, declined, declined)
     assert commands == [e.OpenSession(name="reception")]
@@ -238,7 +243,7 @@ def test_failed_transfer_without_a_session_goes_on_with_the_next_action(plan: Di
 
 def test_failed_transfer_with_nothing_behind_it_hangs_up(plan: Dialplan) -> None:
     call = call_to(plan, "7002")
-    feed(call, e.Started(), e.Established())
+    feed(call, e.Started(), e.Established(), SETTLED)
     declined = e.TransferReported(status=603, reason="Decline", is_final=True)
     assert feed(call, declined, declined) == [e.HangUp()]
 
@@ -272,6 +277,15 @@ def test_call_has_a_longest_duration(plan: Dialplan) -> None:
     assert e.StartTimer(timer=e.TimerName.LIMIT, delay_s=60) in commands
     assert call.step(e.TimerFired(timer=e.TimerName.LIMIT), NOON) == [e.HangUp()]
     assert call.notes.cause == "limits.max_call"
+
+
+def test_caller_who_sends_nothing_any_more_is_let_go_but_not_while_the_pbx_moves_them(plan: Dialplan) -> None:
+    call = talking(plan)
+    assert [type(command) for command in call.step(e.MediaLost(), NOON)] == [e.HangUp]
+    assert call.notes.outcome is e.Outcome.FAILED
+    moving = talking(plan)
+    feed(moving, transfer("sales"), e.PlayoutEnded())
+    assert moving.step(e.MediaLost(), NOON) == []
 
 
 def test_command_that_fails_ends_the_call_with_bye_or_500(plan: Dialplan) -> None:

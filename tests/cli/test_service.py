@@ -409,6 +409,24 @@ async def test_caller_is_not_left_on_the_line_when_something_fails(
     assert (await house.record()).outcome is Outcome.FAILED
 
 
+async def test_caller_who_falls_silent_on_the_wire_is_let_go_but_not_on_hold(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.calls.task.MEDIA_WATCH_S", 0.1)
+    house = await open_house(replies=greeting(0.2))
+    object.__setattr__(house.service.services, "media_timeout_s", 0.6)
+    call, _ = await house.talk()
+    await house.phone.hold(call)
+    house.phone.media.engine.set_direction(call.leg, send=False, receive=True)  # type: ignore[arg-type]
+    held_ms = call.time_ms
+    await eventually(lambda: call.ended.is_set() or call.time_ms > held_ms + 1500, 4)
+    assert not call.ended.is_set()
+    await house.phone.resume(call)
+    house.phone.media.engine.set_direction(call.leg, send=False, receive=True)  # type: ignore[arg-type]
+    await eventually(call.ended.is_set, 4)
+    assert (await house.record()).cause == "no audio from the caller"
+
+
 async def test_interrupted_greeting_from_the_cache_is_told_as_far_as_it_was_heard(open_house: Open) -> None:
     text = "one two three four five six seven eight nine ten"
     plan = PLAN.replace("Welcome.", text)
