@@ -140,7 +140,7 @@ def make_gateway(registrar: tuple[str, int], tmp_path: Path) -> Iterator[Gateway
 
         def make(**choices: object) -> GatewayProcess:
             setup = GatewaySetup(registrar=registrar, **choices)  # type: ignore[arg-type]
-            gateway = GatewayProcess(setup, tmp_path / f"gateway-{len(started)}")
+            gateway = GatewayProcess.of(setup, tmp_path / f"gateway-{len(started)}")
             started.append(gateways.enter_context(gateway))
             return gateway
 

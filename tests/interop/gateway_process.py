@@ -108,24 +108,31 @@ class GatewaySetup:
 class GatewayProcess:
     """A running `python -m gateway run`; a context manager that ends what it started.
 
-    `lines` are its log lines as dictionaries, in order. A line that is no JSON is kept as `{"event": "not JSON"}`.
+    `configuration` must make it listen on `sip_port`; `environment` is added to ours. Its standard error goes to
+    `folder`. `lines` are its log lines as dictionaries, in order; one that is no JSON is `{"event": "not JSON"}`.
     """
 
-    def __init__(self, setup: GatewaySetup, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        self.sip_port = free_port()
+    def __init__(self, configuration: Path, folder: Path, sip_port: int, environment: Mapping[str, str]) -> None:
+        self.sip_port = sip_port
         self.lines: list[dict[str, Any]] = []
         self._errors = (folder / "stderr").open("w")
         self._errors_file = folder / "stderr"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", "-c", str(setup.write(folder, self.sip_port))],
+            [sys.executable, "-m", "gateway", "run", "-c", str(configuration)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={name: value for name, value in os.environ.items() if not name.startswith("GATEWAY__")},
+            env={name: value for name, value in os.environ.items() if not name.startswith("GATEWAY__")} | environment,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    @classmethod
+    def of(cls, setup: GatewaySetup, folder: Path) -> Self:
+        """A gateway with files of its own in the new `folder`."""
+        folder.mkdir(parents=True)
+        sip_port = free_port()
+        return cls(setup.write(folder, sip_port), folder, sip_port, {})
 
     def _read(self) -> None:
         assert self.process.stdout is not None

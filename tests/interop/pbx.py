@@ -82,6 +82,8 @@ class Pbx:
     name: str = "pbx"
     ports: Ports = field(default_factory=Ports)
     home: Path = HOME
+    gateway_part: Path = REPOSITORY / "deploy/asterisk"
+    """Folder with the gateway's `pjsip.conf` and `extensions.conf`."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -165,7 +167,7 @@ class Pbx:
         for template in (REPOSITORY / "tests/interop/asterisk").glob("*.conf"):
             text = re.sub(r"@([A-Z_]+)@", lambda mark: str(words[mark[1]]), template.read_text())
             (self.folder / "etc" / template.name).write_text(text)
-        for part in (REPOSITORY / "deploy/asterisk").glob("*.conf"):
+        for part in self.gateway_part.glob("*.conf"):
             shutil.copyfile(part, self.folder / "etc" / f"gateway-{part.name}")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
