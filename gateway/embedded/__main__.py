@@ -28,13 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default=defaults.host)
     parser.add_argument("--port", type=int, default=defaults.port, help="0 for any free port")
     parser.add_argument("--brain", type=Path, default=defaults.brain, help="dialogue file")
+    parser.add_argument("--audio-speed", type=float, default=defaults.audio_speed, help="times real time; 0: no limit")
     parser.add_argument("--parent-watch", action="store_true", help="end when standard input closes")
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
     given = parser.parse_args(arguments)
     logging.basicConfig(level=given.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("websockets").setLevel(logging.WARNING)
+    options = EmbeddedOptions(host=given.host, port=given.port, brain=given.brain, audio_speed=given.audio_speed)
     try:
-        asyncio.run(_run(EmbeddedOptions(host=given.host, port=given.port, brain=given.brain), given.parent_watch))
+        asyncio.run(_run(options, given.parent_watch))
     except GatewayError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the command's own message
         return 2 if isinstance(error, ConfigurationError) else 1

@@ -1,9 +1,11 @@
 """Speech to text on telephone audio by PocketSphinx, in a closed grammar, one whole turn at a time.
 
-A turn is decoded when it is over: channel normalisation then sees all of it. A closed grammar hears one of its
-phrases in whatever is said, so each turn is decoded a second time as any sequence of sounds; how far the grammar's
-best path stays behind that free one tells whether the caller said a phrase at all, something like one, or something
-else.
+A turn is decoded when it is over: channel normalisation then sees all of it. A closed grammar hears one of its phrases
+in whatever is said. How well the phrase fits tells whether the caller said it, something like it, or something else:
+the decoder scores each frame against the best sound that any sentence could have there, so 0 is perfect. The fit is the
+mean over the words, and to a lesser part over the pauses, which tell a strange voice or line from a strange sentence.
+Measured with six synthetic voices, clean and at 20 dB noise: of 506 phrases 98 % were heard right; of those 2 % fall
+below `REJECTED_BELOW` and 14 % below `CERTAIN_FROM`, of 480 sentences about other things 73 % and 93 %.
 
 The decoder holds the interpreter's lock meanwhile, so the server runs it in a child process (`worker.py`).
 """
@@ -29,15 +31,15 @@ from gateway.embedded.grammar import Grammar, parse_phrase
 from gateway.embedded.narrowband import cepstra
 from gateway.embedded.pronunciation import pronounce
 
-CERTAIN_FROM = -50.0
+CERTAIN_FROM = -61.0
 """Fit from which the words can be acted on without asking."""
-REJECTED_BELOW = -56.0
+REJECTED_BELOW = -69.0
 """Fit below which the caller said something else."""
 
+_PAUSE_WEIGHT = 0.3
 _MAX_DECODERS = 8
 _SHORTEST_TURN_S = 0.1
 _LONGEST_TURN_S = 20.0
-_SCORE_BASE = math.log(1.0001)
 _PAUSE_DB = 30.0
 _PAUSE_KEPT_S = 0.2
 
@@ -52,7 +54,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognition:
-    """What was heard: the grammar's best words, and how well they fit: PocketSphinx's score a frame, 0 at best.
+    """What was heard: the grammar's best words, and how well they fit, 0 at best.
 
     No words and a fit of minus infinity where nothing was said.
     """
@@ -140,8 +142,19 @@ def _decode(decoder: Any, frames: NDArray[np.float32]) -> Recognition:
     hypothesis = decoder.hyp()
     if hypothesis is None or not hypothesis.hypstr:
         return NOTHING
-    score = math.log(max(hypothesis.best_score, 1e-300)) / _SCORE_BASE
-    return Recognition(text=str(hypothesis.hypstr), fit=score / len(frames))
+    return Recognition(text=str(hypothesis.hypstr), fit=_fit(decoder.seg()))
+
+
+def _fit(segments: Iterable[Any]) -> float:
+    """Mean score a frame of the words, plus a part of the pauses' (natural logarithm, in units of 0.0001)."""
+    scores, frames = [0.0, 0.0], [0, 0]
+    for segment in segments:
+        if segment.word != "(NULL)":
+            is_pause = segment.word.startswith(("<", "["))
+            scores[is_pause] += math.log(max(segment.ascore, 1e-300)) * 10000
+            frames[is_pause] += segment.end_frame - segment.start_frame + 1
+    words, pauses = (score / max(1, count) for score, count in zip(scores, frames, strict=True))
+    return words + _PAUSE_WEIGHT * pauses
 
 
 def _without_pauses(samples: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from gateway.embedded.audio import WireFormat
 from gateway.embedded.brain import Call, Dialogue, Heard, Reply, Say, ToolResult, quoted_text
@@ -17,6 +18,15 @@ from gateway.embedded.items import FunctionCallOutput, Item, ItemReference, Mess
 from gateway.embedded.protocol import RefusedEvent, ResponseParameters
 from gateway.embedded.response import Response, ResponseOptions, ResponseState, Speak
 from gateway.embedded.session import FunctionTool, NamedTool, SessionConfig, ToolChoice
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A response that runs, what was asked of it, and the items it answers where they were given."""
+
+    response: Response
+    parameters: ResponseParameters
+    given: Sequence[Item] | None
 
 
 class Responder:
@@ -39,8 +49,7 @@ class Responder:
         self._identities = identities
         self._request = request
         self._conversation_id = identities.new("conv")
-        self._parameters: dict[str, ResponseParameters] = {}
-        self._running: dict[str, Response] = {}
+        self._running: dict[str, _Order] = {}
         self._sentences: dict[int, Response] = {}
         self._numbers = itertools.count(1)
         self._known_tokens = Tokens()
@@ -54,19 +63,19 @@ class Responder:
         Raises:
             RefusedEvent: one is running in the default conversation, or an item that is referred to does not exist.
         """
-        if parameters.conversation == "none":
-            reply = self._reply_out_of_band(parameters, config)
-            self._perform(self._open(parameters, config), reply, config)
-            return
-        if self.default is not None:
+        is_in_conversation = parameters.conversation == "auto"
+        if is_in_conversation and self.default is not None:
             message = (
                 f"Conversation already has an active response in progress: {self.default.id}. "
                 "Wait until the response is finished before creating a new one."
             )
             raise RefusedEvent("conversation_already_has_active_response", message)
-        self.default = self._open(parameters, config)
-        if words_are_known:
-            self.go_on(config)
+        given = self._given_items(parameters, WireFormat(config.audio.input.format.type))
+        response = self._open(parameters, config, given)
+        if is_in_conversation:
+            self.default = response
+        if words_are_known or not is_in_conversation:
+            self._answer(response, config)
 
     def say(self, reply: Reply, config: SessionConfig) -> None:
         """Begin a response of the server's own accord, while none is running."""
@@ -75,13 +84,8 @@ class Responder:
 
     def go_on(self, config: SessionConfig) -> None:
         """The words of all turns are known: a response that waited for them speaks now."""
-        response = self.default
-        if response is not None and response.state is ResponseState.WAITING:
-            parameters = self._parameters[response.id]
-            tools = _tools(parameters, config)
-            choice = parameters.tool_choice if parameters.tool_choice is not None else config.tool_choice
-            reply = self._reply(parameters.instructions, self._history.unanswered(), tools)
-            self._perform(response, constrained(reply, choice, tools), config)
+        if self.default is not None and self.default.state is ResponseState.WAITING:
+            self._answer(self.default, config)
 
     def interrupt(self) -> None:
         """The caller speaks: stop the default conversation's response."""
@@ -95,7 +99,10 @@ class Responder:
         Raises:
             RefusedEvent: no such response is running.
         """
-        response = self._running.get(response_id) if response_id else self.default
+        if response_id is None:
+            response = self.default
+        else:
+            response = self._running[response_id].response if response_id in self._running else None
         if response is None:
             raise RefusedEvent("response_cancel_not_active", "Cancellation failed: no active response found")
         response.cancel("client_cancelled")
@@ -132,9 +139,20 @@ class Responder:
 
     # --- What to say -------------------------------------------------------------------------------------------------
 
+    def _answer(self, response: Response, config: SessionConfig) -> None:
+        order = self._running[response.id]
+        parameters = order.parameters
+        tools = _tools(parameters, config)
+        items = self._history.unanswered() if order.given is None else order.given
+        reply = self._reply(parameters.instructions, items, tools)
+        choice = config.tool_choice if parameters.tool_choice is None else parameters.tool_choice
+        self._perform(response, constrained(reply, choice, tools), config)
+
     def _reply(self, instructions: str | None, items: Sequence[Item], tools: Sequence[FunctionTool]) -> Reply:
         if (text := quoted_text(instructions)) is not None:
             return (Say(text),)
+        if not items:
+            return self._dialogue.prompt() if self._history.has_spoken else self._dialogue.greet()
         reply: list[Say | Call] = []
         heard: list[Heard] = []
         for item in items:
@@ -150,14 +168,14 @@ class Responder:
             # Of a turn that came in pieces, the last piece that means something counts.
             understood = [words for words in heard if self._dialogue.understands(words.text, tools)]
             reply.extend(self._dialogue.answer(understood[-1] if understood else None, tools))
-        if not items:
-            return self._dialogue.prompt() if self._history.has_spoken else self._dialogue.greet()
         return tuple(reply)
 
-    def _reply_out_of_band(self, parameters: ResponseParameters, config: SessionConfig) -> Reply:
-        items: list[Item] = self._history.unanswered() if parameters.input is None else []  # type: ignore[assignment]
-        input_format = WireFormat(config.audio.input.format.type)
-        for given in parameters.input or ():
+    def _given_items(self, parameters: ResponseParameters, input_format: WireFormat) -> list[Item] | None:
+        """The items that a response is to answer instead of the conversation's; None where it gives none."""
+        if parameters.input is None:
+            return None
+        items: list[Item] = []
+        for given in parameters.input:
             if not isinstance(given, ItemReference):
                 items.append(self._history.item_of(given, self._identities.new("item"), input_format))
             elif (item := self._history.ledger.get(given.id)) is not None:
@@ -165,13 +183,13 @@ class Responder:
             else:
                 message = f"Item with item_id not found: {given.id}"
                 raise RefusedEvent("invalid_value", message, parameter="response.input")
-        tools = _tools(parameters, config)
-        choice = parameters.tool_choice if parameters.tool_choice is not None else config.tool_choice
-        return constrained(self._reply(parameters.instructions, items, tools), choice, tools)
+        return items
 
     # --- Bookkeeping -------------------------------------------------------------------------------------------------
 
-    def _open(self, parameters: ResponseParameters, config: SessionConfig) -> Response:
+    def _open(
+        self, parameters: ResponseParameters, config: SessionConfig, given: Sequence[Item] | None = None
+    ) -> Response:
         output = parameters.audio.output if parameters.audio else None
         options = ResponseOptions(
             is_text=(parameters.output_modalities or config.output_modalities)[0] == "text",
@@ -189,8 +207,7 @@ class Responder:
             ledger=self._history.ledger,
             request=self._ask_voice,
         )
-        self._running[response.id] = response
-        self._parameters[response.id] = parameters
+        self._running[response.id] = _Order(response, parameters, given)
         return response
 
     def _perform(self, response: Response, reply: Reply, config: SessionConfig) -> None:
@@ -216,8 +233,10 @@ class Responder:
 
     def _sweep(self) -> None:
         """Forget responses that are done, and the sentences nobody waits for any more."""
-        for response in [r for r in self._running.values() if r.state is ResponseState.DONE]:
-            del self._running[response.id], self._parameters[response.id]
+        for response in [order.response for order in self._running.values()]:
+            if response.state is not ResponseState.DONE:
+                continue
+            del self._running[response.id]
             self._sentences = {n: r for n, r in self._sentences.items() if r is not response}
             if response is self.default:
                 self.default = None

@@ -272,7 +272,7 @@ class EmbeddedServer:
     async def close(self) -> None:
         """End every connection, then the engines."""
         if self._server is not None:
-            self._server.close(code=1001, reason="server is shutting down")
+            self._server.close()
             await self._server.wait_closed()
         await self._engines.close()
 
