@@ -239,3 +239,25 @@ def test_memory_stays_where_it_is_over_many_calls():
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert after - before < 64_000, f"{after - before} bytes more after 20 calls"
+
+
+def test_flush_drops_a_burst_that_no_tick_has_seen_yet() -> None:
+    engine = MediaEngine(MediaOptions(max_legs=2), seed=1)
+    options = LegOptions(
+        payload_type=0,
+        format="PCMU",
+        telephone_event_payload_type=None,
+        uplink=AudioFormat.PCM16_8K,
+        downlink=AudioFormat.PCM16_8K,
+    )
+    leg = engine.open_leg(options, 0.0)
+    engine.play(leg, "burst", np.full(8000 * 5, 9000, "<i2").tobytes())
+    (heard,) = engine.flush(leg)
+    assert heard.heard_ms == 0
+    payloads = []
+    for tick in range(1, 201):
+        packets = engine.playout(tick * 0.005)
+        payloads += [bytes(packets.data[i, 12 : packets.length[i]]) for i in range(len(packets.length))]
+        engine.transcode(tick * 0.005)
+    assert len(payloads) >= 49
+    assert set(b"".join(payloads)) == {0xFF}
