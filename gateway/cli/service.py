@@ -201,7 +201,7 @@ class Service:
                 _log.warning("registrar did not confirm that we are gone")
 
     def media_figures(self) -> dict[str, float | int]:
-        """How punctual audio left, in ms behind its deadline, and what went wrong in the media loop."""
+        """How punctual audio left, in ms behind its deadline; what went wrong in the media loop; what is still held."""
         late = self.media.send_lateness
         return {
             "rtp_packets": late.count,
@@ -210,6 +210,9 @@ class Service:
             "late_max_ms": round(late.max_ms, 2),
             "ticks_missed": self.media.clock.missed,
             "media_failures": self.media.failures,
+            "legs_left": self.user_agent.leg_count,
+            "rtp_ports_left": self.media.ports.open_count,
+            "calls_left": self.calls.call_count,
         }
 
     async def _watch_signalling(self) -> None:

@@ -45,6 +45,7 @@ def test_calls_at_once_lose_nothing(
     with capsys.disabled():
         report(ended, counted, figures)
     assert figures["media_failures"] == 0
+    assert (figures["legs_left"], figures["rtp_ports_left"], figures["calls_left"]) == (0, 0, 0)
     assert len(counted) == CALLS
     assert sum(lost for _, lost in counted) == 0
     assert sum(line["rtp_lost"] for line in ended) == 0
