@@ -398,7 +398,7 @@ def load_configuration(
     """
     environment = os.environ if environment is None else environment
     document = load_yaml(file)
-    problems: list[Problem] = []
+    problems = _misspelt(environment)
     for name, text in _overrides(environment, flags or {}):
         document, problem = _overridden(document, name, text)
         problems += problem
@@ -414,6 +414,19 @@ def _overrides(environment: Mapping[str, str], flags: Mapping[str, str]) -> list
     chosen = [(name, text) for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)]
     as_flags = [(ENVIRONMENT_PREFIX + path.replace(".", "__"), text) for path, text in flags.items()]
     return [*sorted(chosen), *as_flags]
+
+
+def _misspelt(environment: Mapping[str, str]) -> list[Problem]:
+    """Variables that were meant for us, and would be passed over in silence."""
+    near = [name for name in environment if re.match(r"GATEWAY_[A-Z0-9]+__", name)]
+    return [
+        Problem(
+            file=name,
+            message="has one underscore behind GATEWAY",
+            expected=f"did you mean {name.replace('_', '__', 1)}?",
+        )
+        for name in sorted(near)
+    ]
 
 
 def _overridden(document: Document, name: str, text: str) -> tuple[Document, list[Problem]]:

@@ -153,6 +153,13 @@ def test_listening_everywhere_needs_an_address_to_tell(load: Load) -> None:
     assert configuration.user_agent_options({}, "").advertise == ("192.0.2.5", 5060)
 
 
+def test_variable_with_one_underscore_is_not_passed_over(load: Load) -> None:
+    found = problems(load, GOOD, {"GATEWAY_SIP__LISTEN": "127.0.0.1:6000", "GATEWAY_HOME": "/srv"})
+    assert [text for _, _, text in found] == [
+        "GATEWAY_SIP__LISTEN: has one underscore behind GATEWAY (did you mean GATEWAY__SIP__LISTEN?)"
+    ]
+
+
 def test_problem_in_the_environment_names_the_variable(load: Load) -> None:
     found = problems(load, GOOD, {"GATEWAY__LOG__LEVEL": "loud"})
     assert found[0][2].startswith("GATEWAY__LOG__LEVEL")
