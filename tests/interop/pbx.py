@@ -329,9 +329,10 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float) -> T:
 
 
 def remove_abandoned(home: Path = HOME) -> None:
-    """Stop and delete the PBXs of test runs (named `test-PID`) whose pytest was killed."""
+    """Stop and delete the PBXs of test runs (named `test-PID` or `test-PID-…`) whose pytest was killed."""
     for folder in (home / "root/lab").glob("test-*"):
-        if not Path(f"/proc/{folder.name.removeprefix('test-')}").exists():
+        pid = folder.name.split("-")[1]
+        if not Path(f"/proc/{pid}").exists():
             Pbx(name=folder.name, home=home).remove()
 
 
