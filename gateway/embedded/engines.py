@@ -131,7 +131,7 @@ class Worker:
                 while True:
                     self._finish(*await child.read_frame())
             except (asyncio.IncompleteReadError, ConnectionError):
-                log.exception("! embedded %s process died, starting another", self.role)
+                log.error("! embedded %s process died, starting another", self.role)
             self._child = None
             await child.end()
             for number in list(self._jobs):
@@ -142,8 +142,8 @@ class Worker:
         while True:
             try:
                 return await _spawn(self.role)
-            except (ResourceError, OSError):
-                log.exception("! embedded %s process does not start", self.role)
+            except (ResourceError, OSError) as error:
+                log.error("! embedded %s process does not start: %s", self.role, error)
                 await asyncio.sleep(_RESTART_PAUSE_S)
 
     def _finish(self, number: int, kind: FrameKind, payload: bytes) -> None:
