@@ -45,6 +45,8 @@ MAX_MESSAGE_BYTES = 24 << 20
 MAX_UNSENT_BYTES = 32 << 20
 """What a client may leave unread before it is given up."""
 PING_INTERVAL_S = 20.0
+CLOSE_LIMIT_S = 1.0
+"""How long a client may take to answer our close."""
 PATH_SUFFIX = "/realtime"
 
 
@@ -262,6 +264,7 @@ class EmbeddedServer:
                 compression=None,
                 max_size=MAX_MESSAGE_BYTES,
                 ping_interval=PING_INTERVAL_S,
+                close_timeout=CLOSE_LIMIT_S,
                 server_header=None,
             )
         except OSError as error:
