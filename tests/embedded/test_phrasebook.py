@@ -1,0 +1,44 @@
+"""Grammars are compiled once for the contacts that a session brings, and not kept for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.embedded import phrasebook
+from gateway.embedded.brain import RECEPTION, load_script
+from gateway.embedded.phrasebook import Phrasebook
+from gateway.embedded.session import FunctionTool
+
+SCRIPT = load_script(RECEPTION)
+
+
+def transfer(*contacts: str, description: str = "") -> FunctionTool:
+    parameters = {"type": "object", "properties": {"to": {"type": "string", "enum": list(contacts)}}}
+    return FunctionTool(type="function", name="transfer", description=description, parameters=parameters)
+
+
+def test_same_contacts_share_a_grammar() -> None:
+    book = Phrasebook(SCRIPT)
+    first = book.phrases([transfer("sales")])
+    assert (
+        book.phrases([transfer("sales", description="other words"), FunctionTool(type="function", name="x")]) is first
+    )
+    assert book.phrases([transfer("support")]) is not first
+
+
+def test_grammar_listens_for_the_contacts_as_they_are_spoken() -> None:
+    phrases = Phrasebook(SCRIPT).phrases([transfer("Front_Desk")])
+    assert {"front", "desk"} <= set(phrases.listening.words)
+    heard = phrases.grammar.interpret("connect me to the front desk")
+    assert heard is not None
+    assert heard.slots == {"contact": "front desk"}
+
+
+def test_least_recently_used_grammar_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phrasebook, "MAX_GRAMMARS", 2)
+    book = Phrasebook(SCRIPT)
+    sales, support = book.phrases([transfer("sales")]), book.phrases([transfer("support")])
+    assert book.phrases([transfer("sales")]) is sales
+    book.phrases([transfer("billing")])
+    assert book.phrases([transfer("sales")]) is sales
+    assert book.phrases([transfer("support")]) is not support

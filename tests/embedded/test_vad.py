@@ -1,0 +1,124 @@
+"""Where turns begin and end: by probabilities, and by what the detectors make of speech, silence and noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.embedded.vad import (
+    CHUNK_MS,
+    CHUNK_SAMPLES,
+    SpeechGate,
+    SpeechModel,
+    SpeechModels,
+    SpeechStarted,
+    SpeechStopped,
+    TurnDetector,
+    TurnOptions,
+)
+from tests.embedded.telephone import said
+
+Found = list[SpeechStarted | SpeechStopped]
+
+
+def turns(probabilities: list[float], **options: float) -> Found:
+    """What a detector says to chunk after chunk."""
+    detector = TurnDetector(TurnOptions(**options))  # type: ignore[arg-type]
+    found = (detector.feed((n + 1) * CHUNK_MS, probability) for n, probability in enumerate(probabilities))
+    return [event for event in found if event is not None]
+
+
+def test_turn_is_timed_with_padding_before_and_silence_behind() -> None:
+    found = turns([0.0] * 20 + [1.0] * 10 + [0.0] * 20, prefix_padding_ms=300, silence_duration_ms=320)
+    assert found == [SpeechStarted(20 * CHUNK_MS - 300), SpeechStopped(30 * CHUNK_MS + 320)]
+
+
+def test_padding_ends_where_the_audio_begins() -> None:
+    assert turns([1.0, 1.0], prefix_padding_ms=300) == [SpeechStarted(0)]
+
+
+def test_one_chunk_is_a_click() -> None:
+    assert turns([0.0, 1.0] * 20) == []
+
+
+def test_pause_shorter_than_the_silence_does_not_end_the_turn() -> None:
+    pause = [0.0] * 9
+    assert turns([1.0] * 5 + pause + [1.0] * 5 + pause, silence_duration_ms=320) == [SpeechStarted(0)]
+
+
+def test_weak_syllable_does_not_end_the_turn() -> None:
+    assert turns([0.9] * 5 + [0.4] * 50, threshold=0.5) == [SpeechStarted(0)]
+    assert turns([0.4] * 50, threshold=0.5) == []
+
+
+@pytest.mark.parametrize(("threshold", "begins"), [(0.5, True), (0.6, True), (0.7, False)])
+def test_threshold_is_what_counts_as_speech(threshold: float, *, begins: bool) -> None:
+    assert bool(turns([0.6] * 10, threshold=threshold)) is begins
+
+
+def test_second_turn_cannot_begin_within_the_first() -> None:
+    first = [1.0] * 5 + [0.0] * 2
+    found = turns([*first, 1.0, 1.0], prefix_padding_ms=5000, silence_duration_ms=64)
+    assert found == [SpeechStarted(0), SpeechStopped(7 * CHUNK_MS), SpeechStarted(7 * CHUNK_MS)]
+
+
+def test_reset_forgets_the_running_turn() -> None:
+    detector = TurnDetector(TurnOptions())
+    detector.feed(32, 1.0)
+    detector.feed(64, 1.0)
+    assert detector.is_speaking
+    detector.reset(64)
+    assert not detector.is_speaking
+    assert detector.feed(96, 1.0) is None
+    assert detector.feed(128, 1.0) == SpeechStarted(64)
+
+
+@given(st.lists(st.floats(0, 1), max_size=200), st.integers(0, 1000), st.integers(0, 1000))
+def test_turns_alternate_and_do_not_overlap(probabilities: list[float], padding_ms: int, silence_ms: int) -> None:
+    found = turns(probabilities, prefix_padding_ms=padding_ms, silence_duration_ms=silence_ms)
+    assert [type(event) for event in found] == ([SpeechStarted, SpeechStopped] * len(found))[: len(found)]
+    times = [event.audio_start_ms if isinstance(event, SpeechStarted) else event.audio_end_ms for event in found]
+    assert times == sorted(times)
+
+
+def chunks(samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
+    return samples[: len(samples) // CHUNK_SAMPLES * CHUNK_SAMPLES].reshape(-1, CHUNK_SAMPLES)
+
+
+def test_model_tells_telephone_speech_from_silence_and_hum() -> None:
+    def mean(samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> float:
+        model = SpeechModel()
+        return float(np.mean([model.probability(chunk) for chunk in chunks(samples)]))
+
+    hum = (4000 * np.sin(2 * np.pi * 100 * np.arange(8000) / 8000)).astype(np.int16)
+    assert mean(said("I would like to speak to sales.")) > 0.6
+    assert mean(np.zeros(8000, np.int16)) < 0.1
+    assert mean(hum) < 0.2
+
+
+def test_gate_opens_for_speech_and_stays_open_a_moment() -> None:
+    gate = SpeechGate()
+    silent = np.zeros(CHUNK_SAMPLES, np.int16)
+    assert not gate.is_open(silent)
+    speech = [gate.is_open(chunk) for chunk in chunks(said("I would like to speak to sales."))]
+    assert sum(speech) > 0.8 * len(speech)
+    after = [gate.is_open(silent) for _ in range(40)]
+    assert after == sorted(after, reverse=True)
+    assert 200 <= sum(after) * CHUNK_MS <= 640
+    assert not after[-1]
+
+
+def test_streams_have_models_of_their_own_until_they_end() -> None:
+    models = SpeechModels()
+    loud, silent = chunks(said("I would like to speak to sales.")), np.zeros(CHUNK_SAMPLES, np.int16)
+    alone = [SpeechModel().probability(silent)]
+    for chunk in loud:
+        models.probability(1, chunk)
+    assert models.probability(2, silent) == pytest.approx(alone[0])
+    continued = models.probability(1, silent)
+    models.forget(1)
+    models.forget(7)
+    assert models.probability(1, silent) == pytest.approx(alone[0])
+    assert continued != pytest.approx(alone[0])
