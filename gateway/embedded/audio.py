@@ -20,6 +20,7 @@ LINE_RATE_HZ = 8000
 _ZERO_CROSSINGS = 16
 _KAISER_BETA = 8.0
 _PASSBAND = 0.92
+_BLOCK_SAMPLES = 8192
 
 
 class WireFormat(Enum):
@@ -78,6 +79,12 @@ class Resampler:
 
     def process(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
         """Turn `int16[n]` at the source rate into about n * target / source samples of `int16` at the target rate."""
+        # In blocks: the windows of a long signal would take a hundred times its memory.
+        starts = range(0, len(samples), _BLOCK_SAMPLES)
+        blocks = [self._process_block(samples[start : start + _BLOCK_SAMPLES]) for start in starts]
+        return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int16)
+
+    def _process_block(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
         up, down = self._bank.up, self._bank.down
         heard = np.concatenate((self._history, samples.astype(np.float32)))
         count = max(0, -(-(len(samples) * up - self._position) // down))

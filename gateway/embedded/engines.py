@@ -24,6 +24,8 @@ from gateway.errors import ResourceError
 _START_LIMIT_S = 30.0
 _END_LIMIT_S = 1.0
 _RESTART_PAUSE_S = 1.0
+_HANG_LIMIT_S = 10.0
+"""Longest time that any process may take for one job."""
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Worker:
         self._numbers = itertools.count(1)
         self._child: _Child | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._last_answer_at = 0.0
 
     async def start(self) -> None:
         """Start the process and wait until its engine is loaded.
@@ -118,10 +121,17 @@ class Worker:
 
     def submit(self, payload: bytes, on_frame: OnFrame) -> None:
         """Queue one job; `on_frame` gets its answers and at last END or FAILED, never before this returns."""
+        loop = asyncio.get_running_loop()
+        if not self._jobs:
+            self._last_answer_at = loop.time()
+        elif self._child is not None and loop.time() - self._last_answer_at > _HANG_LIMIT_S:
+            log.error("! embedded %s process hangs, ending it", self.role)
+            self._child.process.kill()
+            self._child = None
         number = next(self._numbers)
         self._jobs[number] = on_frame
         if self._child is None:
-            asyncio.get_running_loop().call_soon(self._finish, number, FrameKind.FAILED, b"the process is not running")
+            loop.call_soon(self._finish, number, FrameKind.FAILED, b"")
         else:
             self._child.requests.write(FRAME_HEAD.pack(len(payload), number, 0) + payload)
 
@@ -129,13 +139,17 @@ class Worker:
         while True:
             try:
                 while True:
-                    self._finish(*await child.read_frame())
+                    number, kind, payload = await child.read_frame()
+                    self._last_answer_at = asyncio.get_running_loop().time()
+                    if kind is FrameKind.FAILED:
+                        log.error("! embedded %s job failed: %s", self.role, payload.decode(errors="replace"))
+                    self._finish(number, kind, payload)
             except (asyncio.IncompleteReadError, ConnectionError):
                 log.error("! embedded %s process died, starting another", self.role)
             self._child = None
             await child.end()
             for number in list(self._jobs):
-                self._finish(number, FrameKind.FAILED, b"the process died")
+                self._finish(number, FrameKind.FAILED, b"")
             child = self._child = await self._respawn()
 
     async def _respawn(self) -> _Child:
@@ -148,8 +162,6 @@ class Worker:
 
     def _finish(self, number: int, kind: FrameKind, payload: bytes) -> None:
         on_frame = self._jobs.get(number) if kind is FrameKind.DATA else self._jobs.pop(number, None)
-        if kind is FrameKind.FAILED:
-            log.error("! embedded %s job failed: %s", self.role, payload.decode(errors="replace"))
         if on_frame is not None:
             try:
                 on_frame(kind, payload)

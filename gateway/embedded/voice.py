@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import textwrap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ VOICES: dict[str, VoiceStyle] = {
     CALLER_VOICE: VoiceStyle(espeak="en-us", rate_wpm=150),
 }
 """The protocol's voice names (realtime `audio.output.voice`), each with a timbre of its own, and the test caller."""
+
+LONGEST_SENTENCE = 300
+"""Characters spoken at once; a longer sentence would keep the voice from other calls."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+")
 
@@ -127,8 +131,9 @@ def voice_style(name: str) -> VoiceStyle:
 
 
 def sentences(text: str) -> list[str]:
-    """Split a reply where a speaker draws breath: one synthesis request each."""
-    return [part for part in _SENTENCE_END.split(text.strip()) if part]
+    """Split a reply where a speaker draws breath: one synthesis request each, none longer than 300 characters."""
+    parts = (part.strip() for part in _SENTENCE_END.split(text.strip()))
+    return [line for part in parts if part for line in textwrap.wrap(part, LONGEST_SENTENCE) or [part]]
 
 
 def stream(text: str, voice: str, speed: float, wire_format: WireFormat, sink: Callable[[bytes], None]) -> None:
