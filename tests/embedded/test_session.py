@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic_core import PydanticSerializationError
 
-from tests.embedded.conversation_desk import HANG_UP_TOOL, TRANSFER_TOOL, UNIX_TIME, Desk, kinds, only, refusal
+from tests.embedded.conversation_desk import HANG_UP_TOOL, TRANSFER_TOOL, UNIX_TIME, Desk, calls, kinds, only, refusal
 
 
 def updated(desk: Desk, **session: Any) -> dict[str, Any]:
@@ -205,3 +206,27 @@ def test_written_answers_do_not_lock_the_voice() -> None:
     updated(desk, output_modalities=["text"])
     desk.respond()
     assert updated(desk, audio={"output": {"voice": "cedar"}})["audio"]["output"]["voice"] == "cedar"
+
+
+def tool_named(*contacts: str) -> dict[str, Any]:
+    """A transfer tool for `contacts`."""
+    contact = {"type": "string", "enum": list(contacts)}
+    return {"type": "function", "name": "transfer", "parameters": {"type": "object", "properties": {"to": contact}}}
+
+
+@pytest.mark.parametrize("name", ["", "__", "日本"])
+@pytest.mark.xfail(raises=IndexError, reason="a name without letters from a to z ends the session")
+def test_contact_that_cannot_be_pronounced_leaves_the_others_to_be_asked_for(name: str) -> None:
+    desk = Desk()
+    updated(desk, tools=[tool_named(name, "sales")])
+    desk.write("Connect me to sales")
+    assert calls(desk.respond()) == [("transfer", {"to": "sales"})]
+
+
+@pytest.mark.xfail(raises=PydanticSerializationError, reason="deep parameters of a tool end the session")
+def test_tool_of_any_depth_is_shown_or_refused() -> None:
+    parameters: dict[str, Any] = {}
+    for _ in range(400):
+        parameters = {"a": parameters}
+    events = Desk().update(tools=[{"type": "function", "name": "f", "parameters": parameters}])
+    assert kinds(events) in (["session.updated"], ["error"])
