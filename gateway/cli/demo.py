@@ -33,7 +33,7 @@ from gateway.sip.message import Address
 HOST = "127.0.0.1"
 EXTENSIONS = ("6001", "6002")
 QUESTION = "What are your opening hours?"
-LONG_QUESTION = "Who are you?"
+LONG_QUESTION = "Where are you located?"
 INTERRUPTION = "I would like to speak to sales."
 HUMAN_SAYS = "Acme, good morning. You are speaking to a human now."
 HUMAN_VOICE = "verse"
