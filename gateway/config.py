@@ -33,6 +33,7 @@ from gateway.located import Document, Seconds, Section, WrongValue, examine, in_
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import MediaOptions
 from gateway.realtime.session import Secret, SessionOptions, TurnDetection, providers
+from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address, Uri
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgentOptions
@@ -272,22 +273,21 @@ class Configuration(Section):
             return self.sip.advertise
         return self.media.rtp.listen or self.listen.host
 
-    def user_agent_options(self, peers: Mapping[str, Address], product: str) -> UserAgentOptions:
+    def user_agent_options(self, peers: Mapping[str, Hop], product: str) -> UserAgentOptions:
         """The SIP side. `peers` are the trunks' PBXes by trunk name, resolved."""
         return UserAgentOptions(
-            listen=self.listen,
-            advertise=self.advertised,
+            listeners=(Listener(transport=Transport.UDP, address=self.listen, advertise=self.advertised),),
             product=product,
             trunks=tuple(_trunk_options(name, trunk, peers[name]) for name, trunk in self.sip.trunks.items()),
         )
 
-    def trunk_policies(self, peers: Mapping[str, Address]) -> dict[str, TrunkPolicy]:
+    def trunk_policies(self, peers: Mapping[str, Hop]) -> dict[str, TrunkPolicy]:
         """What calls of each trunk are given."""
         return {
             name: TrunkPolicy(
                 codecs=trunk.codecs,
                 numbers=NumberPolicy(contact_user=trunk.user, called_headers=trunk.called_headers),
-                referral_host=_host_text(peers[name]),
+                referral_host=_host_text(peers[name].address),
             )
             for name, trunk in self.sip.trunks.items()
         }
@@ -342,7 +342,7 @@ def _host_text(address: Address) -> str:
     return f"{host}:{address.port}"
 
 
-def _trunk_options(name: str, trunk: TrunkSection, peer: Address) -> TrunkOptions:
+def _trunk_options(name: str, trunk: TrunkSection, peer: Hop) -> TrunkOptions:
     return TrunkOptions(
         name=name,
         peer=peer,

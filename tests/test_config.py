@@ -10,7 +10,7 @@ import pytest
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
-from gateway.sip.message import Address
+from gateway.sip.hop import Hop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = """\
@@ -45,9 +45,10 @@ def problems(load: Load, text: str, environment: Mapping[str, str] | None = None
 
 def test_file_gives_the_options_of_the_packages(load: Load) -> None:
     configuration = load()
-    options = configuration.user_agent_options({"PBX": Address("127.0.0.1", 5070)}, "test/1")
+    options = configuration.user_agent_options({"PBX": Hop("127.0.0.1", 5070)}, "test/1")
     trunk = options.trunks[0]
-    assert (options.listen, options.advertise) == (("127.0.0.1", 5060), ("127.0.0.1", 5060))
+    (listener,) = options.listeners
+    assert (listener.address, listener.advertise) == (("127.0.0.1", 5060), ("127.0.0.1", 5060))
     assert (trunk.name, trunk.username, trunk.password, trunk.contact_user) == ("PBX", "gateway", "s3cret", "gateway")
     assert str(trunk.registrar) == "sip:127.0.0.1:5070"
 
@@ -150,7 +151,8 @@ def test_listening_everywhere_needs_an_address_to_tell(load: Load) -> None:
     assert "advertise" in problems(load, "sip: {listen: '0.0.0.0:5060'}\n")[0][2]
     configuration = load("sip: {listen: '0.0.0.0:5060', advertise: 192.0.2.5}\n")
     assert configuration.media_host == "192.0.2.5"
-    assert configuration.user_agent_options({}, "").advertise == ("192.0.2.5", 5060)
+    (listener,) = configuration.user_agent_options({}, "").listeners
+    assert listener.advertise == ("192.0.2.5", 5060)
 
 
 def test_variable_with_one_underscore_is_not_passed_over(load: Load) -> None:

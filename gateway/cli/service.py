@@ -31,6 +31,7 @@ from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem, shown
 from gateway.media.engine import MediaEngine
 from gateway.sip import events as sip_events
+from gateway.sip.hop import Hop
 from gateway.sip.message import Address
 from gateway.sip.user_agent import UserAgent
 from gateway.transport.media_loop import MediaLoop
@@ -104,7 +105,7 @@ class Service:
 
     async def _start(self) -> None:
         configuration = self._configuration
-        peers = {name: await resolve(*trunk.target) for name, trunk in configuration.sip.trunks.items()}
+        peers = {name: Hop(*await resolve(*trunk.target)) for name, trunk in configuration.sip.trunks.items()}
         tasks = self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         urls = await self._start_embedded(tasks)
         self.user_agent = UserAgent(configuration.user_agent_options(peers, PRODUCT))

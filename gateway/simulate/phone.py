@@ -18,6 +18,7 @@ from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip import events as sip_events
+from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address, Uri
 from gateway.sip.sdp import AudioStream, Direction, LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
 from gateway.sip.trunk import TrunkOptions
@@ -61,11 +62,14 @@ class Phone:
 
     def _user_agent_options(self) -> UserAgentOptions:
         trunks = tuple(
-            TrunkOptions(name=name, peer=address, contact_user=self._options.user)
+            TrunkOptions(name=name, peer=Hop(*address), contact_user=self._options.user)
             for name, address in self._options.peers.items()
         )
         return UserAgentOptions(
-            listen=self.address, advertise=self.address, trunks=trunks, calls_per_s=1000, call_burst=1000
+            listeners=(Listener(transport=Transport.UDP, address=self.address, advertise=self.address),),
+            trunks=trunks,
+            calls_per_s=1000,
+            call_burst=1000,
         )
 
     async def __aenter__(self) -> Self:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from gateway.sip.core import Core
 from gateway.sip.dialog import MAX_FORWARDS
-from gateway.sip.message import Address, Headers, Message, Request, Response, make_response
+from gateway.sip.hop import Hop, Transport
+from gateway.sip.message import Headers, Message, Request, Response, make_response
 from gateway.sip.transaction import Failure, Stimulus, Transaction, TransactionUser
 from gateway.sip.transaction_layer import NOBODY
 from gateway.sip.trunk import MAXIMUM_TRIES, Trunk, is_stale
@@ -22,7 +23,8 @@ class ClientRequest:
     """One request of ours.
 
     `on_response` gets every response but the challenges that were answered. A peer that stays silent and a transport
-    that fails are told as 408 and 503 (RFC 3261 8.1.3.1). `next_cseq` numbers repetitions.
+    that fails are told as 408 and 503 (RFC 3261 8.1.3.1). `next_cseq` numbers repetitions. `alternates` are other
+    servers to be tried where `destination` stays silent, cannot be reached or answers 503 (RFC 3263 4.3).
     """
 
     def __init__(
@@ -30,15 +32,17 @@ class ClientRequest:
         core: Core,
         trunk: Trunk,
         request: Request,
-        destination: Address,
+        destination: Hop,
         *,
         next_cseq: Callable[[], int],
         on_response: OnResponse,
         is_in_dialog: bool = True,
+        alternates: tuple[Hop, ...] = (),
     ) -> None:
         self._core = core
         self._trunk = trunk
         self._destination = destination
+        self._alternates = list(alternates)
         self._next_cseq = next_cseq
         self._on_response = on_response
         self._is_in_dialog = is_in_dialog
@@ -55,9 +59,39 @@ class ClientRequest:
 
     def send(self, now: float) -> None:
         """Start the first or the next transaction."""
-        self._core.add_via(self.request)
+        hop = self._address_request()
         user = TransactionUser(deliver=self._receive, fail=self._fail)
-        self._transaction = self._core.transactions.send_request(self.request, self._destination, user=user, now=now)
+        transaction = self._core.transactions.send_request(self.request, hop, user=user, now=now)
+        self._transaction = transaction
+        if self._alternates:
+            self._core.timers.start(now + self._core.options.failover_s, self.lose_patience)
+
+    @property
+    def peer(self) -> Hop:
+        """Where what belongs to it goes on: the server that answers, over the connection it answers on."""
+        transaction = self._transaction
+        if transaction is None:
+            return self._destination
+        return transaction.heard_from if transaction.destination.transport.is_reliable else transaction.destination
+
+    def _address_request(self) -> Hop:
+        """Add our Via; where the request goes: by TCP where it is too long for a datagram (RFC 3261 18.1.1)."""
+        hop, limit = self._destination, self._trunk.options.udp_limit_bytes
+        self._core.add_via(self.request, hop)
+        if hop.transport is not Transport.UDP or not limit or hop.address in self._trunk.without_tcp:
+            return hop
+        if len(self.request.to_bytes()) <= limit:
+            return hop
+        hop = Hop(hop.host, hop.port, Transport.TCP)
+        self.request.headers.remove("Via")
+        self._core.add_via(self.request, hop)
+        return hop
+
+    def lose_patience(self, now: float) -> None:
+        """Take a peer that has not answered anything yet for silent: try the next one, or tell 408."""
+        transaction = self._transaction
+        if transaction is not None and transaction.is_open and not self._has_progress and not self._has_ended:
+            self._give_up(transaction, now)
 
     def cancel(self, now: float) -> None:
         """Cancel an INVITE (RFC 3261 9.1). It still ends with a response: 487, or a 2xx that was under way.
@@ -73,7 +107,7 @@ class ClientRequest:
 
     def _send_cancel(self, transaction: Transaction, now: float) -> None:
         core = self._core
-        core.transactions.send_request(make_cancel(transaction.request), self._destination, user=NOBODY, now=now)
+        core.transactions.send_request(make_cancel(transaction.request), transaction.destination, user=NOBODY, now=now)
         core.timers.start(now + core.options.patience_s, lambda now: self._give_up(transaction, now))
 
     def _give_up(self, transaction: Transaction, now: float) -> None:
@@ -89,13 +123,46 @@ class ClientRequest:
         self._has_progress = message.status < 200
         if message.status in (401, 407) and self._repeat_with_credentials(transaction, message, now):
             return
+        if message.status == 503 and self._try_alternate(now):
+            return
         self._has_ended = message.status >= 200
         self._on_response(message, now)
 
     def _fail(self, transaction: Transaction, failure: Failure, now: float) -> None:
-        if not self._has_ended:
-            self._has_ended = True
-            self._on_response(make_response(transaction.request, failure.value), now)
+        if self._has_ended or self._fall_back_to_udp(transaction, failure, now) or self._try_alternate(now):
+            return
+        self._has_ended = True
+        self._on_response(make_response(transaction.request, failure.value), now)
+
+    def _fall_back_to_udp(self, transaction: Transaction, failure: Failure, now: float) -> bool:
+        """Send what went by TCP for its length alone by UDP after all; False where that is not what failed."""
+        was_diverted = transaction.destination.transport is not self._destination.transport
+        if failure is not Failure.TRANSPORT or not was_diverted or self._is_cancelled:
+            return False
+        self._trunk.without_tcp.add(self._destination.address)
+        self.request.headers.remove("Via")
+        self.send(now)
+        return True
+
+    def _try_alternate(self, now: float) -> bool:
+        """Send to the next server; False where there is none, or nobody wants the answer any more."""
+        if not self._alternates or self._is_cancelled:
+            return False
+        self._destination = self._alternates.pop(0)
+        if self._trunk.options.registrar is None:
+            # Nobody else finds out that a server of such a trunk is away.
+            self._trunk.hop = self._destination
+            self._core.timers.start(now + self._core.options.return_interval_s, lambda now: self._trunk.prefer())
+        self._has_progress = False
+        self.request = Request(
+            method=self.request.method,
+            uri=self.request.uri,
+            headers=self.request.headers.copy(),
+            body=self.request.body,
+        )
+        self.request.headers.remove("Via")
+        self.send(now)
+        return True
 
     def _repeat_with_credentials(self, transaction: Transaction, challenge: Response, now: float) -> bool:
         """Answer a challenge; False where it must not or cannot be, with the reason noted."""

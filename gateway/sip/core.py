@@ -8,10 +8,11 @@ from random import Random
 
 from gateway.errors import MessageError
 from gateway.sip.events import Event
-from gateway.sip.message import Address, NameAddr, Request, Response, Uri, Via, make_response
+from gateway.sip.hop import SIP_PORT, Hop, Listener, Transport
+from gateway.sip.message import NameAddr, Request, Response, Uri, Via, make_response
 from gateway.sip.timers import TimerQueue
 from gateway.sip.transaction import TimerOptions, Transaction
-from gateway.sip.transaction_layer import DEFAULT_PORT, TransactionLayer
+from gateway.sip.transaction_layer import TransactionLayer
 from gateway.sip.trunk import Trunk, TrunkOptions
 
 ALLOWED_METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY")
@@ -46,10 +47,8 @@ def capabilities() -> HeaderFields:
 class UserAgentOptions(TimerOptions):
     """All that a user agent is told at its start."""
 
-    listen: Address
-    """The address our datagrams come from and arrive at."""
-    advertise: Address
-    """The address in Via and Contact: `listen` as the peers see it."""
+    listeners: tuple[Listener, ...]
+    """Where peers reach us, the preferred one of a transport and address family first. At least one."""
     trunks: tuple[TrunkOptions, ...] = ()
     product: str = ""
     """User-Agent and Server; empty: not told."""
@@ -59,6 +58,10 @@ class UserAgentOptions(TimerOptions):
     """Back-off of a failed registration: doubled each time, randomly shortened by up to a half, ..."""
     retry_last_s: float = 30.0
     """... up to this, for ever."""
+    failover_s: float = 5.0
+    """How long a silent server is waited for where the trunk has another one."""
+    return_interval_s: float = 60.0
+    """How often a trunk that registered at another server asks by OPTIONS whether the preferred one is back."""
     probe_interval_s: float = 30.0
     """How often the registrar is asked by OPTIONS whether it is there, while we are registered; 0: never."""
     probe_timeout_s: float = 10.0
@@ -124,14 +127,17 @@ class Core:
         self.transactions = TransactionLayer(self.timers, options, send=self.send)
         self.counters = Counters()
         self.events: list[Event] = []
-        self.datagrams: list[tuple[bytes, Address]] = []
+        self.datagrams: list[tuple[bytes, Hop]] = []
+        self._own_addresses = frozenset(
+            address for listener in options.listeners for address in (listener.address, listener.advertise)
+        )
 
     def emit(self, event: Event) -> None:
         """Tell the application."""
         self.events.append(event)
 
-    def send(self, data: bytes, destination: Address) -> None:
-        """Queue a datagram."""
+    def send(self, data: bytes, destination: Hop) -> None:
+        """Queue a message."""
         self.counters.sent += 1
         self.datagrams.append((data, destination))
 
@@ -143,25 +149,37 @@ class Core:
         """A Call-ID (RFC 3261 8.1.1.4). It does not tell our address."""
         return self.new_token(128)
 
-    def add_via(self, request: Request) -> None:
+    def listener_for(self, hop: Hop) -> Listener:
+        """The listener whose address `hop` is told: of its transport and family, else the nearest there is."""
+
+        def distance(listener: Listener) -> int:
+            is_other_family = (":" in listener.address.host) != (":" in hop.host)
+            return 2 * is_other_family + (listener.transport is not hop.transport)
+
+        return min(self.options.listeners, key=distance)
+
+    def add_via(self, request: Request, hop: Hop) -> None:
         """Give `request` a Via of ours with a new branch (RFC 3261 8.1.1.7) and ask for rport (RFC 3581 3)."""
-        host, port = self.options.advertise
+        host, port = self.listener_for(hop).advertise
         parameters = (("branch", f"z9hG4bK{self.new_token(80)}"), ("rport", None))
-        request.headers.prepend("Via", str(Via("UDP", host, port, parameters)))
+        request.headers.prepend("Via", str(Via(hop.transport.value, host, port, parameters)))
 
     def has_sent(self, response: Response) -> bool:
         """Whether the top Via of `response` is ours (RFC 3261 18.1.2)."""
         via = response.top_via
-        return (via.host, via.port or DEFAULT_PORT) == self.options.advertise
+        return (via.host, via.port or SIP_PORT) in self._own_addresses
 
-    def contact(self, trunk: Trunk) -> NameAddr:
-        """Where the peer of `trunk` reaches us."""
-        host, port = self.options.advertise
-        return NameAddr("", Uri.of_user(trunk.options.contact_user, host, port))
+    def contact(self, trunk: Trunk, hop: Hop, *, is_secure: bool = False) -> NameAddr:
+        """Where `hop`, which speaks for `trunk`, reaches us; a sips URI where `is_secure` (RFC 3261 12.1.1)."""
+        host, port = self.listener_for(hop).advertise
+        uri = Uri.of_user(trunk.options.contact_user, host, port, scheme="sips" if is_secure else "sip")
+        if hop.transport is not Transport.UDP and not is_secure:
+            uri = uri.with_parameters(transport=hop.transport.value.lower())
+        return NameAddr("", uri)
 
-    def add_capabilities(self, request: Request, trunk: Trunk) -> None:
+    def add_capabilities(self, request: Request, trunk: Trunk, hop: Hop, *, is_secure: bool = False) -> None:
         """Contact, Allow and Supported, as every request has them that makes or refreshes a dialog's target."""
-        request.headers.add("Contact", str(self.contact(trunk)))
+        request.headers.add("Contact", str(self.contact(trunk, hop, is_secure=is_secure)))
         request.headers.add("Allow", ", ".join(ALLOWED_METHODS))
         request.headers.add("Supported", ", ".join(SUPPORTED_EXTENSIONS))
 
@@ -198,15 +216,21 @@ class Core:
         self.transactions.respond(transaction, response, now)
         return response
 
-    def destination_of(self, hop: Uri, trunk: Trunk, fallback: Address) -> Address:
-        """The address of a next hop: its own where it is a number and one of the trunk's, else `fallback`.
+    def destination_of(self, uri: Uri, trunk: Trunk, fallback: Hop) -> Hop:
+        """The hop that `uri`, a next hop, means: its own where it is a number and one of the trunk's, else `fallback`.
 
         We ask no resolver (it could block or be lied to), and what is behind a NAT often puts an address into Contact
         that leads nowhere. A request to somebody outside the trunk would be a favour to an attacker only: his
-        answers are dropped by the ACL.
+        answers are dropped by the ACL. What began on TLS stays there (RFC 3261 26.2.2), and what began on a connection
+        stays on it unless the URI asks for another transport.
         """
-        if hop.scheme != "sip" or not trunk.allows(hop.host):
+        if uri.scheme not in ("sip", "sips") or not trunk.allows(uri.host):
             return fallback
-        destination = Address(hop.host, hop.port or DEFAULT_PORT)
-        is_own = destination in (self.options.listen, self.options.advertise)
-        return fallback if is_own or ip_address(hop.host).is_multicast else destination
+        transport = Transport.of_uri(uri)
+        is_asked_for = uri.scheme == "sips" or uri.parameter("transport") is not None
+        if transport is None or fallback.transport.is_secure or not is_asked_for:
+            transport = fallback.transport
+        connection = fallback.connection if (uri.host, transport) == (fallback.host, fallback.transport) else 0
+        hop = Hop(uri.host, uri.port or transport.default_port, transport, connection)
+        is_nobody = hop.address in self._own_addresses or ip_address(uri.host).is_multicast
+        return fallback if is_nobody else hop

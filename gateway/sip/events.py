@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from gateway.sip.message import Address, Headers, NameAddr, Uri
+from gateway.sip.hop import Hop
+from gateway.sip.message import Headers, NameAddr, Uri
 from gateway.sip.sdp import SessionDescription
 
 
@@ -56,6 +57,8 @@ class RegistrationChanged:
     """Granted lifetime, when registered."""
     retry_in_s: float | None = None
     """When the next try is made by itself."""
+    server: Hop | None = None
+    """Where the trunk's requests go at present."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ class CallOffered:
     headers: Headers
     offer: SessionDescription | None
     """None: the peer leaves the offer to us, and answers in its ACK."""
-    source: Address
+    source: Hop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.sip.bodies import SDP
 from gateway.sip.core import ALLOWED_METHODS, SUPPORTED_EXTENSIONS, HeaderFields
+from gateway.sip.hop import Hop
 from gateway.sip.message import Request
 
 KNOWN_METHODS = frozenset({*ALLOWED_METHODS, "REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "PRACK"})
@@ -22,16 +23,16 @@ class Refusal:
     reason: str | None = None
 
 
-def inspect(request: Request) -> Refusal | None:
-    """The first thing wrong with `request`, in the order of RFC 3261 8.2; None where there is none.
+def inspect(request: Request, source: Hop) -> Refusal | None:
+    """The first thing wrong with `request` from `source`, in the order of RFC 3261 8.2; None where there is none.
 
     Raises: `MessageError` where a list in one of its headers cannot be read, which is 400.
     """
     if request.method not in ALLOWED_METHODS:
         status = 405 if request.method in KNOWN_METHODS else 501
         return Refusal(status=status, headers=(("Allow", ", ".join(ALLOWED_METHODS)),))
-    if request.uri.scheme == "sips":
-        # RFC 3261 26.2.2: sips promises TLS on every hop, and ours is none.
+    if request.uri.scheme == "sips" and not source.transport.is_secure:
+        # RFC 3261 26.2.2: sips promises TLS on every hop, and this one was none.
         return Refusal(status=416)
     unsupported = [tag for tag in request.headers.get_list("Require") if tag.lower() not in SUPPORTED_EXTENSIONS]
     if unsupported and request.method not in ("ACK", "CANCEL"):

@@ -12,8 +12,9 @@ from gateway.sip.client_request import ClientRequest
 from gateway.sip.core import HeaderFields
 from gateway.sip.dialog import MAX_FORWARDS, Dialog
 from gateway.sip.events import CallAnswered, CallProgressed, CallRefused
+from gateway.sip.hop import Hop
 from gateway.sip.invite_usage import MAXIMUM_EARLY_DIALOGS, InviteUsage, LegState
-from gateway.sip.message import Address, Headers, NameAddr, Request, Response, Uri, make_response
+from gateway.sip.message import Headers, NameAddr, Request, Response, Uri, make_response
 from gateway.sip.sdp import SessionDescription
 from gateway.sip.session_timer import SessionTimer
 from gateway.sip.timers import Alarm
@@ -35,7 +36,7 @@ class InviteClient:
         self._client: ClientRequest | None = None
         self._limit: Alarm | None = None
         self._is_decided = False
-        self._acks: dict[str | None, tuple[bytes, Address]] = {}
+        self._acks: dict[str | None, tuple[bytes, Hop]] = {}
         usage.local_description = offer
         usage.on_end.append(lambda now: self._stop_limit())
 
@@ -74,7 +75,7 @@ class InviteClient:
         fields.add("Call-ID", self._usage.call_id)
         fields.add("CSeq", f"{self._next_cseq()} INVITE")
         request = Request(method="INVITE", uri=target.without_headers(), headers=fields)
-        self._core.add_capabilities(request, self._usage.trunk)
+        self._core.add_capabilities(request, self._usage.trunk, self._usage.peer, is_secure=target.scheme == "sips")
         self._core.add_product(request)
         for name, value in self._session_timer.ask() + headers:
             fields.add(name, value)
@@ -97,6 +98,7 @@ class InviteClient:
             next_cseq=self._next_cseq,
             on_response=self._receive,
             is_in_dialog=False,
+            alternates=self._usage.trunk.others,
         )
         self._client.send(now)
 
@@ -172,6 +174,8 @@ class InviteClient:
             return
         usage.dialog = dialog
         usage.early_dialogs.clear()
+        if self._client is not None:
+            usage.peer = self._client.peer
         usage.note_peer(response)
         usage.remote_description = description
         self._session_timer.accept(response, now)

@@ -57,7 +57,7 @@ class UnacknowledgedSuccess:
 def success_headers(usage: InviteUsage) -> HeaderFields:
     """What a 2xx to INVITE or UPDATE tells of us (RFC 3261 13.3.1.4, RFC 3311 5.2)."""
     return (
-        ("Contact", str(usage.core.contact(usage.trunk))),
+        ("Contact", str(usage.contact)),
         ("Allow", ", ".join(ALLOWED_METHODS)),
         ("Supported", ", ".join(SUPPORTED_EXTENSIONS)),
     )

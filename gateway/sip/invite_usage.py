@@ -17,7 +17,8 @@ from gateway.sip.core import Core, HeaderFields, listed
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import CallEnded, EndCause
 from gateway.sip.grammar import quote
-from gateway.sip.message import Address, Request, Response
+from gateway.sip.hop import Hop
+from gateway.sip.message import NameAddr, Request, Response
 from gateway.sip.sdp import SessionDescription
 from gateway.sip.timers import Alarm
 from gateway.sip.trunk import Trunk
@@ -91,7 +92,7 @@ class InviteUsage:
         call_id: str,
         local_tag: str,
         state: LegState,
-        peer: Address,
+        peer: Hop,
         forget: Callable[[], None],
     ) -> None:
         self.core = core
@@ -146,7 +147,13 @@ class InviteUsage:
         """Remember what the peer says it understands."""
         self.peer_methods = listed(message, "Allow") or self.peer_methods
 
-    def destination(self, dialog: Dialog | None = None) -> Address:
+    @property
+    def contact(self) -> NameAddr:
+        """Where the peer of this leg reaches us."""
+        is_secure = self.dialog is not None and self.dialog.is_secure
+        return self.core.contact(self.trunk, self.peer, is_secure=is_secure)
+
+    def destination(self, dialog: Dialog | None = None) -> Hop:
         """Where requests of the dialog go on the wire."""
         hop = (dialog or self.require_dialog()).next_hop
         return self.core.destination_of(hop, self.trunk, self.peer)
@@ -172,7 +179,7 @@ class InviteUsage:
         dialog = dialog or self.require_dialog()
         request = dialog.make_request(method)
         if method in ("INVITE", "UPDATE", "REFER", "NOTIFY"):
-            self.core.add_capabilities(request, self.trunk)
+            self.core.add_capabilities(request, self.trunk, self.peer, is_secure=dialog.is_secure)
         self.core.add_product(request)
         for name, value in headers:
             request.headers.add(name, value)
@@ -198,7 +205,7 @@ class InviteUsage:
             for value in invite.headers.get_all(name):
                 ack.headers.add(name, value)
         self.core.add_product(ack)
-        self.core.add_via(ack)
+        self.core.add_via(ack, self.destination(dialog))
         if body:
             ack.headers.add("Content-Type", "application/sdp")
             ack.body = body

@@ -6,9 +6,10 @@ from collections import deque
 
 from gateway.errors import ResourceError, StateError
 from gateway.sip.core import Core
+from gateway.sip.hop import Hop
 from gateway.sip.invite_usage import InviteUsage, LegState
 from gateway.sip.leg import Leg
-from gateway.sip.message import Address, Request
+from gateway.sip.message import Request
 from gateway.sip.transaction import Transaction
 from gateway.sip.trunk import Trunk
 
@@ -39,7 +40,7 @@ class Legs:
         """Whether there may be no more."""
         return len(self._by_id) >= self._core.options.max_legs
 
-    def new_usage(self, trunk: Trunk, call_id: str, state: LegState, peer: Address) -> InviteUsage:
+    def new_usage(self, trunk: Trunk, call_id: str, state: LegState, peer: Hop) -> InviteUsage:
         """The shared part of a new leg, with names of its own. Raises: `ResourceError` where there are too many."""
         if self.is_full:
             raise ResourceError(f"{len(self)} call legs are open")
@@ -81,10 +82,10 @@ class Legs:
         """Whether a leg of that id was here not long ago."""
         return leg_id in self._ended
 
-    def find(self, request: Request, source: Address) -> Leg | None:
+    def find(self, request: Request, source: Hop) -> Leg | None:
         """The leg whose dialog `request` claims to be in, if its trunk lets `source` speak for it."""
         leg = self._by_dialog.get((request.call_id, request.to.tag or ""))
-        return leg if leg is not None and leg.usage.trunk.allows(source.host) else None
+        return leg if leg is not None and leg.usage.trunk.hears(source) else None
 
     def find_offered(self, invite: Transaction) -> Leg | None:
         """The leg that `invite` offered, as long as it lives."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from gateway.sip.core import Core
 from gateway.sip.dialog import MAX_FORWARDS
+from gateway.sip.hop import Hop
 from gateway.sip.message import Headers, Message, NameAddr, Request, Uri
 from gateway.sip.timers import Alarm
 from gateway.sip.transaction import Transaction, TransactionUser
@@ -26,6 +27,13 @@ class Probe:
         self._has_answered = False
         self._next: Alarm | None = None
         self._limit: Alarm | None = None
+
+    def ask(self, hop: Hop, on_answer: Callable[[float], None], now: float) -> None:
+        """Ask `hop` once; `on_answer` is called if it answers anything at all."""
+        user = TransactionUser(
+            deliver=lambda transaction, message, now: on_answer(now), fail=lambda transaction, failure, now: None
+        )
+        self._send_to(hop, user, now)
 
     def start(self, now: float) -> None:
         """Begin to watch, unless that is so already or not wanted."""
@@ -45,21 +53,23 @@ class Probe:
         self._next = core.timers.start(now + options.probe_interval_s, self._send)
         if self._limit is None:
             self._limit = core.timers.start(now + options.probe_timeout_s, self._miss)
-        request = self._make_request()
-        core.add_via(request)
         user = TransactionUser(deliver=self._receive, fail=lambda transaction, failure, now: None)
-        core.transactions.send_request(request, self._trunk.options.peer, user=user, now=now)
+        self._send_to(self._trunk.hop, user, now)
 
-    def _make_request(self) -> Request:
-        host, port = self._trunk.options.peer
-        uri = Uri("sip", host=host, port=port)
+    def _send_to(self, hop: Hop, user: TransactionUser, now: float) -> None:
+        request = self._make_request(hop)
+        self._core.add_via(request, hop)
+        self._core.transactions.send_request(request, hop, user=user, now=now)
+
+    def _make_request(self, hop: Hop) -> Request:
+        uri = Uri("sip", host=hop.host, port=hop.port)
         headers = Headers()
         headers.add("Max-Forwards", str(MAX_FORWARDS))
         headers.add("From", str(self._trunk.address_of_record.with_parameter("tag", self._core.new_token())))
         headers.add("To", str(NameAddr("", uri)))
         headers.add("Call-ID", self._core.new_call_id())
         headers.add("CSeq", "1 OPTIONS")
-        headers.add("Contact", str(self._core.contact(self._trunk)))
+        headers.add("Contact", str(self._core.contact(self._trunk, hop)))
         headers.add("Accept", "application/sdp")
         request = Request(method="OPTIONS", uri=uri, headers=headers)
         self._core.add_product(request)

@@ -19,11 +19,12 @@ from gateway.sip.bodies import SDP, session_description_of
 from gateway.sip.core import Core, capabilities
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import CallOffered
+from gateway.sip.hop import Hop
 from gateway.sip.inspection import Refusal, inspect
 from gateway.sip.invite_usage import LegState
 from gateway.sip.leg import Leg, read_reason
 from gateway.sip.legs import Legs
-from gateway.sip.message import Address, Message, MessageRefused, Request, make_response
+from gateway.sip.message import Message, MessageRefused, Request, make_response
 from gateway.sip.session_timer import refuse_interval
 from gateway.sip.transaction import Failure, Transaction
 from gateway.sip.transaction_layer import note_source, response_destination
@@ -46,7 +47,7 @@ class Reception:
         self._tag_key = core.new_token(128)
         self.refusal: Refusal | None = None
 
-    def receive(self, request: Request, source: Address, now: float) -> None:
+    def receive(self, request: Request, source: Hop, now: float) -> None:
         """Take a request from the wire."""
         note_source(request, source)
         transactions = self._core.transactions
@@ -61,7 +62,7 @@ class Reception:
         else:
             transactions.accept_request(request, source, now)
 
-    def refuse_malformed(self, error: MessageRefused, source: Address) -> None:
+    def refuse_malformed(self, error: MessageRefused, source: Hop) -> None:
         """Answer what is no message, where enough of it can be read."""
         self._core.counters.malformed += 1
         self._core.counters.last_malformed = f"{source}: {error}"
@@ -99,7 +100,7 @@ class Reception:
         return len(self._core.transactions) >= limit
 
     def _answer_without_state(
-        self, request: Request, status: int, source: Address, headers: tuple[tuple[str, str], ...] = ()
+        self, request: Request, status: int, source: Hop, headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
         """A response that nothing remembers; the same for every repetition, its To tag too (RFC 3261 8.2.7)."""
         name = f"{self._tag_key} {request.top_via.branch} {request.headers.get('Call-ID')}"
@@ -112,7 +113,7 @@ class Reception:
         request = transaction.request
         if request.method == "CANCEL":
             return self._receive_cancel(transaction, now)
-        refusal = inspect(request)
+        refusal = inspect(request, transaction.heard_from)
         if refusal is not None:
             return refusal
         if request.to.tag is not None:
@@ -141,7 +142,7 @@ class Reception:
             return self._unknown_dialog()
         return None
 
-    def _receive_ack(self, ack: Request, source: Address, now: float) -> None:
+    def _receive_ack(self, ack: Request, source: Hop, now: float) -> None:
         leg = self._legs.find(ack, source)
         if leg is None or not leg.receive_ack(ack, now):
             # RFC 3261 17: there is no answer to an ACK.

@@ -64,7 +64,7 @@ class ReferServer:
         """202, and the first NOTIFY at once (RFC 3515 2.4.4)."""
         request = self._take_request()
         self._event_id = str(request.transaction.request.cseq.number)
-        contact = (("Contact", str(self._core.contact(self._usage.trunk))),)
+        contact = (("Contact", str(self._usage.contact)),)
         self._core.reply(request.transaction, 202, now, headers=contact)
         self.notify(100, None, now)
 

@@ -10,6 +10,10 @@
 
 A registrar that is away comes back at any time, so nothing here ever gives up. What another try cannot mend by itself
 (a wrong password, an unknown user) goes on at the slowest rate, lest it look like an attack on the account.
+
+Where the trunk has several servers, one that is silent, overloaded or broken is passed over at once; the back-off
+begins when all have been tried. While we are registered at another one, the preferred server is asked by OPTIONS
+whether it is back, and gets the registration again as soon as it answers.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ from gateway.sip.client_request import ClientRequest
 from gateway.sip.core import Core
 from gateway.sip.dialog import MAX_FORWARDS
 from gateway.sip.events import RegistrationChanged, RegistrationState
-from gateway.sip.message import Headers, Request, Response
+from gateway.sip.hop import Hop
+from gateway.sip.message import Headers, Request, Response, Uri
 from gateway.sip.probe import Probe
 from gateway.sip.timers import Alarm
 from gateway.sip.trunk import Trunk
@@ -32,6 +37,9 @@ _WAKE_UP_S = 2.0
 """A registrar that was silent and is heard of again is asked within this time."""
 _LONGEST_RETRY_AFTER_S = 300.0
 _NO_ANSWER = (408, 503)
+_MAXIMUM_REDIRECTS = 3
+_KEEPALIVE = b"\r\n\r\n"
+"""RFC 5626 3.5.1."""
 
 
 class Registration:
@@ -54,11 +62,20 @@ class Registration:
         self._cseq = 0
         self._told: RegistrationChanged | None = None
         self._probe = Probe(core, trunk, self._note_loss)
+        self._untried: list[Hop] = []
+        self._redirects = 0
+        self._return: Alarm | None = None
+        self._keepalive: Alarm | None = None
 
     @property
     def state(self) -> RegistrationState:
         """Where it stands."""
         return self._state
+
+    @property
+    def status(self) -> RegistrationChanged:
+        """What was told last, or would have been."""
+        return self._told or RegistrationChanged(trunk=self._trunk.name, state=self._state, server=self._trunk.hop)
 
     def start(self, now: float) -> None:
         """Register and stay registered; where that is so already, refresh at once."""
@@ -67,14 +84,14 @@ class Registration:
         if self._state is RegistrationState.UNREGISTERED:
             self._enter(RegistrationState.REGISTERING, None)
         if self._request is None:
-            self._send(now)
+            self._try_all(now)
 
     def stop(self, now: float) -> None:
         """Give the binding back. What is under way is awaited first (RFC 3261 10.2.4 and 10.2)."""
         if not self._is_wanted:
             return
         self._is_wanted = False
-        self._cancel_alarm()
+        self._cancel_alarms()
         self._probe.stop()
         if self._request is None:
             self._give_back(now)
@@ -85,14 +102,35 @@ class Registration:
         if self._was_silent and alarm is not None and alarm.deadline > now + _WAKE_UP_S:
             self._arm(now + self._core.random.uniform(0.0, _WAKE_UP_S))
 
+    def note_broken(self, hop: Hop, now: float) -> None:
+        """A connection broke. A registrar on TCP or TLS reaches us over it, so that we begin anew (RFC 5626 4.4.1)."""
+        is_ours = self._trunk.hop.transport.is_reliable and hop.is_at(self._trunk.hop)
+        if is_ours and self._request is None and self._state is RegistrationState.REGISTERED:
+            self._lose(503, "the connection to the registrar broke", now)
+
+    def note_relocated(self, now: float) -> None:
+        """The trunk's servers are others: register at the first of them, unless a request is under way already."""
+        self._trunk.account.forget()
+        if self._is_wanted and self._request is None:
+            self._try_all(now)
+
     def _note_loss(self, now: float) -> None:
         """The registrar does not answer OPTIONS any more. A refresh that is under way will tell by itself."""
         if self._request is None:
-            silence = Response(status=408, reason="Request Timeout", headers=Headers())
-            self._fail(silence, "the registrar no longer answers", now)
+            self._lose(408, "the registrar no longer answers", now)
+
+    def _lose(self, status: int, reason: str, now: float) -> None:
+        self._untried = []
+        self._fail(Response(status=status, reason=reason, headers=Headers()), reason, now)
+
+    def _try_all(self, now: float) -> None:
+        """Register at the present server, or else at any other."""
+        self._untried = list(self._trunk.others)
+        self._redirects = 0
+        self._send(now)
 
     def _send(self, now: float) -> None:
-        self._cancel_alarm()
+        self._cancel_alarms()
         expires_s = self._asked_s if self._is_wanted else 0
         request = self._make_request(expires_s)
         self._trunk.account.preempt(request)
@@ -100,17 +138,17 @@ class Registration:
             self._core,
             self._trunk,
             request,
-            self._trunk.options.peer,
+            self._trunk.hop,
             next_cseq=self._next_cseq,
             on_response=self._receive,
             is_in_dialog=False,
         )
+        if self._untried:
+            self._core.timers.start(now + self._core.options.failover_s, self._request.lose_patience)
         self._request.send(now)
 
     def _make_request(self, expires_s: int) -> Request:
-        registrar = self._trunk.options.registrar
-        if registrar is None:
-            raise ValueError(f"trunk {self._trunk.name} has no registrar")
+        hop, registrar = self._trunk.hop, self._registrar()
         headers = Headers()
         headers.add("Max-Forwards", str(MAX_FORWARDS))
         headers.add("From", str(self._local))
@@ -121,9 +159,20 @@ class Registration:
         # RFC 3261 10.2: the Request-URI names the domain; userinfo MUST NOT be there.
         uri = replace(registrar, user=None, password=None).without_headers()
         request = Request(method="REGISTER", uri=uri, headers=headers)
-        self._core.add_capabilities(request, self._trunk)
+        self._core.add_capabilities(request, self._trunk, hop, is_secure=registrar.scheme == "sips")
         self._core.add_product(request)
         return request
+
+    def _registrar(self) -> Uri:
+        """The registrar's domain; where that is no name but the preferred server's address, that of the present one."""
+        options, hop = self._trunk.options, self._trunk.hop
+        registrar = options.registrar
+        if registrar is None:
+            raise ValueError(f"trunk {self._trunk.name} has no registrar")
+        is_address = registrar.host == options.peer.host
+        if hop.is_at(options.peer) or not is_address:
+            return registrar
+        return replace(registrar, host=hop.host, port=hop.port)
 
     def _next_cseq(self) -> int:
         self._cseq += 1
@@ -143,6 +192,8 @@ class Registration:
             self._send(now)
         elif response.status < 300:
             self._succeed(response, now)
+        elif response.status in (301, 302) and self._follow(response, now):
+            return
         else:
             self._fail(response, request.authentication_failure or response.reason, now)
 
@@ -158,10 +209,54 @@ class Registration:
         self._arm(now + delay_s)
         self._enter(RegistrationState.REGISTERED, response, expires_s=granted_s)
         self._probe.start(now)
+        self._keep_alive(now)
+        if self._trunk.is_elsewhere:
+            self._seek_preferred(now)
+
+    def _keep_alive(self, now: float) -> None:
+        """Send a line break now and then, so that a NAT on the way goes on to let the registrar's calls through."""
+        interval_s = self._trunk.options.keepalive_s
+        if interval_s and not self._trunk.hop.transport.is_reliable:
+            self._keepalive = self._core.timers.start(now + interval_s, self._send_keepalive)
+
+    def _send_keepalive(self, now: float) -> None:
+        self._core.send(_KEEPALIVE, self._trunk.hop)
+        self._keep_alive(now)
+
+    def _seek_preferred(self, now: float) -> None:
+        """Ask the preferred server whether it is back, as long as we are elsewhere."""
+        self._return = self._core.timers.start(now + self._core.options.return_interval_s, self._ask_preferred)
+
+    def _ask_preferred(self, now: float) -> None:
+        self._seek_preferred(now)
+        self._probe.ask(self._trunk.hops[0], self._go_back, now)
+
+    def _go_back(self, now: float) -> None:
+        if self._is_wanted and self._request is None and self._trunk.is_elsewhere:
+            self._trunk.prefer()
+            self._trunk.account.forget()
+            self._try_all(now)
+
+    def _follow(self, response: Response, now: float) -> bool:
+        """Register where a 301 or 302 says, if that is one of the trunk's addresses (RFC 3261 8.1.3.4).
+
+        Anybody else would be shown our account.
+        """
+        contacts = response.contacts
+        if not contacts or self._redirects >= _MAXIMUM_REDIRECTS:
+            return False
+        nowhere = self._trunk.hop
+        hop = self._core.destination_of(contacts[0].uri, self._trunk, nowhere)._replace(connection=0)
+        if hop == nowhere:
+            return False
+        self._redirects += 1
+        self._trunk.redirect(hop)
+        self._send(now)
+        return True
 
     def _granted_s(self, response: Response) -> int:
         """Seconds granted: those of our Contact in the response, else its Expires, else what we asked (10.2.4)."""
-        ours = self._core.contact(self._trunk).uri
+        ours = self._core.contact(self._trunk, self._trunk.hop, is_secure=self._registrar().scheme == "sips").uri
         contacts = response.contacts
         for contact in contacts:
             if contact.uri.matches(ours) or len(contacts) == 1:
@@ -182,6 +277,11 @@ class Registration:
     def _fail(self, response: Response, reason: str, now: float) -> None:
         self._trunk.account.forget()
         self._probe.stop()
+        if not _is_lasting(response.status) and self._untried:
+            self._trunk.hop = self._untried.pop(0)
+            self._send(now)
+            return
+        self._trunk.prefer()
         options = self._core.options
         backoff_s = min(options.retry_first_s * 2 ** min(self._failures, 16), options.retry_last_s)
         if _is_lasting(response.status):
@@ -203,18 +303,19 @@ class Registration:
         self._enter(RegistrationState.UNREGISTERED, None)
 
     def _arm(self, deadline: float) -> None:
-        self._cancel_alarm()
+        self._cancel_alarms()
         self._alarm = self._core.timers.start(deadline, self._ring)
 
     def _ring(self, now: float) -> None:
         self._alarm = None
         if self._request is None:
-            self._send(now)
+            self._try_all(now)
 
-    def _cancel_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _cancel_alarms(self) -> None:
+        for alarm in (self._alarm, self._return, self._keepalive):
+            if alarm is not None:
+                alarm.cancel()
+        self._alarm = self._return = self._keepalive = None
 
     def _enter(
         self,
@@ -236,6 +337,7 @@ class Registration:
             reason=reason,
             expires_s=expires_s,
             retry_in_s=retry_in_s,
+            server=self._trunk.hop,
         )
         if self._told is None or replace(change, retry_in_s=None) != replace(self._told, retry_in_s=None):
             self._core.emit(change)

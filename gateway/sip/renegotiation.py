@@ -18,9 +18,10 @@ from gateway.sip.bodies import SDP, session_description_of
 from gateway.sip.client_request import ClientRequest
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import CallEstablished, EndCause, OfferAnswered, OfferReceived, OfferRefused
+from gateway.sip.hop import Hop
 from gateway.sip.invite_server import InviteServer, UnacknowledgedSuccess, success_headers
 from gateway.sip.invite_usage import InviteUsage, LegState
-from gateway.sip.message import Address, Request, Response
+from gateway.sip.message import Request, Response
 from gateway.sip.sdp import SessionDescription
 from gateway.sip.session_timer import SessionTimer, refuse_interval
 from gateway.sip.timers import Alarm
@@ -56,7 +57,7 @@ class _Ours:
     client: ClientRequest | None = None
     retry: Alarm | None = None
     limit: Alarm | None = None
-    ack: tuple[bytes, Address] | None = None
+    ack: tuple[bytes, Hop] | None = None
 
 
 class Renegotiation:

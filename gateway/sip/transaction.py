@@ -35,7 +35,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from gateway.sip.message import Address, Headers, Message, Request, Response
+from gateway.sip.hop import Hop
+from gateway.sip.message import Headers, Message, Request, Response
 from gateway.sip.timers import Alarm, TimerQueue
 
 _log = logging.getLogger(__name__)
@@ -259,7 +260,7 @@ class TransactionContext:
 
     timers: TimerQueue
     options: TimerOptions
-    send: Callable[[bytes, Address], None]
+    send: Callable[[bytes, Hop], None]
     forget: Callable[[Transaction], None]
 
 
@@ -273,16 +274,15 @@ class Transaction:
         self,
         kind: Kind,
         request: Request,
-        destination: Address,
+        destination: Hop,
         *,
         user: TransactionUser,
         context: TransactionContext,
-        is_reliable: bool = False,
     ) -> None:
         self.kind = kind
         self.request = request
         self.destination = destination
-        self.is_reliable = is_reliable
+        self.is_reliable = destination.transport.is_reliable
         self.state = State.INITIAL
         self.response: Response | None = None
         """The last response that a server sent."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.sip.message import Address, Request, Response
+from gateway.sip.hop import SIP_PORT, Hop
+from gateway.sip.message import Request, Response
 from gateway.sip.timers import TimerQueue
 from gateway.sip.transaction import (
     Kind,
@@ -19,8 +20,6 @@ from gateway.sip.transaction import (
     TransactionUser,
     stimulus_of,
 )
-
-DEFAULT_PORT = 5060
 
 Key = tuple[str, ...]
 
@@ -36,7 +35,7 @@ class TransactionLayer:
         timers: TimerQueue,
         options: TimerOptions,
         *,
-        send: Callable[[bytes, Address], None],
+        send: Callable[[bytes, Hop], None],
         user: TransactionUser = NOBODY,
     ) -> None:
         self._context = TransactionContext(timers=timers, options=options, send=send, forget=self._forget)
@@ -48,12 +47,10 @@ class TransactionLayer:
     def __len__(self) -> int:
         return len(self._clients) + len(self._servers)
 
-    def send_request(
-        self, request: Request, destination: Address, *, user: TransactionUser, now: float, is_reliable: bool = False
-    ) -> Transaction:
+    def send_request(self, request: Request, destination: Hop, *, user: TransactionUser, now: float) -> Transaction:
         """Start the client transaction of `request`, whose top Via holds a branch of its own."""
         kind = Kind.INVITE_CLIENT if request.method == "INVITE" else Kind.CLIENT
-        transaction = Transaction(kind, request, destination, user=user, context=self._context, is_reliable=is_reliable)
+        transaction = Transaction(kind, request, destination, user=user, context=self._context)
         self._clients[_client_key(request.top_via.branch or "", request.method)] = transaction
         transaction.step(Stimulus.START, now, request)
         return transaction
@@ -62,7 +59,7 @@ class TransactionLayer:
         """The transaction that `response` answers: the same branch, the same method in CSeq (RFC 3261 17.1.3)."""
         return self._clients.get(_client_key(response.top_via.branch or "", response.cseq.method))
 
-    def receive_response(self, transaction: Transaction, response: Response, source: Address, now: float) -> None:
+    def receive_response(self, transaction: Transaction, response: Response, source: Hop, now: float) -> None:
         """Feed `response`, which came from `source`, to the client transaction found for it."""
         transaction.heard_from = source
         transaction.step(stimulus_of(response), now, response)
@@ -89,7 +86,7 @@ class TransactionLayer:
         request = transaction.request
         return request.to.tag is None and self._requests.get(_request_key(request)) is not transaction
 
-    def accept_request(self, request: Request, source: Address, now: float, *, is_reliable: bool = False) -> None:
+    def accept_request(self, request: Request, source: Hop, now: float) -> None:
         """Start the server transaction of a new request, which passes it up to the layer's user."""
         kind = Kind.INVITE_SERVER if request.method == "INVITE" else Kind.SERVER
         transaction = Transaction(
@@ -98,7 +95,6 @@ class TransactionLayer:
             response_destination(request, source),
             user=self.user,
             context=self._context,
-            is_reliable=is_reliable,
         )
         transaction.heard_from = source
         self._servers[_server_key(request, request.method)] = transaction
@@ -109,10 +105,14 @@ class TransactionLayer:
         """Send `response` through its server transaction, if its state still takes one."""
         transaction.step(stimulus_of(response), now, response)
 
-    def fail_towards(self, destination: Address, now: float) -> None:
-        """The transport could not send to `destination`: tell every transaction that had to (RFC 3261 17.1.4)."""
+    def fail_towards(self, destination: Hop, now: float) -> None:
+        """What went to `destination` did not arrive: tell every transaction that sent it (RFC 3261 17.1.4, 18.4).
+
+        A hop with a connection stands for that connection, which broke; what was sent to its address without naming one
+        has been travelling on it.
+        """
         for transaction in [*self._clients.values(), *self._servers.values()]:
-            if transaction.destination == destination:
+            if _travels_on(transaction.destination, destination):
                 transaction.step(Stimulus.TRANSPORT_ERROR, now)
 
     def _forget(self, transaction: Transaction) -> None:
@@ -126,7 +126,7 @@ class TransactionLayer:
             del self._requests[key]
 
 
-def note_source(request: Request, source: Address) -> None:
+def note_source(request: Request, source: Hop) -> None:
     """Write into the top Via where `request` really came from (RFC 3261 18.2.1, RFC 3581 4)."""
     via = request.top_via
     if via.has_rport:
@@ -141,15 +141,23 @@ def note_source(request: Request, source: Address) -> None:
         request.headers.add("Via", str(other))
 
 
-def response_destination(request: Request, source: Address) -> Address:
+def response_destination(request: Request, source: Hop) -> Hop:
     """Where responses to `request` go: always to the host it came from (RFC 3261 18.2.2, RFC 3581 4).
+
+    Over the connection it came on, where there is one; the port of Via is for when that is closed.
 
     ``maddr`` is not followed: it would let a sender turn our answers on anybody.
     """
     via = request.top_via
-    if via.has_rport:
+    if via.has_rport and not source.transport.is_reliable:
         return source
-    return Address(source.host, via.port or DEFAULT_PORT)
+    return source._replace(port=via.port or source.transport.default_port)
+
+
+def _travels_on(destination: Hop, broken: Hop) -> bool:
+    if broken.connection and destination.connection:
+        return destination.connection == broken.connection
+    return destination.is_at(broken)
 
 
 def _client_key(branch: str, method: str) -> Key:
@@ -160,7 +168,7 @@ def _server_key(request: Request, method: str) -> Key:
     via = request.top_via
     method = "INVITE" if method == "ACK" else method
     if via.has_unique_branch:
-        return (via.branch or "", via.host.lower(), str(via.port or DEFAULT_PORT), method)
+        return (via.branch or "", via.host.lower(), str(via.port or SIP_PORT), method)
     # RFC 2543 has no unique branch: Request-URI, tags, Call-ID, CSeq and the top Via name the transaction. The To tag
     # of an ACK is that of the response, so that INVITE is found without it.
     to_tag = "" if method == "INVITE" else request.to.tag or ""

@@ -9,8 +9,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from gateway.errors import shown
 from gateway.sip.auth import HEADER_NAMES, DigestCredentials, parse_challenges, select_challenge
+from gateway.sip.hop import Hop
 from gateway.sip.message import Address, NameAddr, Request, Response, Uri
 
+MAXIMUM_SERVERS = 16
+"""How many servers of one trunk are known at a time."""
 MAXIMUM_TRIES = 2
 """How often one request is repeated with credentials before the account counts as refused."""
 
@@ -20,8 +23,10 @@ class TrunkOptions:
     """One PBX or carrier."""
 
     name: str
-    peer: Address
+    peer: Hop
     """Where requests go, resolved: the registrar, proxy or PBX."""
+    alternates: tuple[Hop, ...] = ()
+    """Where they go when nobody answers at `peer`, in this order: its other servers, or other registrars."""
     registrar: Uri | None = None
     """``sip:host[:port]`` as the registrar calls itself; None: no registration, the peer knows our address."""
     username: str | None = None
@@ -37,6 +42,10 @@ class TrunkOptions:
     """Shown name of the calls we place."""
     expires_s: int = 300
     """Lifetime asked of the registrar."""
+    udp_limit_bytes: int = 1300
+    """Requests longer than this go by TCP instead of UDP, unless TCP fails (RFC 3261 18.1.1); 0: never."""
+    keepalive_s: float = 0.0
+    """How often a line break is sent to the registrar to keep a NAT's binding open (RFC 5626 3.5.1); 0: never."""
     acl: tuple[str, ...] = ()
     """Networks (``10.0.0.0/24``) that may speak for the trunk, besides the host of `peer`."""
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
@@ -49,14 +58,69 @@ class Trunk:
     def __init__(self, options: TrunkOptions, make_cnonce: Callable[[], str]) -> None:
         self.options = options
         self.name = options.name
-        self.account = Account(options, make_cnonce)
+        self.hops: tuple[Hop, ...] = (options.peer, *options.alternates)
+        """The peer's servers, the preferred one first."""
+        self.hop = options.peer
+        """The one that requests go to at present."""
+        self._redirected: Hop | None = None
+        self.without_tcp: set[Address] = set()
+        """Servers where a long request could not be sent by TCP: the next ones go by UDP at once."""
+        self.account = Account(options, self.has_server, make_cnonce)
         networks = tuple(ip_network(entry, strict=False) for entry in options.acl)
-        self._networks: tuple[IPv4Network | IPv6Network, ...] = networks + _network_of(options.peer.host)
+        self._acl: tuple[IPv4Network | IPv6Network, ...] = networks
 
     def allows(self, host: str) -> bool:
-        """Whether datagrams from `host` may speak for this trunk."""
+        """Whether messages from `host` may speak for this trunk."""
         address = _parse_ip(host)
-        return address is not None and any(address in network for network in self._networks)
+        if address is None:
+            return False
+        return any(address == _parse_ip(hop.host) for hop in self.hops) or any(address in net for net in self._acl)
+
+    def hears(self, source: Hop) -> bool:
+        """Whether a message from `source` may speak for this trunk: a trunk on TLS is not spoken for in plain text."""
+        return (source.transport.is_secure or not self.is_secure) and self.allows(source.host)
+
+    def has_server(self, hop: Hop) -> bool:
+        """Whether `hop` is one of the peer's servers, on a transport that is no less secure than configured."""
+        is_secure = hop.transport.is_secure
+        return any(hop.address == one.address and (is_secure or not one.transport.is_secure) for one in self.hops)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the trunk is on TLS."""
+        return self.hops[0].transport.is_secure
+
+    @property
+    def others(self) -> tuple[Hop, ...]:
+        """The servers to be tried when the present one does not answer: those behind it in the list, then the rest."""
+        place = self.hops.index(self.hop) if self.hop in self.hops else -1
+        return tuple(hop for hop in (*self.hops[place + 1 :], *self.hops[: max(place, 0)]) if hop != self.hop)
+
+    def redirect(self, hop: Hop) -> None:
+        """Send to `hop`, one that the peer named itself, until it fails."""
+        if hop not in self.hops:
+            self.hops = (*self.hops[: MAXIMUM_SERVERS - 1], hop)
+        self.hop = self._redirected = hop
+
+    def prefer(self) -> None:
+        """Send to the preferred server again."""
+        self.hop, self._redirected = self.hops[0], None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether requests go to another server than the preferred one, for want of its answer."""
+        return self.hop not in (self.hops[0], self._redirected)
+
+    def relocate(self, hops: tuple[Hop, ...]) -> bool:
+        """Take another list of servers; True where the present one is no longer among them. Raises: `ValueError`."""
+        if not hops:
+            raise ValueError(f"trunk {self.name} without a server")
+        self.hops = hops
+        self.without_tcp.clear()
+        if self.hop in hops:
+            return False
+        self.prefer()
+        return True
 
     @property
     def address_of_record(self) -> NameAddr:
@@ -66,7 +130,7 @@ class Trunk:
     def caller(self, user: str | None, display_name: str | None) -> NameAddr:
         """The From of a call that we place, without tag."""
         options = self.options
-        host, port = (options.registrar.host, options.registrar.port) if options.registrar else options.peer
+        host, port = (options.registrar.host, options.registrar.port) if options.registrar else options.peer.address
         name = options.display_name if display_name is None else display_name
         return NameAddr(name, Uri.of_user(user or options.contact_user, host, port))
 
@@ -84,14 +148,18 @@ class Trunks:
         """The trunk of that name."""
         return self._by_name.get(name)
 
-    def of(self, source: Address) -> list[Trunk]:
+    def of(self, source: Hop) -> list[Trunk]:
         """Those that `source` may speak for."""
-        return [trunk for trunk in self if trunk.allows(source.host)]
+        return [trunk for trunk in self if trunk.hears(source)]
 
-    def choose(self, source: Address, number: str) -> Trunk | None:
-        """The trunk that a call to `number` comes from. Trunks may share a host: then port and number decide."""
+    def choose(self, source: Hop, number: str) -> Trunk | None:
+        """The trunk that a call to `number` comes from.
+
+        Trunks may share a host: then the transport, the port and the number decide, in this order.
+        """
         trunks = self.of(source)
-        exact = [trunk for trunk in trunks if trunk.options.peer == source] or trunks
+        same = [trunk for trunk in trunks if trunk.hops[0].transport is source.transport] or trunks
+        exact = [trunk for trunk in same if any(hop.address == source.address for hop in trunk.hops)] or same
         called = [trunk for trunk in exact if trunk.options.contact_user == number] or exact
         return called[0] if called else None
 
@@ -100,13 +168,14 @@ class Account:
     """The trunk's user name and password, and the judgement of whom to show a digest of them.
 
     An attacker who can make us answer a challenge of his own may guess the password at leisure (CVE-2021-41158), so a
-    challenge is answered only if the request went to the trunk's `peer` and the response came from that very address
-    and port, and if it names the realm of the account. That realm is configured, or learned when the peer challenges
-    what we send there on our own account; a challenge inside a dialog must name the realm known by then.
+    challenge is answered only if it came from the address and port of one of the trunk's servers, over TLS where the
+    trunk is on TLS, and if it names the realm of the account. That realm is configured, or learned when the peer
+    challenges what we send there on our own account; a challenge inside a dialog must name the realm known by then.
     """
 
-    def __init__(self, options: TrunkOptions, make_cnonce: Callable[[], str]) -> None:
+    def __init__(self, options: TrunkOptions, is_server: Callable[[Hop], bool], make_cnonce: Callable[[], str]) -> None:
         self._options = options
+        self._is_server = is_server
         self._make_cnonce = make_cnonce
         self._realm = options.auth_realm
         self._credentials: dict[str, DigestCredentials] = {}
@@ -116,16 +185,16 @@ class Account:
         for header, credentials in self._credentials.items():
             request.headers.set(header, credentials.authorization(request.method, str(request.uri), request.body))
 
-    def answer(self, request: Request, response: Response, *, source: Address, is_in_dialog: bool) -> str | None:
+    def answer(self, request: Request, response: Response, *, source: Hop, is_in_dialog: bool) -> str | None:
         """Add to `request` what the challenge in `response` asks for; why not, as a reason for people, where not.
 
-        `request` is the repetition to be sent to the trunk's peer; `source` is where `response` came from.
+        `request` is the repetition to be sent to the trunk; `source` is where `response` came from.
         """
         asked, header = HEADER_NAMES[response.status]
         options = self._options
         if options.username is None:
             return "no account is configured for this trunk"
-        if source != options.peer:
+        if not self._is_server(source):
             return f"challenge from {source} is not answered: the account belongs to {options.peer}"
         challenges = parse_challenges(response.headers.get_all(asked))
         realm = options.auth_realm or (self._realm if is_in_dialog else None)

@@ -18,12 +18,13 @@ from random import Random, SystemRandom
 
 from gateway.errors import StateError, shown
 from gateway.sip.core import Core, Counters, HeaderFields, UserAgentOptions
-from gateway.sip.events import Event
+from gateway.sip.events import Event, RegistrationChanged
+from gateway.sip.hop import Hop
 from gateway.sip.inspection import Refusal
 from gateway.sip.invite_usage import LegState
 from gateway.sip.leg import Leg
 from gateway.sip.legs import Legs
-from gateway.sip.message import Address, Headers, MessageRefused, Response, Uri, is_keepalive, parse_message
+from gateway.sip.message import Headers, MessageRefused, Response, Uri, is_keepalive, parse_message
 from gateway.sip.reception import Reception
 from gateway.sip.registration import Registration
 from gateway.sip.sdp import SessionDescription
@@ -50,11 +51,13 @@ class UserAgent:
 
     # ---------------------------------------------------------------------------------------- wire and clock
 
-    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
-        """Take a datagram that came from `source`. Never raises on what a peer sends."""
+    def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
+        """Take a datagram, or a message that a stream has framed, that came from `source`.
+
+        Never raises on what a peer sends.
+        """
         counters = self._core.counters
         counters.received += 1
-        source = Address(*source)
         trunks = self._trunks.of(source)
         if not trunks:
             # Strangers are not read, not answered, not kept: they cost a look-up and a number.
@@ -82,8 +85,8 @@ class UserAgent:
         """When `handle_timer` is to be called next; None for not at all."""
         return self._core.timers.next_deadline()
 
-    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
-        """What is to be sent, in order; each is given once."""
+    def datagrams_to_send(self) -> list[tuple[bytes, Hop]]:
+        """Messages to be sent and where to, in order; each is given once."""
         datagrams, self._core.datagrams = self._core.datagrams, []
         return datagrams
 
@@ -92,14 +95,32 @@ class UserAgent:
         events, self._core.events = self._core.events, []
         return events
 
-    def handle_transport_error(self, destination: Address, now: float) -> None:
-        """The socket refused to send to `destination` (RFC 3261 17.1.4, 18.4)."""
-        self._core.transactions.fail_towards(Address(*destination), now)
+    def handle_transport_error(self, hop: Hop, now: float) -> None:
+        """What was sent to `hop` could not be sent, or its connection broke (RFC 3261 17.1.4, 18.4)."""
+        self._core.transactions.fail_towards(hop, now)
+        for registration in self._registrations.values():
+            registration.note_broken(hop, now)
+
+    def is_known(self, host: str) -> bool:
+        """Whether `host` may speak for some trunk: connections of others are not taken."""
+        return any(trunk.allows(host) for trunk in self._trunks)
+
+    def relocate(self, trunk_name: str, hops: tuple[Hop, ...], now: float) -> None:
+        """The servers of a trunk are others now, the preferred one first. Raises: `StateError`, `ValueError`."""
+        trunk = self._trunk(trunk_name)
+        registration = self._registrations.get(trunk_name)
+        if trunk.relocate(hops) and registration is not None:
+            registration.note_relocated(now)
 
     @property
     def counters(self) -> Counters:
         """What became of datagrams."""
         return self._core.counters
+
+    @property
+    def registrations(self) -> tuple[RegistrationChanged, ...]:
+        """How we stand with every registrar, in the order of the trunks."""
+        return tuple(registration.status for registration in self._registrations.values())
 
     @property
     def transaction_count(self) -> int:
@@ -142,7 +163,7 @@ class UserAgent:
         Raises: `StateError` for an unknown trunk, `ResourceError` where there are too many legs.
         """
         trunk = self._trunk(trunk_name)
-        usage = self._legs.new_usage(trunk, self._core.new_call_id(), LegState.CALLING, trunk.options.peer)
+        usage = self._legs.new_usage(trunk, self._core.new_call_id(), LegState.CALLING, trunk.hop)
         leg = Leg(usage, offer=offer)
         leg.place(target, trunk.caller(from_user, display_name), _checked(headers, str(target)), now)
         self._legs.add(leg)
@@ -223,13 +244,13 @@ class UserAgent:
 
     # -------------------------------------------------------------------------------------------------- inside
 
-    def _note_sign_of_life(self, trunks: list[Trunk], source: Address, now: float) -> None:
+    def _note_sign_of_life(self, trunks: list[Trunk], source: Hop, now: float) -> None:
         for trunk in trunks:
             registration = self._registrations.get(trunk.name)
-            if registration is not None and source == trunk.options.peer:
+            if registration is not None and trunk.has_server(source):
                 registration.note_sign_of_life(now)
 
-    def _receive_response(self, response: Response, source: Address, trunks: list[Trunk], now: float) -> None:
+    def _receive_response(self, response: Response, source: Hop, trunks: list[Trunk], now: float) -> None:
         """A response belongs to what we sent if its Via is ours and its source speaks for the trunk we sent it to."""
         transaction = self._core.transactions.find_client(response) if self._core.has_sent(response) else None
         if transaction is None or not any(trunk.allows(transaction.destination.host) for trunk in trunks):

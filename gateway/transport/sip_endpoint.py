@@ -28,6 +28,7 @@ import structlog
 
 from gateway.errors import ResourceError
 from gateway.sip.events import Event
+from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Address
 from gateway.transport import sip_trace
 from gateway.transport.sip_trace import Direction, Trace
@@ -46,13 +47,15 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("gateway.transp
 class SipCore(Protocol):
     """What the shell needs of `gateway.sip.user_agent.UserAgent`."""
 
-    def receive_datagram(self, data: bytes, source: Address, now: float, /) -> None: ...
+    def receive_datagram(self, data: bytes, source: Hop, now: float, /) -> None: ...
 
     def handle_timer(self, now: float, /) -> None: ...
 
     def get_timer(self) -> float | None: ...
 
-    def datagrams_to_send(self) -> Sequence[tuple[bytes, Address]]: ...
+    def datagrams_to_send(self) -> Sequence[tuple[bytes, Hop]]: ...
+
+    def handle_transport_error(self, hop: Hop, now: float, /) -> None: ...
 
     def events(self) -> Sequence[Event]: ...
 
@@ -162,8 +165,11 @@ class SipEndpoint:
             self._set_timer(self._user_agent.get_timer())
 
     def _drain(self) -> None:
-        for data, destination in self._user_agent.datagrams_to_send():
-            self._send(data, destination)
+        for data, hop in self._user_agent.datagrams_to_send():
+            if hop.transport is Transport.UDP:
+                self._send(data, hop.address)
+            else:
+                self._user_agent.handle_transport_error(hop, self._clock())
         self._events.extend(self._user_agent.events())
 
     def _dispatch(self, event: Event) -> None:
@@ -196,7 +202,7 @@ class SipEndpoint:
         data, address = bytes(memoryview(self._buffer)[:size]), Address(source[0], source[1])
         self._show("<", data, address)
         try:
-            self._user_agent.receive_datagram(data, address, self._clock())
+            self._user_agent.receive_datagram(data, Hop(*address), self._clock())
         except Exception as error:  # noqa: BLE001 - one datagram must never cost the others
             self._note_failure(error, "receive_datagram")
         self.transmit()

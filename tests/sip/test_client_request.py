@@ -8,11 +8,12 @@ import pytest
 
 from gateway.sip.client_request import ClientRequest, make_cancel
 from gateway.sip.core import Core
-from gateway.sip.message import Address, Request, Response, parse_message
+from gateway.sip.hop import Hop
+from gateway.sip.message import Request, Response, parse_message
 from gateway.sip.trunk import Trunk
 from tests.support.wire import PBX, ScriptedPeer, gateway_options, respond, trunk_options
 
-ELSEWHERE = Address("10.0.0.2", 9999)
+ELSEWHERE = Hop("10.0.0.2", 9999)
 
 
 class Bench:
@@ -44,10 +45,10 @@ class Bench:
         messages = [parse_message(data) for data, _ in self.core.datagrams]
         return [message for message in messages if isinstance(message, Request) and message.method != "ACK"]
 
-    def answer(self, status: int, *headers: tuple[str, str], source: Address = PBX) -> None:
+    def answer(self, status: int, *headers: tuple[str, str], source: Hop = PBX) -> None:
         self.receive(respond(self.client.request, status, headers=headers), source)
 
-    def receive(self, response: Response, source: Address = PBX) -> None:
+    def receive(self, response: Response, source: Hop = PBX) -> None:
         transaction = self.core.transactions.find_client(response)
         assert transaction is not None
         self.core.transactions.receive_response(transaction, response, source, 1.0)

@@ -7,9 +7,10 @@ from random import Random
 import pytest
 
 from gateway.sip.core import Core, Counters
-from gateway.sip.message import Address, Uri, make_response
+from gateway.sip.hop import Hop
+from gateway.sip.message import Uri, make_response
 from gateway.sip.trunk import Trunk
-from tests.support.wire import GATEWAY, PBX, ScriptedPeer, gateway_options, trunk_options
+from tests.support.wire import GATEWAY, PBX, ScriptedPeer, gateway_options, trunk_options, udp_listener
 
 
 def core(**changes: object) -> Core:
@@ -29,11 +30,11 @@ def test_names_are_long_and_never_the_same() -> None:
 
 
 def test_our_via_has_a_new_branch_the_advertised_address_and_asks_for_rport() -> None:
-    of = core(advertise=Address("198.51.100.7", 5062))
+    of = core(listeners=(udp_listener(advertise=Hop("198.51.100.7", 5062)),))
     branches = set()
     for _ in range(3):
         request = ScriptedPeer().request("OPTIONS")
-        of.add_via(request)
+        of.add_via(request, PBX)
         via = request.top_via
         assert (via.host, via.port, via.has_rport, via.transport) == ("198.51.100.7", 5062, True, "UDP")
         branches.add(via.branch)
@@ -60,27 +61,27 @@ def test_a_response_is_for_us_if_its_via_is_ours(via: str, expected: bool) -> No
 
 
 def test_our_contact_is_where_we_are_advertised() -> None:
-    of = core(advertise=Address("2001:db8::1", 5060))
-    assert str(of.contact(trunk(contact_user="7000"))) == "<sip:7000@[2001:db8::1]:5060>"
+    of = core(listeners=(udp_listener(advertise=Hop("2001:db8::1", 5060)),))
+    assert str(of.contact(trunk(contact_user="7000"), PBX)) == "<sip:7000@[2001:db8::1]:5060>"
 
 
 @pytest.mark.parametrize(
     ("hop", "expected"),
     [
-        ("sip:x@10.0.0.2", Address("10.0.0.2", 5060)),
-        ("sip:x@10.0.0.2:5099", Address("10.0.0.2", 5099)),
-        ("sip:x@10.0.5.5", Address("10.0.5.5", 5060)),
+        ("sip:x@10.0.0.2", Hop("10.0.0.2", 5060)),
+        ("sip:x@10.0.0.2:5099", Hop("10.0.0.2", 5099)),
+        ("sip:x@10.0.5.5", Hop("10.0.5.5", 5060)),
         ("sip:x@10.1.0.0", PBX),
         ("sip:x@pbx.example.com", PBX),
         ("tel:+4930", PBX),
         ("sip:x@10.0.0.1:5060", PBX),
-        ("sip:x@10.0.0.1:5061", Address("10.0.0.1", 5061)),
+        ("sip:x@10.0.0.1:5061", Hop("10.0.0.1", 5061)),
         ("sip:x@224.0.0.5", PBX),
     ],
 )
-def test_a_next_hop_is_taken_at_its_word_within_the_trunk_only(hop: str, expected: Address) -> None:
+def test_a_next_hop_is_taken_at_its_word_within_the_trunk_only(hop: str, expected: Hop) -> None:
     """Promises S14 to S16."""
-    of = core(listen=Address("0.0.0.0", 5060))  # noqa: S104
+    of = core(listeners=(udp_listener(Hop("0.0.0.0", 5060), GATEWAY),))  # noqa: S104
     assert of.destination_of(Uri.parse(hop), trunk(acl=("10.0.0.0/16", "224.0.0.0/8")), PBX) == expected
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import MessageError
+from gateway.sip.hop import Transport
 from gateway.sip.inspection import inspect
-from tests.support.wire import ScriptedPeer
+from tests.support.wire import PBX, ScriptedPeer
 
 peer = ScriptedPeer()
 
 
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY", "CANCEL"])
 def test_methods_that_we_serve_pass(method: str) -> None:
-    assert inspect(peer.request(method)) is None
+    assert inspect(peer.request(method), PBX) is None
 
 
 @pytest.mark.parametrize("method", ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "PRACK"])
 def test_methods_that_we_know_but_do_not_serve_are_405_with_allow(method: str) -> None:
-    refusal = inspect(peer.request(method))
+    refusal = inspect(peer.request(method), PBX)
     assert refusal is not None
     assert refusal.status == 405
     assert "INVITE" in dict(refusal.headers)["Allow"]
@@ -26,24 +27,32 @@ def test_methods_that_we_know_but_do_not_serve_are_405_with_allow(method: str) -
 
 @pytest.mark.parametrize("method", ["JUMP", "invite", "!interesting-Method0123456789_*+`.%indeed'~"])
 def test_methods_that_nobody_knows_are_501(method: str) -> None:
-    refusal = inspect(peer.request(method))
+    refusal = inspect(peer.request(method), PBX)
     assert refusal is not None
     assert refusal.status == 501
 
 
 def test_sips_is_refused_where_there_is_no_tls() -> None:
-    refusal = inspect(peer.request("INVITE", uri="sips:7000@10.0.0.1"))
+    refusal = inspect(peer.request("INVITE", uri="sips:7000@10.0.0.1"), PBX)
+    assert refusal is not None
+    assert refusal.status == 416
+
+
+def test_sips_is_taken_over_tls() -> None:
+    """RFC 3261 26.2.2."""
+    assert inspect(peer.request("INVITE", uri="sips:7000@10.0.0.1"), PBX._replace(transport=Transport.TLS)) is None
+    refusal = inspect(peer.request("INVITE", uri="sips:7000@10.0.0.1"), PBX._replace(transport=Transport.TCP))
     assert refusal is not None
     assert refusal.status == 416
 
 
 def test_telephone_numbers_may_be_called_as_they_are() -> None:
-    assert inspect(peer.request("INVITE", uri="tel:+4930123456")) is None
+    assert inspect(peer.request("INVITE", uri="tel:+4930123456"), PBX) is None
 
 
 def test_required_extensions_that_we_lack_are_named_in_420() -> None:
     headers = (("Require", "timer, 100rel"), ("Require", "nothingSupportsThis"), ("Proxy-Require", "noProxiesDo"))
-    refusal = inspect(peer.request("INVITE", headers=headers))
+    refusal = inspect(peer.request("INVITE", headers=headers), PBX)
     assert refusal is not None
     assert refusal.status == 420
     assert refusal.headers == (("Unsupported", "100rel, nothingSupportsThis"),)
@@ -51,7 +60,7 @@ def test_required_extensions_that_we_lack_are_named_in_420() -> None:
 
 def test_require_is_ignored_in_cancel() -> None:
     """RFC 3261 8.2.2.3."""
-    assert inspect(peer.request("CANCEL", headers=(("Require", "100rel"),))) is None
+    assert inspect(peer.request("CANCEL", headers=(("Require", "100rel"),)), PBX) is None
 
 
 @pytest.mark.parametrize(
@@ -66,10 +75,10 @@ def test_require_is_ignored_in_cancel() -> None:
     ],
 )
 def test_an_invite_that_does_not_take_sdp_is_not_acceptable(accept: str, status: int | None) -> None:
-    refusal = inspect(peer.request("INVITE", headers=(("Accept", accept),)))
+    refusal = inspect(peer.request("INVITE", headers=(("Accept", accept),)), PBX)
     assert (refusal.status if refusal else None) == status
 
 
 def test_a_list_that_cannot_be_read_is_the_senders_fault() -> None:
     with pytest.raises(MessageError):
-        inspect(peer.request("INVITE", headers=(("Require", 'a, "b'),)))
+        inspect(peer.request("INVITE", headers=(("Require", 'a, "b'),)), PBX)

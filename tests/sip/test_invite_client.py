@@ -6,7 +6,8 @@ import pytest
 
 from gateway.errors import ResourceError, StateError
 from gateway.sip.events import CallAnswered, CallEnded, CallProgressed, CallRefused
-from gateway.sip.message import Address, Request, Response, Uri
+from gateway.sip.hop import Hop
+from gateway.sip.message import Request, Response, Uri
 from gateway.sip.sdp import SessionDescription
 from tests.support.wire import (
     GATEWAY,
@@ -154,10 +155,10 @@ def test_ack_and_bye_follow_the_route_of_the_2xx_not_of_the_180() -> None:
 @pytest.mark.parametrize(
     ("contact", "record_route", "destination"),
     [
-        ("sip:a@10.0.0.2:5066", None, Address("10.0.0.2", 5066)),
-        ("sip:a@10.0.0.2", None, Address("10.0.0.2", 5060)),
-        ("sip:a@10.0.7.7:5066", None, Address("10.0.7.7", 5066)),
-        ("sip:a@10.0.0.2:5066", "<sip:10.0.7.9;lr>", Address("10.0.7.9", 5060)),
+        ("sip:a@10.0.0.2:5066", None, Hop("10.0.0.2", 5066)),
+        ("sip:a@10.0.0.2", None, Hop("10.0.0.2", 5060)),
+        ("sip:a@10.0.7.7:5066", None, Hop("10.0.7.7", 5066)),
+        ("sip:a@10.0.0.2:5066", "<sip:10.0.7.9;lr>", Hop("10.0.7.9", 5060)),
         ("sip:a@10.0.0.2:5066", "<sip:proxy.example.com;lr>", PBX),
         ("sip:a@pbx.example.com", None, PBX),
         ("sip:a@192.168.1.7", None, PBX),
@@ -167,7 +168,7 @@ def test_ack_and_bye_follow_the_route_of_the_2xx_not_of_the_180() -> None:
     ],
 )
 def test_requests_go_to_the_next_hop_if_it_is_one_of_the_trunks_addresses_and_else_to_its_peer(
-    contact: str, record_route: str | None, destination: Address
+    contact: str, record_route: str | None, destination: Hop
 ) -> None:
     """No resolver, no favours to strangers, no talking to ourselves (promises S14, S15, S16)."""
     wire = Wire()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.events import CallEnded, CallEstablished, CallOffered
-from gateway.sip.message import Address, Request
+from gateway.sip.hop import Hop
+from gateway.sip.message import Request
 from gateway.sip.user_agent import TrunkOptions
 from tests.support.calls import taken_call
 from tests.support.wire import (
@@ -150,9 +151,9 @@ def test_a_call_that_arrives_twice_on_different_ways_is_one_call() -> None:
 
 
 def test_a_call_belongs_to_the_trunk_of_its_source() -> None:
-    other = trunk_options(name="carrier", peer=Address("10.0.5.1", 5060), registrar=None, acl=("10.0.6.0/24",))
+    other = trunk_options(name="carrier", peer=Hop("10.0.5.1", 5060), registrar=None, acl=("10.0.6.0/24",))
     wire, gateway, _ = world(trunk_options(), other)
-    carrier = scripted_on(wire, Address("10.0.6.7", 5071))
+    carrier = scripted_on(wire, Hop("10.0.6.7", 5071))
     carrier.send(carrier.invite())
     wire.run(0.1)
     assert gateway.last(CallOffered).trunk == "carrier"
@@ -161,9 +162,9 @@ def test_a_call_belongs_to_the_trunk_of_its_source() -> None:
 def test_trunks_at_one_host_are_told_apart_by_port_and_then_by_the_number_called() -> None:
     host = PBX.host
     trunks = [
-        trunk_options(name="a", peer=Address(host, 5060), contact_user="7000", registrar=None),
-        trunk_options(name="b", peer=Address(host, 5070), contact_user="7000", registrar=None),
-        trunk_options(name="c", peer=Address(host, 5070), contact_user="8000", registrar=None),
+        trunk_options(name="a", peer=Hop(host, 5060), contact_user="7000", registrar=None),
+        trunk_options(name="b", peer=Hop(host, 5070), contact_user="7000", registrar=None),
+        trunk_options(name="c", peer=Hop(host, 5070), contact_user="8000", registrar=None),
     ]
     for port, uri, expected in (
         (5060, "sip:1@x", "a"),
@@ -173,7 +174,7 @@ def test_trunks_at_one_host_are_told_apart_by_port_and_then_by_the_number_called
         (9999, "sip:1@x", "a"),
     ):
         wire, gateway, _ = world(*trunks)
-        peer = scripted_on(wire, Address(host, port))
+        peer = scripted_on(wire, Hop(host, port))
         peer.send(peer.invite(uri=uri))
         wire.run(0.1)
         assert gateway.last(CallOffered).trunk == expected
@@ -181,7 +182,7 @@ def test_trunks_at_one_host_are_told_apart_by_port_and_then_by_the_number_called
 
 def test_a_call_of_one_trunk_cannot_be_touched_from_another() -> None:
     """Even with the right Call-ID and tags (promise X6)."""
-    other = trunk_options(name="carrier", peer=Address("10.0.5.1", 5060), registrar=None)
+    other = trunk_options(name="carrier", peer=Hop("10.0.5.1", 5060), registrar=None)
     call = taken_call(trunks=(trunk_options(), other))
     for method in ("BYE", "INFO", "INVITE", "UPDATE", "REFER", "NOTIFY"):
         call.wire.inject(call.request(method).to_bytes(), other.peer)
@@ -192,7 +193,7 @@ def test_a_call_of_one_trunk_cannot_be_touched_from_another() -> None:
 
 
 def test_a_ringing_call_cannot_be_cancelled_from_elsewhere() -> None:
-    other = trunk_options(name="carrier", peer=Address("10.0.5.1", 5060), registrar=None)
+    other = trunk_options(name="carrier", peer=Hop("10.0.5.1", 5060), registrar=None)
     wire, gateway, pbx = world(trunk_options(), other)
     exchange(wire, pbx, pbx.invite(branch="z9hG4bKringing"))
     wire.inject(pbx.request("CANCEL", branch="z9hG4bKringing").to_bytes(), other.peer)

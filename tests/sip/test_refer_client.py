@@ -6,7 +6,8 @@ import pytest
 
 from gateway.errors import StateError
 from gateway.sip.events import CallEnded, EndCause, TransferProgressed
-from gateway.sip.message import Address, Request, Uri
+from gateway.sip.hop import Hop
+from gateway.sip.message import Request, Uri
 from tests.support.calls import RunningCall, placed_call, taken_call
 from tests.support.wire import PBX, STRANGER, assert_idle, respond
 
@@ -309,7 +310,7 @@ def test_a_notify_of_another_dialog_has_no_effect(wrong: dict[str, str]) -> None
 def test_a_notify_from_a_stranger_is_not_even_read() -> None:
     call, _ = referring()
     strangers = call.user_agent.counters.strangers
-    for source in (STRANGER, Address("10.0.0.3", PBX.port)):
+    for source in (STRANGER, Hop("10.0.0.3", PBX.port)):
         call.wire.inject(notification(call).to_bytes(), source)
     call.wire.run(1)
     assert told(call) == [(202, False)]

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.errors import StateError
 from gateway.sip.events import CallEnded, CallOffered, TransferProgressed, TransferRequested
-from gateway.sip.message import Address, Uri
+from gateway.sip.hop import Hop
+from gateway.sip.message import Uri
 from tests.support.calls import RunningCall, placed_call, taken_call
 from tests.support.wire import PBX, STRANGER, Party, Wire, assert_idle, description, gateway_on, phone_on
 
@@ -150,7 +151,7 @@ def test_a_forged_refer_has_no_effect(wrong: dict[str, str]) -> None:
     right = {"call_id": call.ok.call_id, "from_tag": call.ok.from_.tag, "to_tag": call.ok.to.tag}
     call.pbx.send(call.pbx.request("REFER", cseq=5, headers=(REFER_TO,), **(right | wrong)))
     call.wire.inject(call.request("REFER", headers=(REFER_TO,)).to_bytes(), STRANGER)
-    call.wire.inject(call.request("REFER", headers=(REFER_TO,)).to_bytes(), Address("10.0.0.3", PBX.port))
+    call.wire.inject(call.request("REFER", headers=(REFER_TO,)).to_bytes(), Hop("10.0.0.3", PBX.port))
     call.wire.run(0.1)
     assert call.statuses("REFER") == [481]
     assert call.gateway.all(TransferRequested) == []

@@ -11,7 +11,8 @@ import pytest
 
 from gateway.errors import StateError
 from gateway.sip.events import RegistrationChanged, RegistrationState
-from gateway.sip.message import Address, Request, Response, Uri
+from gateway.sip.hop import Hop
+from gateway.sip.message import Request, Response, Uri
 from tests.support.wire import (
     GATEWAY,
     PBX,
@@ -213,7 +214,7 @@ def test_a_challenge_from_another_port_of_the_registrar_is_never_answered() -> N
     gateway.user_agent.register("pbx", wire.now)
     wire.run(0.1)
     challenge = registrar._challenge(registrar.peer.requests("REGISTER")[0])
-    wire.inject(challenge.to_bytes(), Address(PBX.host, 9999))
+    wire.inject(challenge.to_bytes(), Hop(PBX.host, 9999))
     wire.run(100)
     assert not any("Authorization" in request.headers for request in registrar.peer.requests("REGISTER"))
 

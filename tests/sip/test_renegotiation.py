@@ -114,7 +114,7 @@ def test_an_update_without_offer_is_answered_without_asking_and_refreshes_the_ta
     assert call.gateway.all(OfferReceived) == []
     call.user_agent.bye(call.leg_id, call.wire.now)
     call.wire.run(0.1)
-    assert call.wire.sent("BYE")[0].destination == ("10.0.0.2", 5080)
+    assert call.wire.sent("BYE")[0].destination.address == ("10.0.0.2", 5080)
 
 
 def test_a_refused_reinvite_does_not_move_the_target() -> None:

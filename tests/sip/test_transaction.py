@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.sip.message import Address, Message, Response, make_response
+from gateway.sip.hop import Hop, Transport
+from gateway.sip.message import Message, Response, make_response
 from gateway.sip.timers import TimerQueue
 from gateway.sip.transaction import (
     ROWS,
@@ -29,7 +30,8 @@ from gateway.sip.transaction import (
 )
 from tests.support.wire import ScriptedPeer
 
-PEER = Address("10.0.0.2", 5060)
+PEER = Hop("10.0.0.2", 5060)
+PEER_ON_TCP = Hop("10.0.0.2", 5060, Transport.TCP, 7)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "transactions.md"
 UNRELIABLE, RELIABLE = False, True
 
@@ -45,20 +47,20 @@ class Bench:
         self.failures: list[tuple[float, Failure]] = []
         self.forgotten: list[float] = []
         self.request = ScriptedPeer().request(method)
+        self.peer = PEER_ON_TCP if is_reliable else PEER
         self.transaction = Transaction(
             kind,
             self.request,
-            PEER,
+            self.peer,
             user=TransactionUser(deliver=self._deliver, fail=self._fail),
             context=TransactionContext(
                 timers=self.timers, options=TimerOptions(), send=self._send, forget=self._forget
             ),
-            is_reliable=is_reliable,
         )
         self.transaction.step(Stimulus.START, 0.0, self.request)
 
-    def _send(self, data: bytes, destination: Address) -> None:
-        assert destination == PEER
+    def _send(self, data: bytes, destination: Hop) -> None:
+        assert destination == self.peer
         self.sent.append((self.now, data.split(b"\r\n")[0].decode()))
 
     def _deliver(self, transaction: Transaction, message: Message, now: float) -> None:

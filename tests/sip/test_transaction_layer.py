@@ -6,21 +6,22 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.sip.message import Address, Message, Request, make_response, parse_message
+from gateway.sip.hop import Hop
+from gateway.sip.message import Message, Request, make_response, parse_message
 from gateway.sip.timers import TimerQueue
 from gateway.sip.transaction import Failure, TimerOptions, Transaction, TransactionUser
 from gateway.sip.transaction_layer import TransactionLayer, note_source, response_destination
 from tests.support.wire import ScriptedPeer
 
-PEER = Address("10.0.0.2", 5060)
-OTHER = Address("10.0.0.3", 5060)
+PEER = Hop("10.0.0.2", 5060)
+OTHER = Hop("10.0.0.3", 5060)
 
 
 @dataclass
 class Bench:
     """A layer, and what came out of it on both sides."""
 
-    sent: list[tuple[Message, Address]] = field(default_factory=list)
+    sent: list[tuple[Message, Hop]] = field(default_factory=list)
     served: list[Transaction] = field(default_factory=list)
     acks: list[Request] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
@@ -42,7 +43,7 @@ class Bench:
             assert isinstance(message, Request)
             self.acks.append(message)
 
-    def receive(self, request: Request, source: Address = PEER) -> None:
+    def receive(self, request: Request, source: Hop = PEER) -> None:
         """As the user agent feeds requests in."""
         note_source(request, source)
         found = self.layer.find_server(request)
@@ -86,7 +87,7 @@ def test_another_host_port_method_or_branch_is_another_transaction() -> None:
     bench.receive(peer.request("BYE", branch="z9hG4bKsame"))
     bench.receive(peer.request("OPTIONS", branch="z9hG4bKother"))
     bench.receive(ScriptedPeer(OTHER).request("OPTIONS", branch="z9hG4bKsame"))
-    bench.receive(ScriptedPeer(Address(PEER.host, 5062)).request("OPTIONS", branch="z9hG4bKsame"))
+    bench.receive(ScriptedPeer(Hop(PEER.host, 5062)).request("OPTIONS", branch="z9hG4bKsame"))
     assert len(bench.served) == 5
 
 
@@ -208,7 +209,7 @@ def test_a_transaction_knows_where_it_was_heard_from() -> None:
     request = peer.request("OPTIONS")
     request.headers.set("Via", "SIP/2.0/UDP 10.0.0.2:5062;branch=z9hG4bKx")
     bench.receive(request, OTHER)
-    assert (bench.served[0].heard_from, bench.served[0].destination) == (OTHER, Address(OTHER.host, 5062))
+    assert (bench.served[0].heard_from, bench.served[0].destination) == (OTHER, Hop(OTHER.host, 5062))
     client = bench.send(peer.request("BYE"))
     assert client.heard_from == PEER
     bench.layer.receive_response(client, make_response(client.request, 100), OTHER, 0.0)
@@ -259,8 +260,8 @@ def test_answers_go_to_where_the_request_came_from(
     request = peer.request("OPTIONS")
     request.headers.set("Via", f"SIP/2.0/UDP {via};branch=z9hG4bKx")
     request.headers.add("Via", "SIP/2.0/UDP below;branch=z9hG4bKbelow")
-    note_source(request, Address(*source))
-    assert response_destination(request, Address(*source)) == destination
+    note_source(request, Hop(*source))
+    assert response_destination(request, Hop(*source)) == Hop(*destination)
     if noted is not None:
         assert (request.top_via.received, request.top_via.rport) == noted
     assert [v.branch for v in request.vias] == ["z9hG4bKx", "z9hG4bKbelow"]

@@ -6,7 +6,8 @@ from itertools import count
 
 import pytest
 
-from gateway.sip.message import Address, Request, Uri, make_response
+from gateway.sip.hop import Hop
+from gateway.sip.message import Request, Uri, make_response
 from gateway.sip.trunk import TokenBucket, Trunk, is_stale
 from tests.support.wire import PBX, ScriptedPeer, trunk_options
 
@@ -26,7 +27,7 @@ def challenge(*values: str, status: int = 401) -> object:
 
 
 def answer(
-    of: Trunk, *values: str, source: Address = PBX, is_in_dialog: bool = False, status: int = 401
+    of: Trunk, *values: str, source: Hop = PBX, is_in_dialog: bool = False, status: int = 401
 ) -> tuple[str | None, Request]:
     request = ScriptedPeer().request("REGISTER")
     response = challenge(*values, status=status)
@@ -85,8 +86,8 @@ def test_a_proxy_is_answered_in_its_own_header() -> None:
     ("changes", "values", "source", "because"),
     [
         ({"username": None}, [WEAK], PBX, "no account"),
-        ({}, [WEAK], Address("10.0.0.3", 5060), "belongs to 10.0.0.2:5060"),
-        ({}, [WEAK], Address("10.0.0.2", 5062), "belongs to 10.0.0.2:5060"),
+        ({}, [WEAK], Hop("10.0.0.3", 5060), "belongs to 10.0.0.2:5060"),
+        ({}, [WEAK], Hop("10.0.0.2", 5062), "belongs to 10.0.0.2:5060"),
         ({"auth_realm": "home"}, [WEAK], PBX, "another realm"),
         ({"minimum_algorithm": "SHA-256"}, [WEAK], PBX, "SHA-256 or better"),
         ({}, ['Basic realm="pbx"'], PBX, "no challenge"),
@@ -96,7 +97,7 @@ def test_a_proxy_is_answered_in_its_own_header() -> None:
     ],
 )
 def test_no_digest_is_made_for_anybody_else(
-    changes: dict[str, object], values: list[str], source: Address, because: str
+    changes: dict[str, object], values: list[str], source: Hop, because: str
 ) -> None:
     refusal, request = answer(trunk(**changes), *values, source=source)
     assert because in (refusal or "")

@@ -18,7 +18,8 @@ from gateway.sip.events import (
     EndCause,
     Event,
 )
-from gateway.sip.message import Address, Request, Uri
+from gateway.sip.hop import Hop
+from gateway.sip.message import Request, Uri
 from gateway.sip.user_agent import TrunkOptions
 from tests.support.wire import (
     GATEWAY,
@@ -132,9 +133,9 @@ def test_keepalives_are_no_messages(data: bytes) -> None:
     assert (gateway.user_agent.counters.keepalives, gateway.user_agent.counters.malformed) == (1, 0)
 
 
-@pytest.mark.parametrize("source", [STRANGER, Address("10.0.0.3", 5060), Address("127.0.0.9", 5060)])
+@pytest.mark.parametrize("source", [STRANGER, Hop("10.0.0.3", 5060), Hop("127.0.0.9", 5060)])
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "REGISTER", "BYE"])
-def test_strangers_get_nothing_and_leave_nothing(source: Address, method: str) -> None:
+def test_strangers_get_nothing_and_leave_nothing(source: Hop, method: str) -> None:
     """Promises S5 and S6, whatever From, Via and Contact claim."""
     wire, gateway, pbx = world()
     for data in (pbx.request(method).to_bytes(), b"garbage"):

@@ -15,8 +15,8 @@ from typing import Protocol, TypeVar
 
 from gateway.errors import MessageError
 from gateway.sip.events import Event
+from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import (
-    Address,
     Headers,
     Message,
     NameAddr,
@@ -28,11 +28,12 @@ from gateway.sip.message import (
     parse_message,
 )
 from gateway.sip.sdp import LocalMedia, SessionDescription, make_offer
+from gateway.sip.uri import Address
 from gateway.sip.user_agent import TrunkOptions, UserAgent, UserAgentOptions
 
-GATEWAY = Address("10.0.0.1", 5060)
-PBX = Address("10.0.0.2", 5060)
-STRANGER = Address("10.9.9.9", 5060)
+GATEWAY = Hop("10.0.0.1", 5060)
+PBX = Hop("10.0.0.2", 5060)
+STRANGER = Hop("10.9.9.9", 5060)
 
 T = TypeVar("T")
 
@@ -40,10 +41,11 @@ T = TypeVar("T")
 class Node(Protocol):
     """Something with an address on the wire."""
 
-    def receive_datagram(self, data: bytes, source: Address, now: float) -> None: ...
+    def receive_datagram(self, data: bytes, source: Hop, now: float) -> None: ...
     def handle_timer(self, now: float) -> None: ...
     def get_timer(self) -> float | None: ...
-    def datagrams_to_send(self) -> list[tuple[bytes, Address]]: ...
+    def datagrams_to_send(self) -> list[tuple[bytes, Hop]]: ...
+    def handle_transport_error(self, hop: Hop, now: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ class Sent:
     """A datagram on the wire, whether it arrived or not."""
 
     at: float
-    source: Address
-    destination: Address
+    source: Hop
+    destination: Hop
     data: bytes
     arrived: bool
 
@@ -78,13 +80,13 @@ Application = Callable[["Party", Event, float], None]
 class Party:
     """A user agent on the wire, its events, and what its application does about them."""
 
-    def __init__(self, user_agent: UserAgent, address: Address, application: Application | None = None) -> None:
+    def __init__(self, user_agent: UserAgent, address: Hop, application: Application | None = None) -> None:
         self.user_agent = user_agent
         self.address = address
         self.application = application
         self.seen: list[Event] = []
 
-    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
+    def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
         self.user_agent.receive_datagram(data, source, now)
         self._tell(now)
 
@@ -95,8 +97,12 @@ class Party:
     def get_timer(self) -> float | None:
         return self.user_agent.get_timer()
 
-    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
+    def datagrams_to_send(self) -> list[tuple[bytes, Hop]]:
         return self.user_agent.datagrams_to_send()
+
+    def handle_transport_error(self, hop: Hop, now: float) -> None:
+        self.user_agent.handle_transport_error(hop, now)
+        self._tell(now)
 
     def _tell(self, now: float) -> None:
         for event in self.user_agent.events():
@@ -124,15 +130,15 @@ class Party:
 class ScriptedPeer:
     """A peer that does nothing by itself: what it received is in `inbox`, what it sends the test writes."""
 
-    def __init__(self, address: Address = PBX) -> None:
+    def __init__(self, address: Hop = PBX) -> None:
         self.address = address
         self.inbox: list[Message] = []
         self.unreadable: list[bytes] = []
         self.reply_to: Callable[[Request], Response | None] | None = None
-        self._outbox: list[tuple[bytes, Address]] = []
+        self._outbox: list[tuple[bytes, Hop]] = []
         self._branches = count(1)
 
-    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
+    def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
         try:
             message = parse_message(data)
         except MessageError:
@@ -150,11 +156,13 @@ class ScriptedPeer:
     def get_timer(self) -> float | None:
         return None
 
-    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
+    def handle_transport_error(self, hop: Hop, now: float) -> None: ...
+
+    def datagrams_to_send(self) -> list[tuple[bytes, Hop]]:
         outbox, self._outbox = self._outbox, []
         return outbox
 
-    def send(self, message: Message | bytes, destination: Address = GATEWAY) -> None:
+    def send(self, message: Message | bytes, destination: Hop = GATEWAY) -> None:
         data = message if isinstance(message, bytes) else message.to_bytes()
         self._outbox.append((data, destination))
 
@@ -184,12 +192,13 @@ class ScriptedPeer:
         body: bytes = b"",
         content_type: str | None = None,
         has_contact: bool = True,
+        transport: Transport = Transport.UDP,
     ) -> Request:
         """A request as a PBX would write it; every part can be set."""
         fields = Headers()
         branch = branch or f"z9hG4bK-pbx-{next(self._branches)}"
-        host, port = self.address
-        fields.add("Via", f"SIP/2.0/UDP {host}:{port};branch={branch};rport")
+        host, port = self.address.address
+        fields.add("Via", f"SIP/2.0/{transport.value} {host}:{port};branch={branch};rport")
         fields.add("Max-Forwards", "70")
         fields.add("From", f'"Alice" <sip:1001@{host}>;tag={from_tag}')
         fields.add("To", "<sip:7000@10.0.0.1>" + (f";tag={to_tag}" if to_tag else ""))
@@ -255,7 +264,7 @@ def respond(
     to_tag: str | None = "pbx-uas",
     answer: SessionDescription | None = None,
     headers: tuple[tuple[str, str], ...] = (),
-    contact: Address = PBX,
+    contact: Hop = PBX,
 ) -> Response:
     """A response as a PBX would write it."""
     if 100 < status < 300:
@@ -272,7 +281,10 @@ def respond(
 
 @dataclass(slots=True)
 class Wire:
-    """The wire and its clock. `loss` and `duplicates` are shares of datagrams, `delay_s` the range of their delay."""
+    """The wire and its clock. `loss` and `duplicates` are shares of datagrams, `delay_s` the range of their delay.
+
+    TCP and TLS lose nothing and keep the order; whoever sends to nobody, or to one of `without_streams`, is told so.
+    """
 
     seed: int = 0
     loss: float = 0.0
@@ -283,27 +295,45 @@ class Wire:
     """Loses exactly what a test wants lost."""
     log: list[Sent] = field(default_factory=list)
     nodes: dict[Address, Node] = field(default_factory=dict)
+    without_streams: set[Address] = field(default_factory=set)
+    """Nodes that take no connections."""
+    _connections: dict[frozenset[Address], int] = field(default_factory=dict)
     _random: Random = field(init=False)
-    _flying: list[tuple[float, int, Address, Address, bytes]] = field(default_factory=list)
+    _flying: list[tuple[float, int, Hop, Hop, bytes]] = field(default_factory=list)
     _order: count[int] = field(default_factory=count)
 
     def __post_init__(self) -> None:
         self._random = Random(self.seed)
 
-    def attach(self, node: Node, address: Address) -> None:
+    def attach(self, node: Node, address: Hop) -> None:
         """Put a node on the wire."""
-        self.nodes[address] = node
+        self.nodes[address.address] = node
 
-    def inject(self, data: bytes, source: Address, destination: Address = GATEWAY) -> None:
+    def inject(self, data: bytes, source: Hop, destination: Hop = GATEWAY) -> None:
         """Let a datagram arrive at once, whoever is said to have sent it."""
-        self.nodes[destination].receive_datagram(data, source, self.now)
+        self.nodes[destination.address].receive_datagram(data, source, self.now)
         self.flush()
 
     def flush(self) -> None:
         """Take what the nodes want to send."""
         for address, node in list(self.nodes.items()):
             for data, destination in node.datagrams_to_send():
-                self._fly(data, address, destination)
+                self._fly(data, self._source(address, destination), destination)
+
+    def _source(self, address: Address, destination: Hop) -> Hop:
+        """How the other end sees who sends from `address`."""
+        if destination.transport is Transport.UDP:
+            return Hop(*address)
+        pair = frozenset((address, destination.address))
+        number = self._connections.setdefault(pair, len(self._connections) + 1)
+        return Hop(*address, destination.transport, number)
+
+    def break_connection(self, one: Hop, other: Hop) -> None:
+        """Both ends of their connection are told that it broke; the next message opens another one."""
+        number = self._connections.pop(frozenset((one.address, other.address)))
+        for end, far in ((one, other), (other, one)):
+            self.nodes[end.address].handle_transport_error(far._replace(connection=number), self.now)
+        self.flush()
 
     def run(self, duration_s: float = 1.0) -> None:
         """Let this much time pass."""
@@ -322,7 +352,7 @@ class Wire:
             self.flush()
         self.now = end
 
-    def sent(self, label: str, source: Address | None = None) -> list[Sent]:
+    def sent(self, label: str, source: Hop | None = None) -> list[Sent]:
         """What went over the wire, by its label."""
         return [sent for sent in self.log if sent.label == label and source in (None, sent.source)]
 
@@ -335,12 +365,19 @@ class Wire:
     def _arrive(self) -> None:
         while self._flying and self._flying[0][0] <= self.now:
             _, _, source, destination, data = heapq.heappop(self._flying)
-            node = self.nodes.get(destination)
-            if node is not None:
+            node = self.nodes.get(destination.address)
+            is_refused = destination.transport.is_reliable and destination.address in self.without_streams
+            if node is not None and not is_refused:
                 node.receive_datagram(data, source, self.now)
+            elif destination.transport.is_reliable:
+                self.nodes[source.address].handle_transport_error(destination, self.now)
 
-    def _fly(self, data: bytes, source: Address, destination: Address) -> None:
+    def _fly(self, data: bytes, source: Hop, destination: Hop) -> None:
         sent = Sent(self.now, source, destination, data, arrived=True)
+        if destination.transport.is_reliable:
+            self.log.append(sent)
+            heapq.heappush(self._flying, (self.now + self.delay_s[1], next(self._order), source, destination, data))
+            return
         if self._random.random() < self.loss or self.drop(sent):
             self.log.append(Sent(self.now, source, destination, data, arrived=False))
             return
@@ -368,9 +405,14 @@ def trunk_options(**changes: object) -> TrunkOptions:
     return TrunkOptions(**(options | changes))  # type: ignore[arg-type]
 
 
+def udp_listener(address: Hop = GATEWAY, advertise: Hop | None = None) -> Listener:
+    """A UDP socket at `address`, known to the peers as `advertise`."""
+    return Listener(transport=Transport.UDP, address=address.address, advertise=(advertise or address).address)
+
+
 def gateway_options(*trunks: TrunkOptions, **changes: object) -> UserAgentOptions:
     """The options of a gateway with these trunks, or with one to the PBX."""
-    options: dict[str, object] = {"listen": GATEWAY, "advertise": GATEWAY, "trunks": trunks or (trunk_options(),)}
+    options: dict[str, object] = {"listeners": (udp_listener(),), "trunks": trunks or (trunk_options(),)}
     return UserAgentOptions(**(options | changes))  # type: ignore[arg-type]
 
 
@@ -382,23 +424,24 @@ def gateway_on(wire: Wire, *trunks: TrunkOptions, application: Application | Non
     return party
 
 
-def phone_on(wire: Wire, address: Address = PBX, *, application: Application | None = None, **changes: object) -> Party:
+def phone_on(wire: Wire, address: Hop = PBX, *, application: Application | None = None, **changes: object) -> Party:
     """A telephone, or a PBX, that knows the gateway as its only peer."""
     trunk = TrunkOptions(name="gateway", peer=GATEWAY, contact_user="phone")
-    user_agent = UserAgent(gateway_options(trunk, listen=address, advertise=address, **changes), Random(wire.seed + 2))
+    options = gateway_options(trunk, **({"listeners": (udp_listener(address),)} | changes))
+    user_agent = UserAgent(options, Random(wire.seed + 2))
     party = Party(user_agent, address, application)
     wire.attach(party, address)
     return party
 
 
-def scripted_on(wire: Wire, address: Address = PBX) -> ScriptedPeer:
+def scripted_on(wire: Wire, address: Hop = PBX) -> ScriptedPeer:
     """A scripted peer on the wire."""
     peer = ScriptedPeer(address)
     wire.attach(peer, address)
     return peer
 
 
-def assert_sent(wire: Wire, *labels: str, source: Address = GATEWAY) -> None:
+def assert_sent(wire: Wire, *labels: str, source: Hop = GATEWAY) -> None:
     """These and no other messages left `source`, in this order, repetitions counted."""
     assert list(labels) == [sent.label for sent in wire.log if sent.source == source]
 

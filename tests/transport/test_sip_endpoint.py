@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import ResourceError
 from gateway.sip.core import UserAgentOptions
 from gateway.sip.events import CallCancelled, DigitsSignalled, Event
+from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgent
@@ -25,14 +26,14 @@ class ScriptedCore:
     """A user agent that does as the test says: `on_datagram` and `on_timer` may queue datagrams, events, a deadline."""
 
     def __init__(self) -> None:
-        self.received: list[tuple[bytes, Address]] = []
+        self.received: list[tuple[bytes, Hop]] = []
         self.rung: list[float] = []
         self.deadline: float | None = None
-        self.outbox: list[tuple[bytes, Address]] = []
+        self.outbox: list[tuple[bytes, Hop]] = []
         self.happened: list[Event] = []
-        self.on_datagram: Callable[[bytes, Address], None] = lambda _data, _source: None
+        self.on_datagram: Callable[[bytes, Hop], None] = lambda _data, _source: None
 
-    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
+    def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
         self.received.append((data, source))
         self.on_datagram(data, source)
 
@@ -43,7 +44,7 @@ class ScriptedCore:
     def get_timer(self) -> float | None:
         return self.deadline
 
-    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
+    def datagrams_to_send(self) -> list[tuple[bytes, Hop]]:
         queued, self.outbox = self.outbox, []
         return queued
 
@@ -69,8 +70,8 @@ def peer() -> Iterator[socket.socket]:
         yield udp
 
 
-def address_of(udp: socket.socket) -> Address:
-    return Address(*udp.getsockname())
+def address_of(udp: socket.socket) -> Hop:
+    return Hop(*udp.getsockname())
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ async def test_a_handler_that_raises_costs_nobody_else_an_event(core: ScriptedCo
 async def test_a_datagram_the_user_agent_chokes_on_does_not_stop_reception(
     core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket
 ) -> None:
-    def choke(data: bytes, _source: Address) -> None:
+    def choke(data: bytes, _source: Hop) -> None:
         if data == b"poison":
             raise ValueError("cannot be")
 
@@ -295,7 +296,7 @@ async def test_a_flood_is_read_in_slices_with_the_loop_running_between(
 async def test_a_slow_user_agent_ends_the_slice_by_time(core: ScriptedCore, peer: socket.socket) -> None:
     now = 0.0
 
-    def slow(_data: bytes, _source: Address) -> None:
+    def slow(_data: bytes, _source: Hop) -> None:
         nonlocal now
         now += sip_endpoint.SLICE_S * 0.6
 
@@ -316,7 +317,7 @@ async def test_a_destination_by_name_is_dropped_without_asking_a_resolver(
         raise AssertionError("asked")
 
     monkeypatch.setattr(socket, "getaddrinfo", ask)
-    core.outbox += [(b"INVITE", Address("localhost", 5060)), (b"INVITE", Address("::1", 5060))]
+    core.outbox += [(b"INVITE", Hop("localhost", 5060)), (b"INVITE", Hop("::1", 5060))]
     endpoint.transmit()
     assert endpoint.counters.dropped_not_numeric == 2
     assert endpoint.counters.sent == 0
@@ -328,7 +329,7 @@ async def test_a_datagram_too_large_for_udp_is_dropped_and_the_next_one_goes_out
     core.outbox += [
         (b"x" * 65508, address_of(peer)),
         (b"small", address_of(peer)),
-        (b"port", Address("127.0.0.1", 70000)),
+        (b"port", Hop("127.0.0.1", 70000)),
     ]
     endpoint.transmit()
     assert peer.recv(100) == b"small"
@@ -442,7 +443,7 @@ async def test_ipv6_is_spoken(core: ScriptedCore) -> None:
         udp.settimeout(2)
         udp.sendto(b"six", endpoint.address)
         await eventually(lambda: core.received)
-        assert core.received[0][1] == Address("::1", udp.getsockname()[1])
+        assert core.received[0][1] == Hop("::1", udp.getsockname()[1])
         assert udp.recv(100) == b"six"
     endpoint.close()
 
@@ -458,7 +459,8 @@ async def test_the_trace_sees_both_directions_without_credentials(core: Scripted
     peer.sendto(register, endpoint.address)
     await eventually(lambda: seen)
     masked = b"REGISTER sip:x SIP/2.0\r\nAuthorization: ***\r\n\r\n"
-    assert seen == [("<", masked, address_of(peer)), (">", masked, address_of(peer))]
+    at = address_of(peer).address
+    assert seen == [("<", masked, at), (">", masked, at)]
     assert peer.recv(1000) == register
     endpoint.close()
 
@@ -479,10 +481,11 @@ async def test_datagrams_the_kernel_dropped_are_told(
 async def test_the_real_user_agent_answers_through_it(peer: socket.socket) -> None:
     trunk = TrunkOptions(name="pbx", peer=address_of(peer), contact_user="gateway")
     listen = Address("127.0.0.1", 5060)
-    user_agent = UserAgent(UserAgentOptions(listen=listen, advertise=listen, trunks=(trunk,)))
+    listener = Listener(transport=Transport.UDP, address=listen, advertise=listen)
+    user_agent = UserAgent(UserAgentOptions(listeners=(listener,), trunks=(trunk,)))
     endpoint = SipEndpoint(user_agent, ANY_PORT, lambda _event: None)
     endpoint.start()
-    host, port = address_of(peer)
+    host, port = address_of(peer).address
     peer.sendto(
         f"OPTIONS sip:gateway@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};branch=z9hG4bK1\r\n"
         f"From: <sip:pbx@{host}>;tag=1\r\nTo: <sip:gateway@127.0.0.1>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n"
