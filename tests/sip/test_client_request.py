@@ -8,7 +8,7 @@ import pytest
 
 from gateway.sip.client_request import ClientRequest, make_cancel
 from gateway.sip.core import Core
-from gateway.sip.hop import Hop
+from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Request, Response, parse_message
 from gateway.sip.trunk import Trunk
 from tests.support.wire import PBX, ScriptedPeer, gateway_options, respond, trunk_options
@@ -19,20 +19,30 @@ ELSEWHERE = Hop("10.0.0.2", 9999)
 class Bench:
     """A request, what went out of it, and what its owner was told."""
 
-    def __init__(self, method: str = "INVITE", *, is_in_dialog: bool = False) -> None:
+    def __init__(
+        self,
+        method: str = "INVITE",
+        *,
+        is_in_dialog: bool = False,
+        body: bytes = b"body",
+        alternates: tuple[Hop, ...] = (),
+        **changes: object,
+    ) -> None:
         self.core = Core(gateway_options(), Random(1))
+        self.trunk = Trunk(trunk_options(**changes), lambda: "cnonce")
         self.told: list[int] = []
         self.cseq = 1
-        request = ScriptedPeer().request(method, headers=(("Route", "<sip:p1;lr>"), ("X-A", "b")), body=b"body")
+        request = ScriptedPeer().request(method, headers=(("Route", "<sip:p1;lr>"), ("X-A", "b")), body=body)
         request.headers.remove("Via")
         self.client = ClientRequest(
             self.core,
-            Trunk(trunk_options(), lambda: "cnonce"),
+            self.trunk,
             request,
             PBX,
             next_cseq=self._next,
             on_response=lambda response, now: self.told.append(response.status),
             is_in_dialog=is_in_dialog,
+            alternates=alternates,
         )
         self.client.send(0.0)
 
@@ -181,3 +191,86 @@ def test_cancel_copies_what_names_the_invite_and_the_way_it_took() -> None:
     assert (cancel.from_, cancel.to, cancel.call_id) == (invite.from_, invite.to, invite.call_id)
     assert cancel.headers.get_all("Route") == ["<sip:p1;lr>"]
     assert (cancel.headers.get("Max-Forwards"), cancel.body, "X-A" in cancel.headers) == ("70", b"", False)
+
+
+# Long requests (RFC 3261 18.1.1).
+
+LONG = b"x" * 1300
+BY_TCP = PBX._replace(transport=Transport.TCP)
+
+
+def hops(bench: Bench) -> list[Hop]:
+    return [hop for _, hop in bench.core.datagrams]
+
+
+def test_a_long_request_goes_by_tcp_and_says_so() -> None:
+    assert hops(Bench(body=b"short")) == [PBX]
+    bench = Bench(body=LONG)
+    assert hops(bench) == [BY_TCP]
+    assert [via.transport for via in bench.sent[0].vias] == ["TCP"]
+    assert hops(Bench(body=LONG, udp_limit_bytes=0)) == [PBX]
+
+
+def test_a_long_request_falls_back_to_udp_where_tcp_fails_and_is_remembered() -> None:
+    bench = Bench(body=LONG)
+    bench.core.transactions.fail_towards(BY_TCP, 0.1)
+    assert hops(bench) == [BY_TCP, PBX]
+    assert [via.transport for via in bench.sent[1].vias] == ["UDP"]
+    assert bench.sent[0].cseq == bench.sent[1].cseq
+    assert bench.sent[0].top_via.branch != bench.sent[1].top_via.branch
+    assert bench.told == []
+    assert bench.trunk.without_tcp == {PBX.address}
+    bench.answer(200)
+    assert bench.told == [200]
+
+
+def test_a_long_request_that_was_cancelled_does_not_begin_again() -> None:
+    bench = Bench(body=LONG)
+    bench.client.cancel(0.0)
+    bench.core.transactions.fail_towards(BY_TCP, 0.1)
+    assert bench.told == [503]
+    assert hops(bench) == [BY_TCP]
+
+
+# Other servers (RFC 3263 4.3).
+
+SECOND = Hop("10.0.0.3", 5060)
+
+
+@pytest.mark.parametrize("how", ["silence", "503", "broken"])
+def test_the_next_server_is_asked_where_one_fails(how: str) -> None:
+    bench = Bench(alternates=(SECOND,), registrar=None)
+    if how == "silence":
+        bench.core.timers.expire(5.0)
+    elif how == "503":
+        bench.answer(503)
+    else:
+        bench.core.transactions.fail_towards(PBX, 0.1)
+    assert bench.told == []
+    assert hops(bench)[-1] == SECOND
+    assert bench.sent[-1].top_via.branch != bench.sent[0].top_via.branch
+    bench.answer(200, source=SECOND)
+    assert bench.told == [200]
+    assert bench.client.peer == SECOND
+
+
+def test_a_server_that_answers_is_given_time() -> None:
+    bench = Bench(alternates=(SECOND,))
+    bench.answer(100)
+    bench.core.timers.expire(60.0)
+    assert set(hops(bench)) == {PBX}
+
+
+def test_the_last_server_has_the_last_word() -> None:
+    bench = Bench(alternates=(SECOND,))
+    bench.answer(503)
+    bench.answer(503, source=SECOND)
+    assert bench.told == [503]
+
+
+def test_a_trunk_without_registration_goes_on_with_the_server_that_answers_for_a_while() -> None:
+    bench = Bench(alternates=(SECOND,), registrar=None)
+    bench.answer(503)
+    assert bench.trunk.hop == SECOND
+    bench.core.timers.expire(61.0)
+    assert bench.trunk.hop == PBX

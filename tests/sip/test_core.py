@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from gateway.sip.core import Core, Counters
-from gateway.sip.hop import Hop
-from gateway.sip.message import Uri, make_response
+from gateway.sip.hop import Hop, Listener, Transport
+from gateway.sip.message import Address, Uri, make_response
 from gateway.sip.trunk import Trunk
 from tests.support.wire import GATEWAY, PBX, ScriptedPeer, gateway_options, trunk_options, udp_listener
 
@@ -118,3 +118,61 @@ def test_what_is_sent_is_counted() -> None:
     of = core()
     of.send(b"x", GATEWAY)
     assert of.counters.sent == 1
+
+
+# Transports.
+
+TCP_PBX = PBX._replace(transport=Transport.TCP, connection=7)
+TLS_PBX = PBX._replace(transport=Transport.TLS, connection=8)
+
+
+def listener(transport: Transport, host: str, port: int) -> Listener:
+    return Listener(transport=transport, address=Address(host, port), advertise=Address(host, port))
+
+
+LISTENERS = (
+    listener(Transport.UDP, "10.0.0.1", 5060),
+    listener(Transport.TCP, "10.0.0.1", 5060),
+    listener(Transport.TLS, "10.0.0.1", 5061),
+    listener(Transport.UDP, "2001:db8::1", 5060),
+)
+
+
+@pytest.mark.parametrize(
+    ("hop", "contact", "via"),
+    [
+        (PBX, "<sip:gateway@10.0.0.1:5060>", "SIP/2.0/UDP 10.0.0.1:5060"),
+        (TCP_PBX, "<sip:gateway@10.0.0.1:5060;transport=tcp>", "SIP/2.0/TCP 10.0.0.1:5060"),
+        (TLS_PBX, "<sip:gateway@10.0.0.1:5061;transport=tls>", "SIP/2.0/TLS 10.0.0.1:5061"),
+        (Hop("2001:db8::2", 5060), "<sip:gateway@[2001:db8::1]:5060>", "SIP/2.0/UDP [2001:db8::1]:5060"),
+    ],
+)
+def test_a_neighbour_is_told_the_listener_of_its_transport_and_family(hop: Hop, contact: str, via: str) -> None:
+    of = core(listeners=LISTENERS)
+    assert str(of.contact(trunk(), hop)) == contact
+    request = ScriptedPeer().request("OPTIONS")
+    of.add_via(request, hop)
+    assert str(request.top_via).startswith(f"{via};branch=")
+
+
+def test_the_contact_of_a_sips_dialog_is_sips() -> None:
+    """RFC 3261 12.1.1."""
+    contact = core(listeners=LISTENERS).contact(trunk(), TLS_PBX, is_secure=True)
+    assert str(contact) == "<sips:gateway@10.0.0.1:5061>"
+
+
+@pytest.mark.parametrize(
+    ("uri", "fallback", "expected"),
+    [
+        ("sip:x@10.0.0.2:5066", TCP_PBX, Hop("10.0.0.2", 5066, Transport.TCP, 7)),
+        ("sip:x@10.0.0.2;transport=udp", TCP_PBX, Hop("10.0.0.2", 5060)),
+        ("sip:x@10.0.0.2;transport=tcp", PBX, Hop("10.0.0.2", 5060, Transport.TCP)),
+        ("sip:x@10.0.0.3", TCP_PBX, Hop("10.0.0.3", 5060, Transport.TCP)),
+        ("sip:x@10.0.0.2;transport=udp", TLS_PBX, Hop("10.0.0.2", 5061, Transport.TLS, 8)),
+        ("sips:x@10.0.0.2", TLS_PBX, Hop("10.0.0.2", 5061, Transport.TLS, 8)),
+        ("sips:x@10.0.0.2", PBX, Hop("10.0.0.2", 5061, Transport.TLS)),
+        ("sip:x@10.0.0.2;transport=sctp", PBX, Hop("10.0.0.2", 5060)),
+    ],
+)
+def test_a_dialog_stays_on_its_connection_and_never_leaves_tls(uri: str, fallback: Hop, expected: Hop) -> None:
+    assert core().destination_of(Uri.parse(uri), trunk(acl=("10.0.0.3",)), fallback) == expected

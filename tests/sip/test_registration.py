@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import StateError
 from gateway.sip.events import RegistrationChanged, RegistrationState
-from gateway.sip.hop import Hop
+from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Request, Response, Uri
 from tests.support.wire import (
     GATEWAY,
@@ -426,3 +426,193 @@ def test_registration_survives_heavy_loss() -> None:
     wire.run(3600)
     assert FAILED not in states(gateway)
     assert len(registrar.counts) > 12
+
+
+# Several servers.
+
+SECOND, THIRD = Hop("10.0.0.3", 5060), Hop("10.0.0.4", 5060)
+
+
+def cluster(**changes: object) -> tuple[Wire, Party, dict[Hop, Registrar]]:
+    """A trunk with three registrars that share an account."""
+    wire = Wire()
+    registrars = {hop: Registrar(scripted_on(wire, hop)) for hop in (PBX, SECOND, THIRD)}
+    trunk = trunk_options(alternates=(SECOND, THIRD), **changes)
+    gateway = gateway_on(wire, trunk, probe_interval_s=0)
+    return wire, gateway, registrars
+
+
+def servers_asked(wire: Wire, label: str = "REGISTER") -> list[Hop]:
+    """In order, each once for a run of requests to it."""
+    asked = [sent.destination for sent in wire.sent(label, GATEWAY)]
+    return [hop for place, hop in enumerate(asked) if place == 0 or asked[place - 1] != hop]
+
+
+@pytest.mark.parametrize(("fault", "within_s"), [("silent", 6.0), (503, 0.2), (500, 0.2)])
+def test_the_next_server_is_tried_at_once_when_one_fails(fault: str | int, within_s: float) -> None:
+    wire, gateway, registrars = cluster()
+    registrars[PBX].is_silent = fault == "silent"
+    if isinstance(fault, int):
+        registrars[PBX].refuses = lambda request: respond(request, fault)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(within_s)
+    assert states(gateway) == [REGISTERING, REGISTERED]
+    assert gateway.last(RegistrationChanged).server == SECOND
+    assert servers_asked(wire) == [PBX, SECOND]
+
+
+def test_the_back_off_begins_when_all_servers_have_failed_and_starts_with_the_preferred() -> None:
+    wire, gateway, registrars = cluster()
+    for registrar in registrars.values():
+        registrar.refuses = lambda request: respond(request, 503)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(0.5)
+    assert servers_asked(wire) == [PBX, SECOND, THIRD]
+    assert states(gateway) == [REGISTERING, FAILED]
+    wire.run(1.5)
+    assert servers_asked(wire)[:4] == [PBX, SECOND, THIRD, PBX]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refused_account_is_not_shown_to_every_server(status: int) -> None:
+    wire, gateway, registrars = cluster()
+    registrars[PBX].refuses = lambda request: respond(request, status)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(5)
+    assert servers_asked(wire) == [PBX]
+    assert states(gateway) == [REGISTERING, FAILED]
+
+
+def test_the_preferred_server_gets_the_registration_back_when_it_answers_again() -> None:
+    wire, gateway, registrars = cluster()
+    registrars[PBX].is_silent = True
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(100)
+    assert gateway.last(RegistrationChanged).server == SECOND
+    registrar = registrars[PBX]
+    registrar.is_silent = False
+    answer = registrar.reply
+    registrar.peer.reply_to = lambda request: respond(request, 200) if request.method == "OPTIONS" else answer(request)
+    wire.run(61)
+    assert gateway.last(RegistrationChanged).server == PBX
+    assert states(gateway)[-1] is REGISTERED
+    assert FAILED not in states(gateway)
+    assert gateway.user_agent.registrations == (gateway.last(RegistrationChanged),)
+
+
+def test_a_trunk_that_moves_registers_at_its_new_servers() -> None:
+    wire, gateway, _ = cluster()
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    gateway.user_agent.relocate("pbx", (THIRD, PBX), wire.now)
+    wire.run(1)
+    assert servers_asked(wire) == [PBX]  # where we are is still one of them
+    gateway.user_agent.relocate("pbx", (THIRD,), wire.now)
+    wire.run(1)
+    assert servers_asked(wire) == [PBX, THIRD]
+    assert gateway.last(RegistrationChanged).server == THIRD
+    with pytest.raises(ValueError, match="without a server"):
+        gateway.user_agent.relocate("pbx", (), wire.now)
+
+
+def test_the_domain_follows_a_server_that_is_named_by_its_address_only() -> None:
+    for registrar, uris in (("sip:10.0.0.2", ["sip:10.0.0.2", "sip:10.0.0.3:5060"]), ("sip:example.com", None)):
+        wire, gateway, registrars = cluster(registrar=Uri.parse(registrar))
+        registrars[PBX].refuses = lambda request: respond(request, 503)
+        gateway.user_agent.register("pbx", wire.now)
+        wire.run(1)
+        asked = [str(registrars[hop].peer.requests("REGISTER")[0].uri) for hop in (PBX, SECOND)]
+        assert asked == (uris or [registrar, registrar])
+
+
+@pytest.mark.parametrize("status", [301, 302])
+def test_a_redirect_within_the_trunk_is_followed(status: int) -> None:
+    wire, gateway, registrars = cluster()
+    moved = (("Contact", "<sip:10.0.0.4:5060>"),)
+    registrars[PBX].refuses = lambda request: respond(request, status, headers=moved)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    assert servers_asked(wire) == [PBX, THIRD]
+    assert states(gateway) == [REGISTERING, REGISTERED]
+    wire.run(200)
+    assert wire.sent("OPTIONS", GATEWAY) == []  # the peer wants us there: nobody asks whether we may go back
+
+
+@pytest.mark.parametrize("contact", ["<sip:10.9.9.9>", "<sip:evil.example.com>", "<tel:+4930>", None])
+def test_a_redirect_to_a_stranger_is_not_followed(contact: str | None) -> None:
+    """He would be shown our account (CVE-2021-41158)."""
+    wire = Wire()
+    registrar, thief = Registrar(scripted_on(wire)), scripted_on(wire, Hop("10.9.9.9", 5060))
+    headers = (("Contact", contact),) if contact else ()
+    registrar.refuses = lambda request: respond(request, 302, headers=headers)
+    gateway = gateway_on(wire, trunk_options(), probe_interval_s=0)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(10)
+    assert thief.inbox == []
+    assert states(gateway) == [REGISTERING, FAILED]
+
+
+def test_redirects_in_a_circle_end() -> None:
+    wire, gateway, registrars = cluster()
+    for here, there in ((PBX, SECOND), (SECOND, PBX)):
+        moved = (("Contact", f"<sip:{there.host}>"),)
+        registrars[here].refuses = lambda request, moved=moved: respond(request, 302, headers=moved)  # type: ignore[misc]
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(0.4)
+    assert states(gateway) == [REGISTERING, REGISTERED]  # at the third, which does not join in
+    assert len(wire.sent("REGISTER", GATEWAY)) <= 8
+
+
+def test_line_breaks_keep_a_nat_open_where_they_are_wanted() -> None:
+    wire, _, _ = world(keepalive_s=20.0)
+    wire.run(65)
+    breaks = [round(sent.at - 1000) for sent in wire.log if sent.data == b"\r\n\r\n"]
+    assert breaks == [20, 40, 60]
+
+
+# TCP and TLS.
+
+
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
+def test_a_registrar_on_a_stream_is_told_a_contact_of_that_stream(transport: Transport) -> None:
+    wire, gateway, registrar = world(peer=PBX._replace(transport=transport))
+    wire.run(1)
+    assert states(gateway) == [REGISTERING, REGISTERED]
+    request = registrar.peer.requests("REGISTER")[0]
+    assert request.top_via.transport == transport.value
+    assert request.contacts[0].uri.parameter("transport") == transport.value.lower()
+    assert {sent.destination.transport for sent in wire.log} == {transport}
+
+
+def test_a_connection_that_breaks_is_made_anew_within_seconds() -> None:
+    """RFC 5626 4.4.1: the registrar reaches us over it."""
+    wire, gateway, registrar = world(peer=PBX._replace(transport=Transport.TCP))
+    wire.run(1)
+    wire.break_connection(GATEWAY._replace(transport=Transport.TCP), PBX._replace(transport=Transport.TCP))
+    wire.run(2)
+    assert states(gateway) == [REGISTERING, REGISTERED, FAILED, REGISTERED]
+    assert "connection" in gateway.all(RegistrationChanged)[2].reason
+    assert len(registrar.peer.requests("REGISTER")) >= 3
+
+
+def test_a_registrar_that_takes_no_connections_counts_as_failed() -> None:
+    wire, gateway, _ = world(peer=PBX._replace(transport=Transport.TLS))
+    wire.without_streams.add(PBX.address)
+    wire.run(0.1)
+    assert states(gateway) == [REGISTERING, FAILED]
+    assert gateway.last(RegistrationChanged).status == 503
+    wire.without_streams.clear()
+    wire.run(5)
+    assert states(gateway)[-1] is REGISTERED
+
+
+def test_a_trunk_on_tls_is_not_challenged_in_plain_text() -> None:
+    wire, gateway, _ = world(peer=PBX._replace(transport=Transport.TLS))
+    wire.flush()
+    (request,) = (sent.message for sent in wire.sent("REGISTER"))
+    assert isinstance(request, Request)
+    challenge = respond(request, 401, headers=(("WWW-Authenticate", 'Digest realm="pbx", nonce="n", qop="auth"'),))
+    wire.inject(challenge.to_bytes(), PBX)
+    wire.run(0.001)
+    assert len(wire.sent("REGISTER")) == 1
+    assert gateway.user_agent.counters.strangers == 1

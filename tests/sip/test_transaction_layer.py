@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.sip.hop import Hop
+from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Message, Request, make_response, parse_message
 from gateway.sip.timers import TimerQueue
 from gateway.sip.transaction import Failure, TimerOptions, Transaction, TransactionUser
@@ -56,12 +56,12 @@ class Bench:
         transaction = self.served[-1]
         self.layer.respond(transaction, make_response(transaction.request, status, to_tag=to_tag), 0.0)
 
-    def send(self, request: Request) -> Transaction:
+    def send(self, request: Request, hop: Hop = PEER) -> Transaction:
         user = TransactionUser(
             deliver=lambda transaction, message, now: self.answers.append(message.status),  # type: ignore[union-attr]
             fail=lambda transaction, failure, now: self.failures.append(failure),
         )
-        return self.layer.send_request(request, PEER, user=user, now=0.0)
+        return self.layer.send_request(request, hop, user=user, now=0.0)
 
 
 peer = ScriptedPeer(PEER)
@@ -265,3 +265,23 @@ def test_answers_go_to_where_the_request_came_from(
     if noted is not None:
         assert (request.top_via.received, request.top_via.rport) == noted
     assert [v.branch for v in request.vias] == ["z9hG4bKx", "z9hG4bKbelow"]
+
+
+def test_answers_on_a_stream_go_back_over_the_connection_and_else_to_the_port_of_via() -> None:
+    """RFC 3261 18.2.2."""
+    source = Hop("10.0.0.2", 40000, Transport.TCP, 7)
+    for via, port in (("10.0.0.9:5062;rport", 5062), ("10.0.0.9", 5060)):
+        request = peer.request("OPTIONS")
+        request.headers.set("Via", f"SIP/2.0/TCP {via};branch=z9hG4bKx")
+        note_source(request, source)
+        assert response_destination(request, source) == Hop("10.0.0.2", port, Transport.TCP, 7)
+
+
+def test_a_broken_connection_is_told_to_those_who_used_it() -> None:
+    on_it, beside = Hop(*PEER.address, Transport.TCP, 7), Hop(*PEER.address, Transport.TCP, 8)
+    unnamed, by_udp = Hop(*PEER.address, Transport.TCP), PEER
+    for hop, is_told in ((on_it, True), (unnamed, True), (beside, False), (by_udp, False)):
+        bench = Bench()
+        bench.send(peer.request("BYE"), hop)
+        bench.layer.fail_towards(on_it, 0.0)
+        assert bool(bench.failures) is is_told, hop

@@ -15,10 +15,11 @@ from gateway.sip.events import (
     CallEstablished,
     CallOffered,
     CallProgressed,
+    CallRefused,
     EndCause,
     Event,
 )
-from gateway.sip.hop import Hop
+from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Request, Uri
 from gateway.sip.user_agent import TrunkOptions
 from tests.support.wire import (
@@ -35,6 +36,7 @@ from tests.support.wire import (
     phone_on,
     respond,
     scripted_on,
+    trunk_options,
 )
 
 TARGET = Uri.parse("sip:7000@10.0.0.1")
@@ -218,3 +220,88 @@ def test_calls_that_are_cancelled_at_any_moment_leave_no_half_call(seed: int) ->
     assert len(gateway.all(CallOffered)) == len(gateway.all(CallCancelled)) + len(gateway.all(CallEnded))
     assert_idle(gateway, phone)
     assert gateway.user_agent.get_timer() is None
+
+
+# Calls over TCP and TLS.
+
+
+def stream_call(transport: Transport) -> tuple[Wire, Party, Party, str]:
+    """A running call that a telephone placed over a connection to the gateway; and the telephone's leg."""
+    wire = Wire()
+    trunk = trunk_options(registrar=None, peer=PBX._replace(transport=transport))
+    gateway = gateway_on(wire, trunk, application=answering)
+    phone = phone_on(wire, peer=GATEWAY._replace(transport=transport))
+    leg_id = phone.user_agent.invite("gateway", TARGET, offer=description(PBX.host), now=wire.now)
+    wire.run(1)
+    return wire, gateway, phone, leg_id
+
+
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
+def test_a_call_over_a_stream_stays_on_its_connection_and_repeats_nothing(transport: Transport) -> None:
+    wire, gateway, phone, _ = stream_call(transport)
+    gateway.user_agent.bye(gateway.last(CallOffered).leg_id, wire.now)
+    wire.run(1)
+    assert phone.last(CallEnded).cause is EndCause.REMOTE_BYE
+    assert_sent(wire, "INVITE", "ACK", "200 BYE", source=PBX._replace(transport=transport, connection=1))
+    assert_sent(wire, "100 INVITE", "200 INVITE", "BYE", source=GATEWAY._replace(transport=transport, connection=1))
+    assert {sent.destination.connection for sent in wire.log if sent.source.host == GATEWAY.host} == {1}
+    wire.run(40)
+    assert_idle(gateway, phone)
+
+
+def test_a_call_outlives_its_connection() -> None:
+    """Only what was under way on it fails (RFC 3261 18.4); what comes later opens another one."""
+    wire, gateway, phone, leg_id = stream_call(Transport.TCP)
+    wire.break_connection(GATEWAY._replace(transport=Transport.TCP), PBX._replace(transport=Transport.TCP))
+    wire.run(60)
+    assert gateway.all(CallEnded) == []
+    phone.user_agent.bye(leg_id, wire.now)
+    wire.run(1)
+    assert gateway.last(CallEnded).cause is EndCause.REMOTE_BYE
+
+
+def test_a_request_whose_connection_breaks_fails_at_once() -> None:
+    wire = Wire()
+    gateway = gateway_on(wire, trunk_options(registrar=None, peer=PBX._replace(transport=Transport.TCP)))
+    scripted_on(wire)
+    gateway.user_agent.invite("pbx", Uri.parse("sip:1@10.0.0.2"), offer=description(), now=wire.now)
+    wire.run(0.5)
+    wire.break_connection(GATEWAY._replace(transport=Transport.TCP), PBX._replace(transport=Transport.TCP))
+    wire.run(0.1)
+    assert gateway.last(CallRefused).status == 503
+    wire.run(40)
+    assert_idle(gateway)
+
+
+def test_nobody_speaks_for_a_trunk_on_tls_in_plain_text() -> None:
+    wire = Wire()
+    gateway = gateway_on(wire, trunk_options(registrar=None, peer=PBX._replace(transport=Transport.TLS)))
+    pbx = scripted_on(wire)
+    for transport in (Transport.UDP, Transport.TCP):
+        wire.inject(pbx.invite(transport=transport).to_bytes(), PBX._replace(transport=transport, connection=9))
+    wire.run(0.1)
+    assert gateway.user_agent.counters.strangers == 2
+    assert pbx.inbox == []
+    wire.inject(pbx.invite(transport=Transport.TLS).to_bytes(), PBX._replace(transport=Transport.TLS, connection=9))
+    assert gateway.last(CallOffered).trunk == "pbx"
+
+
+def test_calls_on_tls_and_udp_from_one_host_belong_to_the_trunk_of_their_transport() -> None:
+    wire = Wire()
+    trunks = [
+        trunk_options(name=transport.value, registrar=None, peer=PBX._replace(transport=transport))
+        for transport in (Transport.TLS, Transport.UDP)
+    ]
+    gateway, pbx = gateway_on(wire, *trunks), scripted_on(wire)
+    for transport in (Transport.UDP, Transport.TLS):
+        source = PBX._replace(transport=transport, connection=3)
+        wire.inject(pbx.invite(transport=transport, call_id=transport.value).to_bytes(), source)
+        assert gateway.last(CallOffered).trunk == transport.value
+
+
+def test_only_hosts_of_a_trunk_are_known() -> None:
+    gateway = gateway_on(Wire(), trunk_options(acl=("192.0.2.0/24",), alternates=(Hop("10.0.0.3", 5060),)))
+    known = [
+        host for host in ("10.0.0.2", "10.0.0.3", "192.0.2.9", "10.9.9.9", "x") if gateway.user_agent.is_known(host)
+    ]
+    assert known == ["10.0.0.2", "10.0.0.3", "192.0.2.9"]

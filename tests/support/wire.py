@@ -424,9 +424,16 @@ def gateway_on(wire: Wire, *trunks: TrunkOptions, application: Application | Non
     return party
 
 
-def phone_on(wire: Wire, address: Hop = PBX, *, application: Application | None = None, **changes: object) -> Party:
+def phone_on(
+    wire: Wire,
+    address: Hop = PBX,
+    *,
+    peer: Hop = GATEWAY,
+    application: Application | None = None,
+    **changes: object,
+) -> Party:
     """A telephone, or a PBX, that knows the gateway as its only peer."""
-    trunk = TrunkOptions(name="gateway", peer=GATEWAY, contact_user="phone")
+    trunk = TrunkOptions(name="gateway", peer=peer, contact_user="phone")
     options = gateway_options(trunk, **({"listeners": (udp_listener(address),)} | changes))
     user_agent = UserAgent(options, Random(wire.seed + 2))
     party = Party(user_agent, address, application)
