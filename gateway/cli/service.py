@@ -167,6 +167,7 @@ class Service:
         for name, trunk in configuration.sip.trunks.items():
             if trunk.registrar is not None:
                 self.user_agent.register(name, now)
+        self.user_agent.watch_peers(now)
         self._endpoint.transmit()
 
     # Life.
@@ -248,12 +249,16 @@ class Service:
     def _on_event(self, event: sip_events.Event) -> None:
         if isinstance(event, sip_events.RegistrationChanged):
             self._on_registration(event)
+        elif isinstance(event, sip_events.PeerChanged):
+            is_lost = event.state is sip_events.PeerState.UNREACHABLE
+            tell = _log.warning if is_lost else _log.info
+            tell(f"peer {event.state.value}", trunk=event.trunk, server=str(event.server))
         else:
             self.calls.dispatch(event)
 
     def _on_registration(self, event: sip_events.RegistrationChanged) -> None:
         peer = self._configuration.sip.trunks[event.trunk].registrar
-        facts = {"trunk": event.trunk, "registrar": peer, "state": event.state.value}
+        facts = {"trunk": event.trunk, "registrar": peer, "server": str(event.server), "state": event.state.value}
         match event.state:
             case sip_events.RegistrationState.REGISTERED:
                 self._registered.add(event.trunk)

@@ -147,7 +147,7 @@ class Phone:
                 self._on_offered(event)
             case sip_events.TransferRequested():
                 self._on_transfer(event)
-            case sip_events.RegistrationChanged():
+            case sip_events.RegistrationChanged() | sip_events.PeerChanged():
                 pass
             case _:
                 call = self.calls.get(event.leg_id)

@@ -9,7 +9,7 @@ from random import Random
 from gateway.errors import MessageError
 from gateway.sip.events import Event
 from gateway.sip.hop import SIP_PORT, Hop, Listener, Transport
-from gateway.sip.message import NameAddr, Request, Response, Uri, Via, make_response
+from gateway.sip.message import Address, NameAddr, Request, Response, Uri, Via, make_response
 from gateway.sip.timers import TimerQueue
 from gateway.sip.transaction import TimerOptions, Transaction
 from gateway.sip.transaction_layer import TransactionLayer
@@ -169,6 +169,10 @@ class Core:
         via = response.top_via
         return (via.host, via.port or SIP_PORT) in self._own_addresses
 
+    def is_own(self, address: Address) -> bool:
+        """Whether we listen there ourselves."""
+        return address in self._own_addresses
+
     def contact(self, trunk: Trunk, hop: Hop, *, is_secure: bool = False) -> NameAddr:
         """Where `hop`, which speaks for `trunk`, reaches us; a sips URI where `is_secure` (RFC 3261 12.1.1)."""
         host, port = self.listener_for(hop).advertise
@@ -232,5 +236,5 @@ class Core:
             transport = fallback.transport
         connection = fallback.connection if (uri.host, transport) == (fallback.host, fallback.transport) else 0
         hop = Hop(uri.host, uri.port or transport.default_port, transport, connection)
-        is_nobody = hop.address in self._own_addresses or ip_address(uri.host).is_multicast
+        is_nobody = self.is_own(hop.address) or ip_address(uri.host).is_multicast
         return fallback if is_nobody else hop

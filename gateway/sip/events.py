@@ -28,6 +28,17 @@ class RegistrationState(Enum):
     """Refused or unanswered. Tried again by itself, for ever."""
 
 
+class PeerState(Enum):
+    """How we stand with the peer of a trunk that does not register."""
+
+    UNKNOWN = "unknown"
+    """It has never answered OPTIONS."""
+    REACHABLE = "reachable"
+    """One of its servers answers."""
+    UNREACHABLE = "unreachable"
+    """None does any more."""
+
+
 class EndCause(Enum):
     """Why a call ended that we did not end."""
 
@@ -59,6 +70,16 @@ class RegistrationChanged:
     """When the next try is made by itself."""
     server: Hop | None = None
     """Where the trunk's requests go at present."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerChanged:
+    """The peer of `trunk`, which does not register, began or ceased to answer."""
+
+    trunk: str
+    state: PeerState
+    server: Hop
+    """Where calls of ours go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +222,7 @@ class DigitsSignalled:
 
 Event = (
     RegistrationChanged
+    | PeerChanged
     | CallOffered
     | CallCancelled
     | CallEstablished

@@ -18,13 +18,14 @@ from random import Random, SystemRandom
 
 from gateway.errors import StateError, shown
 from gateway.sip.core import Core, Counters, HeaderFields, UserAgentOptions
-from gateway.sip.events import Event, RegistrationChanged
+from gateway.sip.events import Event, PeerChanged, RegistrationChanged
 from gateway.sip.hop import Hop
 from gateway.sip.inspection import Refusal
 from gateway.sip.invite_usage import LegState
 from gateway.sip.leg import Leg
 from gateway.sip.legs import Legs
 from gateway.sip.message import Headers, MessageRefused, Response, Uri, is_keepalive, parse_message
+from gateway.sip.peer_watch import PeerWatch
 from gateway.sip.reception import Reception
 from gateway.sip.registration import Registration
 from gateway.sip.sdp import SessionDescription
@@ -48,6 +49,7 @@ class UserAgent:
         self._registrations = {
             trunk.name: Registration(self._core, trunk) for trunk in self._trunks if trunk.options.registrar is not None
         }
+        self._watches = [PeerWatch(self._core, trunk) for trunk in self._trunks if trunk.options.registrar is None]
 
     # ---------------------------------------------------------------------------------------- wire and clock
 
@@ -123,6 +125,11 @@ class UserAgent:
         return tuple(registration.status for registration in self._registrations.values())
 
     @property
+    def peers(self) -> tuple[PeerChanged, ...]:
+        """How we stand with the peers of trunks that do not register."""
+        return tuple(watch.status for watch in self._watches)
+
+    @property
     def transaction_count(self) -> int:
         """Open transactions; 0 some seconds after the last call."""
         return len(self._core.transactions)
@@ -137,6 +144,11 @@ class UserAgent:
     def register(self, trunk_name: str, now: float) -> None:
         """Register and stay registered; where that is so already, refresh at once. Raises: `StateError`."""
         self._registration(trunk_name).start(now)
+
+    def watch_peers(self, now: float) -> None:
+        """Ask the peers of trunks that do not register whether they are there, from now on; `PeerChanged` tells."""
+        for watch in self._watches:
+            watch.start(now)
 
     def unregister(self, trunk_name: str, now: float) -> None:
         """Give the registration back. Raises: `StateError`."""
