@@ -18,12 +18,13 @@ import dataclasses
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from gateway.calls.call import MAX_CALL_S
 from gateway.calls.facts import NumberPolicy
@@ -33,15 +34,19 @@ from gateway.located import Document, Seconds, Section, WrongValue, examine, in_
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import MediaOptions
 from gateway.realtime.session import Secret, SessionOptions, TurnDetection, providers
+from gateway.sip.grammar import parse_host_port
 from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address, Uri
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgentOptions
+from gateway.transport.locator import Target
+from gateway.transport.resolver import ResolverOptions
 from gateway.transport.rtp_ports import RtpPortOptions, SourcePolicy
 
 ENVIRONMENT_PREFIX = "GATEWAY__"
 EMBEDDED = "embedded"
 SIP_PORT = 5060
+DNS_PORT = 53
 
 _SUBSTITUTION = re.compile(r"\$\{(env|file):([^}]*)\}")
 
@@ -99,6 +104,27 @@ def _registrar(text: str) -> str:
     return text
 
 
+def _peer(text: str) -> str:
+    try:
+        parse_host_port(text)
+    except MessageError:
+        raise WrongValue(expected="expected HOST or HOST:PORT, as pbx.example or 192.0.2.10:5060") from None
+    return text
+
+
+def _name_server(text: str) -> str:
+    try:
+        host, _ = parse_host_port(text)
+        ipaddress.ip_address(host)
+    except (MessageError, ValueError):
+        raise WrongValue(expected="expected IP or IP:PORT, as 192.0.2.53") from None
+    return text
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 def _provider(text: str) -> str:
     known = (EMBEDDED, *providers())
     if text not in known:
@@ -111,6 +137,9 @@ IpAddress = Annotated[str, AfterValidator(_ip)]
 Network = Annotated[str, AfterValidator(_network)]
 PortRange = Annotated[str, AfterValidator(_port_range)]
 Registrar = Annotated[str, AfterValidator(_registrar)]
+Peer = Annotated[str, AfterValidator(_peer)]
+NameServer = Annotated[str, AfterValidator(_name_server)]
+OneOrMore = BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])
 Provider = Annotated[str, AfterValidator(_provider)]
 CodecName = Literal["PCMU", "PCMA"]
 
@@ -118,8 +147,8 @@ CodecName = Literal["PCMU", "PCMA"]
 class TrunkSection(Section):
     """One PBX or carrier."""
 
-    registrar: Registrar | None = None
-    peer: str | None = None
+    registrar: Annotated[tuple[Registrar, ...], Field(min_length=1, max_length=8), OneOrMore] | None = None
+    peer: Annotated[tuple[Peer, ...], Field(min_length=1, max_length=8), OneOrMore] | None = None
     username: str = ""
     password: str = Field(default="", repr=False)
     contact_user: str | None = None
@@ -140,12 +169,14 @@ class TrunkSection(Section):
         return self
 
     @property
-    def target(self) -> tuple[str, int]:
-        """Host (name or number) and port of the PBX."""
+    def targets(self) -> tuple[Target, ...]:
+        """The PBX's servers by name or number, the preferred one first."""
         if self.registrar is not None:
-            uri = Uri.parse(self.registrar)
-            return uri.host, uri.port or SIP_PORT
-        return _host_and_port(self.peer or "")
+            places = [(uri.host, uri.port) for uri in map(Uri.parse, self.registrar)]
+        else:
+            places = [parse_host_port(peer) for peer in self.peer or ()]
+        transports = (Transport(self.transport.upper()),)
+        return tuple(Target(host=host, port=port, transports=transports) for host, port in places)
 
     @property
     def user(self) -> str:
@@ -153,11 +184,19 @@ class TrunkSection(Section):
         return self.contact_user or self.username or default_of(TrunkOptions, "contact_user")
 
 
+class DnsSection(Section):
+    """Who is asked where trunks are."""
+
+    servers: Annotated[tuple[NameServer, ...], Field(min_length=1, max_length=8), OneOrMore] | None = None
+    timeout: Annotated[Seconds, Field(ge=0.1, le=30)] = default_of(ResolverOptions, "timeout_s")
+
+
 class SipSection(Section):
     """The telephone side."""
 
     listen: Endpoint = "127.0.0.1:5060"
     advertise: IpAddress | None = None
+    dns: DnsSection = DnsSection()
     trunks: dict[str, TrunkSection] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -273,21 +312,32 @@ class Configuration(Section):
             return self.sip.advertise
         return self.media.rtp.listen or self.listen.host
 
-    def user_agent_options(self, peers: Mapping[str, Hop], product: str) -> UserAgentOptions:
-        """The SIP side. `peers` are the trunks' PBXes by trunk name, resolved."""
+    @property
+    def families(self) -> tuple[socket.AddressFamily, ...]:
+        """Those of the addresses that we listen on, in their order."""
+        return (socket.AF_INET6 if ":" in self.listen.host else socket.AF_INET,)
+
+    def resolver_options(self) -> ResolverOptions:
+        """Who is asked where trunks are."""
+        dns = self.sip.dns
+        servers = None if dns.servers is None else tuple(map(_name_server_address, dns.servers))
+        return ResolverOptions(servers=servers, timeout_s=dns.timeout)
+
+    def user_agent_options(self, hops: Mapping[str, tuple[Hop, ...]], product: str) -> UserAgentOptions:
+        """The SIP side. `hops` are the trunks' servers by trunk name, numeric, the preferred one first."""
         return UserAgentOptions(
             listeners=(Listener(transport=Transport.UDP, address=self.listen, advertise=self.advertised),),
             product=product,
-            trunks=tuple(_trunk_options(name, trunk, peers[name]) for name, trunk in self.sip.trunks.items()),
+            trunks=tuple(_trunk_options(name, trunk, hops[name]) for name, trunk in self.sip.trunks.items()),
         )
 
-    def trunk_policies(self, peers: Mapping[str, Hop]) -> dict[str, TrunkPolicy]:
+    def trunk_policies(self, hops: Mapping[str, tuple[Hop, ...]]) -> dict[str, TrunkPolicy]:
         """What calls of each trunk are given."""
         return {
             name: TrunkPolicy(
                 codecs=trunk.codecs,
                 numbers=NumberPolicy(contact_user=trunk.user, called_headers=trunk.called_headers),
-                referral_host=_host_text(peers[name].address),
+                referral_host=_host_text(hops[name][0].address),
             )
             for name, trunk in self.sip.trunks.items()
         }
@@ -337,16 +387,22 @@ def _host_and_port(text: str) -> tuple[str, int]:
     return host, int(port) if port.isdigit() else SIP_PORT
 
 
+def _name_server_address(text: str) -> Address:
+    host, port = parse_host_port(text)
+    return Address(host, port or DNS_PORT)
+
+
 def _host_text(address: Address) -> str:
     host = f"[{address.host}]" if ":" in address.host else address.host
     return f"{host}:{address.port}"
 
 
-def _trunk_options(name: str, trunk: TrunkSection, peer: Hop) -> TrunkOptions:
+def _trunk_options(name: str, trunk: TrunkSection, hops: tuple[Hop, ...]) -> TrunkOptions:
     return TrunkOptions(
         name=name,
-        peer=peer,
-        registrar=Uri.parse(trunk.registrar) if trunk.registrar else None,
+        peer=hops[0],
+        alternates=hops[1:],
+        registrar=Uri.parse(trunk.registrar[0]) if trunk.registrar else None,
         username=trunk.username or None,
         password=trunk.password,
         contact_user=trunk.user,

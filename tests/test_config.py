@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
 from gateway.sip.hop import Hop
+from gateway.sip.message import Address
+from gateway.transport.locator import Target
+from gateway.transport.resolver import ResolverOptions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = """\
@@ -45,12 +49,13 @@ def problems(load: Load, text: str, environment: Mapping[str, str] | None = None
 
 def test_file_gives_the_options_of_the_packages(load: Load) -> None:
     configuration = load()
-    options = configuration.user_agent_options({"PBX": Hop("127.0.0.1", 5070)}, "test/1")
+    options = configuration.user_agent_options({"PBX": (Hop("127.0.0.1", 5070), Hop("127.0.0.2", 5070))}, "test/1")
     trunk = options.trunks[0]
     (listener,) = options.listeners
     assert (listener.address, listener.advertise) == (("127.0.0.1", 5060), ("127.0.0.1", 5060))
     assert (trunk.name, trunk.username, trunk.password, trunk.contact_user) == ("PBX", "gateway", "s3cret", "gateway")
     assert str(trunk.registrar) == "sip:127.0.0.1:5070"
+    assert (trunk.peer, trunk.alternates) == (Hop("127.0.0.1", 5070), (Hop("127.0.0.2", 5070),))
 
 
 def test_relative_paths_are_taken_from_the_folder_of_the_file(load: Load, tmp_path: Path) -> None:
@@ -69,13 +74,39 @@ def test_environment_takes_the_place_of_the_file_and_flags_that_of_the_environme
 def test_environment_names_a_trunk_in_any_case_or_by_its_place(load: Load, name: str) -> None:
     configuration = load(GOOD, {f"GATEWAY__SIP__TRUNKS__{name}__REGISTRAR": "sip:127.0.0.9:5071"})
     assert list(configuration.sip.trunks) == ["PBX"]
-    assert configuration.sip.trunks["PBX"].target == ("127.0.0.9", 5071)
+    assert configuration.sip.trunks["PBX"].targets == (Target(host="127.0.0.9", port=5071),)
 
 
 def test_environment_may_add_a_trunk_and_give_a_list(load: Load) -> None:
     environment = {"GATEWAY__SIP__TRUNKS__NEW__PEER": "127.0.0.5", "GATEWAY__SIP__TRUNKS__NEW__CODECS": "[PCMA]"}
     new = load(GOOD, environment).sip.trunks["new"]
-    assert (new.target, new.codecs) == (("127.0.0.5", 5060), ("PCMA",))
+    assert (new.targets, new.codecs) == ((Target(host="127.0.0.5"),), ("PCMA",))
+
+
+@pytest.mark.parametrize("key", ["registrar", "peer"])
+def test_trunk_may_have_several_servers_by_name_or_number(load: Load, key: str) -> None:
+    servers = ["pbx.example", "pbx.example:5070", "[2001:db8::1]:5080", "[2001:db8::2]"]
+    written = [f"sip:{server}" if key == "registrar" else server for server in servers]
+    trunk = load(f"sip: {{trunks: {{a: {{{key}: {written}, username: x}}}}}}\n").sip.trunks["a"]
+    assert [(target.host, target.port) for target in trunk.targets] == [
+        ("pbx.example", None),
+        ("pbx.example", 5070),
+        ("2001:db8::1", 5080),
+        ("2001:db8::2", None),
+    ]
+
+
+def test_name_servers_are_the_machines_unless_given(load: Load) -> None:
+    assert load().resolver_options() == ResolverOptions()
+    given = load("sip: {dns: {servers: [192.0.2.53, '[2001:db8::53]:5353'], timeout: 500ms}}\n")
+    servers = (Address("192.0.2.53", 53), Address("2001:db8::53", 5353))
+    assert given.resolver_options() == ResolverOptions(servers=servers, timeout_s=0.5)
+    assert "192.0.2.53" in problems(load, "sip: {dns: {servers: [dns.example]}}\n")[0][2]
+
+
+@pytest.mark.parametrize(("listen", "family"), [("127.0.0.1:5060", socket.AF_INET), ("'[::1]:5060'", socket.AF_INET6)])
+def test_families_are_those_of_what_we_listen_on(load: Load, listen: str, family: socket.AddressFamily) -> None:
+    assert load(f"sip: {{listen: {listen}}}\n").families == (family,)
 
 
 def test_secret_from_a_file_loses_its_line_end(load: Load, tmp_path: Path) -> None:
@@ -136,6 +167,10 @@ def test_wrong_value_names_what_would_fit(load: Load, section: str, expected: st
         ("{registrar: 'sip:127.0.0.1', peer: 127.0.0.1, username: a}", "a registrar or a peer"),
         ("{registrar: 'sip:127.0.0.1'}", "without a user name"),
         ("{registrar: 'http://127.0.0.1', username: a}", "expected a SIP URI"),
+        ("{registrar: [], username: a}", "at least 1"),
+        ("{registrar: ['sip:127.0.0.1', 'tel:1'], username: a}", "expected a SIP URI"),
+        ("{peer: 'pbx:99999'}", "HOST:PORT"),
+        ("{peer: ['pbx', 'not a host']}", "HOST:PORT"),
         ("{peer: 127.0.0.1, codecs: []}", "no codecs"),
         ("{peer: 127.0.0.1, codecs: [G729]}", "PCMA"),
         ("{peer: 127.0.0.1, acl: [nowhere]}", "192.0.2.0/24"),

@@ -63,12 +63,15 @@ def run(config: ConfigOption) -> None:
 
 @app.command()
 def check(config: ConfigOption) -> None:
-    """Check a configuration and the dialplans it names; print every problem."""
+    """Check a configuration and the dialplans it names, and where its trunks are; print every problem."""
+    from gateway.cli.locations import describe_trunks
     from gateway.cli.service import load_plans
     from gateway.config import load_configuration
 
     configuration = load_configuration(config)
     plans = load_plans(configuration)
+    for line in asyncio.run(describe_trunks(configuration)):
+        typer.echo(line)
     typer.echo(f"{config}: good ({len(configuration.sip.trunks)} trunks, {len(plans)} dialplans)")
 
 

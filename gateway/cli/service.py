@@ -2,13 +2,14 @@
 
 ::
 
-    configuration ─> embedded server ─> sockets (SIP, RTP) ─> user agent, media loop ─> calls ─> REGISTER
+    configuration ─> names located ─> embedded server ─> sockets (SIP, RTP) ─> user agent, media ─> calls ─> REGISTER
     SIGTERM       ─> un-register, 503 to new calls ─> calls end by themselves ─> BYE the rest ─> sockets closed
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -20,7 +21,7 @@ import structlog
 
 import gateway
 from gateway.calls.greeting import GreetingCache
-from gateway.calls.manager import CallManager
+from gateway.calls.manager import CallManager, TrunkPolicy
 from gateway.calls.record import CallObserver
 from gateway.calls.sounds import load_sounds
 from gateway.calls.task import CallServices
@@ -31,11 +32,12 @@ from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem, shown
 from gateway.media.engine import MediaEngine
 from gateway.sip import events as sip_events
-from gateway.sip.hop import Hop
+from gateway.sip.hop import SIP_PORT, Hop
 from gateway.sip.message import Address
 from gateway.sip.user_agent import UserAgent
+from gateway.transport.locator import Locator, locate_apart
 from gateway.transport.media_loop import MediaLoop
-from gateway.transport.resolver import resolve
+from gateway.transport.resolver import NameServiceError, Resolver
 from gateway.transport.rtp_ports import RtpPorts
 from gateway.transport.sip_endpoint import SipEndpoint
 
@@ -44,6 +46,9 @@ FAREWELL_LIMIT_S = 1.5
 WATCH_PERIOD_S = 5.0
 WATCHED_COUNTERS = ("strangers", "malformed", "overload", "refused")
 PRODUCT = f"sip-voice-gateway/{gateway.__version__}"
+
+UNLOCATED = Hop("unlocated.invalid", SIP_PORT)
+"""Stands for the servers of a trunk until they are found. RFC 6761 6.4: nobody will ever be there."""
 
 _log = structlog.stdlib.get_logger("gateway.service")
 
@@ -90,6 +95,10 @@ class Service:
         self.services: CallServices
         self.calls: CallManager
         self._endpoint: SipEndpoint
+        self._locator: Locator
+        self._locating: asyncio.Task[None]
+        self._hops: dict[str, tuple[Hop, ...]]
+        self._policies: dict[str, TrunkPolicy]
         self._tasks: asyncio.TaskGroup
 
     async def __aenter__(self) -> Self:
@@ -105,10 +114,10 @@ class Service:
 
     async def _start(self) -> None:
         configuration = self._configuration
-        peers = {name: Hop(*await resolve(*trunk.target)) for name, trunk in configuration.sip.trunks.items()}
+        await self._locate(configuration)
         tasks = self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         urls = await self._start_embedded(tasks)
-        self.user_agent = UserAgent(configuration.user_agent_options(peers, PRODUCT))
+        self.user_agent = UserAgent(configuration.user_agent_options(self._hops_or_placeholders(), PRODUCT))
         self._endpoint = SipEndpoint(self.user_agent, configuration.listen, self._on_event)
         self._endpoint.start()
         self._stack.callback(self._endpoint.close)
@@ -121,15 +130,29 @@ class Service:
         self.calls = CallManager(
             configuration.call_options(),
             self.services,
-            configuration.trunk_policies(peers),
+            self._policies,
             self._plans,
         )
         tasks.create_task(self.calls.run(), name="calls")
         watch = tasks.create_task(self._watch_signalling(), name="watch signalling")
         self._stack.callback(watch.cancel)
         self._stack.callback(self._end_calls)
+        self._locating = tasks.create_task(self._locator.run(), name="locate trunks")
+        self._stack.callback(self._locating.cancel)
         self._register(configuration)
-        _log.info("gateway ready", listen=configuration.sip.listen, trunks=list(peers), version=gateway.__version__)
+        trunks = {name: [str(hop) for hop in hops] for name, hops in self._hops.items()}
+        _log.info("gateway ready", listen=configuration.sip.listen, trunks=trunks, version=gateway.__version__)
+
+    async def _locate(self, configuration: Configuration) -> None:
+        resolver = Resolver(configuration.resolver_options())
+        targets = {name: trunk.targets for name, trunk in configuration.sip.trunks.items()}
+        locate = locate_apart(resolver, configuration.families)
+        self._locator = Locator(targets, locate, self, seed=secrets.randbits(64))
+        self._hops = await self._locator.start()
+        self._policies = configuration.trunk_policies(self._hops_or_placeholders())
+
+    def _hops_or_placeholders(self) -> dict[str, tuple[Hop, ...]]:
+        return {name: hops or (UNLOCATED,) for name, hops in self._hops.items()}
 
     def _services(self, configuration: Configuration, urls: Mapping[str, str]) -> CallServices:
         return CallServices(
@@ -165,10 +188,35 @@ class Service:
     def _register(self, configuration: Configuration) -> None:
         now = time.monotonic()
         for name, trunk in configuration.sip.trunks.items():
-            if trunk.registrar is not None:
+            if trunk.registrar is not None and self._hops[name]:
                 self.user_agent.register(name, now)
         self.user_agent.watch_peers(now)
         self._endpoint.transmit()
+
+    # Where trunks are.
+
+    def relocated(self, trunk: str, hops: tuple[Hop, ...]) -> None:
+        """Send to `hops` from now on; register where that had to wait for them."""
+        now, was_located = time.monotonic(), bool(self._hops[trunk])
+        self._hops[trunk] = hops
+        self._policies |= self._configuration.trunk_policies(self._hops_or_placeholders())
+        _log.info("trunk located", trunk=trunk, servers=[str(hop) for hop in hops])
+        self.user_agent.relocate(trunk, hops, now)
+        if not was_located and self._configuration.sip.trunks[trunk].registrar is not None:
+            self.user_agent.register(trunk, now)
+        self._endpoint.transmit()
+
+    def not_located(self, trunk: str, error: NameServiceError, retry_in_s: float) -> None:
+        """Say why, once a reason; the locator goes on by itself."""
+        facts = {"trunk": trunk, "reason": str(error), "retry_in_s": round(retry_in_s, 1)}
+        registrar = self._configuration.sip.trunks[trunk].registrar
+        if known := self._locator.hops(trunk):
+            _log.warning("trunk not located again", **facts, servers=[str(hop) for hop in known])
+        elif registrar is not None:
+            state = sip_events.RegistrationState.FAILED.value
+            _log.warning("registration failed", **facts, registrar=registrar[0], state=state)
+        else:
+            _log.warning("trunk not located", **facts)
 
     # Life.
 
@@ -190,6 +238,7 @@ class Service:
     async def drain(self, patience_s: float) -> None:
         """Un-register, refuse new calls, let the others end for `patience_s`, BYE the rest."""
         _log.info("draining", calls=self.calls.call_count, patience_s=patience_s)
+        self._locating.cancel()
         now = time.monotonic()
         for name, trunk in self._configuration.sip.trunks.items():
             if trunk.registrar is not None:
@@ -257,8 +306,13 @@ class Service:
             self.calls.dispatch(event)
 
     def _on_registration(self, event: sip_events.RegistrationChanged) -> None:
-        peer = self._configuration.sip.trunks[event.trunk].registrar
-        facts = {"trunk": event.trunk, "registrar": peer, "server": str(event.server), "state": event.state.value}
+        registrars = self._configuration.sip.trunks[event.trunk].registrar or ("",)
+        facts = {
+            "trunk": event.trunk,
+            "registrar": registrars[0],
+            "server": str(event.server),
+            "state": event.state.value,
+        }
         match event.state:
             case sip_events.RegistrationState.REGISTERED:
                 self._registered.add(event.trunk)

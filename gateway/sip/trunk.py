@@ -130,7 +130,7 @@ class Trunk:
     def caller(self, user: str | None, display_name: str | None) -> NameAddr:
         """The From of a call that we place, without tag."""
         options = self.options
-        host, port = (options.registrar.host, options.registrar.port) if options.registrar else options.peer.address
+        host, port = (options.registrar.host, options.registrar.port) if options.registrar else self.hops[0].address
         name = options.display_name if display_name is None else display_name
         return NameAddr(name, Uri.of_user(user or options.contact_user, host, port))
 

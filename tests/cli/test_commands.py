@@ -69,6 +69,30 @@ def test_check_of_a_good_configuration_says_so(config: Path) -> None:
     assert "good" in done.stdout
 
 
+def test_check_tells_where_trunks_are(config: Path) -> None:
+    config.write_text(GOOD.replace("peer: 127.0.0.1", "peer: 'localhost:5070'"))
+    done = gateway("check", "-c", config)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "trunk pbx: localhost: 127.0.0.1:5070")
+
+
+def test_check_of_a_trunk_whose_name_is_none_fails_with_a_remedy(config: Path) -> None:
+    config.write_text(GOOD.replace("peer: 127.0.0.1", f"peer: {'a' * 64}.example"))
+    done = gateway("check", "-c", config)
+    assert done.returncode == 1
+    assert "cannot resolve" in done.stderr
+    assert "configure its IP address" in done.stderr
+
+
+def test_check_goes_on_where_no_name_server_answers(config: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        dns = f"dns: {{servers: ['127.0.0.1:{silent.getsockname()[1]}'], timeout: 300ms}}"
+        config.write_text(GOOD.replace("peer: 127.0.0.1", "peer: pbx.example").replace("sip:", f"sip:\n  {dns}", 1))
+        done = gateway("check", "-c", config)
+    assert done.returncode == 0
+    assert "trunk pbx: pbx.example: not known at the moment: " in done.stdout
+
+
 def test_check_prints_every_problem_with_its_place_to_stderr(config: Path) -> None:
     config.write_text(GOOD.replace("listen", "lissen").replace("peer", "pear"))
     done = gateway("check", "-c", config)

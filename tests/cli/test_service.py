@@ -6,11 +6,12 @@ import asyncio
 import audioop
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import dns.rcode
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
@@ -22,11 +23,12 @@ from gateway.config import load_configuration
 from gateway.errors import ResourceError
 from gateway.simulate.phone import Phone, PhoneOptions, free_udp_port
 from gateway.simulate.phone_call import PhoneCall
-from gateway.sip.message import Address
+from gateway.sip.message import Address, Request, make_response, parse_message
 from gateway.sip.sdp import Direction
 from tests.support.aio import eventually
 from tests.support.listening import tone, tone_seconds
 from tests.support.listening import write_wav as write_tone
+from tests.support.name_server import NameServer, Records
 from tests.support.realtime_server import Call, Failure, InBandRefusal, RealtimeServer, Reply, ServerSession, ToolCalls
 from tests.support.realtime_server import Speech as Spoken
 
@@ -615,3 +617,90 @@ async def test_taken_port_is_told_with_its_number(open_house: Open, tmp_path: Pa
     with pytest.raises(ResourceError, match=str(taken)):
         async with Service(configuration, Notebook(), load_plans(configuration)):
             pass
+
+
+# Trunks by name ------------------------------------------------------------------------------------------------------
+
+NAMED = """
+sip:
+  listen: 127.0.0.1:%(port)d
+  dns: {servers: ["%(dns)s"], timeout: 300ms}
+  trunks:
+    carrier: {registrar: "sip:carrier.example", username: gateway, password: x}
+    fixed: {peer: 127.0.0.1}
+realtime: {default: {provider: openai, url: "ws://127.0.0.1:9/v1", api_key: test, model: test}}
+dialplans: [plan.yaml]
+media: {rtp: {ports: 44000-44399}}
+"""
+
+
+def named_service(tmp_path: Path, dns: Address, text: str = NAMED) -> Service:
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    file = tmp_path / "gateway.yaml"
+    file.write_text(text % {"port": free_udp_port("127.0.0.1"), "dns": str(dns)})
+    configuration = load_configuration(file, {})
+    return Service(configuration, Notebook(), load_plans(configuration))
+
+
+@contextmanager
+def registrar() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as udp:
+        udp.bind(("127.0.0.1", 0))
+        yield udp
+
+
+def received(udp: socket.socket) -> bytes:
+    try:
+        return udp.recv(4096)
+    except BlockingIOError:
+        return b""
+
+
+async def test_gateway_starts_before_its_name_service_and_registers_when_that_is_there(tmp_path: Path) -> None:
+    zone: dict[tuple[str, str], object] = {}
+    with registrar() as udp, capture_logs() as lines:
+        port = udp.getsockname()[1]
+        async with (
+            NameServer(zone, otherwise=dns.rcode.SERVFAIL) as server,
+            named_service(tmp_path, server.address),
+        ):
+            (failed,) = [line for line in lines if line["event"] == "registration failed"]
+            assert (failed["trunk"], failed["retry_in_s"]) == ("carrier", 1.0)
+            assert "cannot resolve" in failed["reason"]
+            zone["_sip._udp.carrier.example", "SRV"] = f"0 0 {port} sip1.carrier.example."
+            zone["sip1.carrier.example", "A"] = "127.0.0.1"
+            request = await eventually(lambda: received(udp), 5)
+    assert request.startswith(b"REGISTER sip:carrier.example SIP/2.0\r\n")
+    (located,) = [line for line in lines if line["event"] == "trunk located"]
+    assert located["servers"] == [f"127.0.0.1:{port}"]
+
+
+async def test_gateway_without_any_trunk_whose_name_exists_does_not_start(tmp_path: Path) -> None:
+    only = NAMED.replace("    fixed: {peer: 127.0.0.1}\n", "")
+    async with NameServer() as server:
+        with pytest.raises(ResourceError, match=r"cannot resolve carrier\.example: no such name"):
+            async with named_service(tmp_path, server.address, only):
+                pass
+
+
+async def test_trunk_whose_name_does_not_exist_does_not_stop_the_others(tmp_path: Path) -> None:
+    async with NameServer() as server, named_service(tmp_path, server.address) as service:
+        assert service.user_agent.is_known("127.0.0.1")
+
+
+async def test_trunk_that_moves_is_registered_at_its_new_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.transport.locator.SHORTEST_TTL_S", 0.2)
+    with registrar() as before, registrar() as after:
+        places = [f"0 0 {udp.getsockname()[1]} sip.carrier.example." for udp in (before, after)]
+        zone: dict[tuple[str, str], object] = {
+            ("_sip._udp.carrier.example", "SRV"): Records((places[0],), 0),
+            ("sip.carrier.example", "A"): "127.0.0.1",
+        }
+        async with NameServer(zone) as server, named_service(tmp_path, server.address):
+            request = parse_message(await eventually(lambda: received(before), 5))
+            assert isinstance(request, Request)
+            via = request.top_via
+            before.sendto(make_response(request, 403).to_bytes(), (via.host, via.port or 5060))
+            zone["_sip._udp.carrier.example", "SRV"] = places[1]
+            moved = await eventually(lambda: received(after), 5)
+    assert moved.startswith(b"REGISTER sip:carrier.example SIP/2.0\r\n")
