@@ -19,6 +19,7 @@ from gateway.sip.events import CallEnded, EndCause
 from gateway.sip.grammar import quote
 from gateway.sip.hop import Hop
 from gateway.sip.message import NameAddr, Request, Response
+from gateway.sip.replaces import NO_TAG, Replaces
 from gateway.sip.sdp import SessionDescription
 from gateway.sip.timers import Alarm
 from gateway.sip.trunk import Trunk
@@ -69,6 +70,7 @@ COMMANDS: Mapping[str, frozenset[LegState]] = {
     "accept_offer": frozenset({_S.ANSWERED, _S.ESTABLISHED}),
     "reject_offer": frozenset({_S.ANSWERED, _S.ESTABLISHED}),
     "refer": frozenset({_S.ESTABLISHED}),
+    "replaces_value": frozenset({_S.ESTABLISHED}),
     "accept_refer": frozenset({_S.ESTABLISHED}),
     "reject_refer": frozenset({_S.ESTABLISHED}),
     "notify_transfer": frozenset({_S.ESTABLISHED}),
@@ -163,6 +165,16 @@ class InviteUsage:
         if self.dialog is None:
             raise StateError(f"leg {self.leg_id} has no dialog yet")
         return self.dialog
+
+    def replaces_value(self) -> str:
+        """The Replaces value with which somebody else takes our place towards the peer (RFC 3891 3).
+
+        It is for the peer to read: the to-tag is the peer's own. Raises: `StateError` where there is no dialog yet.
+        """
+        dialog = self.require_dialog()
+        return str(
+            Replaces(call_id=self.call_id, to_tag=dialog.remote.tag or NO_TAG, from_tag=dialog.local.tag or NO_TAG)
+        )
 
     def send_request(
         self,

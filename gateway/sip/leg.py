@@ -95,6 +95,10 @@ class Leg:
         self.usage.check_command("refer")
         self._refer_client.refer(refer_to, referred_by, headers, now)
 
+    def replaces_value(self) -> str:
+        self.usage.check_command("replaces_value")
+        return self.usage.replaces_value()
+
     def accept_refer(self, now: float) -> None:
         self.usage.check_command("accept_refer")
         self._refer_server.accept(now)

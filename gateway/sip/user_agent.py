@@ -231,6 +231,14 @@ class UserAgent:
         """
         self._legs.get(leg_id).refer(refer_to, referred_by, _checked(headers, str(refer_to), referred_by), now)
 
+    def replaces_value(self, leg_id: str) -> str:
+        """``call-id;to-tag=..;from-tag=..``, unescaped: the Replaces with which another call takes this leg's place.
+
+        It is written for the peer of `leg_id`, and goes into the Refer-To that somebody else is sent: in a URI its
+        special characters are to be escaped (RFC 3891 6.1, RFC 3261 19.1.1). Raises: `StateError`.
+        """
+        return self._legs.get(leg_id).replaces_value()
+
     def accept_refer(self, leg_id: str, now: float) -> None:
         """Agree to `TransferRequested`; report by ``notify_transfer``. Raises: `StateError`."""
         self._legs.get(leg_id).accept_refer(now)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gateway.errors import StateError
 from gateway.sip.invite_usage import COMMANDS, TRANSITIONS, InviteUsage, LegState
-from tests.support.calls import taken_call
+from gateway.sip.message import Uri
+from gateway.sip.replaces import Replaces
+from tests.support.calls import RunningCall, placed_call, taken_call
 
 
 def usage_in(state: LegState) -> InviteUsage:
@@ -57,3 +61,18 @@ def test_commands_are_taken_in_their_states_only(command: str) -> None:
 def test_bye_is_taken_in_every_state() -> None:
     """It may cross the event that tells of the end."""
     assert COMMANDS["bye"] == set(LegState)
+
+
+@pytest.mark.parametrize("make", [taken_call, placed_call])
+def test_the_replaces_value_names_the_dialog_as_the_peer_knows_it(make: Callable[[], RunningCall]) -> None:
+    call = make()
+    value = Replaces.parse(call.user_agent.replaces_value(call.leg_id))
+    ours, theirs = (call.ok.from_, call.ok.to) if make is placed_call else (call.ok.to, call.ok.from_)
+    assert (value.call_id, value.to_tag, value.from_tag) == (call.ok.call_id, theirs.tag, ours.tag)
+
+
+def test_there_is_nothing_to_replace_before_the_answer() -> None:
+    call = taken_call()
+    leg_id = call.user_agent.invite("pbx", Uri.parse("sip:6001@10.0.0.2"), offer=None, now=call.wire.now)
+    with pytest.raises(StateError):
+        call.user_agent.replaces_value(leg_id)
