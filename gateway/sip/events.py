@@ -10,9 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway.sip.failure import CallFailure, failure_of, read_retry_after_s
 from gateway.sip.hop import Hop
 from gateway.sip.message import Headers, NameAddr, Uri
 from gateway.sip.sdp import SessionDescription
+
+MAXIMUM_IDENTITIES = 8
+"""Identity headers of one call that are passed on; each is a claim of one of the networks it crossed."""
 
 
 class RegistrationState(Enum):
@@ -52,6 +56,8 @@ class EndCause(Enum):
     """The session timer ran out without a refresh (RFC 4028 10)."""
     ERROR = "error"
     """The peer no longer knows the call (481), or broke its protocol."""
+    REPLACED = "replaced"
+    """Another call took its place (RFC 3891)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +102,10 @@ class CallOffered:
     offer: SessionDescription | None
     """None: the peer leaves the offer to us, and answers in its ACK."""
     source: Hop
+    replaces: str | None = None
+    """The leg whose place this call takes (RFC 3891); it ends by itself when this one is answered."""
+    identity: tuple[str, ...] = ()
+    """The Identity headers as they came (RFC 8224): claims, verified by nobody. At most `MAXIMUM_IDENTITIES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,23 +126,31 @@ class CallEstablished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallProgressed:
-    """A provisional response to our INVITE, 101 to 199. `description` is early media, where the peer sends any."""
+    """A provisional response to our INVITE, 101 to 199. `description` is early media, where the peer sends any.
+
+    A forked call may ring at several places at once: `branch`, the remote tag, tells them apart, each with media of its
+    own. Where our INVITE held no offer, `description` is the branch's offer, and ``acknowledge`` answers it.
+    """
 
     leg_id: str
     status: int
     reason: str
     description: SessionDescription | None = None
+    branch: str = ""
+    """The remote tag; empty for a response that has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallAnswered:
     """The peer took our call. ACK has been sent, unless our INVITE held no offer.
 
-    In that case `description` is the peer's offer, and ``acknowledge`` answers it.
+    In that case `description` is the peer's offer, and ``acknowledge`` answers it. Else it is what the peer answered,
+    in the 2xx or before it. Of a forked call, `branch` is the one that goes on; all others are over.
     """
 
     leg_id: str
     description: SessionDescription | None = None
+    branch: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +161,18 @@ class CallRefused:
     status: int
     reason: str
     headers: Headers
+    contacts: tuple[NameAddr, ...] = ()
+    """Where a 3xx would send us, best first, as far as we did not follow it."""
+
+    @property
+    def failure(self) -> CallFailure:
+        """What that means."""
+        return failure_of(self.status, self.headers)
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """When the peer wants to be tried again, if it said so."""
+        return read_retry_after_s(self.headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,13 +196,15 @@ class OfferReceived:
 
     leg_id: str
     method: str
-    """INVITE or UPDATE."""
+    """INVITE, UPDATE or PRACK; the last two also before the call is answered."""
     offer: SessionDescription | None
+    branch: str = ""
+    """The remote tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferAnswered:
-    """The peer agreed to our ``reoffer``."""
+    """The peer agreed to our ``reoffer``, or to the offer that a ``progress`` of ours held."""
 
     leg_id: str
     description: SessionDescription | None
@@ -220,6 +252,24 @@ class DigitsSignalled:
     duration_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigitRefused:
+    """The peer did not take a digit of ``send_digit``; 408 when it did not respond."""
+
+    leg_id: str
+    digit: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityChanged:
+    """The trunk names another person at the other end than before (connected line: RFC 3325, RFC 4916)."""
+
+    leg_id: str
+    display_name: str
+    uri: Uri
+
+
 Event = (
     RegistrationChanged
     | PeerChanged
@@ -236,4 +286,6 @@ Event = (
     | TransferProgressed
     | TransferRequested
     | DigitsSignalled
+    | DigitRefused
+    | IdentityChanged
 )

@@ -11,12 +11,11 @@
 
 from __future__ import annotations
 
-from gateway.errors import MessageError
 from gateway.sip.bodies import read_digit
 from gateway.sip.core import HeaderFields, capabilities
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import DigitsSignalled
-from gateway.sip.grammar import Parameters, find_parameter, parse_parameters
+from gateway.sip.failure import read_reasons
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
 from gateway.sip.invite_usage import InviteUsage, LegState
@@ -219,16 +218,7 @@ class Leg:
 
 def read_reason(request: Request) -> tuple[int | None, str]:
     """Status and text of the SIP value of Reason (RFC 3326), else the text of the first; nothing if unreadable."""
-    try:
-        values = [_split_reason(value) for value in request.headers.get_list("Reason")]
-    except MessageError:
-        return None, ""
-    protocol, parameters = next((value for value in values if value[0] == "SIP"), values[0] if values else ("", ()))
-    cause, text = find_parameter(parameters, "cause", "") or "", find_parameter(parameters, "text", "") or ""
-    is_status = protocol == "SIP" and cause.isascii() and cause.isdigit() and len(cause) == 3
-    return int(cause) if is_status else None, text
-
-
-def _split_reason(value: str) -> tuple[str, Parameters]:
-    protocol, semicolon, parameters = value.partition(";")
-    return protocol.strip().upper(), parse_parameters(semicolon + parameters)
+    reasons = read_reasons(request.headers)
+    first = reasons[0] if reasons else ("", None, "")
+    protocol, cause, text = next((reason for reason in reasons if reason[0] == "SIP"), first)
+    return cause if protocol == "SIP" and cause is not None and cause >= 100 else None, text
