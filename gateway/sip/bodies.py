@@ -13,8 +13,11 @@ from gateway.sip.multipart import find_body
 from gateway.sip.sdp import SessionDescription
 
 SDP = "application/sdp"
+DTMF_RELAY = "application/dtmf-relay"
+DTMF = "application/dtmf"
 _status_line = re.compile(r"SIP/2\.0[ \t]+([1-6][0-9][0-9])(?![^ \t\r\n])(?:[ \t]+([^\r\n]{0,200}))?")
-_DIGITS = frozenset("0123456789*#ABCD")
+DIGITS = frozenset("0123456789*#ABCD")
+"""The keys that there are."""
 _DEFAULT_DURATION_MS = 250
 _LONGEST_DURATION_MS = 10_000
 
@@ -53,9 +56,9 @@ def read_digit(content_type: str, body: bytes) -> tuple[str, int] | None:
     standard; both are what telephones and Asterisk send.
     """
     text = body[:256].decode("ascii", "replace")
-    if content_type == "application/dtmf":
+    if content_type == DTMF:
         return _checked_digit(text.strip(), "")
-    if content_type != "application/dtmf-relay":
+    if content_type != DTMF_RELAY:
         return None
     fields = {}
     for line in text.splitlines():
@@ -64,9 +67,14 @@ def read_digit(content_type: str, body: bytes) -> tuple[str, int] | None:
     return _checked_digit(fields.get("signal", ""), fields.get("duration", ""))
 
 
+def digit_body(digit: str, duration_ms: int) -> bytes:
+    """The body of an INFO of application/dtmf-relay."""
+    return f"Signal={digit}\r\nDuration={max(1, min(duration_ms, _LONGEST_DURATION_MS))}\r\n".encode("ascii")
+
+
 def _checked_digit(digit: str, duration: str) -> tuple[str, int] | None:
     digit = {"10": "*", "11": "#"}.get(digit, digit.upper())
-    if digit not in _DIGITS:
+    if digit not in DIGITS:
         return None
     is_number = duration.isascii() and duration.isdigit() and len(duration) <= 6
     duration_ms = int(duration) if is_number else _DEFAULT_DURATION_MS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from enum import Enum
 from ipaddress import ip_address
 from random import Random
 
@@ -15,8 +16,8 @@ from gateway.sip.transaction import TimerOptions, Transaction
 from gateway.sip.transaction_layer import TransactionLayer
 from gateway.sip.trunk import Trunk, TrunkOptions
 
-ALLOWED_METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY")
-SUPPORTED_EXTENSIONS = ("timer",)
+ALLOWED_METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY", "PRACK")
+SUPPORTED_EXTENSIONS = ("timer", "100rel", "replaces")
 ACCEPTED_TYPES = ("application/sdp", "application/dtmf-relay", "application/dtmf", "message/sipfrag")
 
 HeaderFields = tuple[tuple[str, str], ...]
@@ -41,6 +42,19 @@ def capabilities() -> HeaderFields:
         ("Supported", ", ".join(SUPPORTED_EXTENSIONS)),
         ("Allow-Events", "refer"),
     )
+
+
+class Reliability(Enum):
+    """When a provisional response is sent reliably (RFC 3262) to a peer that supports it.
+
+    To a peer that requires it, always.
+    """
+
+    REQUIRED = "required"
+    """Only if the peer requires it."""
+    EARLY_MEDIA = "early media"
+    """If it holds a session description, whose loss would cost ring tone or announcement."""
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +92,12 @@ class UserAgentOptions(TimerOptions):
     """Session timer that we ask for (RFC 4028); 0: none."""
     min_session_expires_s: int = 90
     """Shortest session timer that we take (Min-SE)."""
+    reliable_provisionals: Reliability = Reliability.EARLY_MEDIA
+    """Which of our provisional responses are repeated until PRACK."""
+    require_reliable_provisionals: bool = False
+    """Whether the calls we place require it of the peer (``Require: 100rel``), which refuses them if it cannot."""
+    follow_redirects: bool = True
+    """Whether a 3xx to a call of ours is followed, through the same trunk and to its hosts only."""
     calls_per_s: float = 20.0
     """New calls that one trunk may offer in the long run; more are answered 503."""
     call_burst: int = 40

@@ -9,7 +9,7 @@ from gateway.sip.core import ALLOWED_METHODS, SUPPORTED_EXTENSIONS, HeaderFields
 from gateway.sip.hop import Hop
 from gateway.sip.message import Request
 
-KNOWN_METHODS = frozenset({*ALLOWED_METHODS, "REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "PRACK"})
+KNOWN_METHODS = frozenset({*ALLOWED_METHODS, "REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"})
 """Methods that we could name. Those of them that we do not take are 405, all others 501 (RFC 3261 8.2.1, 21.5.2)."""
 _WITH_DESCRIPTION = frozenset({"INVITE", "UPDATE"})
 
@@ -37,6 +37,12 @@ def inspect(request: Request, source: Hop) -> Refusal | None:
     unsupported = [tag for tag in request.headers.get_list("Require") if tag.lower() not in SUPPORTED_EXTENSIONS]
     if unsupported and request.method not in ("ACK", "CANCEL"):
         return Refusal(status=420, headers=(("Unsupported", ", ".join(unsupported)),))
+    if "Replaces" in request.headers and (request.method != "INVITE" or "Join" in request.headers):
+        # RFC 3891 3, RFC 3911 4.
+        return Refusal(status=400, reason="Replaces does not belong here")
+    if "Join" in request.headers and request.method == "INVITE":
+        # A stranger to the conversation who asks to join it must not become a call of its own.
+        return Refusal(status=420, headers=(("Unsupported", "join"),))
     if request.method in _WITH_DESCRIPTION and not _takes_description(request):
         return Refusal(status=406)
     return None

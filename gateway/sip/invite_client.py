@@ -2,19 +2,26 @@
 
 An INVITE may be answered by several phones at once (forking), each with a dialog of its own. The first 2xx is the call;
 every other one is acknowledged and hung up at once (RFC 3261 13.2.2.4), and so is a 2xx that overtook our CANCEL.
+
+A reliable provisional response is acknowledged by PRACK, once and in its order within its branch (RFC 3262 4). With the
+answer in it, or with our answer to its offer in the PRACK, the session of that branch is agreed before anybody answers.
 """
 
 from __future__ import annotations
 
-from gateway.errors import MessageError
+from collections.abc import Callable
+
+from gateway.errors import MessageError, StateError
 from gateway.sip.bodies import SDP, session_description_of
 from gateway.sip.client_request import ClientRequest
 from gateway.sip.core import HeaderFields
 from gateway.sip.dialog import MAX_FORWARDS, Dialog
 from gateway.sip.events import CallAnswered, CallProgressed, CallRefused
 from gateway.sip.hop import Hop
-from gateway.sip.invite_usage import MAXIMUM_EARLY_DIALOGS, InviteUsage, LegState
+from gateway.sip.invite_usage import MAXIMUM_BRANCHES, Branch, InviteUsage, LegState, Session
 from gateway.sip.message import Headers, NameAddr, Request, Response, Uri, make_response
+from gateway.sip.redirect import FOLLOWED, Redirection, by_preference
+from gateway.sip.reliable import OPTION_TAG, read_rseq
 from gateway.sip.sdp import SessionDescription
 from gateway.sip.session_timer import SessionTimer
 from gateway.sip.timers import Alarm
@@ -37,12 +44,17 @@ class InviteClient:
         self._limit: Alarm | None = None
         self._is_decided = False
         self._acks: dict[str | None, tuple[bytes, Hop]] = {}
-        usage.local_description = offer
+        self._redirection: Redirection | None = None
+        self.on_settled: Callable[[Dialog | None, float], None] = lambda dialog, now: None
+        """Told which dialog is the call's; None: none of those there were."""
+        usage.session.local_description = offer
         usage.on_end.append(lambda now: self._stop_limit())
 
     def start(self, target: Uri, caller: NameAddr, headers: HeaderFields, now: float) -> None:
         """Send the INVITE."""
         request = self._make_request(target, caller, headers)
+        self._redirection = Redirection(self._usage.trunk, request.uri)
+        self._usage.remote_identity = request.to
         self._limit = self._core.timers.start(now + self._core.options.answer_timeout_s, self._pass_limit)
         self._send(request, now)
 
@@ -53,13 +65,35 @@ class InviteClient:
         if self._client is not None:
             self._client.cancel(now)
 
-    def acknowledge(self, description: SessionDescription, now: float) -> None:
-        """Answer the offer that came in the 2xx."""
+    def acknowledge(self, description: SessionDescription, now: float, branch_tag: str | None = None) -> None:
+        """Answer the offer that came in the 2xx, or in a reliable provisional response of that branch, or of any.
+
+        Raises: `StateError` where no branch waits for an answer.
+        """
         usage = self._usage
+        if usage.state is LegState.CALLING:
+            self._answer_early_offer(description, branch_tag, now)
+            return
         dialog = usage.require_dialog()
         usage.enter(LegState.ESTABLISHED)
-        usage.local_description = description
+        usage.session.local_description = description
+        usage.session.is_agreed = True
         self._acknowledge(dialog, now, description.to_bytes())
+
+    def _answer_early_offer(self, description: SessionDescription, tag: str | None, now: float) -> None:
+        waiting = [
+            branch
+            for branch in self._usage.branches.values()
+            if branch.unanswered is not None and tag in (None, branch.dialog.remote.tag)
+        ]
+        if not waiting:
+            raise StateError(f"no offer to leg {self._usage.leg_id} waits for an answer")
+        branch = waiting[0]
+        response, branch.unanswered = branch.unanswered, None
+        branch.session.local_description = description
+        branch.session.is_agreed = True
+        if response is not None:
+            self._send_prack(branch, response, now, description)
 
     def abandon(self, now: float, reason: str | None) -> None:
         """Hang up although the offer in the 2xx was not answered: ACK first, as for every 2xx."""
@@ -77,6 +111,8 @@ class InviteClient:
         request = Request(method="INVITE", uri=target.without_headers(), headers=fields)
         self._core.add_capabilities(request, self._usage.trunk, self._usage.peer, is_secure=target.scheme == "sips")
         self._core.add_product(request)
+        if self._core.options.require_reliable_provisionals:
+            fields.add("Require", OPTION_TAG)
         for name, value in self._session_timer.ask() + headers:
             fields.add(name, value)
         if self._offer is not None:
@@ -104,39 +140,98 @@ class InviteClient:
 
     def _receive(self, response: Response, now: float) -> None:
         if response.status < 200:
-            self._receive_progress(response)
+            self._receive_progress(response, now)
         elif response.status < 300:
             self._receive_success(response, now)
-        elif response.status == 422 and self._ask_longer(response, now):
-            return
-        else:
+        elif not self._is_decided and not self._repeats(response, now):
             self._refuse(response, now)
 
-    def _receive_progress(self, response: Response) -> None:
+    def _receive_progress(self, response: Response, now: float) -> None:
         usage = self._usage
         if self._is_decided or response.status == 100:
             return
         tag = response.to.tag
-        if tag is not None:
-            self._note_early_dialog(tag, response)
+        branch = self._note_branch(tag, response) if tag is not None else None
+        description = _description_or_none(response)
+        rseq = read_rseq(response)
+        if rseq is not None:
+            # RFC 3262 4: only the next in order counts; without a dialog there is no PRACK.
+            if branch is None or (branch.rseq is not None and rseq != branch.rseq + 1):
+                return
+            branch.rseq = rseq
+            self._receive_reliably(branch, response, description, now)
+        elif branch is not None and description is not None and not branch.session.is_agreed:
+            branch.session.remote_description = description
         if usage.state is LegState.CALLING:
             self._core.emit(
                 CallProgressed(
                     leg_id=usage.leg_id,
                     status=response.status,
                     reason=response.reason,
-                    description=_description_or_none(response),
+                    description=description,
+                    branch=tag or "",
                 )
             )
 
-    def _note_early_dialog(self, tag: str, response: Response) -> None:
+    def _receive_reliably(
+        self, branch: Branch, response: Response, description: SessionDescription | None, now: float
+    ) -> None:
+        """PRACK, at once unless the application must answer an offer with it."""
+        session = branch.session
+        if description is not None and not session.is_agreed:
+            session.remote_description = description
+            if self._offer is None:
+                branch.unanswered = response
+                return
+            session.is_agreed = True
+        self._send_prack(branch, response, now)
+
+    def _send_prack(
+        self, branch: Branch, response: Response, now: float, answer: SessionDescription | None = None
+    ) -> None:
+        self._usage.send_request(
+            "PRACK",
+            now,
+            on_response=lambda response, now: None,
+            headers=(("RAck", f"{branch.rseq} {response.cseq}"),),
+            body=answer.to_bytes() if answer else b"",
+            content_type=SDP if answer else None,
+            dialog=branch.dialog,
+        )
+
+    def _note_branch(self, tag: str, response: Response) -> Branch | None:
+        """The branch of a provisional response; None where there are too many."""
         usage = self._usage
-        dialog = usage.early_dialogs.get(tag)
-        if dialog is None and len(usage.early_dialogs) < MAXIMUM_EARLY_DIALOGS:
-            dialog = usage.early_dialogs[tag] = Dialog.of_response(self._request, response)
-        elif dialog is not None:
-            dialog.refresh_target(response)
+        self._note_peer_hop()
+        branch = usage.branches.get(tag)
+        if branch is not None:
+            branch.dialog.refresh_target(response)
+        elif len(usage.branches) < MAXIMUM_BRANCHES:
+            dialog = Dialog.of_response(self._request, response)
+            branch = usage.branches[tag] = Branch(dialog=dialog, session=Session(local_description=self._offer))
         usage.note_peer(response)
+        return branch
+
+    def _try_elsewhere(self, response: Response, now: float) -> bool:
+        """Call the next place that a redirect named (RFC 3261 8.1.3.4); False where there is none."""
+        redirection = self._redirection
+        if redirection is None or response.status >= 600:
+            return False
+        if response.status in FOLLOWED and self._core.options.follow_redirects:
+            redirection.take(by_preference(response))
+        target = redirection.next()
+        if target is None:
+            return False
+        self._usage.branches.clear()
+        self.on_settled(None, now)
+        self._tries = 0
+        self._repeat(target, now)
+        return True
+
+    def _note_peer_hop(self) -> None:
+        """Requests within the dialog go to whichever server of the trunk took the INVITE."""
+        if self._client is not None:
+            self._usage.peer = self._client.peer
 
     @property
     def _request(self) -> Request:
@@ -152,7 +247,7 @@ class InviteClient:
             return
         if self._is_decided:
             is_call = usage.dialog is not None and usage.dialog.remote.tag == tag
-            if not is_call and len(self._acks) < MAXIMUM_EARLY_DIALOGS:
+            if not is_call and len(self._acks) < MAXIMUM_BRANCHES:
                 self._hang_up_branch(response, now)
             return
         self._is_decided = True
@@ -166,34 +261,41 @@ class InviteClient:
     def _take(self, response: Response, now: float) -> None:
         usage = self._usage
         dialog = self._dialog_of(response)
+        branch = usage.branches.get(response.to.tag)
+        session = branch.session if branch is not None else Session(local_description=self._offer)
         try:
             description = session_description_of(response)
         except MessageError as error:
             self._hang_up_branch(response, now)
             self._close(make_response(self._request, 488, reason=f"unusable answer: {error.reason}"), now)
             return
-        usage.dialog = dialog
-        usage.early_dialogs.clear()
-        if self._client is not None:
-            usage.peer = self._client.peer
+        if description is not None and not session.is_agreed:
+            # RFC 3261 13.2.1: what comes behind the answer is no answer any more.
+            session.remote_description = description
+        usage.dialog, usage.session = dialog, session
+        usage.branches.clear()
+        self._note_peer_hop()
         usage.note_peer(response)
-        usage.remote_description = description
         self._session_timer.accept(response, now)
-        if self._offer is None and description is not None:
+        if self._offer is None and not session.is_agreed and session.remote_description is not None:
             usage.enter(LegState.UNACKNOWLEDGED)
         else:
+            session.is_agreed = True
             usage.enter(LegState.ESTABLISHED)
             self._acknowledge(dialog, now)
-        self._core.emit(CallAnswered(leg_id=usage.leg_id, description=description))
+        self.on_settled(dialog, now)
+        self._core.emit(
+            CallAnswered(leg_id=usage.leg_id, description=session.remote_description, branch=response.to.tag or "")
+        )
+        usage.note_identity(response)
 
     def _dialog_of(self, response: Response) -> Dialog:
         """The dialog of a 2xx, whose route is that of the 2xx (RFC 3261 13.2.2.4)."""
-        dialog = self._usage.early_dialogs.get(response.to.tag)
-        if dialog is None:
-            dialog = Dialog.of_response(self._request, response)
-        else:
-            dialog.refresh_route(response)
-        return dialog
+        branch = self._usage.branches.get(response.to.tag)
+        if branch is None:
+            return Dialog.of_response(self._request, response)
+        branch.dialog.refresh_route(response)
+        return branch.dialog
 
     def _acknowledge(self, dialog: Dialog, now: float, body: bytes = b"") -> None:
         ack = self._usage.make_ack(self._request, dialog, body)
@@ -207,23 +309,30 @@ class InviteClient:
         self._acknowledge(dialog, now)
         self._usage.send_request("BYE", now, on_response=lambda response, now: None, dialog=dialog)
 
+    def _repeats(self, response: Response, now: float) -> bool:
+        """Whether a failure is one to be mended: by a longer session timer, or by calling elsewhere."""
+        if self._usage.state is not LegState.CALLING:
+            return False
+        return (response.status == 422 and self._ask_longer(response, now)) or self._try_elsewhere(response, now)
+
     def _ask_longer(self, response: Response, now: float) -> bool:
-        if self._usage.state is not LegState.CALLING or self._tries >= MAXIMUM_TRIES:
+        if self._tries >= MAXIMUM_TRIES or not self._session_timer.lengthen(response):
             return False
-        if not self._session_timer.lengthen(response):
-            return False
+        self._repeat(self._request.uri, now)
+        return True
+
+    def _repeat(self, target: Uri, now: float) -> None:
+        """Send the INVITE once more, under the next number, to `target`."""
         request = self._request
-        repetition = Request(method="INVITE", uri=request.uri, headers=request.headers.copy(), body=request.body)
-        repetition.headers.remove("Via")
+        repetition = Request(method="INVITE", uri=target, headers=request.headers.copy(), body=request.body)
+        for name in ("Via", "Authorization", "Proxy-Authorization"):
+            repetition.headers.remove(name)
         repetition.headers.set("CSeq", f"{self._next_cseq()} INVITE")
         for name, value in self._session_timer.ask():
             repetition.headers.set(name, value)
         self._send(repetition, now)
-        return True
 
     def _refuse(self, response: Response, now: float) -> None:
-        if self._is_decided:
-            return
         self._is_decided = True
         if self._usage.state is LegState.CANCELLING:
             response = make_response(self._request, 487)
@@ -235,7 +344,13 @@ class InviteClient:
         if response.status in (401, 407) and self._client is not None:
             reason = self._client.authentication_failure
         self._core.emit(
-            CallRefused(leg_id=usage.leg_id, status=response.status, reason=reason, headers=response.headers)
+            CallRefused(
+                leg_id=usage.leg_id,
+                status=response.status,
+                reason=reason,
+                headers=response.headers,
+                contacts=by_preference(response) if response.status < 400 else (),
+            )
         )
         usage.close(now)
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from gateway.errors import StateError
 from gateway.sip.client_request import ClientRequest, OnResponse
 from gateway.sip.core import Core, HeaderFields, listed
 from gateway.sip.dialog import Dialog
-from gateway.sip.events import CallEnded, EndCause
+from gateway.sip.events import CallEnded, EndCause, IdentityChanged
 from gateway.sip.grammar import quote
 from gateway.sip.hop import Hop
+from gateway.sip.identity import asserted_identity, changed_from, is_same_person
 from gateway.sip.message import NameAddr, Request, Response
 from gateway.sip.replaces import NO_TAG, Replaces
 from gateway.sip.sdp import SessionDescription
@@ -65,10 +67,11 @@ COMMANDS: Mapping[str, frozenset[LegState]] = {
     "answer": frozenset({_S.OFFERED}),
     "reject": frozenset({_S.OFFERED}),
     "cancel": frozenset({_S.CALLING}),
-    "acknowledge": frozenset({_S.UNACKNOWLEDGED}),
-    "reoffer": frozenset({_S.ESTABLISHED}),
-    "accept_offer": frozenset({_S.ANSWERED, _S.ESTABLISHED}),
-    "reject_offer": frozenset({_S.ANSWERED, _S.ESTABLISHED}),
+    "acknowledge": frozenset({_S.CALLING, _S.UNACKNOWLEDGED}),
+    "reoffer": frozenset({_S.OFFERED, _S.CALLING, _S.ESTABLISHED}),
+    "accept_offer": frozenset({_S.OFFERED, _S.ANSWERED, _S.CALLING, _S.ESTABLISHED}),
+    "reject_offer": frozenset({_S.OFFERED, _S.ANSWERED, _S.CALLING, _S.ESTABLISHED}),
+    "send_digit": frozenset({_S.ESTABLISHED}),
     "refer": frozenset({_S.ESTABLISHED}),
     "replaces_value": frozenset({_S.ESTABLISHED}),
     "accept_refer": frozenset({_S.ESTABLISHED}),
@@ -78,8 +81,30 @@ COMMANDS: Mapping[str, frozenset[LegState]] = {
 }
 """In which states a leg takes a command."""
 
-MAXIMUM_EARLY_DIALOGS = 16
+MAXIMUM_BRANCHES = 16
 """How many branches of a forked call we keep in mind."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """What both sides have described to each other, within one dialog."""
+
+    local_description: SessionDescription | None = None
+    remote_description: SessionDescription | None = None
+    is_agreed: bool = False
+    """Whether the first offer has its answer; before that neither side may make another one (RFC 3311 5.1)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Branch:
+    """One of the places where a call of ours rings: an early dialog, made by a provisional response."""
+
+    dialog: Dialog
+    session: Session
+    rseq: int | None = None
+    """Number of its last reliable response."""
+    unanswered: Response | None = None
+    """The reliable response that holds an offer, until we answer it by PRACK."""
 
 
 class InviteUsage:
@@ -107,13 +132,15 @@ class InviteUsage:
         """Where requests go whose next hop does not say."""
         self.dialog: Dialog | None = None
         """The dialog of the call: from the first for a call of the peer, from the 2xx on for one of ours."""
-        self.early_dialogs: dict[str | None, Dialog] = {}
-        """The dialogs that provisional responses to our INVITE have made, by their remote tag."""
+        self.branches: dict[str | None, Branch] = {}
+        """The early dialogs that provisional responses to our INVITE have made, by their remote tag."""
         self.is_caller = state is LegState.CALLING
         self.peer_methods: frozenset[str] = frozenset()
         """What the peer's last Allow listed."""
-        self.local_description: SessionDescription | None = None
-        self.remote_description: SessionDescription | None = None
+        self.session = Session()
+        """The session of `dialog`; before a call of ours is answered each branch has its own."""
+        self.remote_identity: NameAddr | None = None
+        """Who is at the other end, as the trunk says."""
         self.is_transferring = False
         """Whether the result of a REFER is awaited: BYE does not end the leg before it, or before `linger_s`."""
         self.on_end: list[Callable[[float], None]] = []
@@ -136,14 +163,39 @@ class InviteUsage:
             raise StateError(f"{command} is not possible while leg {self.leg_id} is {self.state.value}")
 
     @property
+    def is_early(self) -> bool:
+        """Whether the call is not answered yet."""
+        return self.state in (LegState.OFFERED, LegState.CALLING)
+
+    @property
     def is_over(self) -> bool:
         """Whether BYE was sent or came, or the leg ended without."""
         return self.state in (LegState.ENDING, LegState.ENDED)
 
     def find_dialog(self, request: Request) -> Dialog | None:
         """The dialog that `request` of the peer is in: the call's, or an early one of another branch."""
-        dialogs = [*self.early_dialogs.values(), *([self.dialog] if self.dialog is not None else [])]
-        return next((dialog for dialog in dialogs if dialog.matches(request)), None)
+        return next((dialog for dialog in self._dialogs() if dialog.matches(request)), None)
+
+    def _dialogs(self) -> list[Dialog]:
+        dialogs = [branch.dialog for branch in self.branches.values()]
+        return [*dialogs, self.dialog] if self.dialog is not None else dialogs
+
+    def is_with(self, remote_tag: str) -> bool:
+        """Whether the call, or one of its branches, is with the peer of that tag; `NO_TAG` stands for none."""
+        return any((dialog.remote.tag or NO_TAG) == remote_tag for dialog in self._dialogs())
+
+    def session_of(self, dialog: Dialog) -> Session:
+        """The session within `dialog`."""
+        branch = self.branches.get(dialog.remote.tag)
+        return branch.session if branch is not None and branch.dialog is dialog else self.session
+
+    def note_identity(self, message: Request | Response) -> None:
+        """Tell the application where `message` names somebody else at the other end than was known."""
+        identity = asserted_identity(message) or changed_from(message, self.dialog)
+        if identity is None or is_same_person(identity, self.remote_identity):
+            return
+        self.remote_identity = identity
+        self.core.emit(IdentityChanged(leg_id=self.leg_id, display_name=identity.display_name, uri=identity.uri))
 
     def note_peer(self, message: Request | Response) -> None:
         """Remember what the peer says it understands."""
@@ -235,6 +287,19 @@ class InviteUsage:
         self.core.emit(CallEnded(leg_id=self.leg_id, cause=cause, status=status, reason=reason))
         self.is_transferring = False
         self.hang_up(now, f"SIP;cause={status};text={quote(reason)}")
+
+    def hand_over(self, now: float) -> None:
+        """Another call has taken the place of this established one (RFC 3891 3)."""
+        self.core.emit(self._replaced())
+        self.is_transferring = False
+        self.hang_up(now)
+
+    def hand_over_later(self) -> None:
+        """Tell at the end of a leg that is to hang up when its state allows it that another call took its place."""
+        self._last_event = self._replaced()
+
+    def _replaced(self) -> CallEnded:
+        return CallEnded(leg_id=self.leg_id, cause=EndCause.REPLACED)
 
     def end_by_peer(self, status: int | None, reason: str, now: float) -> None:
         """BYE came. `CallEnded` waits for the result of a transfer, which some peers send right after BYE."""

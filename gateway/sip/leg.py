@@ -4,6 +4,7 @@
 
     InviteServer | InviteClient    how the call began: theirs, or ours
     Renegotiation, SessionTimer    what changes and keeps the session
+    Digits                         keys by INFO
     ReferClient, ReferServer       transfers: ours, and theirs
             |
        InviteUsage                 state, dialog, BYE
@@ -11,10 +12,10 @@
 
 from __future__ import annotations
 
-from gateway.sip.bodies import read_digit
+from gateway.errors import MessageError
 from gateway.sip.core import HeaderFields, capabilities
 from gateway.sip.dialog import Dialog
-from gateway.sip.events import DigitsSignalled
+from gateway.sip.digits import Digits
 from gateway.sip.failure import read_reasons
 from gateway.sip.invite_client import InviteClient
 from gateway.sip.invite_server import InviteServer
@@ -26,8 +27,6 @@ from gateway.sip.renegotiation import Renegotiation
 from gateway.sip.sdp import SessionDescription
 from gateway.sip.session_timer import SessionTimer
 from gateway.sip.transaction import Transaction
-
-_DIGIT_TYPES = "application/dtmf-relay, application/dtmf"
 
 
 class Leg:
@@ -45,6 +44,11 @@ class Leg:
         self._client = InviteClient(usage, timer, offer) if transaction is None else None
         self._renegotiation = Renegotiation(usage, timer, self._server)
         timer.refresh = self._renegotiation.refresh
+        if self._server is not None:
+            self._server.is_renegotiating = lambda: self._renegotiation.is_open
+        if self._client is not None:
+            self._client.on_settled = self._renegotiation.settle_on
+        self._digits = Digits(usage)
         self._refer_client = ReferClient(usage)
         self._refer_server = ReferServer(usage)
 
@@ -74,13 +78,13 @@ class Leg:
         self.usage.check_command("cancel")
         self._our_invite().cancel(now)
 
-    def acknowledge(self, description: SessionDescription, now: float) -> None:
+    def acknowledge(self, description: SessionDescription, now: float, branch: str | None) -> None:
         self.usage.check_command("acknowledge")
-        self._our_invite().acknowledge(description, now)
+        self._our_invite().acknowledge(description, now, branch)
 
-    def reoffer(self, description: SessionDescription, now: float) -> None:
+    def reoffer(self, description: SessionDescription, now: float, branch: str | None) -> None:
         self.usage.check_command("reoffer")
-        self._renegotiation.offer(description, now)
+        self._renegotiation.offer(description, now, branch)
 
     def accept_offer(self, description: SessionDescription, now: float) -> None:
         self.usage.check_command("accept_offer")
@@ -109,6 +113,26 @@ class Leg:
     def notify_transfer(self, status: int, reason: str | None, now: float) -> None:
         self.usage.check_command("notify_transfer")
         self._refer_server.notify(status, reason, now)
+
+    def send_digit(self, digit: str, duration_ms: int, now: float) -> None:
+        self.usage.check_command("send_digit")
+        self._digits.send(digit, duration_ms, now)
+
+    def replace(self, other: Leg) -> None:
+        """End `other` as soon as this call, of the peer, is answered (RFC 3891 3)."""
+        self._their_invite().on_success.append(other.make_way)
+
+    def make_way(self, now: float) -> None:
+        """End this leg, whose place another one has taken."""
+        usage = self.usage
+        match usage.state:
+            case LegState.CALLING:
+                self._our_invite().cancel(now)
+            case LegState.ESTABLISHED:
+                usage.hand_over(now)
+            case LegState.ANSWERED | LegState.UNACKNOWLEDGED:
+                usage.hand_over_later()
+                self.bye(now, None)
 
     def bye(self, now: float, reason: str | None) -> None:
         """End the leg in the way its state asks for."""
@@ -158,6 +182,8 @@ class Leg:
             core.reply(transaction, 500, now, reason="CSeq out of order")
         elif request.method == "BYE":
             self._receive_bye(transaction, now)
+        elif request.method == "PRACK":
+            return self._receive_prack(transaction, dialog, now)
         elif request.method == "NOTIFY":
             self._refer_client.receive_notify(transaction, now)
         elif self.usage.is_over:
@@ -176,7 +202,7 @@ class Leg:
             case "REFER":
                 core.reply(transaction, 491, now)
             case "INFO":
-                self._receive_info(transaction, now)
+                self._digits.receive(transaction, now)
             case _:
                 core.reply(transaction, 200, now, headers=capabilities())
 
@@ -191,19 +217,20 @@ class Leg:
             case LegState.ANSWERED | LegState.UNACKNOWLEDGED | LegState.ESTABLISHED:
                 usage.end_by_peer(status, reason, now)
 
-    def _receive_info(self, transaction: Transaction, now: float) -> None:
-        core, request = self.usage.core, transaction.request
-        if "Info-Package" in request.headers:
-            # RFC 6086 4.2.2: we announced none (Recv-Info).
-            core.reply(transaction, 469, now, headers=(("Recv-Info", ""),))
-            return
-        if request.body and request.content_type not in ("application/dtmf-relay", "application/dtmf"):
-            core.reply(transaction, 415, now, headers=(("Accept", _DIGIT_TYPES),))
-            return
-        core.reply(transaction, 200, now)
-        digit = read_digit(request.content_type, request.body)
-        if digit is not None:
-            core.emit(DigitsSignalled(leg_id=self.usage.leg_id, digit=digit[0], duration_ms=digit[1]))
+    def _receive_prack(self, transaction: Transaction, dialog: Dialog, now: float) -> bool:
+        """PRACK; False where it is for no response of ours that waits for one (RFC 3262 3)."""
+        server = self._server
+        try:
+            provisional = server.find_provisional(transaction.request) if server is not None else None
+            if server is None or provisional is None:
+                return False
+            if not server.receive_prack(transaction, provisional, now):
+                self._renegotiation.receive(transaction, dialog, now)
+        except MessageError as error:
+            self.usage.core.reply(transaction, error.status, now, reason=error.reason)
+            return True
+        server.proceed(now)
+        return True
 
     def _their_invite(self) -> InviteServer:
         if self._server is None:

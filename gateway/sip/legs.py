@@ -10,6 +10,7 @@ from gateway.sip.hop import Hop
 from gateway.sip.invite_usage import InviteUsage, LegState
 from gateway.sip.leg import Leg
 from gateway.sip.message import Request
+from gateway.sip.replaces import Replaces
 from gateway.sip.transaction import Transaction
 from gateway.sip.trunk import Trunk
 
@@ -86,6 +87,13 @@ class Legs:
         """The leg whose dialog `request` claims to be in, if its trunk lets `source` speak for it."""
         leg = self._by_dialog.get((request.call_id, request.to.tag or ""))
         return leg if leg is not None and leg.usage.trunk.hears(source) else None
+
+    def find_replaced(self, wanted: Replaces, source: Hop) -> Leg | None:
+        """The leg that `wanted` names, if its trunk lets `source` speak for it (RFC 3891 3)."""
+        leg = self._by_dialog.get((wanted.call_id, wanted.to_tag))
+        if leg is None or not leg.usage.trunk.allows(source.host) or not leg.usage.is_with(wanted.from_tag):
+            return None
+        return leg
 
     def find_offered(self, invite: Transaction) -> Leg | None:
         """The leg that `invite` offered, as long as it lives."""

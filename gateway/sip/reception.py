@@ -18,13 +18,15 @@ from gateway.errors import MessageError
 from gateway.sip.bodies import SDP, session_description_of
 from gateway.sip.core import Core, capabilities
 from gateway.sip.dialog import Dialog
-from gateway.sip.events import CallOffered
+from gateway.sip.events import MAXIMUM_IDENTITIES, CallOffered
 from gateway.sip.hop import Hop
+from gateway.sip.identity import asserted_identity
 from gateway.sip.inspection import Refusal, inspect
 from gateway.sip.invite_usage import LegState
 from gateway.sip.leg import Leg, read_reason
 from gateway.sip.legs import Legs
 from gateway.sip.message import Message, MessageRefused, Request, make_response
+from gateway.sip.replaces import Replaces
 from gateway.sip.session_timer import refuse_interval
 from gateway.sip.transaction import Failure, Transaction
 from gateway.sip.transaction_layer import note_source, response_destination
@@ -180,11 +182,17 @@ class Reception:
         except MessageError as error:
             accept = (("Accept", SDP), ("Accept-Encoding", "identity")) if error.status == 415 else ()
             return Refusal(status=error.status, reason=error.reason, headers=accept)
+        replaced = self._find_replaced(request, trunk, source)
+        if isinstance(replaced, Refusal):
+            return replaced
         usage = self._legs.new_usage(trunk, request.call_id, LegState.OFFERED, source)
         usage.dialog = Dialog.of_request(request, usage.local_tag)
-        usage.remote_description = offer
+        usage.session.remote_description = offer
         usage.note_peer(request)
+        usage.remote_identity = asserted_identity(request) or request.from_
         leg = Leg(usage, transaction=transaction)
+        if replaced is not None:
+            leg.replace(replaced)
         self._legs.add(leg, transaction)
         leg.begin(now)
         self._core.emit(
@@ -198,9 +206,35 @@ class Reception:
                 headers=request.headers.copy(),
                 offer=offer,
                 source=source,
+                replaces=replaced.usage.leg_id if replaced is not None else None,
+                identity=tuple(request.headers.get_all("Identity")[:MAXIMUM_IDENTITIES]),
             )
         )
         return None
+
+    def _find_replaced(self, request: Request, trunk: Trunk, source: Hop) -> Leg | Refusal | None:
+        """The leg whose place a new call takes, or why it may not (RFC 3891 3); None where it wants none.
+
+        Who may take a call over is who may speak for it: the same trunk.
+        """
+        values = request.headers.get_all("Replaces")
+        if not values:
+            return None
+        if len(values) > 1:
+            return Refusal(status=400, reason="more than one Replaces")
+        wanted = Replaces.parse(values[0])
+        leg = self._legs.find_replaced(wanted, source)
+        if leg is None or leg.usage.trunk is not trunk:
+            return self._unknown_dialog()
+        match leg.usage.state:
+            case LegState.OFFERED:
+                # An early dialog that the peer began is not the peer's to replace.
+                return self._unknown_dialog()
+            case LegState.CANCELLING | LegState.ENDING | LegState.ENDED:
+                return Refusal(status=603)
+            case LegState.CALLING:
+                return leg
+        return Refusal(status=486) if wanted.is_early_only else leg
 
     def _refuse_new_call(self, trunk: Trunk, now: float) -> Refusal | None:
         if self.refusal is not None:

@@ -1,4 +1,6 @@
-"""Changing a running session: re-INVITE and UPDATE, theirs and ours (RFC 3261 14, RFC 3311, RFC 3264).
+"""Changing a session: re-INVITE, UPDATE and PRACK, theirs and ours (RFC 3261 14, RFC 3311, RFC 3262 5, RFC 3264).
+
+Before the call is answered only UPDATE (and the peer's PRACK) can, and only once the first offer has its answer.
 
 At most one offer is open at a time. What collides is told to try again, each in the way the RFCs want it:
 
@@ -7,20 +9,24 @@ our offer is open, theirs comes        491; both wait a random time, the caller 
 their first is open, a second comes    500 with Retry-After of 0-10 s
 ours meets their open one              ``StateError``; behind a missing ACK ours waits by itself
 =====================================  =======================================================================
+
+An offer that changes nothing but its version is answered with what holds, and the application hears nothing of it:
+PBXs send it to refresh the session, or to name somebody else at the other end (`IdentityChanged`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.errors import MessageError, StateError
 from gateway.sip.bodies import SDP, session_description_of
 from gateway.sip.client_request import ClientRequest
+from gateway.sip.core import HeaderFields
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import CallEstablished, EndCause, OfferAnswered, OfferReceived, OfferRefused
 from gateway.sip.hop import Hop
 from gateway.sip.invite_server import InviteServer, UnacknowledgedSuccess, success_headers
-from gateway.sip.invite_usage import InviteUsage, LegState
+from gateway.sip.invite_usage import Branch, InviteUsage, LegState, Session
 from gateway.sip.message import Request, Response
 from gateway.sip.sdp import SessionDescription
 from gateway.sip.session_timer import SessionTimer, refuse_interval
@@ -29,6 +35,8 @@ from gateway.sip.transaction import Transaction
 
 MAXIMUM_TRIES = 3
 """How often one offer of ours is made before a glare counts as refusal."""
+ACK_AWAITED_S = 0.5
+"""How long an offer from before the answer waits each time for the ACK to it."""
 _LONGEST_RETRY_AFTER_S = 10
 
 
@@ -53,6 +61,8 @@ class _Ours:
 
     description: SessionDescription
     is_refresh: bool
+    branch: Branch | None = None
+    """Where it is made before the call is answered; None: in the call's own dialog."""
     tries: int = 0
     client: ClientRequest | None = None
     retry: Alarm | None = None
@@ -75,15 +85,20 @@ class Renegotiation:
         self._was_withdrawn = False
         usage.on_end.append(self._end)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an offer waits for its answer, in either direction."""
+        return self._theirs is not None or (self._ours is not None and self._ours.client is not None)
+
     # ------------------------------------------------------------------------------------------------ theirs
 
     def receive(self, transaction: Transaction, dialog: Dialog, now: float) -> None:
-        """A re-INVITE, or an UPDATE with or without an offer, in `dialog`."""
+        """A re-INVITE, an UPDATE with or without an offer, or a PRACK with one, in `dialog`."""
         request = transaction.request
         if request.method == "INVITE":
             self._core.reply(transaction, 100, now)
             self._take_as_ack(now)
-        status = self._refusal(request)
+        status = self._refusal(request, dialog)
         if status is not None:
             # RFC 3261 14.2, RFC 3311 5.2.
             again = (("Retry-After", str(self._core.random.randint(0, 10))),) if status == 500 else ()
@@ -102,10 +117,18 @@ class Renegotiation:
         if offer is None and request.method == "UPDATE":
             self._respond(transaction, dialog, now, None)
             return
-        limit = self._core.timers.start(now + self._core.options.command_timeout_s, self._pass_limit)
-        self._theirs = _Theirs(transaction=transaction, dialog=dialog, offer=offer, limit=limit)
+        session = self._usage.session_of(dialog)
+        if offer is not None and session.local_description is not None and is_unchanged(offer, session):
+            self._theirs = _Theirs(transaction=transaction, dialog=dialog, offer=offer, limit=self._start_limit(now))
+            self.accept(session.local_description, now)
+            return
+        self._theirs = _Theirs(transaction=transaction, dialog=dialog, offer=offer, limit=self._start_limit(now))
         self._was_withdrawn = False
-        self._core.emit(OfferReceived(leg_id=self._usage.leg_id, method=request.method, offer=offer))
+        branch = dialog.remote.tag or ""
+        self._core.emit(OfferReceived(leg_id=self._usage.leg_id, method=request.method, offer=offer, branch=branch))
+
+    def _start_limit(self, now: float) -> Alarm:
+        return self._core.timers.start(now + self._core.options.command_timeout_s, self._pass_limit)
 
     def accept(self, description: SessionDescription, now: float) -> None:
         """Answer their offer, or make the offer that they asked for."""
@@ -113,11 +136,11 @@ class Renegotiation:
         if theirs is None:
             return
         theirs.limit.cancel()
-        usage = self._usage
-        usage.local_description = description
+        session = self._usage.session_of(theirs.dialog)
+        session.local_description = description
         response = self._respond(theirs.transaction, theirs.dialog, now, description)
         if theirs.offer is not None:
-            usage.remote_description = theirs.offer
+            session.remote_description = theirs.offer
         if theirs.is_invite:
             theirs.success = UnacknowledgedSuccess(self._core, theirs.transaction, response, now, self._give_up)
         else:
@@ -142,7 +165,7 @@ class Renegotiation:
         except MessageError:
             answer = None
         if answer is not None:
-            self._usage.remote_description = answer
+            self._usage.session.remote_description = answer
         self._core.emit(CallEstablished(leg_id=self._usage.leg_id, description=answer))
 
     def cancel(self, transaction: Transaction, now: float) -> None:
@@ -152,24 +175,38 @@ class Renegotiation:
             self._was_withdrawn = True
             self._refuse(theirs, 487, now)
 
-    def _refusal(self, request: Request) -> int | None:
-        """The status that a colliding re-INVITE or UPDATE is answered with."""
-        usage, has_offer = self._usage, bool(request.body) or request.method == "INVITE"
-        if not has_offer:
+    def _refusal(self, request: Request, dialog: Dialog) -> int | None:
+        """The status that a colliding re-INVITE, UPDATE or PRACK is answered with."""
+        usage = self._usage
+        if not request.body and request.method != "INVITE":
             return None
         if usage.is_over:
             # What proved that our 2xx arrived also let our BYE go.
             return 481
-        if usage.state is LegState.OFFERED:
-            return 500
+        if usage.is_early:
+            status = self._early_refusal(request, dialog)
+            if status is not None:
+                return status
         if self._theirs is not None:
             # A 2xx of ours with an offer that waits for its answer is an open offer of ours.
             return 491 if self._theirs.success is not None and self._theirs.offer is None else 500
-        is_calling = usage.state in (LegState.CALLING, LegState.CANCELLING, LegState.UNACKNOWLEDGED)
+        is_calling = usage.state in (LegState.CANCELLING, LegState.UNACKNOWLEDGED)
         is_ours_open = self._ours is not None and self._ours.client is not None
         # So is the 2xx to the initial INVITE, where that held no offer.
         is_unanswered = usage.state is LegState.ANSWERED and self._initial is not None and not self._initial.has_offer
         return 491 if is_calling or is_ours_open or is_unanswered else None
+
+    def _early_refusal(self, request: Request, dialog: Dialog) -> int | None:
+        """RFC 3311 5.2: while the first offer has no answer, 491 if it is ours, 500 if it is theirs."""
+        usage = self._usage
+        if request.method == "INVITE":
+            return 491 if usage.state is LegState.CALLING else 500
+        if usage.session_of(dialog).is_agreed:
+            return None
+        if usage.state is LegState.CALLING:
+            branch = usage.branches.get(dialog.remote.tag)
+            return 500 if branch is not None and branch.unanswered is not None else 491
+        return 491 if self._initial is not None and self._initial.has_open_offer else 500
 
     def _take_as_ack(self, now: float) -> None:
         """A re-INVITE proves that our 2xx arrived, even if its ACK did not, unless that ACK had to hold an answer."""
@@ -183,14 +220,20 @@ class Renegotiation:
         self, transaction: Transaction, dialog: Dialog, now: float, description: SessionDescription | None
     ) -> Response:
         """200, which commits the new remote target and the session timer as well (RFC 6141 4)."""
-        request = transaction.request
-        dialog.refresh_target(request)
-        self._usage.note_peer(request)
+        request, usage = transaction.request, self._usage
+        headers: HeaderFields = ()
+        if request.method != "PRACK":
+            dialog.refresh_target(request)
+            usage.note_peer(request)
+            usage.note_identity(request)
+            # The 2xx to the INVITE begins the session that the timer is for.
+            timer = () if usage.is_early else self._session_timer.answer(request, now)
+            headers = success_headers(usage) + timer
         return self._core.reply(
             transaction,
             200,
             now,
-            headers=success_headers(self._usage) + self._session_timer.answer(request, now),
+            headers=headers,
             body=description.to_bytes() if description else b"",
             content_type=SDP if description else None,
         )
@@ -209,7 +252,7 @@ class Renegotiation:
         theirs.limit.cancel()
         if theirs.transaction.is_open:
             self._core.reply(theirs.transaction, status, now)
-        self._send_waiting(now)
+        self._settle(now)
 
     def _pass_limit(self, now: float) -> None:
         if self._theirs is not None:
@@ -220,7 +263,23 @@ class Renegotiation:
         if self._theirs is not None and self._theirs.success is not None:
             self._theirs.success.stop()
         self._theirs = None
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        """Nothing is open: an offer of ours may go, and so may the 2xx that waited."""
         self._send_waiting(now)
+        if self._initial is not None:
+            self._initial.proceed(now)
+
+    def settle_on(self, dialog: Dialog | None, now: float) -> None:
+        """`dialog` is the call's, or there is none: what is open in any other branch is over."""
+        theirs, ours = self._theirs, self._ours
+        if theirs is not None and theirs.dialog is not dialog:
+            self._was_withdrawn = True
+            self._refuse(theirs, 481, now)
+        if ours is not None and ours.branch is not None and ours.branch.dialog is not dialog:
+            self._drop_ours()
+            self._core.emit(OfferRefused(leg_id=self._usage.leg_id, status=481, reason="another branch answered"))
 
     def _give_up(self, now: float) -> None:
         # RFC 3261 13.3.1.4: no ACK, no session.
@@ -228,15 +287,34 @@ class Renegotiation:
 
     # -------------------------------------------------------------------------------------------------- ours
 
-    def offer(self, description: SessionDescription, now: float) -> None:
-        """Make an offer by re-INVITE. Raises: `StateError` while another one is open in either direction."""
+    def offer(self, description: SessionDescription, now: float, branch_tag: str | None = None) -> None:
+        """Make an offer, by re-INVITE; before the answer by UPDATE, in the branch of that remote tag or the only one.
+
+        Raises: `StateError` while another one is open in either direction, and before the answer where the first offer
+        has no answer yet or the peer takes no UPDATE.
+        """
         leg_id = self._usage.leg_id
         if self._next is not None or (self._ours is not None and not self._ours.is_refresh):
             raise StateError(f"leg {leg_id} has an open offer of ours")
         if self._theirs is not None and self._theirs.success is None:
             raise StateError(f"leg {leg_id} has an open offer of the peer")
-        self._next = _Ours(description=description, is_refresh=False)
+        branch = self._find_branch(branch_tag) if self._usage.is_early else None
+        self._next = _Ours(description=description, is_refresh=False, branch=branch)
         self._send_waiting(now)
+
+    def _find_branch(self, tag: str | None) -> Branch | None:
+        """Where an early offer goes; None for the one dialog of a call of the peer. Raises: `StateError`."""
+        usage = self._usage
+        branch: Branch | None = None
+        if usage.state is LegState.CALLING:
+            branches = list(usage.branches.values()) if tag is None else [usage.branches.get(tag)]
+            branch = branches[0] if len(branches) == 1 else None
+            is_possible = branch is not None and branch.session.is_agreed
+        else:
+            is_possible = usage.session.is_agreed and self._initial is not None and not self._initial.awaits_prack
+        if not is_possible or "UPDATE" not in usage.peer_methods:
+            raise StateError(f"leg {usage.leg_id} takes no offer before the call is answered")
+        return branch
 
     def refresh(self, now: float) -> None:
         """Refresh the session: by UPDATE where the peer knows it, else by repeating what holds (RFC 4028 7.4)."""
@@ -245,8 +323,8 @@ class Renegotiation:
             return
         if "UPDATE" in usage.peer_methods:
             usage.send_request("UPDATE", now, on_response=self._receive_update, headers=self._session_timer.ask())
-        elif self._ours is None and usage.local_description is not None:
-            self._ours = _Ours(description=usage.local_description, is_refresh=True)
+        elif self._ours is None and usage.session.local_description is not None:
+            self._ours = _Ours(description=usage.session.local_description, is_refresh=True)
             self._send_waiting(now)
 
     def _send_waiting(self, now: float) -> None:
@@ -256,20 +334,22 @@ class Renegotiation:
         ours = self._ours
         if ours is None or ours.client is not None or ours.retry is not None or self._theirs is not None:
             return
-        if self._usage.state is not LegState.ESTABLISHED:
+        usage = self._usage
+        if usage.state is not LegState.ESTABLISHED and not usage.is_early:
             return
         ours.tries += 1
         ours.ack = None
-        ours.client = self._usage.send_request(
-            "INVITE",
+        ours.client = usage.send_request(
+            "UPDATE" if usage.is_early else "INVITE",
             now,
             on_response=lambda response, now: self._receive(ours, response, now),
-            headers=self._session_timer.ask(),
+            headers=() if usage.is_early else self._session_timer.ask(),
             body=ours.description.to_bytes(),
             content_type=SDP,
+            dialog=ours.branch.dialog if ours.branch is not None else None,
         )
-        client = ours.client
-        ours.limit = self._core.timers.start(now + self._core.options.patience_s, client.cancel)
+        if not usage.is_early:
+            ours.limit = self._core.timers.start(now + self._core.options.patience_s, ours.client.cancel)
 
     def _receive(self, ours: _Ours, response: Response, now: float) -> None:
         """A response to our re-INVITE. The first 2xx decides; those that repeat it get the same ACK again."""
@@ -285,31 +365,34 @@ class Renegotiation:
 
     def _receive_success(self, ours: _Ours, response: Response, now: float) -> None:
         usage, client = self._usage, ours.client
-        if ours.ack is None and client is not None:
-            dialog = usage.require_dialog()
+        if ours.ack is not None:
+            self._core.send(*ours.ack)
+        elif client is not None:
+            dialog = ours.branch.dialog if ours.branch is not None else usage.require_dialog()
             dialog.refresh_target(response)
-            ours.ack = (usage.make_ack(client.request, dialog).to_bytes(), usage.destination())
-            self._core.send(*ours.ack)
+            if client.request.method == "INVITE":
+                ours.ack = (usage.make_ack(client.request, dialog).to_bytes(), usage.destination())
+                self._core.send(*ours.ack)
             if self._ours is ours and not usage.is_over:
-                self._conclude(ours, response, now)
-        elif ours.ack is not None:
-            self._core.send(*ours.ack)
+                self._conclude(ours, usage.session_of(dialog), response, now)
 
-    def _conclude(self, ours: _Ours, response: Response, now: float) -> None:
+    def _conclude(self, ours: _Ours, session: Session, response: Response, now: float) -> None:
         self._ours = None
         usage = self._usage
         usage.note_peer(response)
-        self._session_timer.accept(response, now)
+        usage.note_identity(response)
+        if response.cseq.method == "INVITE":
+            self._session_timer.accept(response, now)
         try:
             answer = session_description_of(response)
         except MessageError as error:
             self._core.emit(OfferRefused(leg_id=usage.leg_id, status=488, reason=f"unusable answer: {error.reason}"))
         else:
-            is_news = not ours.is_refresh or answer != usage.remote_description
-            usage.local_description, usage.remote_description = ours.description, answer
+            is_news = not ours.is_refresh or answer != session.remote_description
+            session.local_description, session.remote_description = ours.description, answer
             if is_news:
                 self._core.emit(OfferAnswered(leg_id=usage.leg_id, description=answer))
-        self._send_waiting(now)
+        self._settle(now)
 
     def _receive_failure(self, ours: _Ours, response: Response, now: float) -> None:
         delay_s = self._retry_delay_s(ours, response)
@@ -317,7 +400,7 @@ class Renegotiation:
             ours.retry = self._core.timers.start(now + delay_s, lambda now: self._try_again(ours, now))
             return
         self._ours = None
-        if response.status in (408, 481):
+        if response.status in (408, 481) and self._usage.state is LegState.ESTABLISHED:
             # RFC 3261 14.1: the peer, or the dialog at the peer, is gone.
             self._usage.abort(_cause_of(response), response.status, response.reason, now)
             return
@@ -325,7 +408,7 @@ class Renegotiation:
             self._session_timer.refresh_failed(now)
         else:
             self._core.emit(OfferRefused(leg_id=self._usage.leg_id, status=response.status, reason=response.reason))
-        self._send_waiting(now)
+        self._settle(now)
 
     def _retry_delay_s(self, ours: _Ours, response: Response) -> float | None:
         """When to make the same offer again; None where that is pointless."""
@@ -346,6 +429,8 @@ class Renegotiation:
     def _try_again(self, ours: _Ours, now: float) -> None:
         ours.retry = None
         self._send_waiting(now)
+        if ours.client is None and self._usage.state in (LegState.ANSWERED, LegState.UNACKNOWLEDGED):
+            ours.retry = self._core.timers.start(now + ACK_AWAITED_S, lambda now: self._try_again(ours, now))
 
     def _receive_update(self, response: Response, now: float) -> None:
         """The outcome of a refresh by UPDATE."""
@@ -353,6 +438,7 @@ class Renegotiation:
             return
         if response.status < 300:
             self._usage.require_dialog().refresh_target(response)
+            self._usage.note_identity(response)
             self._session_timer.accept(response, now)
         elif response.status in (408, 481):
             self._usage.abort(_cause_of(response), response.status, response.reason, now)
@@ -379,6 +465,14 @@ class Renegotiation:
             theirs.success.stop()
         elif theirs.transaction.is_open:
             self._core.reply(theirs.transaction, 487, now)
+
+
+def is_unchanged(offer: SessionDescription, session: Session) -> bool:
+    """Whether `offer` says what the peer said last; its version may have risen all the same (RFC 3264 8)."""
+    last = session.remote_description
+    if last is None or offer.origin.session_id != last.origin.session_id:
+        return False
+    return replace(offer, origin=last.origin) == last
 
 
 def _cause_of(response: Response) -> EndCause:

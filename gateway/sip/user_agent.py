@@ -206,9 +206,12 @@ class UserAgent:
         """Refuse the call, 300 to 699; the leg is gone, without an event. Raises: `StateError`."""
         self._legs.get(leg_id).reject(status, now, reason, _checked(headers, reason))
 
-    def acknowledge(self, leg_id: str, description: SessionDescription, now: float) -> None:
-        """Answer the offer in `CallAnswered`, after an ``invite`` without one. Raises: `StateError`."""
-        self._legs.get(leg_id).acknowledge(description, now)
+    def acknowledge(self, leg_id: str, description: SessionDescription, now: float, branch: str | None = None) -> None:
+        """Answer the offer in `CallAnswered`, or in the `CallProgressed` of `branch`, after an ``invite`` without one.
+
+        Raises: `StateError`.
+        """
+        self._legs.get(leg_id).acknowledge(description, now, branch)
 
     def accept_offer(self, leg_id: str, description: SessionDescription, now: float) -> None:
         """Agree to `OfferReceived`; `description` is the answer, or the offer it asked for. Raises: `StateError`."""
@@ -218,9 +221,20 @@ class UserAgent:
         """Refuse `OfferReceived`; the session is what it was. Raises: `StateError`."""
         self._legs.get(leg_id).reject_offer(status, now)
 
-    def reoffer(self, leg_id: str, description: SessionDescription, now: float) -> None:
-        """Change the session; `OfferAnswered` or `OfferRefused` follows. Raises: `StateError`."""
-        self._legs.get(leg_id).reoffer(description, now)
+    def reoffer(self, leg_id: str, description: SessionDescription, now: float, branch: str | None = None) -> None:
+        """Change the session; `OfferAnswered` or `OfferRefused` follows. Raises: `StateError`.
+
+        Before the answer it goes by UPDATE, which takes a peer that allows it and a first offer that was answered in a
+        reliable provisional response; of a forked call it goes to `branch`.
+        """
+        self._legs.get(leg_id).reoffer(description, now, branch)
+
+    def send_digit(self, leg_id: str, digit: str, duration_ms: int, now: float) -> None:
+        """Press a key by INFO; `DigitRefused` follows where the peer does not take it. Digits keep their order.
+
+        Raises: `StateError`, `ValueError` for what is no digit, `ResourceError` where too many wait.
+        """
+        self._legs.get(leg_id).send_digit(digit, duration_ms, now)
 
     def refer(
         self, leg_id: str, refer_to: Uri, now: float, referred_by: str | None = None, headers: HeaderFields = ()

@@ -12,12 +12,12 @@ from tests.support.wire import PBX, ScriptedPeer
 peer = ScriptedPeer()
 
 
-@pytest.mark.parametrize("method", ["INVITE", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY", "CANCEL"])
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY", "CANCEL", "PRACK"])
 def test_methods_that_we_serve_pass(method: str) -> None:
     assert inspect(peer.request(method), PBX) is None
 
 
-@pytest.mark.parametrize("method", ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "PRACK"])
+@pytest.mark.parametrize("method", ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"])
 def test_methods_that_we_know_but_do_not_serve_are_405_with_allow(method: str) -> None:
     refusal = inspect(peer.request(method), PBX)
     assert refusal is not None
@@ -51,16 +51,38 @@ def test_telephone_numbers_may_be_called_as_they_are() -> None:
 
 
 def test_required_extensions_that_we_lack_are_named_in_420() -> None:
-    headers = (("Require", "timer, 100rel"), ("Require", "nothingSupportsThis"), ("Proxy-Require", "noProxiesDo"))
+    headers = (
+        ("Require", "timer, 100rel, replaces, precondition"),
+        ("Require", "nothingSupportsThis"),
+        ("Proxy-Require", "noProxiesDo"),
+    )
     refusal = inspect(peer.request("INVITE", headers=headers), PBX)
     assert refusal is not None
     assert refusal.status == 420
-    assert refusal.headers == (("Unsupported", "100rel, nothingSupportsThis"),)
+    assert refusal.headers == (("Unsupported", "precondition, nothingSupportsThis"),)
 
 
 def test_require_is_ignored_in_cancel() -> None:
     """RFC 3261 8.2.2.3."""
-    assert inspect(peer.request("CANCEL", headers=(("Require", "100rel"),)), PBX) is None
+    assert inspect(peer.request("CANCEL", headers=(("Require", "precondition"),)), PBX) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("INVITE", {"Replaces": "a;to-tag=1;from-tag=2"}, None),
+        ("INVITE", {"Replaces": "a;to-tag=1;from-tag=2", "Join": "a;to-tag=1;from-tag=2"}, 400),
+        ("INVITE", {"Join": "a;to-tag=1;from-tag=2"}, 420),
+        ("BYE", {"Replaces": "a;to-tag=1;from-tag=2"}, 400),
+        ("OPTIONS", {"Join": "a;to-tag=1;from-tag=2"}, None),
+    ],
+)
+def test_replaces_and_join_are_for_invites_and_never_together(
+    method: str, headers: dict[str, str], status: int | None
+) -> None:
+    """RFC 3891 3, RFC 3911 4; we join nobody."""
+    refusal = inspect(peer.request(method, headers=tuple(headers.items())), PBX)
+    assert (refusal.status if refusal else None) == status
 
 
 @pytest.mark.parametrize(

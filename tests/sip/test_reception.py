@@ -48,11 +48,11 @@ def test_options_is_answered_with_what_we_can(has_tag: bool) -> None:
     else:
         exchange(wire, pbx, pbx.request("OPTIONS", call_id="qualify@pbx"))
     ok = pbx.responses(200, "OPTIONS")[0]
-    assert {"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY"} == set(
+    assert {"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY", "PRACK"} == set(
         ok.headers.get_list("Allow")
     )
     assert "application/sdp" in ok.headers.get_list("Accept")
-    assert ok.headers.get_list("Supported") == ["timer"]
+    assert ok.headers.get_list("Supported") == ["timer", "100rel", "replaces"]
     assert ok.to.tag is not None
 
 
@@ -69,7 +69,7 @@ def test_options_is_answered_while_calls_are_refused() -> None:
         ("SUBSCRIBE", {}, 405, ("Allow", "INVITE")),
         ("MESSAGE", {}, 405, ("Allow", "INVITE")),
         ("JUMP", {}, 501, ("Allow", "INVITE")),
-        ("INVITE", {"headers": (("Require", "100rel"),)}, 420, ("Unsupported", "100rel")),
+        ("INVITE", {"headers": (("Require", "precondition"),)}, 420, ("Unsupported", "precondition")),
         ("INVITE", {"headers": (("Require", 'a,"b'),)}, 400, None),
         ("INVITE", {"uri": "sips:7000@10.0.0.1"}, 416, None),
         ("INVITE", {"headers": (("Accept", "text/plain"),)}, 406, None),
