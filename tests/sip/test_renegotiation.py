@@ -517,3 +517,44 @@ def test_a_refresh_is_news_only_if_its_answer_differs_from_what_holds(
     call.wire.run(46)
     call.reply("INVITE", 200, answer=held if port == 20002 else description(PBX.host, port))
     assert bool(call.gateway.all(OfferAnswered)) is is_news
+
+
+# ---------------------------------------------------------------------------------------------------- no change
+
+
+@BOTH_ROLES
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("version", [0, 5])
+def test_an_offer_that_changes_nothing_is_answered_with_what_holds(make: Make, method: str, version: int) -> None:
+    """Asterisk sends it, its version up, to tell who is connected now."""
+    call = make()
+    body = description(PBX.host, 20000, version=version).to_bytes()
+    request = call.send(method, body=body, content_type="application/sdp")
+    assert call.statuses(method, request)[-1] == 200
+    assert call.pbx.responses(200, method)[-1].body == OURS.to_bytes()
+    assert call.gateway.all(OfferReceived) == []
+    if method == "INVITE":
+        call.ack(request)
+    call.wire.run(60)
+    assert call.gateway.all(CallEnded) == []
+
+
+def test_the_same_offer_under_another_session_is_a_change() -> None:
+    call = taken_call()
+    other = description(PBX.host, 20000)
+    body = other.to_bytes().replace(b" 1 0 IN", b" 2 0 IN")
+    assert body != other.to_bytes()
+    call.send("INVITE", body=body, content_type="application/sdp")
+    assert call.gateway.last(OfferReceived).method == "INVITE"
+
+
+def test_what_holds_is_what_was_agreed_last() -> None:
+    call = taken_call()
+    offer = call.offer()
+    call.user_agent.accept_offer(call.leg_id, CHANGED, call.wire.now)
+    call.wire.run(0.1)
+    call.ack(offer)
+    again = call.offer()
+    assert call.statuses("INVITE", again)[-1] == 200
+    assert call.pbx.responses(200, "INVITE")[-1].body == CHANGED.to_bytes()
+    assert len(call.gateway.all(OfferReceived)) == 1

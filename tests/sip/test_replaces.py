@@ -8,7 +8,8 @@ import pytest
 
 from gateway.errors import MessageError
 from gateway.sip.events import CallEnded, CallOffered, CallRefused, EndCause
-from gateway.sip.message import Address, Request, Uri
+from gateway.sip.hop import Hop
+from gateway.sip.message import Request, Uri
 from gateway.sip.replaces import Replaces
 from tests.support.calls import RunningCall, placed_call, taken_call
 from tests.support.wire import Wire, description, gateway_on, respond, scripted_on, trunk_options
@@ -185,7 +186,7 @@ def test_more_than_one_replaces_or_a_broken_one_is_400() -> None:
 
 def test_another_trunk_takes_no_call_over() -> None:
     wire = Wire()
-    other = Address("10.0.0.3", 5060)
+    other = Hop("10.0.0.3", 5060)
     gateway = gateway_on(wire, trunk_options(), trunk_options(name="other", peer=other, registrar=None))
     pbx, stranger = scripted_on(wire), scripted_on(wire, other)
     pbx.send(pbx.invite())
