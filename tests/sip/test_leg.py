@@ -91,6 +91,8 @@ def commands(call: RunningCall, leg_id: str) -> dict[str, Callable[[], None]]:
         "accept_offer": lambda: agent.accept_offer(leg_id, sdp, now),
         "reject_offer": lambda: agent.reject_offer(leg_id, 488, now),
         "refer": lambda: agent.refer(leg_id, target, now),
+        "replaces_value": lambda: str(agent.replaces_value(leg_id)) and None,
+        "send_digit": lambda: agent.send_digit(leg_id, "1", 100, now),
         "accept_refer": lambda: agent.accept_refer(leg_id, now),
         "reject_refer": lambda: agent.reject_refer(leg_id, 603, now),
         "notify_transfer": lambda: agent.notify_transfer(leg_id, 200, None, now),
@@ -104,7 +106,11 @@ def test_commands_that_a_state_does_not_allow_raise_and_send_nothing() -> None:
     offered = ringing.gateway.last(CallOffered).leg_id
     nothing_asked = {"accept_offer", "reject_offer", "accept_refer", "reject_refer", "notify_transfer"}
     for call, leg_id, refused in (
-        (ringing, offered, {"cancel", "acknowledge", "reoffer", "refer"} | nothing_asked),
+        (
+            ringing,
+            offered,
+            {"cancel", "acknowledge", "reoffer", "refer", "replaces_value", "send_digit"} | nothing_asked,
+        ),
         (running, running.leg_id, {"progress", "answer", "reject", "cancel", "acknowledge"} | nothing_asked),
         (placed, placed.leg_id, {"progress", "answer", "reject", "cancel", "acknowledge"} | nothing_asked),
     ):

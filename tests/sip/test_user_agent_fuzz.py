@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.errors import StateError
+from gateway.sip.core import Reliability
 from gateway.sip.events import CallCancelled, CallEnded, CallRefused, Event
 from gateway.sip.message import Uri
 from gateway.sip.user_agent import UserAgent
@@ -23,7 +24,20 @@ from tests.support.wire import PBX, Wire, assert_idle, description, gateway_on, 
 
 TORTURE = sorted((Path(__file__).parents[1] / "data" / "rfc4475").glob("*.dat"))
 FUZZED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
-METHODS = ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "JUMP"]
+METHODS = [
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "OPTIONS",
+    "UPDATE",
+    "INFO",
+    "REFER",
+    "NOTIFY",
+    "PRACK",
+    "SUBSCRIBE",
+    "JUMP",
+]
 HEADERS = [
     "Require",
     "Supported",
@@ -51,10 +65,17 @@ HEADERS = [
     "To",
     "From",
     "Max-Forwards",
+    "RAck",
+    "RSeq",
+    "Replaces",
+    "Join",
+    "P-Asserted-Identity",
+    "Remote-Party-ID",
+    "Identity",
 ]
 
 VALUES = header_values | st.sampled_from(
-    ['"', 'timer, "', "<", "a;b=c", ";;", "90;refresher=uas", "0", "refer;id=1", ","]
+    ['"', 'timer, "', "<", "a;b=c", ";;", "90;refresher=uas", "0", "refer;id=1", ",", "100rel", "1 1 INVITE", "7"]
 )
 
 
@@ -249,11 +270,16 @@ class Calls(RuleBasedStateMachine):
     A command that a state does not allow raises `StateError` and nothing else; in the end both sides are empty.
     """
 
-    @initialize(seed=st.integers(0, 2**16), loss=st.sampled_from([0.0, 0.1, 0.3]))
-    def begin(self, seed: int, loss: float) -> None:
+    @initialize(
+        seed=st.integers(0, 2**16),
+        loss=st.sampled_from([0.0, 0.1, 0.3]),
+        required=st.booleans(),
+        when=st.sampled_from(Reliability),
+    )
+    def begin(self, seed: int, loss: float, required: bool, when: Reliability) -> None:
         self.wire = Wire(seed=seed, loss=loss, duplicates=loss / 2, delay_s=(0.001, 0.1))
-        self.gateway = gateway_on(self.wire)
-        self.phone = phone_on(self.wire)
+        self.gateway = gateway_on(self.wire, require_reliable_provisionals=required, reliable_provisionals=when)
+        self.phone = phone_on(self.wire, require_reliable_provisionals=required, reliable_provisionals=when)
         self.parties = [self.gateway, self.phone]
 
     def _command(self, data: st.DataObject) -> tuple[UserAgent, str]:
@@ -278,6 +304,8 @@ class Calls(RuleBasedStateMachine):
         now, sdp = self.wire.now, description(version=2)
         commands = {
             "progress": lambda: agent.progress(leg_id, 180, now),
+            "progress with media": lambda: agent.progress(leg_id, 183, now, answer=sdp),
+            "send_digit": lambda: agent.send_digit(leg_id, "5", 100, now),
             "answer": lambda: agent.answer(leg_id, sdp, now),
             "reject": lambda: agent.reject(leg_id, 486, now),
             "cancel": lambda: agent.cancel(leg_id, now),
@@ -292,7 +320,17 @@ class Calls(RuleBasedStateMachine):
             "bye": lambda: agent.bye(leg_id, now),
         }
         # What gets a call on comes up more often than what ends it.
-        names = [*commands, "answer", "answer", "accept_offer", "acknowledge", "reoffer", "refer", "accept_refer"]
+        names = [
+            *commands,
+            "answer",
+            "progress with media",
+            "answer",
+            "accept_offer",
+            "acknowledge",
+            "reoffer",
+            "refer",
+            "accept_refer",
+        ]
         with suppress(StateError):
             commands[data.draw(st.sampled_from(names))]()
 
