@@ -27,7 +27,7 @@ from gateway.sip.session_timer import SessionTimer
 from gateway.sip.timers import Alarm
 
 MAXIMUM_TRIES = 3
-"""How often an INVITE is repeated with a longer session timer (422)."""
+"""How often an INVITE is repeated with a longer session timer (422), and a PRACK that came out of order."""
 
 
 class InviteClient:
@@ -47,6 +47,8 @@ class InviteClient:
         self._redirection: Redirection | None = None
         self.on_settled: Callable[[Dialog | None, float], None] = lambda dialog, now: None
         """Told which dialog is the call's; None: none of those there were."""
+        self.on_acknowledged: Callable[[float], None] = lambda now: None
+        """Told when a PRACK has its answer."""
         usage.session.local_description = offer
         usage.on_end.append(lambda now: self._stop_limit())
 
@@ -153,6 +155,9 @@ class InviteClient:
         tag = response.to.tag
         branch = self._note_branch(tag, response) if tag is not None else None
         description = _description_or_none(response)
+        if branch is not None and branch.session.is_agreed:
+            # RFC 3261 13.2.1: what follows the answer is no description of anything.
+            description = None
         rseq = read_rseq(response)
         if rseq is not None:
             # RFC 3262 4: only the next in order counts; without a dialog there is no PRACK.
@@ -160,7 +165,10 @@ class InviteClient:
                 return
             branch.rseq = rseq
             self._receive_reliably(branch, response, description, now)
-        elif branch is not None and description is not None and not branch.session.is_agreed:
+        elif self._offer is None:
+            # An offer must be reliable.
+            description = None
+        elif branch is not None and description is not None:
             branch.session.remote_description = description
         if usage.state is LegState.CALLING:
             self._core.emit(
@@ -177,23 +185,38 @@ class InviteClient:
         self, branch: Branch, response: Response, description: SessionDescription | None, now: float
     ) -> None:
         """PRACK, at once unless the application must answer an offer with it."""
-        session = branch.session
-        if description is not None and not session.is_agreed:
-            session.remote_description = description
+        if description is not None:
+            branch.session.remote_description = description
             if self._offer is None:
                 branch.unanswered = response
                 return
-            session.is_agreed = True
+            branch.session.is_agreed = True
         self._send_prack(branch, response, now)
 
     def _send_prack(
-        self, branch: Branch, response: Response, now: float, answer: SessionDescription | None = None
+        self,
+        branch: Branch,
+        provisional: Response,
+        now: float,
+        answer: SessionDescription | None = None,
+        tries: int = 1,
     ) -> None:
+        def receive(response: Response, now: float) -> None:
+            if response.status < 200:
+                return
+            branch.open_pracks -= 1
+            if response.status == 500 and tries < MAXIMUM_TRIES and not self._is_decided:
+                # It came behind a later request of ours. Without it the peer would give the call up.
+                self._send_prack(branch, provisional, now, answer, tries + 1)
+            else:
+                self.on_acknowledged(now)
+
+        branch.open_pracks += 1
         self._usage.send_request(
             "PRACK",
             now,
-            on_response=lambda response, now: None,
-            headers=(("RAck", f"{branch.rseq} {response.cseq}"),),
+            on_response=receive,
+            headers=(("RAck", f"{provisional.headers.get('RSeq')} {provisional.cseq}"),),
             body=answer.to_bytes() if answer else b"",
             content_type=SDP if answer else None,
             dialog=branch.dialog,

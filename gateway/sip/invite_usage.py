@@ -105,6 +105,8 @@ class Branch:
     """Number of its last reliable response."""
     unanswered: Response | None = None
     """The reliable response that holds an offer, until we answer it by PRACK."""
+    open_pracks: int = 0
+    """PRACKs that wait for their answer; an offer of ours must not overtake them."""
 
 
 class InviteUsage:

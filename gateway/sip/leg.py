@@ -48,6 +48,7 @@ class Leg:
             self._server.is_renegotiating = lambda: self._renegotiation.is_open
         if self._client is not None:
             self._client.on_settled = self._renegotiation.settle_on
+            self._client.on_acknowledged = self._renegotiation.send_waiting
         self._digits = Digits(usage)
         self._refer_client = ReferClient(usage)
         self._refer_server = ReferServer(usage)

@@ -267,7 +267,7 @@ class Renegotiation:
 
     def _settle(self, now: float) -> None:
         """Nothing is open: an offer of ours may go, and so may the 2xx that waited."""
-        self._send_waiting(now)
+        self.send_waiting(now)
         if self._initial is not None:
             self._initial.proceed(now)
 
@@ -300,7 +300,7 @@ class Renegotiation:
             raise StateError(f"leg {leg_id} has an open offer of the peer")
         branch = self._find_branch(branch_tag) if self._usage.is_early else None
         self._next = _Ours(description=description, is_refresh=False, branch=branch)
-        self._send_waiting(now)
+        self.send_waiting(now)
 
     def _find_branch(self, tag: str | None) -> Branch | None:
         """Where an early offer goes; None for the one dialog of a call of the peer. Raises: `StateError`."""
@@ -325,9 +325,9 @@ class Renegotiation:
             usage.send_request("UPDATE", now, on_response=self._receive_update, headers=self._session_timer.ask())
         elif self._ours is None and usage.session.local_description is not None:
             self._ours = _Ours(description=usage.session.local_description, is_refresh=True)
-            self._send_waiting(now)
+            self.send_waiting(now)
 
-    def _send_waiting(self, now: float) -> None:
+    def send_waiting(self, now: float) -> None:
         """Send our offer unless something is still open (RFC 3261 14.1), or it waits for its next try."""
         if self._ours is None:
             self._ours, self._next = self._next, None
@@ -336,6 +336,8 @@ class Renegotiation:
             return
         usage = self._usage
         if usage.state is not LegState.ESTABLISHED and not usage.is_early:
+            return
+        if usage.is_early and ours.branch is not None and ours.branch.open_pracks:
             return
         ours.tries += 1
         ours.ack = None
@@ -428,7 +430,7 @@ class Renegotiation:
 
     def _try_again(self, ours: _Ours, now: float) -> None:
         ours.retry = None
-        self._send_waiting(now)
+        self.send_waiting(now)
         if ours.client is None and self._usage.state in (LegState.ANSWERED, LegState.UNACKNOWLEDGED):
             ours.retry = self._core.timers.start(now + ACK_AWAITED_S, lambda now: self._try_again(ours, now))
 

@@ -260,3 +260,31 @@ def test_ours_is_what_the_first_offer_was_until_it_is_changed() -> None:
     calling.take()
     usage = calling.gateway.user_agent._legs.get(calling.leg_id).usage
     assert usage.session.local_description == OURS
+
+
+def test_our_early_offer_does_not_overtake_the_prack_before_it() -> None:
+    """The peer would refuse the PRACK as out of order, and give the call up."""
+    calling = Calling()
+    headers = (("Require", "100rel"), ("RSeq", "1"), ALLOW)
+    calling.pbx.send(respond(calling.invite, 183, to_tag="one", answer=THEIRS, headers=headers))
+    calling.wire.run(0.1)
+    calling.gateway.user_agent.reoffer(calling.leg_id, CHANGED, calling.wire.now)
+    calling.wire.run(0.1)
+    assert calling.pbx.requests("UPDATE") == []
+    calling.pbx.send(respond(calling.pbx.requests("PRACK")[0], 200, to_tag=None))
+    calling.wire.run(0.1)
+    assert [update.body for update in calling.pbx.requests("UPDATE")] == [CHANGED.to_bytes()]
+
+
+def test_a_description_behind_the_answer_is_no_description() -> None:
+    calling = agreed_calling()
+    calling.pbx.send(respond(calling.invite, 180, to_tag="one", answer=NEW_OFFER))
+    calling.wire.run(0.1)
+    assert calling.gateway.last(CallProgressed).description is None
+
+
+def test_an_offer_that_is_not_reliable_is_none() -> None:
+    calling = Calling(has_offer=False)
+    calling.pbx.send(respond(calling.invite, 183, to_tag="one", answer=THEIRS))
+    calling.wire.run(0.1)
+    assert calling.gateway.last(CallProgressed).description is None

@@ -499,3 +499,13 @@ def test_rack_and_rseq_are_read_as_written() -> None:
     assert read_rseq(respond(invite, 183, headers=(("Require", "100rel"), ("RSeq", "5")))) == 5
     assert read_rseq(respond(invite, 183, headers=(("RSeq", "5"),))) is None
     assert read_rseq(respond(invite, 200, headers=(("Require", "100rel"), ("RSeq", "5")))) is None
+
+
+def test_a_prack_that_came_out_of_order_is_sent_again_three_times_at_most() -> None:
+    calling = Calling()
+    calling.ring(1, answer=THEIRS)
+    for _ in range(5):
+        calling.pbx.send(respond(calling.pbx.requests("PRACK")[-1], 500, to_tag=None))
+        calling.wire.run(0.1)
+    assert calling.racks() == [("one", "1 1 INVITE")] * 3
+    assert [prack.cseq.number for prack in calling.pbx.requests("PRACK")] == [2, 3, 4]
