@@ -43,6 +43,14 @@ def session_description_of(message: Message) -> SessionDescription | None:
     return None
 
 
+def description_or_none(message: Message) -> SessionDescription | None:
+    """The description in `message`; None as well where it cannot be used."""
+    try:
+        return session_description_of(message)
+    except MessageError:
+        return None
+
+
 def _is_optional(message: Message) -> bool:
     """Whether the body may be ignored by those who do not know its type (RFC 3261 20.11)."""
     disposition = (message.headers.get("Content-Disposition") or "").replace(" ", "").lower()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.errors import MessageError, StateError
-from gateway.sip.bodies import SDP, session_description_of
+from gateway.sip.bodies import SDP, description_or_none, session_description_of
 from gateway.sip.client_request import ClientRequest
 from gateway.sip.core import HeaderFields
 from gateway.sip.dialog import MAX_FORWARDS, Dialog
@@ -27,7 +27,7 @@ from gateway.sip.session_timer import SessionTimer
 from gateway.sip.timers import Alarm
 
 MAXIMUM_TRIES = 3
-"""How often an INVITE is repeated with a longer session timer (422), and a PRACK that came out of order."""
+"""How often an INVITE is repeated with a longer session timer (422)."""
 
 
 class InviteClient:
@@ -154,7 +154,7 @@ class InviteClient:
             return
         tag = response.to.tag
         branch = self._note_branch(tag, response) if tag is not None else None
-        description = _description_or_none(response)
+        description = description_or_none(response)
         if branch is not None and branch.session.is_agreed:
             # RFC 3261 13.2.1: what follows the answer is no description of anything.
             description = None
@@ -194,33 +194,14 @@ class InviteClient:
         self._send_prack(branch, response, now)
 
     def _send_prack(
-        self,
-        branch: Branch,
-        provisional: Response,
-        now: float,
-        answer: SessionDescription | None = None,
-        tries: int = 1,
+        self, branch: Branch, provisional: Response, now: float, answer: SessionDescription | None = None
     ) -> None:
-        def receive(response: Response, now: float) -> None:
-            if response.status < 200:
-                return
+        def settle(now: float) -> None:
             branch.open_pracks -= 1
-            if response.status == 500 and tries < MAXIMUM_TRIES and not self._is_decided:
-                # It came behind a later request of ours. Without it the peer would give the call up.
-                self._send_prack(branch, provisional, now, answer, tries + 1)
-            else:
-                self.on_acknowledged(now)
+            self.on_acknowledged(now)
 
         branch.open_pracks += 1
-        self._usage.send_request(
-            "PRACK",
-            now,
-            on_response=receive,
-            headers=(("RAck", f"{provisional.headers.get('RSeq')} {provisional.cseq}"),),
-            body=answer.to_bytes() if answer else b"",
-            content_type=SDP if answer else None,
-            dialog=branch.dialog,
-        )
+        self._usage.send_prack(provisional, branch.dialog, now, answer=answer, on_settled=settle)
 
     def _note_branch(self, tag: str, response: Response) -> Branch | None:
         """The branch of a provisional response; None where there are too many."""
@@ -385,10 +366,3 @@ class InviteClient:
         if self._limit is not None:
             self._limit.cancel()
             self._limit = None
-
-
-def _description_or_none(response: Response) -> SessionDescription | None:
-    try:
-        return session_description_of(response)
-    except MessageError:
-        return None

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.errors import MessageError, StateError
-from gateway.sip.bodies import SDP, session_description_of
+from gateway.sip.bodies import SDP, description_or_none, session_description_of
 from gateway.sip.core import ALLOWED_METHODS, SUPPORTED_EXTENSIONS, Core, HeaderFields, Reliability, listed
 from gateway.sip.events import CallCancelled, CallEstablished, EndCause, OfferAnswered
 from gateway.sip.invite_usage import InviteUsage, LegState
@@ -230,10 +230,7 @@ class InviteServer:
         if self.has_offer:
             self._core.emit(CallEstablished(leg_id=usage.leg_id))
             return
-        try:
-            answer = session_description_of(ack) if ack is not None else None
-        except MessageError:
-            answer = None
+        answer = description_or_none(ack) if ack is not None else None
         usage.session.remote_description = answer
         if answer is None:
             # RFC 3261 13.2.2.4: the ACK to a 2xx with an offer holds the answer. Without it there are no media.

@@ -83,6 +83,8 @@ COMMANDS: Mapping[str, frozenset[LegState]] = {
 
 MAXIMUM_BRANCHES = 16
 """How many branches of a forked call we keep in mind."""
+MAXIMUM_PRACKS = 3
+"""How often a PRACK is sent that the peer refuses as out of order."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -276,6 +278,37 @@ class InviteUsage:
             ack.headers.add("Content-Type", "application/sdp")
             ack.body = body
         return ack
+
+    def send_prack(
+        self,
+        provisional: Response,
+        dialog: Dialog,
+        now: float,
+        *,
+        answer: SessionDescription | None = None,
+        on_settled: Callable[[float], None] = lambda now: None,
+        tries: int = 1,
+    ) -> None:
+        """Acknowledge a reliable provisional response (RFC 3262 4); `on_settled` is told when that is done."""
+
+        def receive(response: Response, now: float) -> None:
+            if response.status < 200:
+                return
+            if response.status == 500 and tries < MAXIMUM_PRACKS and not self.is_over:
+                # It came behind a later request of ours. Without it the peer would give the INVITE up.
+                self.send_prack(provisional, dialog, now, answer=answer, on_settled=on_settled, tries=tries + 1)
+            else:
+                on_settled(now)
+
+        self.send_request(
+            "PRACK",
+            now,
+            on_response=receive,
+            headers=(("RAck", f"{provisional.headers.get('RSeq')} {provisional.cseq}"),),
+            body=answer.to_bytes() if answer else b"",
+            content_type="application/sdp" if answer else None,
+            dialog=dialog,
+        )
 
     def hang_up(self, now: float, reason: str | None = None) -> None:
         """Send BYE; the leg stays until it is answered, and a second longer if a transfer's result is awaited."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gateway.errors import MessageError, StateError
-from gateway.sip.bodies import SDP, session_description_of
+from gateway.sip.bodies import SDP, description_or_none, session_description_of
 from gateway.sip.client_request import ClientRequest
 from gateway.sip.core import HeaderFields
 from gateway.sip.dialog import Dialog
@@ -28,6 +28,7 @@ from gateway.sip.hop import Hop
 from gateway.sip.invite_server import InviteServer, UnacknowledgedSuccess, success_headers
 from gateway.sip.invite_usage import Branch, InviteUsage, LegState, Session
 from gateway.sip.message import Request, Response
+from gateway.sip.reliable import read_rseq
 from gateway.sip.sdp import SessionDescription
 from gateway.sip.session_timer import SessionTimer, refuse_interval
 from gateway.sip.timers import Alarm
@@ -68,6 +69,10 @@ class _Ours:
     retry: Alarm | None = None
     limit: Alarm | None = None
     ack: tuple[bytes, Hop] | None = None
+    rseq: int | None = None
+    """Number of the last reliable provisional response to it."""
+    answer: SessionDescription | None = None
+    """What one of those answered; the 2xx repeats nothing of it."""
 
 
 class Renegotiation:
@@ -160,10 +165,7 @@ class Renegotiation:
         self._finish_theirs(now)
         if theirs.offer is not None:
             return
-        try:
-            answer = session_description_of(ack)
-        except MessageError:
-            answer = None
+        answer = description_or_none(ack)
         if answer is not None:
             self._usage.session.remote_description = answer
         self._core.emit(CallEstablished(leg_id=self._usage.leg_id, description=answer))
@@ -340,7 +342,7 @@ class Renegotiation:
         if usage.is_early and ours.branch is not None and ours.branch.open_pracks:
             return
         ours.tries += 1
-        ours.ack = None
+        ours.ack = ours.rseq = ours.answer = None
         ours.client = usage.send_request(
             "UPDATE" if usage.is_early else "INVITE",
             now,
@@ -354,8 +356,9 @@ class Renegotiation:
             ours.limit = self._core.timers.start(now + self._core.options.patience_s, ours.client.cancel)
 
     def _receive(self, ours: _Ours, response: Response, now: float) -> None:
-        """A response to our re-INVITE. The first 2xx decides; those that repeat it get the same ACK again."""
+        """A response to our offer. The first 2xx decides; those that repeat it get the same ACK again."""
         if response.status < 200:
+            self._receive_progress(ours, response, now)
             return
         if ours.limit is not None:
             ours.limit.cancel()
@@ -364,6 +367,17 @@ class Renegotiation:
         elif self._ours is ours and not self._usage.is_over:
             ours.client = None
             self._receive_failure(ours, response, now)
+
+    def _receive_progress(self, ours: _Ours, response: Response, now: float) -> None:
+        """PRACK for what is reliable (RFC 3262 4), which a re-INVITE may be answered by as well."""
+        rseq = read_rseq(response)
+        if rseq is None or response.cseq.method != "INVITE" or self._usage.is_over:
+            return
+        if ours.rseq is not None and rseq != ours.rseq + 1:
+            return
+        ours.rseq = rseq
+        ours.answer = ours.answer or description_or_none(response)
+        self._usage.send_prack(response, self._usage.require_dialog(), now)
 
     def _receive_success(self, ours: _Ours, response: Response, now: float) -> None:
         usage, client = self._usage, ours.client
@@ -386,7 +400,7 @@ class Renegotiation:
         if response.cseq.method == "INVITE":
             self._session_timer.accept(response, now)
         try:
-            answer = session_description_of(response)
+            answer = ours.answer or session_description_of(response)
         except MessageError as error:
             self._core.emit(OfferRefused(leg_id=usage.leg_id, status=488, reason=f"unusable answer: {error.reason}"))
         else:

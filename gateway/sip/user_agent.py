@@ -193,11 +193,19 @@ class UserAgent:
         answer: SessionDescription | None = None,
         headers: HeaderFields = (),
     ) -> None:
-        """Send 101 to 199, with early media if there is an `answer`. Raises: `StateError`."""
+        """Send 101 to 199, with early media if there is an `answer`. Raises: `StateError`.
+
+        It is repeated until PRACK where the peer requires that, or supports it and `reliable_provisionals` says so; the
+        session is agreed then, and what differs from it in a later ``progress`` or ``answer`` raises.
+        """
         self._legs.get(leg_id).progress(status, now, answer, _checked(headers))
 
     def answer(self, leg_id: str, description: SessionDescription, now: float, headers: HeaderFields = ()) -> None:
-        """Take the call: 200, repeated until `CallEstablished`. Raises: `StateError`."""
+        """Take the call: 200, repeated until `CallEstablished`. Raises: `StateError`.
+
+        It waits for the PRACK of early media, and for the answer to an early offer; until then the call may still be
+        cancelled. A call that `CallOffered` said to replace another ends that one with its 200.
+        """
         self._legs.get(leg_id).answer(description, now, _checked(headers))
 
     def reject(

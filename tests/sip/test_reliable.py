@@ -19,6 +19,7 @@ from gateway.sip.events import (
 )
 from gateway.sip.message import Request, Response, Uri
 from gateway.sip.reliable import read_rack, read_rseq
+from tests.support.calls import placed_call
 from tests.support.wire import (
     PBX,
     Party,
@@ -509,3 +510,19 @@ def test_a_prack_that_came_out_of_order_is_sent_again_three_times_at_most() -> N
         calling.wire.run(0.1)
     assert calling.racks() == [("one", "1 1 INVITE")] * 3
     assert [prack.cseq.number for prack in calling.pbx.requests("PRACK")] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("is_in_2xx", [False, True])
+def test_a_reinvite_of_ours_may_be_answered_reliably_before_its_2xx(is_in_2xx: bool) -> None:
+    call = placed_call()
+    changed = description(version=1)
+    call.user_agent.reoffer(call.leg_id, changed, call.wire.now)
+    call.wire.run(0.1)
+    headers = (("Require", "100rel"), ("RSeq", "8"))
+    for _ in range(2):
+        call.reply("INVITE", 183, answer=THEIRS, headers=headers)
+    (prack,) = call.pbx.requests("PRACK")
+    assert prack.headers.get("RAck") == f"8 {call.pbx.requests('INVITE')[-1].cseq}"
+    call.reply("PRACK", 200)
+    call.reply("INVITE", 200, answer=description(PBX.host, 666) if is_in_2xx else None)
+    assert call.gateway.last(OfferAnswered).description == THEIRS
