@@ -15,6 +15,7 @@ session, and the 2xx waits for that and repeats nothing of it (RFC 3262 5, RFC 6
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.errors import MessageError, StateError
 from gateway.sip.bodies import SDP, description_or_none, session_description_of
@@ -136,7 +137,7 @@ class InviteServer:
         description = self._news(answer)
         provisional = Provisional(status=status, headers=headers, description=description)
         if self._is_reliable(description):
-            self._send_reliably(provisional, now)
+            self._reliable.send(provisional, now)
         elif self._requires_reliability:
             # RFC 3261 13.2.1: the first reliable response to an INVITE without offer makes one. There is none to make.
             return
@@ -287,14 +288,13 @@ class InviteServer:
             raise StateError(f"the session of leg {self._usage.leg_id} is agreed already: reoffer changes it")
         return None
 
-    def _send_reliably(self, provisional: Provisional, now: float) -> None:
-        if provisional.description is not None:
-            self._has_promised = True
-            self._usage.session.local_description = provisional.description
-        self._reliable.send(provisional, now)
-
     def _respond_reliably(self, provisional: Provisional, now: float) -> Response:
-        self._progress = self._send(provisional, now)
+        # Of several that have waited for their PRACKs, the first description counts.
+        description = None if self._has_promised else provisional.description
+        if description is not None:
+            self._has_promised = True
+            self._usage.session.local_description = description
+        self._progress = self._send(replace(provisional, description=description), now)
         self._repeat_progress(now)
         return self._progress
 

@@ -414,6 +414,7 @@ class Renegotiation:
         delay_s = self._retry_delay_s(ours, response)
         if delay_s is not None:
             ours.retry = self._core.timers.start(now + delay_s, lambda now: self._try_again(ours, now))
+            self._settle(now)
             return
         self._ours = None
         if response.status in (408, 481) and self._usage.state is LegState.ESTABLISHED:

@@ -134,6 +134,7 @@ class Telephony:
                 self.later(self.soon(0.3), lambda: agent.acknowledge(leg_id, self.session(party), self.wire.now))
             case CallAnswered():
                 assert not leg.is_answered
+                assert event.description is not None
                 leg.is_answered = True
                 if not leg.has_offer:
                     self.later(self.soon(0.3), lambda: agent.acknowledge(leg_id, self.session(party), self.wire.now))

@@ -288,3 +288,17 @@ def test_an_offer_that_is_not_reliable_is_none() -> None:
     calling.pbx.send(respond(calling.invite, 183, to_tag="one", answer=THEIRS))
     calling.wire.run(0.1)
     assert calling.gateway.last(CallProgressed).description is None
+
+
+def test_an_answer_does_not_wait_for_the_next_try_of_an_offer_that_collided() -> None:
+    ringing = agreed_ringing()
+    ringing.agent.reoffer(ringing.leg_id, CHANGED, ringing.wire.now)
+    ringing.answer()
+    assert ringing.answers() == []
+    (update,) = ringing.pbx.requests("UPDATE")
+    ringing.pbx.send(respond(update, 491, to_tag=None))
+    ringing.wire.run(0.05)
+    (ok,) = ringing.answers()
+    ringing.pbx.send(ringing.pbx.ack(ok))
+    ringing.wire.run(3)
+    assert {(invite.cseq.number, invite.body) for invite in ringing.pbx.requests("INVITE")} == {(2, CHANGED.to_bytes())}

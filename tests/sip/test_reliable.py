@@ -150,6 +150,28 @@ def test_the_next_one_waits_for_the_prack_of_the_one_before() -> None:
     assert ringing.provisionals()[-1].status == 183
 
 
+def test_an_answer_that_was_never_sent_for_want_of_a_prack_stands_in_the_200() -> None:
+    ringing = Ringing(REQUIRED)
+    ringing.progress(180, None)
+    ringing.progress(183)
+    ringing.answer()
+    assert [ok.body for ok in ringing.answers()] == [OURS.to_bytes()]
+    assert {response.status for response in ringing.provisionals()} == {180}
+
+
+def test_of_descriptions_that_wait_the_first_is_sent_and_no_other() -> None:
+    ringing = Ringing(REQUIRED)
+    for status, answer in ((180, None), (183, OURS), (183, description(port=10002))):
+        ringing.progress(status, answer)
+    ringing.prack()
+    assert ringing.provisionals()[-1].body == OURS.to_bytes()
+    ringing.prack()
+    assert ringing.provisionals()[-1].body == b""
+    ringing.prack()
+    ringing.answer()
+    assert [ok.body for ok in ringing.answers()] == [b""]
+
+
 @pytest.mark.parametrize(
     ("rack", "status"),
     [("1 1 INVITE", 481), ("{rseq} 2 INVITE", 481), ("{rseq} 1 UPDATE", 481), ("{rseq}", 400), ("x 1 INVITE", 400)],
