@@ -132,6 +132,8 @@ class Telephony:
         match event:
             case CallProgressed(description=offer) if not leg.has_offer and offer is not None:
                 self.later(self.soon(0.3), lambda: agent.acknowledge(leg_id, self.session(party), self.wire.now))
+            case CallProgressed() if self.is_chosen(0.2):
+                self._offer_early(leg_id, party)
             case CallAnswered():
                 assert not leg.is_answered
                 assert event.description is not None
@@ -161,14 +163,25 @@ class Telephony:
             self.later(self.soon(0.5), lambda: agent.progress(leg_id, 180, self.wire.now))
         if self.is_chosen(0.3):
             self.later(self.soon(1), lambda: agent.progress(leg_id, 183, self.wire.now, answer=sdp))
+        if self.is_chosen(0.3):
+            self._offer_early(leg_id, party)
         if self.is_chosen(0.15):
             leg.is_wanted = False
             leg.is_ended_by_us = True
-            self.later(self.soon(2), lambda: agent.reject(leg_id, self.random.choice(REFUSALS), self.wire.now))
+            status, headers = self.random.choice(REFUSALS), ()
+            if self.is_chosen(0.3):
+                elsewhere = f"<sip:{self.random.randint(1, 9)}@{party.address.host}>"
+                status, headers = 302, (("Contact", elsewhere),)  # type: ignore[assignment]
+            self.later(self.soon(2), lambda: agent.reject(leg_id, status, self.wire.now, headers=headers))
         elif self.is_chosen(0.9):
             self.later(self.soon(3), lambda: agent.answer(leg_id, sdp, self.wire.now))
         else:
             leg.is_wanted = False
+
+    def _offer_early(self, leg_id: str, party: Party) -> None:
+        """Change the session before the answer, if it is agreed by then; what is offered later must match that."""
+        sdp = description(party.address.host, version=5)
+        self.later(self.soon(2), lambda: party.user_agent.reoffer(leg_id, sdp, self.wire.now))
 
     def _live(self, leg_id: str, leg: Leg) -> None:
         """What happens in an answered call, until somebody hangs up."""
