@@ -37,6 +37,7 @@ __all__ = [
     "is_keepalive",
     "make_response",
     "parse_message",
+    "refusal_of",
 ]
 
 VERSION = "SIP/2.0"
@@ -179,6 +180,12 @@ def parse_message(data: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Messag
         return _parse(text, body, limits)
     except MessageError as error:
         raise MessageRefused(error.reason, status=error.status, message_head=_read_what_can_be(text)) from error
+
+
+def refusal_of(head: bytes, reason: str, *, status: int = 400) -> MessageRefused:
+    """The refusal of a message whose `head` shows a flaw that `parse_message` does not look for."""
+    text = head.decode("utf-8", "surrogateescape")
+    return MessageRefused(reason, status=status, message_head=_read_what_can_be(text))
 
 
 # Control characters are allowed nowhere but as the second half of a quoted pair (RFC 3261 25.1).
