@@ -14,13 +14,13 @@ from typing import Literal, TypeAlias
 
 import structlog
 
-from gateway.sip.message import Address
+from gateway.sip.hop import Hop
 
 Direction: TypeAlias = Literal[">", "<"]
 """``>`` sent, ``<`` received."""
 
-Trace: TypeAlias = Callable[[Direction, bytes, Address], None]
-"""Gets each datagram, masked, with the peer's address. Called on the event loop; must be quick and must not raise."""
+Trace: TypeAlias = Callable[[Direction, bytes, Hop], None]
+"""Gets each message, masked, with the neighbour. Called on the event loop; must be quick and must not raise."""
 
 LOGGER = "gateway.sip.wire"
 
@@ -47,6 +47,6 @@ def is_logged() -> bool:
     return _level.isEnabledFor(logging.DEBUG)
 
 
-def log_datagram(direction: Direction, masked: bytes, address: Address) -> None:
-    """One DEBUG line a datagram."""
-    _log.debug(direction, peer=str(address), size_bytes=len(masked), message=masked.decode("utf-8", "backslashreplace"))
+def log_datagram(direction: Direction, masked: bytes, peer: Hop) -> None:
+    """One DEBUG line a message."""
+    _log.debug(direction, peer=str(peer), size_bytes=len(masked), message=masked.decode("utf-8", "backslashreplace"))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gateway.sip.message import Address
-from gateway.transport.sockets import explain, family_of, is_own_address, open_udp_socket, owner_of_udp_port
+from gateway.transport.sockets import explain, family_of, is_own_address, open_udp_socket, owner_of_port
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_owner_of_a_port_in_another_process_is_named() -> None:
         assert other.stdin is not None
         assert other.stdout is not None
         port = int(other.stdout.readline())
-        assert owner_of_udp_port(port).endswith(f"(pid {other.pid})")
+        assert owner_of_port(port).endswith(f"(pid {other.pid})")
         other.stdin.close()
 
 
@@ -52,7 +52,7 @@ def test_a_free_port_has_no_owner() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         port = udp.getsockname()[1]
-    assert owner_of_udp_port(port) == ""
+    assert owner_of_port(port) == ""
 
 
 @pytest.mark.parametrize(
