@@ -118,7 +118,7 @@ class Service:
         tasks = self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         urls = await self._start_embedded(tasks)
         self.user_agent = UserAgent(configuration.user_agent_options(self._hops_or_placeholders(), PRODUCT))
-        self._endpoint = SipEndpoint(self.user_agent, configuration.listen, self._on_event)
+        self._endpoint = SipEndpoint(self.user_agent, configuration.listeners(), self._on_event)
         self._endpoint.start()
         self._stack.callback(self._endpoint.close)
         self._stack.push_async_callback(self._await_farewells)

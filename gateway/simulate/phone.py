@@ -57,8 +57,9 @@ class Phone:
         self.calls: dict[str, PhoneCall] = {}
         self.incoming: asyncio.Queue[PhoneCall] = asyncio.Queue()
         self._reports: set[asyncio.Future[None]] = set()
-        self.user_agent = UserAgent(self._user_agent_options())
-        self._endpoint = SipEndpoint(self.user_agent, self.address, self._on_event)
+        user_agent_options = self._user_agent_options()
+        self.user_agent = UserAgent(user_agent_options)
+        self._endpoint = SipEndpoint(self.user_agent, user_agent_options.listeners, self._on_event)
 
     def _user_agent_options(self) -> UserAgentOptions:
         trunks = tuple(

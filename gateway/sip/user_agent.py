@@ -79,6 +79,12 @@ class UserAgent:
         else:
             self._reception.receive(message, source, now)
 
+    def receive_refusal(self, refusal: MessageRefused, source: Hop) -> None:
+        """Answer what a stream transport could not frame. Its connection is closed behind the answer."""
+        if self.is_known(source.host):
+            self._core.counters.received += 1
+            self._reception.refuse_malformed(refusal, source)
+
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
         self._core.timers.expire(now)

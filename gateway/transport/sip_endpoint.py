@@ -106,16 +106,14 @@ class SipEndpoint:
         )
 
     @property
-    def addresses(self) -> list[tuple[Transport, Address]]:
-        """Where we listen; with the ports the kernel chose where 0 was asked for, once started."""
-        return [(Transport.UDP, port.address) for port in self._udp] + self._streams.addresses
+    def listening(self) -> list[Hop]:
+        """Where we are reached; with the ports the kernel chose where 0 was asked for, once started."""
+        return [Hop(*port.address) for port in self._udp] + self._streams.listening
 
-    def address(self, transport: Transport = Transport.UDP) -> Address:
-        """The first address of that transport. Raises: `LookupError` where we do not listen on it."""
-        for kind, address in self.addresses:
-            if kind is transport:
-                return address
-        raise LookupError(f"nothing listens on {transport.value}")
+    @property
+    def address(self) -> Address:
+        """The first UDP address."""
+        return next(iter(self._udp)).address
 
     @property
     def connection_count(self) -> int:

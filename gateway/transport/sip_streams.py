@@ -58,9 +58,14 @@ class Encryption(TypedDict, total=False):
     """What asyncio is told about TLS."""
 
     ssl: ssl.SSLContext | None
-    server_hostname: str
     ssl_handshake_timeout: float
     ssl_shutdown_timeout: float
+
+
+class ClientEncryption(Encryption, total=False):
+    """What it is told besides where we are the client."""
+
+    server_hostname: str
 
 
 class Streams:
@@ -99,9 +104,9 @@ class Streams:
         return len(self._connections)
 
     @property
-    def addresses(self) -> list[tuple[Transport, Address]]:
-        """Where it listens."""
-        return [(acceptor.transport, acceptor.address) for acceptor in self._acceptors]
+    def listening(self) -> list[Hop]:
+        """Where connections are taken."""
+        return [Hop(*acceptor.address, acceptor.transport) for acceptor in self._acceptors]
 
     def open(self) -> None:
         """Listen. Raises: `ResourceError`: an address is taken, or there is no certificate to listen with."""
@@ -175,7 +180,7 @@ class Streams:
     async def _open_ours(self, connection: Connection) -> None:
         hop = connection.hop
         loop = asyncio.get_running_loop()
-        encryption = self._encryption_towards(connection) if hop.transport is Transport.TLS else {}
+        encryption: ClientEncryption = self._encryption_towards(connection) if hop.transport is Transport.TLS else {}
         tcp = make_tcp_socket(hop.host, self._bind_host(hop), unacknowledged_s=self._options.unacknowledged_s)
         try:
             async with asyncio.timeout(self._options.connect_s):
@@ -185,7 +190,7 @@ class Streams:
             raise
         await loop.create_connection(lambda: connection, sock=tcp, **encryption)
 
-    def _encryption_towards(self, connection: Connection) -> Encryption:
+    def _encryption_towards(self, connection: Connection) -> ClientEncryption:
         """How we shake hands with a server, and whom its certificate has to name."""
         if self.tls is None:
             raise ResourceError("no TLS is configured: configure sip.tls")
@@ -193,10 +198,14 @@ class Streams:
         name.encode("idna")  # raises here what would break inside the handshake
         if self.tls.verifies_names:
             connection.check_peer = lambda tls: server_name_problem(tls.getpeercert() or {}, name)
-        return {"ssl": self.tls.client, "server_hostname": name, **self._handshake_limits()}
+        return {"server_hostname": name, **self._encryption_by(self.tls.client)}
 
-    def _handshake_limits(self) -> Encryption:
-        return {"ssl_handshake_timeout": self._options.handshake_s, "ssl_shutdown_timeout": CLOSING_S}
+    def _encryption_by(self, context: ssl.SSLContext | None) -> Encryption:
+        return {
+            "ssl": context,
+            "ssl_handshake_timeout": self._options.handshake_s,
+            "ssl_shutdown_timeout": CLOSING_S,
+        }
 
     def _bind_host(self, hop: Hop) -> str | None:
         """The address that peers know us by, where one is configured."""
@@ -232,7 +241,7 @@ class Streams:
     async def _open_theirs(self, connection: Connection, tcp: socket.socket) -> None:
         encryption: Encryption = {}
         if connection.hop.transport is Transport.TLS and self.tls is not None:
-            encryption = {"ssl": self.tls.server, **self._handshake_limits()}
+            encryption = self._encryption_by(self.tls.server)
         await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, tcp, **encryption)
 
     def _work(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, cast
 
 from gateway.errors import ResourceError, shown
 
@@ -144,15 +144,10 @@ def _check_readable(file: Path, what: str) -> None:
         ) from error
 
 
-class Certificate(TypedDict, total=False):
-    """What counts here of `ssl.SSLSocket.getpeercert`."""
-
-    subject: tuple[tuple[tuple[str, str], ...], ...]
-    subjectAltName: tuple[tuple[str, str], ...]
-
-
-def server_name_problem(certificate: Certificate, name: str) -> str | None:
+def server_name_problem(certificate: Mapping[str, object], name: str) -> str | None:
     """Why a server with this certificate is not `name`, a host name or numeric address; None where it is (RFC 5922 7).
+
+    `certificate` is what `ssl.SSLObject.getpeercert` gives.
 
     Deviation from 7.2: a ``*`` for the first label counts, as carriers that give each customer a name of its own under
     theirs (Twilio: CUSTOMER.pstn.twilio.com) have no other certificates.
@@ -164,12 +159,15 @@ def server_name_problem(certificate: Certificate, name: str) -> str | None:
     return f"its certificate is for {shown(', '.join(identities) or 'nobody', 160)}, not for {shown(name)}"
 
 
-def _identities(certificate: Certificate, *, is_address: bool) -> list[str]:
+_Names = tuple[tuple[str, str], ...]
+
+
+def _identities(certificate: Mapping[str, object], *, is_address: bool) -> list[str]:
     """Whom the certificate is for: RFC 5922 7.1."""
-    alternatives = certificate.get("subjectAltName", ())
+    alternatives = cast("_Names", certificate.get("subjectAltName", ()))
     if not alternatives:
         # Where there are no alternative names, and only there: PBXs that sign their own (Asterisk's ast_tls_cert).
-        subject = certificate.get("subject", ())
+        subject = cast("tuple[_Names, ...]", certificate.get("subject", ()))
         return [value for part in subject for kind, value in part if kind == "commonName"]
     if is_address:
         return [value for kind, value in alternatives if kind == "IP Address"]

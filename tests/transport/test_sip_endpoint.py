@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 
 import pytest
@@ -15,42 +15,17 @@ from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgent
-from gateway.transport import sip_endpoint
+from gateway.transport import sip_endpoint, sip_udp
+from gateway.transport.sip_counters import SLICE_MESSAGES, SLICE_S
 from gateway.transport.sip_endpoint import SipEndpoint
+from gateway.transport.sip_udp import UdpPort
 from tests.support.aio import eventually
+from tests.support.scripted_core import ScriptedCore
 
-ANY_PORT = Address("127.0.0.1", 0)
 
-
-class ScriptedCore:
-    """A user agent that does as the test says: `on_datagram` and `on_timer` may queue datagrams, events, a deadline."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[bytes, Hop]] = []
-        self.rung: list[float] = []
-        self.deadline: float | None = None
-        self.outbox: list[tuple[bytes, Hop]] = []
-        self.happened: list[Event] = []
-        self.on_datagram: Callable[[bytes, Hop], None] = lambda _data, _source: None
-
-    def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
-        self.received.append((data, source))
-        self.on_datagram(data, source)
-
-    def handle_timer(self, now: float) -> None:
-        self.rung.append(now)
-        self.deadline = None
-
-    def get_timer(self) -> float | None:
-        return self.deadline
-
-    def datagrams_to_send(self) -> list[tuple[bytes, Hop]]:
-        queued, self.outbox = self.outbox, []
-        return queued
-
-    def events(self) -> list[Event]:
-        queued, self.happened = self.happened, []
-        return queued
+def udp_at(host: str, port: int = 0) -> tuple[Listener, ...]:
+    address = Address(host, port)
+    return (Listener(transport=Transport.UDP, address=address, advertise=address),)
 
 
 def digit(name: str) -> DigitsSignalled:
@@ -74,9 +49,13 @@ def address_of(udp: socket.socket) -> Hop:
     return Hop(*udp.getsockname())
 
 
+def port_of(endpoint: SipEndpoint) -> UdpPort:
+    return next(iter(endpoint._udp))
+
+
 @pytest.fixture
 async def endpoint(core: ScriptedCore) -> AsyncIterator[SipEndpoint]:
-    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None)
+    endpoint = SipEndpoint(core, udp_at("127.0.0.1"), lambda _event: None)
     endpoint.start()
     yield endpoint
     endpoint.close()
@@ -111,7 +90,7 @@ async def test_a_datagram_of_the_greatest_size_arrives_whole(
 
 async def test_what_was_queued_before_the_start_is_sent_by_it(core: ScriptedCore, peer: socket.socket) -> None:
     core.outbox.append((b"REGISTER", address_of(peer)))
-    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None)
+    endpoint = SipEndpoint(core, udp_at("127.0.0.1"), lambda _event: None)
     endpoint.transmit()
     assert core.outbox != []
     endpoint.start()
@@ -124,12 +103,12 @@ async def test_a_taken_port_is_a_resource_error_that_names_owner_and_remedy(
 ) -> None:
     port = address_of(peer).port
     with pytest.raises(ResourceError, match=f"UDP 127.0.0.1:{port} is taken by this process itself: stop that program"):
-        SipEndpoint(core, address_of(peer), lambda _event: None).start()
+        SipEndpoint(core, udp_at(*address_of(peer).address), lambda _event: None).start()
 
 
 async def test_an_address_of_another_machine_is_a_resource_error_that_says_so(core: ScriptedCore) -> None:
     with pytest.raises(ResourceError, match="this machine has no such address"):
-        SipEndpoint(core, Address("192.0.2.1", 0), lambda _event: None).start()
+        SipEndpoint(core, udp_at("192.0.2.1"), lambda _event: None).start()
 
 
 async def test_events_come_in_their_order_and_never_inside_one_another(core: ScriptedCore) -> None:
@@ -143,7 +122,7 @@ async def test_events_come_in_their_order_and_never_inside_one_another(core: Scr
             endpoint.transmit()
         log.append(f"end {event.digit}")
 
-    endpoint = SipEndpoint(core, ANY_PORT, on_event)
+    endpoint = SipEndpoint(core, udp_at("127.0.0.1"), on_event)
     endpoint.start()
     core.happened += [digit("1"), digit("2")]
     endpoint.transmit()
@@ -161,7 +140,7 @@ async def test_what_a_handler_commands_is_sent_before_the_next_event(core: Scrip
         else:
             received_at_second.append(peer.recv(100))
 
-    endpoint = SipEndpoint(core, ANY_PORT, on_event)
+    endpoint = SipEndpoint(core, udp_at("127.0.0.1"), on_event)
     endpoint.start()
     core.happened += [digit("1"), digit("2")]
     endpoint.transmit()
@@ -177,7 +156,7 @@ async def test_a_handler_that_raises_costs_nobody_else_an_event(core: ScriptedCo
         if len(seen) == 1:
             raise RuntimeError("broken")
 
-    endpoint = SipEndpoint(core, ANY_PORT, on_event)
+    endpoint = SipEndpoint(core, udp_at("127.0.0.1"), on_event)
     endpoint.start()
     core.happened += [CallCancelled(leg_id="a"), CallCancelled(leg_id="b")]
     endpoint.transmit()
@@ -289,8 +268,8 @@ async def test_a_flood_is_read_in_slices_with_the_loop_running_between(
     other_work()
     await eventually(lambda: len(core.received) == 100)
     steps = [after - before for before, after in pairwise(at_other_work)]
-    assert max(steps) <= sip_endpoint.SLICE_DATAGRAMS
-    assert len(at_other_work) > 100 // sip_endpoint.SLICE_DATAGRAMS
+    assert max(steps) <= SLICE_MESSAGES
+    assert len(at_other_work) > 100 // SLICE_MESSAGES
 
 
 async def test_a_slow_user_agent_ends_the_slice_by_time(core: ScriptedCore, peer: socket.socket) -> None:
@@ -298,14 +277,14 @@ async def test_a_slow_user_agent_ends_the_slice_by_time(core: ScriptedCore, peer
 
     def slow(_data: bytes, _source: Hop) -> None:
         nonlocal now
-        now += sip_endpoint.SLICE_S * 0.6
+        now += SLICE_S * 0.6
 
     core.on_datagram = slow
-    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None, clock=lambda: now)
+    endpoint = SipEndpoint(core, udp_at("127.0.0.1"), lambda _event: None, clock=lambda: now)
     endpoint.start()
     for _ in range(6):
         peer.sendto(b"slow", endpoint.address)
-    endpoint._on_readable()
+    port_of(endpoint)._on_readable()
     assert len(core.received) == 2
     endpoint.close()
 
@@ -369,9 +348,9 @@ class FailingSocket:
 async def test_a_full_send_buffer_drops_what_sip_will_send_again(
     core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failing = FailingSocket(endpoint._socket)  # type: ignore[arg-type]
+    failing = FailingSocket(port_of(endpoint)._socket)  # type: ignore[arg-type]
     failing.send_errors = [errno.EAGAIN, errno.ENOBUFS, errno.ENETUNREACH]
-    monkeypatch.setattr(endpoint, "_socket", failing)
+    monkeypatch.setattr(port_of(endpoint), "_socket", failing)
     core.outbox += [(data, address_of(peer)) for data in (b"1", b"2", b"3", b"4")]
     endpoint.transmit()
     assert peer.recv(100) == b"4"
@@ -382,9 +361,9 @@ async def test_a_full_send_buffer_drops_what_sip_will_send_again(
 async def test_an_icmp_error_does_not_stop_reception(
     core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failing = FailingSocket(endpoint._socket)  # type: ignore[arg-type]
+    failing = FailingSocket(port_of(endpoint)._socket)  # type: ignore[arg-type]
     failing.receive_errors = [errno.ECONNREFUSED]
-    monkeypatch.setattr(endpoint, "_socket", failing)
+    monkeypatch.setattr(port_of(endpoint), "_socket", failing)
     peer.sendto(b"after", endpoint.address)
     await eventually(lambda: core.received)
     assert endpoint.counters.receive_errors == 1
@@ -406,7 +385,7 @@ async def test_a_closed_peer_port_does_not_stop_the_endpoint(
 
 
 async def test_nothing_happens_after_close(core: ScriptedCore, peer: socket.socket) -> None:
-    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None)
+    endpoint = SipEndpoint(core, udp_at("127.0.0.1"), lambda _event: None)
     endpoint.start()
     address = endpoint.address
     endpoint.close()
@@ -425,7 +404,7 @@ async def test_an_event_handler_may_close_the_endpoint(core: ScriptedCore, peer:
         seen.append(event)
         endpoint.close()
 
-    endpoint = SipEndpoint(core, ANY_PORT, on_event)
+    endpoint = SipEndpoint(core, udp_at("127.0.0.1"), on_event)
     endpoint.start()
     core.on_datagram = lambda _data, _source: core.happened.extend([digit("1"), digit("2")])
     for _ in range(3):
@@ -435,7 +414,7 @@ async def test_an_event_handler_may_close_the_endpoint(core: ScriptedCore, peer:
 
 
 async def test_ipv6_is_spoken(core: ScriptedCore) -> None:
-    endpoint = SipEndpoint(core, Address("::1", 0), lambda _event: None)
+    endpoint = SipEndpoint(core, udp_at("::1"), lambda _event: None)
     endpoint.start()
     core.on_datagram = lambda data, source: core.outbox.append((data, source))
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
@@ -449,9 +428,12 @@ async def test_ipv6_is_spoken(core: ScriptedCore) -> None:
 
 
 async def test_the_trace_sees_both_directions_without_credentials(core: ScriptedCore, peer: socket.socket) -> None:
-    seen: list[tuple[str, bytes, Address]] = []
+    seen: list[tuple[str, bytes, Hop]] = []
     endpoint = SipEndpoint(
-        core, ANY_PORT, lambda _event: None, trace=lambda direction, data, at: seen.append((direction, data, at))
+        core,
+        udp_at("127.0.0.1"),
+        lambda _event: None,
+        trace=lambda direction, data, at: seen.append((direction, data, at)),
     )
     endpoint.start()
     core.on_datagram = lambda data, source: core.outbox.append((data, source))
@@ -459,7 +441,7 @@ async def test_the_trace_sees_both_directions_without_credentials(core: Scripted
     peer.sendto(register, endpoint.address)
     await eventually(lambda: seen)
     masked = b"REGISTER sip:x SIP/2.0\r\nAuthorization: ***\r\n\r\n"
-    at = address_of(peer).address
+    at = address_of(peer)
     assert seen == [("<", masked, at), (">", masked, at)]
     assert peer.recv(1000) == register
     endpoint.close()
@@ -468,8 +450,8 @@ async def test_the_trace_sees_both_directions_without_credentials(core: Scripted
 async def test_datagrams_the_kernel_dropped_are_told(
     core: ScriptedCore, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sip_endpoint, "RECEIVE_BUFFER_BYTES", 2048)
-    endpoint = SipEndpoint(core, ANY_PORT, lambda _event: None)
+    monkeypatch.setattr(sip_udp, "RECEIVE_BUFFER_BYTES", 2048)
+    endpoint = SipEndpoint(core, udp_at("127.0.0.1"), lambda _event: None)
     endpoint.start()
     for _ in range(200):
         peer.sendto(b"x" * 500, endpoint.address)
@@ -483,7 +465,7 @@ async def test_the_real_user_agent_answers_through_it(peer: socket.socket) -> No
     listen = Address("127.0.0.1", 5060)
     listener = Listener(transport=Transport.UDP, address=listen, advertise=listen)
     user_agent = UserAgent(UserAgentOptions(listeners=(listener,), trunks=(trunk,)))
-    endpoint = SipEndpoint(user_agent, ANY_PORT, lambda _event: None)
+    endpoint = SipEndpoint(user_agent, udp_at("127.0.0.1"), lambda _event: None)
     endpoint.start()
     host, port = address_of(peer).address
     peer.sendto(
