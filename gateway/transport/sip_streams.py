@@ -13,6 +13,7 @@ delays neither the others nor the media. Strangers are closed without a byte: th
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections import Counter, deque
@@ -393,8 +394,8 @@ def _reason(error: Exception | None) -> str:
             return f"TLS: {error.reason or error}"
         case TimeoutError():
             return "no answer"
-        case OSError():
-            return shown(error.strerror or str(error))
+        case OSError() if error.errno:
+            return os.strerror(error.errno)
         case None:
             return "closed by the peer"
     return shown(str(error))
