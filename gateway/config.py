@@ -35,17 +35,17 @@ from gateway.media.codec import AudioFormat
 from gateway.media.engine import MediaOptions
 from gateway.realtime.session import Secret, SessionOptions, TurnDetection, providers
 from gateway.sip.grammar import parse_host_port
-from gateway.sip.hop import Hop, Listener, Transport
+from gateway.sip.hop import SIPS_PORT, Hop, Listener, Transport
 from gateway.sip.message import Address, Uri
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgentOptions
 from gateway.transport.locator import Target
 from gateway.transport.resolver import ResolverOptions
 from gateway.transport.rtp_ports import RtpPortOptions, SourcePolicy
+from gateway.transport.tls import TlsOptions, TlsVersion
 
 ENVIRONMENT_PREFIX = "GATEWAY__"
 EMBEDDED = "embedded"
-SIP_PORT = 5060
 DNS_PORT = 53
 
 _SUBSTITUTION = re.compile(r"\$\{(env|file):([^}]*)\}")
@@ -57,6 +57,12 @@ def default_of(options: type, name: str) -> Any:
 
 
 # The file ------------------------------------------------------------------------------------------------------------
+
+
+def _address(text: str, default_port: int = 0) -> Address:
+    """A numeric endpoint."""
+    host, port = parse_host_port(text)
+    return Address(host, port or default_port)
 
 
 def _endpoint(text: str) -> str:
@@ -99,8 +105,10 @@ def _registrar(text: str) -> str:
         uri = Uri.parse(text)
     except MessageError:
         uri = None
-    if uri is None or uri.scheme != "sip" or not uri.host:
-        raise WrongValue(expected="expected a SIP URI, as sip:192.0.2.10:5060")
+    if uri is None or uri.scheme not in ("sip", "sips") or not uri.host:
+        raise WrongValue(expected="expected a SIP URI, as sip:192.0.2.10:5060 or sips:pbx.example.com")
+    if Transport.of_uri(uri) is None:
+        raise WrongValue(expected="expected ;transport=udp, tcp or tls, and no udp with sips")
     return text
 
 
@@ -125,6 +133,16 @@ def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _server_name(text: str) -> str:
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        text = ""
+    if not re.fullmatch(r"[A-Za-z0-9._:\-]+", text):
+        raise WrongValue(expected="expected the host name or address in the server's certificate, as pbx.example.com")
+    return text
+
+
 def _provider(text: str) -> str:
     known = (EMBEDDED, *providers())
     if text not in known:
@@ -140,8 +158,15 @@ Registrar = Annotated[str, AfterValidator(_registrar)]
 Peer = Annotated[str, AfterValidator(_peer)]
 NameServer = Annotated[str, AfterValidator(_name_server)]
 OneOrMore = BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])
+ServerName = Annotated[str, AfterValidator(_server_name)]
 Provider = Annotated[str, AfterValidator(_provider)]
+Endpoints = Annotated[tuple[Endpoint, ...], Field(min_length=1, max_length=16), OneOrMore]
 CodecName = Literal["PCMU", "PCMA"]
+
+
+def _asked_by(registrar: Uri) -> Transport | None:
+    """The transport that the URI asks for; None where it leaves that open."""
+    return Transport.of_uri(registrar) if registrar.scheme == "sips" or registrar.parameter("transport") else None
 
 
 class TrunkSection(Section):
@@ -153,7 +178,8 @@ class TrunkSection(Section):
     password: str = Field(default="", repr=False)
     contact_user: str | None = None
     expires: Seconds = default_of(TrunkOptions, "expires_s")
-    transport: Literal["udp"] = "udp"
+    transport: Literal["udp", "tcp", "tls"] | None = None
+    tls_name: ServerName | None = None
     codecs: tuple[CodecName, ...] = default_of(TrunkOptions, "codecs")
     acl: tuple[Network, ...] = ()
     called_headers: tuple[str, ...] = default_of(NumberPolicy, "called_headers")
@@ -166,17 +192,45 @@ class TrunkSection(Section):
             raise WrongValue("registers without a user name", expected="expected username and password")
         if not self.codecs:
             raise WrongValue("has no codecs", expected="expected PCMU, PCMA or both")
+        self._check_transports()
         return self
+
+    def _check_transports(self) -> None:
+        for uri in map(Uri.parse, self.registrar or ()):
+            asked = _asked_by(uri)
+            if self.transport is not None and asked not in (None, self._transport):
+                raise WrongValue(
+                    f"has transport {self.transport}, its registrar asks for {asked.value.lower() if asked else ''}",
+                    expected="expected one of the two",
+                )
+        if len({target.transports[0].is_secure for target in self.targets}) > 1:
+            raise WrongValue("has registrars on TLS and in plain text", expected="expected one or the other")
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """The PBX's servers by name or number, the preferred one first."""
         if self.registrar is not None:
-            places = [(uri.host, uri.port) for uri in map(Uri.parse, self.registrar)]
-        else:
-            places = [parse_host_port(peer) for peer in self.peer or ()]
-        transports = (Transport(self.transport.upper()),)
-        return tuple(Target(host=host, port=port, transports=transports) for host, port in places)
+            uris = [Uri.parse(text) for text in self.registrar]
+            return tuple(
+                Target(host=uri.host, port=uri.port, transports=(_asked_by(uri) or self._transport,)) for uri in uris
+            )
+        peers = [parse_host_port(text) for text in self.peer or ()]
+        return tuple(Target(host=host, port=port, transports=(self._transport,)) for host, port in peers)
+
+    @property
+    def _transport(self) -> Transport:
+        """What is spoken where a registrar's URI says nothing else."""
+        return Transport((self.transport or "udp").upper())
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the trunk is on TLS."""
+        return self.targets[0].transports[0].is_secure
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """Whom the certificates of the trunk's servers may name: what the operator wrote (RFC 5922 7.3)."""
+        return (self.tls_name,) if self.tls_name is not None else tuple(target.host for target in self.targets)
 
     @property
     def user(self) -> str:
@@ -191,20 +245,82 @@ class DnsSection(Section):
     timeout: Annotated[Seconds, Field(ge=0.1, le=30)] = default_of(ResolverOptions, "timeout_s")
 
 
+class TlsSection(Section):
+    """SIP over TLS; see `TlsOptions`."""
+
+    listen: Endpoints | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+    verify_server: bool = default_of(TlsOptions, "verify_server")
+    verify_client: bool = default_of(TlsOptions, "verify_client")
+    minimum_version: TlsVersion = default_of(TlsOptions, "minimum_version")
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> TlsSection:
+        if self.certificate is None and self.listen:
+            raise WrongValue("listens without a certificate", expected="expected certificate and key: PEM files")
+        if self.certificate is None and self.key is not None:
+            raise WrongValue("has a key without a certificate", expected="expected certificate: PEM file")
+        if self.verify_client and self.ca is None:
+            raise WrongValue("verifies clients against nobody", expected="expected ca: PEM file of who signs them")
+        return self
+
+
 class SipSection(Section):
     """The telephone side."""
 
-    listen: Endpoint = "127.0.0.1:5060"
-    advertise: IpAddress | None = None
     dns: DnsSection = DnsSection()
+    listen: Endpoints = ("127.0.0.1:5060",)
+    advertise: Annotated[tuple[IpAddress, ...], Field(min_length=1, max_length=2), OneOrMore] | None = None
+    tls: TlsSection = TlsSection()
     trunks: dict[str, TrunkSection] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_reachable(self) -> SipSection:
-        host = self.listen.rpartition(":")[0].strip("[]")
-        if self.advertise is None and ipaddress.ip_address(host).is_unspecified:
-            raise WrongValue(f"listens on {host} and advertises nothing", expected="expected advertise: IP address")
+        families = [ipaddress.ip_address(host).version for host in self.advertise or ()]
+        if len(set(families)) < len(families):
+            raise WrongValue("advertises two addresses of one family", expected="expected one IPv4, one IPv6 or both")
+        for text in (*self.listen, *(self.tls.listen or ())):
+            address = ipaddress.ip_address(_address(text).host)
+            if address.is_unspecified and address.version not in families:
+                raise WrongValue(
+                    f"listens on {address} and advertises nothing",
+                    expected=f"expected advertise: IPv{address.version} address",
+                )
+        if len(set(self.listen)) < len(self.listen) or set(self.listen) & set(self.tls.listen or ()):
+            raise WrongValue(
+                "listens twice on one address", expected="expected every IP:PORT once, TLS on another port"
+            )
         return self
+
+    def advertised_for(self, address: Address) -> Address:
+        """Where peers reach us at `address`: what is advertised for its family, else itself."""
+        version = ipaddress.ip_address(address.host).version
+        hosts = [host for host in self.advertise or () if ipaddress.ip_address(host).version == version]
+        return Address(hosts[0] if hosts else address.host, address.port)
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """Everywhere we are reached. UDP and TCP go together (RFC 3261 18.2.1).
+
+        Where a trunk is on TLS and nothing listens for that, its connections come from where the others do.
+        """
+        plain = [_address(text) for text in self.listen]
+        secure = [_address(text) for text in self.tls.listen or ()]
+        listeners = [
+            Listener(transport=transport, address=address, advertise=self.advertised_for(address))
+            for transport, addresses in ((Transport.UDP, plain), (Transport.TCP, plain), (Transport.TLS, secure))
+            for address in addresses
+        ]
+        if not secure and any(trunk.is_secure for trunk in self.trunks.values()):
+            unheard = [Address(address.host, SIPS_PORT) for address in plain]
+            listeners += [
+                Listener(
+                    transport=Transport.TLS, address=address, advertise=self.advertised_for(address), is_open=False
+                )
+                for address in dict.fromkeys(unheard)
+            ]
+        return tuple(listeners)
 
 
 class RtpSection(Section):
@@ -297,36 +413,48 @@ class Configuration(Section):
 
     @property
     def listen(self) -> Address:
-        """Where SIP is received."""
-        return Address(*_host_and_port(self.sip.listen))
-
-    @property
-    def advertised(self) -> Address:
-        """The same as peers see it."""
-        return Address(self.sip.advertise or self.listen.host, self.listen.port)
+        """Where SIP is received: the first address."""
+        return _address(self.sip.listen[0])
 
     @property
     def media_host(self) -> str:
         """The address of our audio, as SDP tells it."""
-        if self.sip.advertise is not None:
-            return self.sip.advertise
-        return self.media.rtp.listen or self.listen.host
+        return self.sip.advertised_for(Address(self.media.rtp.listen or self.listen.host, 0)).host
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """Everywhere SIP is received, and where it is sent from."""
+        return self.sip.listeners()
+
+    def tls_options(self) -> TlsOptions | None:
+        """The files of TLS; None where nothing speaks it."""
+        if not any(listener.transport is Transport.TLS for listener in self.listeners()):
+            return None
+        tls = self.sip.tls
+        return TlsOptions(
+            certificate=tls.certificate,
+            key=tls.key,
+            ca=tls.ca,
+            verify_server=tls.verify_server,
+            verify_client=tls.verify_client,
+            minimum_version=tls.minimum_version,
+        )
 
     @property
     def families(self) -> tuple[socket.AddressFamily, ...]:
         """Those of the addresses that we listen on, in their order."""
-        return (socket.AF_INET6 if ":" in self.listen.host else socket.AF_INET,)
+        hosts = [listener.address.host for listener in self.listeners()]
+        return tuple(dict.fromkeys(socket.AF_INET6 if ":" in host else socket.AF_INET for host in hosts))
 
     def resolver_options(self) -> ResolverOptions:
         """Who is asked where trunks are."""
         dns = self.sip.dns
-        servers = None if dns.servers is None else tuple(map(_name_server_address, dns.servers))
+        servers = None if dns.servers is None else tuple(_address(server, DNS_PORT) for server in dns.servers)
         return ResolverOptions(servers=servers, timeout_s=dns.timeout)
 
     def user_agent_options(self, hops: Mapping[str, tuple[Hop, ...]], product: str) -> UserAgentOptions:
         """The SIP side. `hops` are the trunks' servers by trunk name, numeric, the preferred one first."""
         return UserAgentOptions(
-            listeners=(Listener(transport=Transport.UDP, address=self.listen, advertise=self.advertised),),
+            listeners=self.listeners(),
             product=product,
             trunks=tuple(_trunk_options(name, trunk, hops[name]) for name, trunk in self.sip.trunks.items()),
         )
@@ -355,7 +483,9 @@ class Configuration(Section):
             first_port=int(first),
             last_port=int(last),
             source_policy=self.media.rtp.source,
-            own_sip_addresses=(self.listen, self.advertised),
+            own_sip_addresses=tuple(
+                address for one in self.listeners() if one.is_open for address in (one.address, one.advertise)
+            ),
         )
 
     def media_options(self) -> MediaOptions:
@@ -376,20 +506,6 @@ def _is_url(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("ws", "wss", "http", "https") and bool(parts.hostname)
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    """Host without brackets, and port (5060 where none is written)."""
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        return host, int(rest[1:]) if rest[1:].isdigit() else SIP_PORT
-    host, _, port = text.partition(":")
-    return host, int(port) if port.isdigit() else SIP_PORT
-
-
-def _name_server_address(text: str) -> Address:
-    host, port = parse_host_port(text)
-    return Address(host, port or DNS_PORT)
 
 
 def _host_text(address: Address) -> str:
@@ -494,10 +610,15 @@ def _overridden(document: Document, name: str, text: str) -> tuple[Document, lis
         counted = known[int(word)] if same is None and word.isdigit() and int(word) < len(known) else None
         path.append(same or counted or word.lower())
     try:
-        value = load_yaml(text if text[:1] in ("[", "{") else f"{_quoted(text)}\n", name)
+        value = load_yaml(text if _is_flow_form(text) else f"{_quoted(text)}\n", name)
     except ConfigurationError as error:
         return document, list(error.problems)
     return document.with_value(path, value), []
+
+
+def _is_flow_form(text: str) -> bool:
+    """Whether `text` is a list or table. ``[::1]:5060`` is neither."""
+    return text[:1] + text.rstrip()[-1:] in ("[]", "{}")
 
 
 def _quoted(text: str) -> str:
@@ -533,4 +654,7 @@ def _with_paths(configuration: Configuration, folder: Path) -> Configuration:
         for name, section in configuration.realtime.items()
     }
     plans = tuple(folder / plan for plan in configuration.dialplans)
-    return configuration.model_copy(update={"dialplans": plans, "realtime": realtime})
+    tls = configuration.sip.tls
+    files = {name: folder / file for name in ("certificate", "key", "ca") if (file := getattr(tls, name)) is not None}
+    sip = configuration.sip.model_copy(update={"tls": tls.model_copy(update=files)})
+    return configuration.model_copy(update={"dialplans": plans, "realtime": realtime, "sip": sip})

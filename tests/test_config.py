@@ -11,7 +11,7 @@ import pytest
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
-from gateway.sip.hop import Hop
+from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Address
 from gateway.transport.locator import Target
 from gateway.transport.resolver import ResolverOptions
@@ -51,8 +51,11 @@ def test_file_gives_the_options_of_the_packages(load: Load) -> None:
     configuration = load()
     options = configuration.user_agent_options({"PBX": (Hop("127.0.0.1", 5070), Hop("127.0.0.2", 5070))}, "test/1")
     trunk = options.trunks[0]
-    (listener,) = options.listeners
-    assert (listener.address, listener.advertise) == (("127.0.0.1", 5060), ("127.0.0.1", 5060))
+    assert [(one.transport, one.address, one.advertise, one.is_open) for one in options.listeners] == [
+        (Transport.UDP, ("127.0.0.1", 5060), ("127.0.0.1", 5060), True),
+        (Transport.TCP, ("127.0.0.1", 5060), ("127.0.0.1", 5060), True),
+    ]
+    assert configuration.tls_options() is None
     assert (trunk.name, trunk.username, trunk.password, trunk.contact_user) == ("PBX", "gateway", "s3cret", "gateway")
     assert str(trunk.registrar) == "sip:127.0.0.1:5070"
     assert (trunk.peer, trunk.alternates) == (Hop("127.0.0.1", 5070), (Hop("127.0.0.2", 5070),))
@@ -107,6 +110,8 @@ def test_name_servers_are_the_machines_unless_given(load: Load) -> None:
 @pytest.mark.parametrize(("listen", "family"), [("127.0.0.1:5060", socket.AF_INET), ("'[::1]:5060'", socket.AF_INET6)])
 def test_families_are_those_of_what_we_listen_on(load: Load, listen: str, family: socket.AddressFamily) -> None:
     assert load(f"sip: {{listen: {listen}}}\n").families == (family,)
+    both = (family, socket.AF_INET if family is socket.AF_INET6 else socket.AF_INET6)
+    assert load(f"sip: {{listen: [{listen}, '[::1]:5070', 127.0.0.1:5070]}}\n").families == both
 
 
 def test_secret_from_a_file_loses_its_line_end(load: Load, tmp_path: Path) -> None:
@@ -186,8 +191,106 @@ def test_listening_everywhere_needs_an_address_to_tell(load: Load) -> None:
     assert "advertise" in problems(load, "sip: {listen: '0.0.0.0:5060'}\n")[0][2]
     configuration = load("sip: {listen: '0.0.0.0:5060', advertise: 192.0.2.5}\n")
     assert configuration.media_host == "192.0.2.5"
-    (listener,) = configuration.user_agent_options({}, "").listeners
-    assert listener.advertise == ("192.0.2.5", 5060)
+    assert {one.advertise for one in configuration.listeners()} == {("192.0.2.5", 5060)}
+    told = problems(load, "sip: {listen: ['0.0.0.0:5060', '[::]:5060'], advertise: 192.0.2.5}\n")[0][2]
+    assert "expected advertise: IPv6 address" in told
+
+
+def test_several_addresses_of_both_families_are_listened_on(load: Load) -> None:
+    text = "sip: {listen: ['192.0.2.1:5060', '[::]:5070'], advertise: [192.0.2.5, '2001:db8::5'], tls: {%s}}\n"
+    configuration = load(text % "listen: '[::]:5061', certificate: a.pem")
+    assert [(str(one.transport.value), one.address, one.advertise) for one in configuration.listeners()] == [
+        ("UDP", ("192.0.2.1", 5060), ("192.0.2.5", 5060)),
+        ("UDP", ("::", 5070), ("2001:db8::5", 5070)),
+        ("TCP", ("192.0.2.1", 5060), ("192.0.2.5", 5060)),
+        ("TCP", ("::", 5070), ("2001:db8::5", 5070)),
+        ("TLS", ("::", 5061), ("2001:db8::5", 5061)),
+    ]
+    assert configuration.listen == ("192.0.2.1", 5060)
+    assert ("2001:db8::5", 5061) in configuration.rtp_port_options().own_sip_addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.2:6000", [("127.0.0.2", 6000)]),
+        ("[::1]:6000", [("::1", 6000)]),
+        ("[127.0.0.2:6000, '[::1]:6000']", [("127.0.0.2", 6000), ("::1", 6000)]),
+    ],
+)
+def test_environment_gives_one_address_or_a_list(load: Load, text: str, expected: list[Address]) -> None:
+    configuration = load(GOOD, {"GATEWAY__SIP__LISTEN": text})
+    assert [one.address for one in configuration.listeners() if one.transport is Transport.UDP] == expected
+
+
+@pytest.mark.parametrize(
+    ("sip", "expected"),
+    [
+        ("listen: []", "at least 1"),
+        ("listen: [127.0.0.1:5060, nowhere]", "item 2 of 'listen'"),
+        ("listen: nowhere", "expected IP:PORT"),
+        ("listen: [127.0.0.1:5060, 127.0.0.1:5060]", "listens twice on one address"),
+        ("advertise: [192.0.2.5, 192.0.2.6]", "two addresses of one family"),
+        ("tls: {listen: 127.0.0.1:5061}", "listens without a certificate"),
+        ("tls: {listen: 127.0.0.1:5060, certificate: a.pem}", "TLS on another port"),
+        ("tls: {key: a.pem}", "has a key without a certificate"),
+        ("tls: {verify_client: true}", "verifies clients against nobody"),
+        ("tls: {minimum_version: 1.1}", "1.3"),
+        ("trunks: {a: {peer: 127.0.0.1, transport: sctp}}", "udp"),
+        ("trunks: {a: {peer: 127.0.0.1, transport: tls, tls_name: 'a b'}}", "in the server's certificate"),
+        ("trunks: {a: {registrar: 'sips:pbx', username: a, transport: udp}}", "its registrar asks for tls"),
+        (
+            "trunks: {a: {registrar: 'sip:pbx;transport=tcp', username: a, transport: tls}}",
+            "its registrar asks for tcp",
+        ),
+        ("trunks: {a: {registrar: ['sips:a', 'sip:b'], username: a}}", "on TLS and in plain text"),
+        ("trunks: {a: {registrar: 'sip:pbx;transport=sctp', username: a}}", "expected ;transport=udp, tcp or tls"),
+        ("trunks: {a: {registrar: 'sips:pbx;transport=udp', username: a}}", "no udp with sips"),
+    ],
+)
+def test_transport_that_cannot_work_is_refused(load: Load, sip: str, expected: str) -> None:
+    found = problems(load, f"sip:\n  {sip}\n")
+    assert expected in found[0][2]
+    assert found[0][0] in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "targets", "server_names"),
+    [
+        ("registrar: 'sip:pbx', username: a", [("pbx", None, Transport.UDP)], ("pbx",)),
+        ("registrar: 'sip:pbx', username: a, transport: tcp", [("pbx", None, Transport.TCP)], ("pbx",)),
+        ("registrar: 'sip:pbx;transport=tcp', username: a", [("pbx", None, Transport.TCP)], ("pbx",)),
+        ("registrar: 'sip:pbx;transport=tls', username: a", [("pbx", None, Transport.TLS)], ("pbx",)),
+        (
+            "registrar: ['sips:pbx:5071', 'sip:two;transport=TLS'], username: a",
+            [("pbx", 5071, Transport.TLS), ("two", None, Transport.TLS)],
+            ("pbx", "two"),
+        ),
+        (
+            "registrar: 'sips:192.0.2.1', username: a, tls_name: sip.example",
+            [("192.0.2.1", None, Transport.TLS)],
+            ("sip.example",),
+        ),
+        ("peer: 192.0.2.1, transport: tls", [("192.0.2.1", None, Transport.TLS)], ("192.0.2.1",)),
+        ("peer: '[::1]:6000', transport: tcp", [("::1", 6000, Transport.TCP)], ("::1",)),
+    ],
+)
+def test_a_trunk_says_how_it_is_spoken_with(
+    load: Load, trunk: str, targets: list[tuple[str, int | None, Transport]], server_names: tuple[str, ...]
+) -> None:
+    section = load(f"sip: {{trunks: {{a: {{{trunk}}}}}}}\n").sip.trunks["a"]
+    assert [(target.host, target.port, *target.transports) for target in section.targets] == targets
+    assert section.server_names == server_names
+    assert section.is_secure is (targets[0][2] is Transport.TLS)
+
+
+def test_a_trunk_on_tls_needs_no_listener_of_ours(load: Load, tmp_path: Path) -> None:
+    configuration = load("sip: {tls: {ca: ca.pem}, trunks: {a: {peer: 127.0.0.1, transport: tls}}}\n")
+    (secure,) = [one for one in configuration.listeners() if one.transport is Transport.TLS]
+    assert (secure.address, secure.is_open) == (("127.0.0.1", 5061), False)
+    options = configuration.tls_options()
+    assert options is not None
+    assert (options.ca, options.certificate) == (tmp_path / "ca.pem", None)
 
 
 def test_variable_with_one_underscore_is_not_passed_over(load: Load) -> None:

@@ -26,7 +26,7 @@ from gateway.cli.shipped import shipped
 from gateway.config import Configuration
 from gateway.embedded.voice import DEFAULT_VOICE, speak
 from gateway.simulate.listening import identify
-from gateway.simulate.phone import Phone, PhoneOptions, free_udp_port
+from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall, write_wav
 from gateway.sip.message import Address
 
@@ -152,7 +152,7 @@ async def run_demo(*, sentences: tuple[str, ...], number: str, wav: Path, is_qui
     """
     result = DemoResult(is_transfer_expected=not sentences)
     observer = DemoObserver(result, None if is_quiet else Console())
-    gateway = Address(HOST, free_udp_port(HOST))
+    gateway = Address(HOST, free_sip_port(HOST))
     async with Phone(PhoneOptions(user="human", peers={"caller": Address(HOST, 0)}, answers=True)) as human:
         peers = {"gateway": gateway, **dict.fromkeys(EXTENSIONS, human.address)}
         async with Phone(PhoneOptions(user="1001", peers=peers, rtp_ports=(42000, 43999))) as phone:

@@ -67,11 +67,15 @@ def check(config: ConfigOption) -> None:
     from gateway.cli.locations import describe_trunks
     from gateway.cli.service import load_plans
     from gateway.config import load_configuration
+    from gateway.transport.tls import load_tls
 
     configuration = load_configuration(config)
     plans = load_plans(configuration)
     for line in asyncio.run(describe_trunks(configuration)):
         typer.echo(line)
+    tls = configuration.tls_options()
+    if tls is not None:
+        load_tls(tls)
     typer.echo(f"{config}: good ({len(configuration.sip.trunks)} trunks, {len(plans)} dialplans)")
 
 

@@ -1,6 +1,7 @@
 """``gateway run``: the service under its signals.
 
-SIGTERM or SIGINT drains (un-register, refuse, wait, BYE), a second one ends at once; SIGHUP reads the dialplans again.
+SIGTERM or SIGINT drains (un-register, refuse, wait, BYE), a second one ends at once; SIGHUP reads the dialplans and
+the TLS files again.
 """
 
 from __future__ import annotations

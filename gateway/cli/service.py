@@ -29,7 +29,7 @@ from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
 from gateway.config import Configuration
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
-from gateway.errors import ConfigurationError, Problem, shown
+from gateway.errors import ConfigurationError, Problem, ResourceError, shown
 from gateway.media.engine import MediaEngine
 from gateway.sip import events as sip_events
 from gateway.sip.hop import SIP_PORT, Hop
@@ -40,6 +40,7 @@ from gateway.transport.media_loop import MediaLoop
 from gateway.transport.resolver import NameServiceError, Resolver
 from gateway.transport.rtp_ports import RtpPorts
 from gateway.transport.sip_endpoint import SipEndpoint
+from gateway.transport.tls import TlsContexts, load_tls
 
 UNREGISTER_LIMIT_S = 2.0
 FAREWELL_LIMIT_S = 1.5
@@ -118,7 +119,13 @@ class Service:
         tasks = self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         urls = await self._start_embedded(tasks)
         self.user_agent = UserAgent(configuration.user_agent_options(self._hops_or_placeholders(), PRODUCT))
-        self._endpoint = SipEndpoint(self.user_agent, configuration.listeners(), self._on_event)
+        self._endpoint = SipEndpoint(
+            self.user_agent,
+            configuration.listeners(),
+            self._on_event,
+            tls=await self._load_tls(),
+            server_names=self._server_names,
+        )
         self._endpoint.start()
         self._stack.callback(self._endpoint.close)
         self._stack.push_async_callback(self._await_farewells)
@@ -141,7 +148,8 @@ class Service:
         self._stack.callback(self._locating.cancel)
         self._register(configuration)
         trunks = {name: [str(hop) for hop in hops] for name, hops in self._hops.items()}
-        _log.info("gateway ready", listen=configuration.sip.listen, trunks=trunks, version=gateway.__version__)
+        listen = [str(hop) for hop in self._endpoint.listening]
+        _log.info("gateway ready", listen=listen, trunks=trunks, version=gateway.__version__)
 
     async def _locate(self, configuration: Configuration) -> None:
         resolver = Resolver(configuration.resolver_options())
@@ -153,6 +161,16 @@ class Service:
 
     def _hops_or_placeholders(self) -> dict[str, tuple[Hop, ...]]:
         return {name: hops or (UNLOCATED,) for name, hops in self._hops.items()}
+
+    async def _load_tls(self) -> TlsContexts | None:
+        """The contexts that the files give now. Raises: `ResourceError`."""
+        options = self._configuration.tls_options()
+        return None if options is None else await asyncio.to_thread(load_tls, options)
+
+    def _server_names(self, hop: Hop) -> tuple[str, ...]:
+        """Whom the certificate of the server at `hop` may name."""
+        trunk = self.user_agent.trunk_at(hop)
+        return () if trunk is None else self._configuration.sip.trunks[trunk].server_names
 
     def _services(self, configuration: Configuration, urls: Mapping[str, str]) -> CallServices:
         return CallServices(
@@ -280,16 +298,22 @@ class Service:
             before = now
 
     def reload(self) -> None:
-        """Read the dialplans again, all or nothing, beside the calls; those under way keep theirs."""
+        """Read dialplans and TLS files again, all or nothing; calls and connections under way keep theirs."""
         self._tasks.create_task(self._reload(), name="reload")
 
     async def _reload(self) -> None:
         try:
             plans = await asyncio.to_thread(load_plans, self._configuration)
+            tls = await self._load_tls()
         except ConfigurationError as error:
             for problem in error.problems:
                 _log.error("reload refused", problem=str(problem))
             return
+        except ResourceError as error:
+            _log.error("reload refused", problem=str(error))
+            return
+        if tls is not None:
+            self._endpoint.replace_tls(tls)
         self._plans = plans
         self._greetings.clear()
         self.calls.replace_plans(plans)

@@ -15,7 +15,7 @@ from typing import Self
 from gateway.config import load_configuration
 from gateway.errors import ResourceError
 from gateway.simulate.load import LoadOptions, LoadResult, percentile, run_load
-from gateway.simulate.phone import Phone, PhoneOptions, free_udp_port
+from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.sip.message import Address
 
 HOST = "127.0.0.1"
@@ -73,7 +73,7 @@ async def run_simulation(file: Path, options: LoadOptions) -> Simulation:
         ResourceError: the gateway did not start.
     """
     load_configuration(file)
-    gateway = Address(HOST, free_udp_port(HOST))
+    gateway = Address(HOST, free_sip_port(HOST))
     phone_options = PhoneOptions(peers={"gateway": gateway}, max_calls=options.calls)
     async with Phone(phone_options) as phone:
         process = await GatewayProcess.start(file, _overrides(gateway, phone.address, options.calls))

@@ -7,6 +7,7 @@ peer whose extension the REFER names, as a telephone behind a PBX would.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ class Phone:
         first, last = options.rtp_ports
         ports = RtpPorts(RtpPortOptions(bind_host=options.host, first_port=first, last_port=last, quarantine_s=0))
         self.media = MediaLoop(MediaEngine(MediaOptions(max_legs=options.max_calls)), ports)
-        self.address = Address(options.host, free_udp_port(options.host))
+        self.address = Address(options.host, free_sip_port(options.host))
         self.calls: dict[str, PhoneCall] = {}
         self.incoming: asyncio.Queue[PhoneCall] = asyncio.Queue()
         self._reports: set[asyncio.Future[None]] = set()
@@ -276,8 +277,12 @@ def _leg_options(stream: AudioStream) -> LegOptions:
     )
 
 
-def free_udp_port(host: str) -> int:
-    """A UDP port that was free a moment ago."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def free_sip_port(host: str) -> int:
+    """A port that was free for UDP and TCP a moment ago."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        with socket.socket(family, socket.SOCK_DGRAM) as udp, socket.socket(family) as tcp:
+            udp.bind((host, 0))
+            with contextlib.suppress(OSError):
+                tcp.bind((host, udp.getsockname()[1]))
+                return int(udp.getsockname()[1])

@@ -152,6 +152,14 @@ class Trunks:
         """Those that `source` may speak for."""
         return [trunk for trunk in self if trunk.hears(source)]
 
+    def at(self, hop: Hop) -> Trunk | None:
+        """The trunk that `hop` is a server of; else one with a server on its host; else one that it may speak for."""
+        return (
+            next((trunk for trunk in self if any(hop.is_at(one) for one in trunk.hops)), None)
+            or next((trunk for trunk in self if any(hop.host == one.host for one in trunk.hops)), None)
+            or next((trunk for trunk in self if trunk.allows(hop.host)), None)
+        )
+
     def choose(self, source: Hop, number: str) -> Trunk | None:
         """The trunk that a call to `number` comes from.
 

@@ -113,6 +113,11 @@ class UserAgent:
         """Whether `host` may speak for some trunk: connections of others are not taken."""
         return any(trunk.allows(host) for trunk in self._trunks)
 
+    def trunk_at(self, hop: Hop) -> str | None:
+        """The name of the trunk that a server at `hop` belongs to; None for a stranger."""
+        trunk = self._trunks.at(hop)
+        return trunk.name if trunk is not None else None
+
     def relocate(self, trunk_name: str, hops: tuple[Hop, ...], now: float) -> None:
         """The servers of a trunk are others now, the preferred one first. Raises: `StateError`, `ValueError`."""
         trunk = self._trunk(trunk_name)

@@ -65,7 +65,7 @@ class SipCore(Protocol):
 class SipEndpoint:
     """Where one user agent is reached. Everything happens on the loop that `start` was called on.
 
-    `server_name` tells whom the certificate of a TLS server at a hop must name; None for its address.
+    `server_names` tells whom the certificate of a TLS server at a hop may name; none: its address.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class SipEndpoint:
         *,
         streams: StreamOptions | None = None,
         tls: TlsContexts | None = None,
-        server_name: Callable[[Hop], str | None] = lambda _hop: None,
+        server_names: Callable[[Hop], Sequence[str]] = lambda _hop: (),
         trace: Trace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,7 +99,7 @@ class SipEndpoint:
             refusal=self._receive_refusal,
             failure=self._note_unreachable,
             is_known=user_agent.is_known,
-            server_name=server_name,
+            server_names=server_names,
         )
         self._streams = Streams(
             listeners, user, self.counters, options=streams or StreamOptions(), tls=tls, clock=clock

@@ -51,8 +51,8 @@ class StreamUser:
     """Gets the hop of what could not be sent, and that of a connection that has ended."""
     is_known: Callable[[str], bool]
     """Whether anybody at this address may connect."""
-    server_name: Callable[[Hop], str | None]
-    """Whom the certificate of a TLS server must name; None: its address."""
+    server_names: Callable[[Hop], Sequence[str]]
+    """Whom the certificate of a TLS server may name; none: its address."""
 
 
 class Encryption(TypedDict, total=False):
@@ -195,11 +195,13 @@ class Streams:
         """How we shake hands with a server, and whom its certificate has to name."""
         if self.tls is None:
             raise ResourceError("no TLS is configured: configure sip.tls")
-        name = self._user.server_name(connection.hop) or connection.hop.host
-        name.encode("idna")  # raises here what would break inside the handshake
+        hop = connection.hop
+        names = self._user.server_names(hop) or (hop.host,)
+        asked = hop.host if hop.host in names else names[0]
+        asked.encode("idna")  # raises here what would break inside the handshake
         if self.tls.verifies_names:
-            connection.check_peer = lambda tls: server_name_problem(tls.getpeercert() or {}, name)
-        return {"server_hostname": name, **self._encryption_by(self.tls.client)}
+            connection.check_peer = lambda tls: server_name_problem(tls.getpeercert() or {}, names)
+        return {"server_hostname": asked, **self._encryption_by(self.tls.client)}
 
     def _encryption_by(self, context: ssl.SSLContext | None) -> Encryption:
         return {

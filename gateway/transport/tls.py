@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -144,19 +144,23 @@ def _check_readable(file: Path, what: str) -> None:
         ) from error
 
 
-def server_name_problem(certificate: Mapping[str, object], name: str) -> str | None:
-    """Why a server with this certificate is not `name`, a host name or numeric address; None where it is (RFC 5922 7).
+def server_name_problem(certificate: Mapping[str, object], names: Sequence[str]) -> str | None:
+    """Why a server with this certificate is none of `names`, host names or numeric addresses (RFC 5922 7).
 
-    `certificate` is what `ssl.SSLObject.getpeercert` gives.
+    None where it is one. `certificate` is what `ssl.SSLObject.getpeercert` gives.
 
     Deviation from 7.2: a ``*`` for the first label counts, as carriers that give each customer a name of its own under
     theirs (Twilio: CUSTOMER.pstn.twilio.com) have no other certificates.
     """
-    identities = _identities(certificate, is_address=_is_address(name))
-    wanted = _comparable(name)
-    if any(_matches(identity, wanted) for identity in identities):
-        return None
-    return f"its certificate is for {shown(', '.join(identities) or 'nobody', 160)}, not for {shown(name)}"
+    found: dict[str, None] = {}
+    for name in names:
+        identities = _identities(certificate, is_address=_is_address(name))
+        if any(_matches(identity, _comparable(name)) for identity in identities):
+            return None
+        found |= dict.fromkeys(identities)
+    return (
+        f"its certificate is for {shown(', '.join(found) or 'nobody', 160)}, not for {shown(' or '.join(names), 160)}"
+    )
 
 
 _Names = tuple[tuple[str, str], ...]

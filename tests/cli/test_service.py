@@ -6,7 +6,8 @@ import asyncio
 import audioop
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +22,13 @@ from gateway.calls.record import CallRecord, Speech
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
 from gateway.errors import ResourceError
-from gateway.simulate.phone import Phone, PhoneOptions, free_udp_port
+from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip.message import Address, Request, make_response, parse_message
 from gateway.sip.sdp import Direction
+from gateway.transport.tls import TlsOptions, load_tls
 from tests.support.aio import eventually
+from tests.support.certificates import Authority
 from tests.support.listening import tone, tone_seconds
 from tests.support.listening import write_wav as write_tone
 from tests.support.name_server import NameServer, Records
@@ -141,10 +144,15 @@ async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
     async with AsyncExitStack() as stack:
 
         async def build(
-            *, plan: str = PLAN, audio: str = "pcm16", codecs: str = "PCMU, PCMA", **provider: object
+            *,
+            plan: str = PLAN,
+            audio: str = "pcm16",
+            codecs: str = "PCMU, PCMA",
+            environment: Mapping[str, str] | None = None,
+            **provider: object,
         ) -> House:
             server = await stack.enter_async_context(RealtimeServer(**provider))  # type: ignore[arg-type]
-            gateway = Address("127.0.0.1", free_udp_port("127.0.0.1"))
+            gateway = Address("127.0.0.1", free_sip_port("127.0.0.1"))
             human = await stack.enter_async_context(
                 Phone(PhoneOptions(user="human", peers={"x": Address("127.0.0.1", 9)}, answers=True))
             )
@@ -163,7 +171,7 @@ async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
                     "codecs": codecs,
                 }
             )
-            configuration = load_configuration(file, {})
+            configuration = load_configuration(file, environment or {})
             notebook = Notebook()
             service = await stack.enter_async_context(Service(configuration, notebook, load_plans(configuration)))
             return House(phone=phone, human=human, provider=server, service=service, notebook=notebook)
@@ -637,7 +645,7 @@ media: {rtp: {ports: 44000-44399}}
 def named_service(tmp_path: Path, dns: Address, text: str = NAMED) -> Service:
     (tmp_path / "plan.yaml").write_text(PLAN)
     file = tmp_path / "gateway.yaml"
-    file.write_text(text % {"port": free_udp_port("127.0.0.1"), "dns": str(dns)})
+    file.write_text(text % {"port": free_sip_port("127.0.0.1"), "dns": str(dns)})
     configuration = load_configuration(file, {})
     return Service(configuration, Notebook(), load_plans(configuration))
 
@@ -704,3 +712,70 @@ async def test_trunk_that_moves_is_registered_at_its_new_place(tmp_path: Path, m
             zone["_sip._udp.carrier.example", "SRV"] = places[1]
             moved = await eventually(lambda: received(after), 5)
     assert moved.startswith(b"REGISTER sip:carrier.example SIP/2.0\r\n")
+
+
+# Streams -------------------------------------------------------------------------------------------------------------
+
+OPTIONS = (
+    "OPTIONS sip:gateway@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/{0} 127.0.0.1:5060;branch=z9hG4bK{1}\r\n"
+    "From: <sip:pbx@127.0.0.1>;tag=1\r\nTo: <sip:gateway@127.0.0.1>\r\nCall-ID: {1}\r\nCSeq: 1 OPTIONS\r\n"
+    "Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+async def ask(port: int, context: ssl.SSLContext | None = None) -> tuple[bytes, str]:
+    """The first line that OPTIONS over a stream is answered with; the common name of the gateway's certificate."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    writer.write(OPTIONS.format("TLS" if context else "TCP", port).encode())
+    async with asyncio.timeout(2):
+        line = await reader.readline()
+    shown = (writer.get_extra_info("peercert") or {}).get("subject", ((("", ""),),))
+    writer.transport.abort()
+    return line, shown[0][0][1]
+
+
+async def test_tcp_is_spoken_where_udp_is(open_house: Open) -> None:
+    house = await open_house()
+    assert (await ask(house.service.listen.port))[0] == b"SIP/2.0 200 OK\r\n"
+
+
+async def test_renewed_certificates_are_taken_on_reload_and_broken_ones_are_not(
+    open_house: Open, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    identity, renewed = authority.issue("first"), authority.issue("renewed")
+    port = free_sip_port("127.0.0.1")
+    tls = f"{{listen: '127.0.0.1:{port}', certificate: first.crt, key: first.key}}"
+    house = await open_house(environment={"GATEWAY__SIP__TLS": tls})
+    context = load_tls(TlsOptions(ca=authority.ca)).client
+    assert await ask(port, context) == (b"SIP/2.0 200 OK\r\n", "first")
+    identity.certificate.write_bytes(renewed.certificate.read_bytes())
+    with capture_logs() as lines:
+        house.service.reload()
+        await eventually(lambda: [line for line in lines if line["event"] == "reload refused"])
+    assert "first.key does not belong to certificate" in lines[0]["problem"].replace("'", "")
+    assert (await ask(port, context))[1] == "first"
+    identity.key.write_bytes(renewed.key.read_bytes())
+    with capture_logs() as lines:
+        house.service.reload()
+        await eventually(lambda: [line for line in lines if line["event"] == "dialplans reloaded"])
+    assert (await ask(port, context))[1] == "renewed"
+
+
+async def test_a_trunk_on_tls_is_registered_at_a_server_of_its_name(open_house: Open, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    named = authority.issue("pbx", dns=["pbx.example"])
+    asked: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.transport.abort()
+
+    context = load_tls(TlsOptions(certificate=named.certificate, key=named.key)).server
+    async with await asyncio.start_server(take, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        trunk = f"{{registrar: 'sips:127.0.0.1:{port}', username: gateway, tls_name: pbx.example}}"
+        await open_house(environment={"GATEWAY__SIP__TRUNKS__PBX": trunk, "GATEWAY__SIP__TLS__CA": "authority.pem"})
+        (register, *_) = await eventually(lambda: asked)
+    assert register.startswith(f"REGISTER sips:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:5061;".encode())
+    assert b"\r\nContact: <sips:gateway@127.0.0.1:5061" in register

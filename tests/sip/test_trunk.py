@@ -6,9 +6,9 @@ from itertools import count
 
 import pytest
 
-from gateway.sip.hop import Hop
+from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Request, Uri, make_response
-from gateway.sip.trunk import TokenBucket, Trunk, is_stale
+from gateway.sip.trunk import TokenBucket, Trunk, Trunks, is_stale
 from tests.support.wire import PBX, ScriptedPeer, trunk_options
 
 STRONG = 'Digest realm="pbx", nonce="n2", algorithm=SHA-256, qop="auth"'
@@ -57,6 +57,31 @@ def test_the_acl_decides_by_network_and_always_holds_the_peer(acl: tuple[str, ..
 def test_an_acl_entry_that_is_no_network_is_refused() -> None:
     with pytest.raises(ValueError, match="does not appear to be"):
         trunk(acl=("pbx.example.com",))
+
+
+@pytest.mark.parametrize(
+    ("hop", "expected"),
+    [
+        (Hop("10.0.0.2", 5061, Transport.TLS, 7), "b"),
+        (Hop("10.0.0.2", 5060), "a"),
+        (Hop("10.0.0.2", 40000, Transport.TCP, 3), "a"),
+        (Hop("10.0.0.9", 5060, Transport.TLS), "c"),
+        (Hop("10.0.3.1", 5060), "b"),
+        (Hop("10.9.9.9", 5060), None),
+    ],
+)
+def test_the_trunk_at_a_hop_is_that_of_the_server_else_of_its_host_else_of_its_network(
+    hop: Hop, expected: str | None
+) -> None:
+    trunks = Trunks(
+        [
+            trunk(name="a", peer=Hop("10.0.0.2", 5060)),
+            trunk(name="b", peer=Hop("10.0.0.2", 5061, Transport.TLS), acl=("10.0.3.0/24",)),
+            trunk(name="c", peer=Hop("10.0.0.8", 5060), alternates=(Hop("10.0.0.9", 5060),)),
+        ]
+    )
+    found = trunks.at(hop)
+    assert (found.name if found is not None else None) == expected
 
 
 def test_the_address_of_record_is_at_the_registrar_and_else_at_the_peer() -> None:

@@ -7,17 +7,23 @@ import contextlib
 import resource
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from gateway.errors import ResourceError
+from gateway.simulate.phone import free_sip_port
 from gateway.sip.core import UserAgentOptions
+from gateway.sip.events import CallAnswered, CallEnded, CallEstablished, CallOffered, Event
 from gateway.sip.hop import Hop, Listener, Transport
-from gateway.sip.message import Address, Request, parse_message
+from gateway.sip.message import Address, Request, Uri, parse_message
+from gateway.sip.sdp import LocalMedia, make_offer
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgent
 from gateway.transport import sip_acceptor
@@ -31,6 +37,7 @@ from tests.support.scripted_core import ScriptedCore
 
 LOOPBACK = "127.0.0.1"
 NAME = "pbx.example"
+E = TypeVar("E", bound=Event)
 
 
 def message(text: str = "1", body: bytes = b"") -> bytes:
@@ -138,7 +145,7 @@ async def start(core: ScriptedCore, clock: Clock) -> AsyncIterator[Start]:
             lambda _event: None,
             streams=StreamOptions(**options),  # type: ignore[arg-type]
             tls=tls,
-            server_name=lambda _hop: server_name,
+            server_names=lambda _hop: (server_name,) if server_name else (),
             clock=clock,
         )
         endpoint.start()
@@ -862,6 +869,59 @@ async def test_a_handler_of_a_message_may_close_the_endpoint(
     peer.send(message() * 3)
     assert await peer.is_closed()
     assert len(core.received) == 1
+
+
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
+async def test_a_call_has_one_connection_from_its_invite_to_a_bye_from_the_other_side(
+    transport: Transport, contexts: TlsContexts
+) -> None:
+    """The caller listens nowhere: whoever is called reaches it over the connection that it opened."""
+    port = free_sip_port(LOOPBACK)
+    called_at = Hop(LOOPBACK, port, transport)
+    async with AsyncExitStack() as stack:
+        caller = stack.enter_context(a_party("caller", called_at, 5062, is_open=False, tls=contexts))
+        called = stack.enter_context(a_party("called", Hop(LOOPBACK, 5062, transport), port, tls=contexts))
+        local = LocalMedia(host=LOOPBACK, port=10000, codecs=("PCMU",), session_id=1)
+        target = Uri.parse(f"sip:a@{LOOPBACK}:{port};transport={transport.value.lower()}")
+        leg = caller.user_agent.invite("peer", target, offer=make_offer(local), now=time.monotonic())
+        caller.endpoint.transmit()
+        offered = await called.event(CallOffered)
+        assert offered.source.transport is transport
+        assert offered.source.connection > 0
+        called.user_agent.answer(offered.leg_id, make_offer(local), time.monotonic())
+        called.endpoint.transmit()
+        assert (await caller.event(CallAnswered)).leg_id == leg
+        await called.event(CallEstablished)
+        called.user_agent.bye(offered.leg_id, time.monotonic())
+        called.endpoint.transmit()
+        await caller.event(CallEnded)
+        await eventually(lambda: called.user_agent.leg_count == 0)
+        assert [party.endpoint.connection_count for party in (caller, called)] == [1, 1]
+
+
+@dataclass
+class RealParty:
+    """A real user agent on real sockets, and what has happened to it."""
+
+    user_agent: UserAgent
+    endpoint: SipEndpoint
+    events: list[Event]
+
+    async def event(self, kind: type[E]) -> E:
+        return await eventually(lambda: next((event for event in self.events if isinstance(event, kind)), None))  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def a_party(user: str, peer: Hop, port: int, *, tls: TlsContexts, is_open: bool = True) -> Iterator[RealParty]:
+    address = Address(LOOPBACK, port)
+    listeners = (Listener(transport=peer.transport, address=address, advertise=address, is_open=is_open),)
+    trunk = TrunkOptions(name="peer", peer=peer, contact_user=user)
+    user_agent = UserAgent(UserAgentOptions(listeners=listeners, trunks=(trunk,)))
+    events: list[Event] = []
+    endpoint = SipEndpoint(user_agent, listeners, events.append, tls=tls, server_names=lambda _hop: (NAME,))
+    endpoint.start()
+    yield RealParty(user_agent, endpoint, events)
+    endpoint.close()
 
 
 async def test_the_real_user_agent_answers_a_malformed_stream_and_then_closes_it(connect: Connect) -> None:

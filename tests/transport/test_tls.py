@@ -46,7 +46,7 @@ def test_both_roles_speak_with_each_other(authority: Authority, identity: Identi
     assert contexts.server is not None
     end = shake_hands(contexts.client, contexts.server)
     assert end.version() == "TLSv1.3"
-    assert server_name_problem(end.getpeercert() or {}, "gateway.example") is None
+    assert server_name_problem(end.getpeercert() or {}, ["gateway.example"]) is None
 
 
 def test_without_a_certificate_there_is_no_server(authority: Authority) -> None:
@@ -170,7 +170,7 @@ def test_a_file_that_is_no_certificate_is_told(tmp_path: Path, identity: Identit
 )
 def test_a_certificate_that_names_the_server_is_taken(name: str, alternatives: Names, common_name: str) -> None:
     certificate = {"subject": ((("commonName", common_name),),), "subjectAltName": alternatives}
-    assert server_name_problem(certificate, name) is None
+    assert server_name_problem(certificate, [name]) is None
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,18 @@ def test_a_certificate_that_names_the_server_is_taken(name: str, alternatives: N
 )
 def test_a_certificate_of_somebody_else_is_not(name: str, alternatives: Names) -> None:
     certificate = {"subject": ((("commonName", "pbx.example"),),), "subjectAltName": alternatives}
-    problem = server_name_problem(certificate, name)
+    problem = server_name_problem(certificate, [name])
     assert problem is not None
     assert problem.endswith(f"not for {name}")
 
 
 def test_a_certificate_that_names_nobody_is_for_nobody() -> None:
-    assert server_name_problem({}, "pbx.example") == "its certificate is for nobody, not for pbx.example"
+    assert server_name_problem({}, ["pbx.example"]) == "its certificate is for nobody, not for pbx.example"
+
+
+def test_one_of_several_names_is_enough() -> None:
+    certificate = {"subjectAltName": (("DNS", "b.example"), ("IP Address", "192.0.2.1"))}
+    assert server_name_problem(certificate, ["a.example", "b.example"]) is None
+    assert server_name_problem(certificate, ["a.example", "192.0.2.1"]) is None
+    problem = server_name_problem(certificate, ["a.example", "192.0.2.9"])
+    assert problem == "its certificate is for b.example, 192.0.2.1, not for a.example or 192.0.2.9"
