@@ -45,7 +45,18 @@ from gateway.transport.tls import TlsContexts, load_tls
 UNREGISTER_LIMIT_S = 2.0
 FAREWELL_LIMIT_S = 1.5
 WATCH_PERIOD_S = 5.0
-WATCHED_COUNTERS = ("strangers", "malformed", "overload", "refused")
+WATCHED_COUNTERS = (
+    "strangers",
+    "malformed",
+    "overload",
+    "refused",
+    "strangers_refused",
+    "limit_refused",
+    "handshakes_failed",
+    "closed_slow",
+    "closed_slow_reader",
+    "closed_malformed",
+)
 PRODUCT = f"sip-voice-gateway/{gateway.__version__}"
 
 UNLOCATED = Hop("unlocated.invalid", SIP_PORT)
@@ -284,13 +295,17 @@ class Service:
             "calls_left": self.calls.call_count,
         }
 
+    def _signalling_figures(self) -> dict[str, int]:
+        """What became of messages, and of the connections they come over."""
+        return self.user_agent.counters.as_dict() | self._endpoint.counters.as_dict()
+
     async def _watch_signalling(self) -> None:
-        """One line for all the messages that were dropped or refused lately, however many they were."""
-        before = self.user_agent.counters.as_dict()
+        """One line for all the messages and connections that were refused lately, however many they were."""
+        before = self._signalling_figures()
         while True:
             await asyncio.sleep(WATCH_PERIOD_S)
             counters = self.user_agent.counters
-            now = counters.as_dict()
+            now = self._signalling_figures()
             new = {name: now[name] - before[name] for name in WATCHED_COUNTERS if now[name] > before[name]}
             if new:
                 details = {"last_malformed": shown(counters.last_malformed, 160)} if "malformed" in new else {}

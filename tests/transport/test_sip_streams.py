@@ -23,7 +23,6 @@ from gateway.sip.core import UserAgentOptions
 from gateway.sip.events import CallAnswered, CallEnded, CallEstablished, CallOffered, Event
 from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address, Request, Uri, parse_message
-from gateway.sip.sdp import LocalMedia, make_offer
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgent
 from gateway.transport import sip_acceptor
@@ -34,6 +33,7 @@ from gateway.transport.tls import TlsContexts, TlsOptions, load_tls
 from tests.support.aio import eventually
 from tests.support.certificates import Authority, Identity
 from tests.support.scripted_core import ScriptedCore
+from tests.support.wire import description
 
 LOOPBACK = "127.0.0.1"
 NAME = "pbx.example"
@@ -881,14 +881,13 @@ async def test_a_call_has_one_connection_from_its_invite_to_a_bye_from_the_other
     async with AsyncExitStack() as stack:
         caller = stack.enter_context(a_party("caller", called_at, 5062, is_open=False, tls=contexts))
         called = stack.enter_context(a_party("called", Hop(LOOPBACK, 5062, transport), port, tls=contexts))
-        local = LocalMedia(host=LOOPBACK, port=10000, codecs=("PCMU",), session_id=1)
         target = Uri.parse(f"sip:a@{LOOPBACK}:{port};transport={transport.value.lower()}")
-        leg = caller.user_agent.invite("peer", target, offer=make_offer(local), now=time.monotonic())
+        leg = caller.user_agent.invite("peer", target, offer=description(LOOPBACK), now=time.monotonic())
         caller.endpoint.transmit()
         offered = await called.event(CallOffered)
         assert offered.source.transport is transport
         assert offered.source.connection > 0
-        called.user_agent.answer(offered.leg_id, make_offer(local), time.monotonic())
+        called.user_agent.answer(offered.leg_id, description(LOOPBACK, 10002), time.monotonic())
         called.endpoint.transmit()
         assert (await caller.event(CallAnswered)).leg_id == leg
         await called.event(CallEstablished)
