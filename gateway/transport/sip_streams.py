@@ -17,7 +17,7 @@ import os
 import socket
 import ssl
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TypedDict
@@ -33,7 +33,8 @@ from gateway.transport.sip_counters import SLICE_MESSAGES, SLICE_S, EndpointCoun
 from gateway.transport.sockets import family_of, give_up_after, make_tcp_socket
 from gateway.transport.tls import TlsContexts, server_name_problem
 
-CHECK_INTERVAL_S = 1.0
+CHECK_INTERVAL_S = 0.5
+TELL_AGAIN_S = 600.0
 MAX_REMEMBERED_TROUBLES = 256
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("gateway.transport.sip")
@@ -99,7 +100,7 @@ class Streams:
         self._is_working = False
         self._tasks: dict[Connection, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._troubled: dict[Hop, str] = {}
+        self._troubled: dict[Hop, tuple[str, float]] = {}
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -233,7 +234,6 @@ class Streams:
             or len(self._connections) >= open_to_others
         ):
             self._counters.limit_refused += 1
-            self._note_trouble(Hop(peer.host, 0, kind), "too many connections from there, or in all")
             turn_away(tcp)
             return
         give_up_after(tcp, self._options.unacknowledged_s)
@@ -315,8 +315,7 @@ class Streams:
         if connection.is_ours or hop.transport is Transport.TCP:
             # A TLS client has not shown that it is the server of that address.
             self._by_address.setdefault(hop[:3], connection)
-        trouble = self._trouble_key(connection)
-        if self._troubled.pop(trouble, None) is not None:
+        if connection.is_ours and self._troubled.pop(self._trouble_key(connection), None) is not None:
             _log.info("= connected again", peer=str(hop))
 
     def note_received(self, connection: Connection) -> None:
@@ -370,20 +369,30 @@ class Streams:
         return Hop(hop.host, hop.port if connection.is_ours else 0, hop.transport)
 
     def _note_trouble(self, peer: Hop, reason: str) -> None:
-        """One log line for an outage, however many connections it costs."""
-        if self._troubled.get(peer) == reason:
+        """One log line for an outage, however many connections it costs; for one of theirs, every ten minutes."""
+        told, told_at = self._troubled.get(peer, ("", 0.0))
+        if told == reason and (peer.port or self._clock() - told_at < TELL_AGAIN_S):
             return
         if len(self._troubled) >= MAX_REMEMBERED_TROUBLES:
             self._troubled.clear()
-        self._troubled[peer] = reason
+        self._troubled[peer] = (reason, self._clock())
         _log.warning("no connection", peer=str(peer), reason=reason)
 
     def _check(self) -> None:
         self._timer = None
-        now = self._clock()
-        for connection in list(self._connections.values()):
-            connection.check(now)
-        if self._connections and self._loop is not None:
+        self._check_some(iter(list(self._connections.values())))
+
+    def _check_some(self, connections: Iterator[Connection]) -> None:
+        """Let connections look at the clock, in slices: a thousand that have to be closed take their time."""
+        began = self._clock()
+        for connection in connections:
+            if self._loop is None:
+                return
+            connection.check(began)
+            if self._clock() - began > SLICE_S:
+                self._loop.call_soon(self._check_some, connections)
+                return
+        if self._connections and self._loop is not None and self._timer is None:
             self._timer = self._loop.call_later(CHECK_INTERVAL_S, self._check)
 
 

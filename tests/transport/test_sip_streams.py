@@ -10,12 +10,13 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import ResourceError
 from gateway.simulate.phone import free_sip_port
@@ -26,8 +27,15 @@ from gateway.sip.message import Address, Request, Uri, parse_message
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgent
 from gateway.transport import sip_acceptor
-from gateway.transport.sip_connection import MAX_BUFFERED_BYTES, READ_BYTES, StreamOptions
-from gateway.transport.sip_counters import SLICE_MESSAGES
+from gateway.transport.sip_connection import (
+    MAX_BUFFERED_BYTES,
+    READ_BYTES,
+    Closure,
+    Connection,
+    ConnectionState,
+    StreamOptions,
+)
+from gateway.transport.sip_counters import SLICE_MESSAGES, SLICE_S
 from gateway.transport.sip_endpoint import SipEndpoint
 from gateway.transport.tls import TlsContexts, TlsOptions, load_tls
 from tests.support.aio import eventually
@@ -214,7 +222,7 @@ def mutual(authority: Authority, identity: Identity) -> TlsContexts:
 
 
 def check(endpoint: SipEndpoint) -> None:
-    """What happens once a second."""
+    """What happens twice a second."""
     endpoint._streams._check()
 
 
@@ -540,6 +548,27 @@ async def test_a_head_that_does_not_come_is_waited_for_half_a_minute(
     await eventually(lambda: endpoint.connection_count == 1)
 
 
+async def test_many_connections_are_closed_in_slices(
+    start: Start, connect: Connect, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = start()
+    for _ in range(10):
+        await connect(endpoint)
+    await eventually(lambda: len(endpoint._streams._connections) == 10 and not endpoint._streams._tasks)
+    clock.now += 31
+    kill = Connection.abort
+
+    def slow(connection: Connection, closure: Closure | None = None) -> None:
+        clock.now += SLICE_S * 0.6
+        kill(connection, closure)
+
+    monkeypatch.setattr(Connection, "abort", slow)
+    check(endpoint)
+    assert [one.state for one in endpoint._streams._connections.values()].count(ConnectionState.CLOSING) == 2
+    await eventually(lambda: endpoint.connection_count == 0)
+    assert endpoint.counters.closed_slow == 10
+
+
 async def test_an_idle_connection_is_closed_and_told_to_the_user_agent(
     core: ScriptedCore, start: Start, connect: Connect, clock: Clock
 ) -> None:
@@ -758,6 +787,41 @@ async def test_a_server_without_tls_is_refused(
     (await server.peer()).send(message())
     await eventually(lambda: core.broken)
     assert endpoint.counters.handshakes_failed == 1
+
+
+async def test_an_outage_is_one_line_and_its_end_another(
+    core: ScriptedCore, start: Start, server: Server, contexts: TlsContexts
+) -> None:
+    await server.start(contexts.server)
+    names = ["other.example"]
+    endpoint = start(tls=contexts)
+    endpoint._streams._user = replace(endpoint._streams._user, server_names=lambda _hop: names)
+    with capture_logs() as lines:
+        for count in range(3):
+            core.outbox.append((b"x", server.hop(Transport.TLS)))
+            endpoint.transmit()
+            await eventually(lambda count=count: len(core.broken) > count)  # type: ignore[misc]
+        names[0] = NAME
+        core.outbox.append((b"x", server.hop(Transport.TLS)))
+        endpoint.transmit()
+        await eventually(lambda: [line for line in lines if line["event"] == "= connected again"])
+    told = [line["reason"] for line in lines if line["event"] == "no connection"]
+    assert told == ["its certificate is for pbx.example, not for other.example"]
+
+
+async def test_a_clients_failures_are_told_again_after_ten_minutes(
+    start: Start, connect: Connect, contexts: TlsContexts, authority: Authority, clock: Clock
+) -> None:
+    endpoint = start(listener(Transport.TLS), tls=contexts)
+    with capture_logs() as lines:
+        for count, passed_s in enumerate((0, 300, 301)):
+            clock.now += passed_s
+            (await connect(endpoint, kind=Transport.TLS)).send(b"no handshake")
+            await eventually(lambda count=count: endpoint.counters.handshakes_failed > count)  # type: ignore[misc]
+            await connect(endpoint, client_context(authority))  # a good one in between is no news
+    told = [line for line in lines if line["event"] == "no connection"]
+    assert [line["peer"] for line in told] == ["127.0.0.1:0/TLS"] * 2
+    assert not [line for line in lines if line["event"] == "= connected again"]
 
 
 async def test_a_name_that_cannot_be_asked_for_fails_the_message_only(
