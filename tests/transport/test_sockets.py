@@ -8,7 +8,16 @@ import sys
 import pytest
 
 from gateway.sip.message import Address
-from gateway.transport.sockets import explain, family_of, is_own_address, open_udp_socket, owner_of_port
+from gateway.transport.sockets import (
+    explain,
+    family_of,
+    is_own_address,
+    make_tcp_socket,
+    open_tcp_listener,
+    open_udp_socket,
+    owner_of_port,
+    source_towards,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +78,30 @@ def test_each_reason_has_its_remedy(code: int, remedy: str) -> None:
     message = explain(OSError(code, "broken"), Address("127.0.0.1", 5060))
     assert "127.0.0.1:5060" in message
     assert remedy in message
+
+
+def test_the_owner_of_a_tcp_port_is_named() -> None:
+    with open_tcp_listener(Address("127.0.0.1", 0), backlog=1) as tcp:
+        taken = Address(*tcp.getsockname())
+        with pytest.raises(OSError, match="Address already in use") as caught:
+            open_tcp_listener(taken, backlog=1)
+        message = explain(caught.value, taken, "tcp")
+    assert message == f"TCP {taken} is taken by this process itself: stop that program or configure another port"
+
+
+def test_the_source_towards_an_address_is_told_by_the_kernels_routes() -> None:
+    assert source_towards("127.0.0.1") == "127.0.0.1"
+    assert source_towards("::1") == "::1"
+    assert source_towards("pbx.example") is None
+
+
+def test_a_tcp_socket_is_bound_to_the_address_that_is_asked_for() -> None:
+    with make_tcp_socket("127.0.0.1", "127.0.0.5", unacknowledged_s=20) as tcp:
+        assert tcp.getsockname()[0] == "127.0.0.5"
+        assert not tcp.getblocking()
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20000
+    with pytest.raises(OSError, match="not a numeric address"):
+        make_tcp_socket("pbx.example", None, unacknowledged_s=20)
 
 
 def test_a_taken_port_cannot_be_bound_twice_and_leaks_no_descriptor() -> None:
