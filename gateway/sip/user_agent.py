@@ -81,9 +81,11 @@ class UserAgent:
 
     def receive_refusal(self, refusal: MessageRefused, source: Hop) -> None:
         """Answer what a stream transport could not frame. Its connection is closed behind the answer."""
-        if self.is_known(source.host):
-            self._core.counters.received += 1
+        self._core.counters.received += 1
+        if self._trunks.of(source):
             self._reception.refuse_malformed(refusal, source)
+        else:
+            self._core.counters.strangers += 1
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""

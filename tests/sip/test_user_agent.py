@@ -20,7 +20,7 @@ from gateway.sip.events import (
     Event,
 )
 from gateway.sip.hop import Hop, Transport
-from gateway.sip.message import Request, Uri
+from gateway.sip.message import Request, Uri, refusal_of
 from gateway.sip.user_agent import TrunkOptions
 from tests.support.wire import (
     GATEWAY,
@@ -118,6 +118,25 @@ def exchange(wire: Wire, pbx: ScriptedPeer, *messages: Request | bytes) -> list[
         pbx.send(message)
     wire.run(0.1)
     return statuses(pbx)
+
+
+@pytest.mark.parametrize(
+    ("source", "answers"),
+    [
+        (PBX._replace(transport=Transport.TCP, port=40000, connection=3), [b"SIP/2.0 400 Bad Request"]),
+        (STRANGER._replace(transport=Transport.TCP, connection=4), []),
+    ],
+)
+def test_what_a_stream_could_not_frame_is_answered_where_it_came_from_but_never_to_strangers(
+    source: Hop, answers: list[bytes]
+) -> None:
+    gateway = gateway_on(Wire())
+    head = ScriptedPeer().request("OPTIONS").to_bytes().partition(b"\r\n\r\n")[0]
+    gateway.user_agent.receive_refusal(refusal_of(head, "no Content-Length on a stream"), source)
+    sent = gateway.datagrams_to_send()
+    assert [data.partition(b"\r\n")[0] for data, _ in sent] == answers
+    assert all((hop.transport, hop.connection) == (source.transport, source.connection) for _, hop in sent)
+    assert gateway.user_agent.counters.strangers == (not answers)
 
 
 def test_a_malformed_ack_or_response_is_never_answered() -> None:
