@@ -2,6 +2,9 @@
 
 Digest authentication repeats a request under a new CSeq and a new branch (RFC 3261 22.2), so that one wish of the user
 may be several transactions. To its owner a `ClientRequest` is one: it sees provisional responses and the last word.
+
+A server that is passed over because it stays silent may only have been slow, and an INVITE that it answers after all
+would be a second call; `LateAnswers` ends that one.
 """
 
 from __future__ import annotations
@@ -9,12 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.sip.core import Core
-from gateway.sip.dialog import MAX_FORWARDS
+from gateway.sip.dialog import MAX_FORWARDS, Dialog
 from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Headers, Message, Request, Response, make_response
-from gateway.sip.transaction import Failure, Stimulus, Transaction, TransactionUser
+from gateway.sip.timers import Alarm
+from gateway.sip.transaction import Failure, Kind, Stimulus, Transaction, TransactionUser
 from gateway.sip.transaction_layer import NOBODY
 from gateway.sip.trunk import MAXIMUM_TRIES, Trunk, is_stale
+
+MAXIMUM_LATE_ANSWERS = 16
+"""How many branches of one forked INVITE are hung up, after it was passed over."""
 
 OnResponse = Callable[[Response, float], None]
 
@@ -24,7 +31,8 @@ class ClientRequest:
 
     `on_response` gets every response but the challenges that were answered. A peer that stays silent and a transport
     that fails are told as 408 and 503 (RFC 3261 8.1.3.1). `next_cseq` numbers repetitions. `alternates` are other
-    servers to be tried where `destination` stays silent, cannot be reached or answers 503 (RFC 3263 4.3).
+    servers to be tried where `destination` stays silent, cannot be reached or answers 503 (RFC 3263 4.3). A silent
+    server is waited for no longer than `failover_s` where there is another one, or where `is_impatient`.
     """
 
     def __init__(
@@ -38,6 +46,7 @@ class ClientRequest:
         on_response: OnResponse,
         is_in_dialog: bool = True,
         alternates: tuple[Hop, ...] = (),
+        is_impatient: bool = False,
     ) -> None:
         self._core = core
         self._trunk = trunk
@@ -48,7 +57,10 @@ class ClientRequest:
         self._is_in_dialog = is_in_dialog
         self._challenges = 0
         self._answered: set[int] = set()
+        self._is_impatient = is_impatient
+        self._patience: Alarm | None = None
         self._transaction: Transaction | None = None
+        self._late: dict[Transaction, LateAnswers] = {}
         self._has_progress = False
         self._is_cancelled = False
         self._has_ended = False
@@ -63,8 +75,10 @@ class ClientRequest:
         user = TransactionUser(deliver=self._receive, fail=self._fail)
         transaction = self._core.transactions.send_request(self.request, hop, user=user, now=now)
         self._transaction = transaction
-        if self._alternates:
-            self._core.timers.start(now + self._core.options.failover_s, self.lose_patience)
+        self._stop_waiting()
+        if self._alternates or self._is_impatient:
+            limit = now + self._core.options.failover_s
+            self._patience = self._core.timers.start(limit, lambda now: self._pass_over(transaction, now))
 
     @property
     def peer(self) -> Hop:
@@ -87,11 +101,16 @@ class ClientRequest:
         self._core.add_via(self.request, hop)
         return hop
 
-    def lose_patience(self, now: float) -> None:
-        """Take a peer that has not answered anything yet for silent: try the next one, or tell 408."""
-        transaction = self._transaction
-        if transaction is not None and transaction.is_open and not self._has_progress and not self._has_ended:
-            self._give_up(transaction, now)
+    def _pass_over(self, transaction: Transaction, now: float) -> None:
+        """Take a server that has not answered anything for silent: try the next one, or tell 408."""
+        if transaction.kind is Kind.INVITE_CLIENT:
+            self._late[transaction] = LateAnswers(self._core, self._trunk, transaction)
+        self._give_up(transaction, now)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def cancel(self, now: float) -> None:
         """Cancel an INVITE (RFC 3261 9.1). It still ends with a response: 487, or a 2xx that was under way.
@@ -117,6 +136,10 @@ class ClientRequest:
     def _receive(self, transaction: Transaction, message: Message, now: float) -> None:
         if not isinstance(message, Response):
             return
+        if transaction in self._late:
+            self._late[transaction].receive(message, now)
+            return
+        self._stop_waiting()
         # RFC 3261 9.1: CANCEL waits for the first provisional response, else it might overtake the INVITE.
         if self._is_cancelled and not self._has_progress and message.status < 200:
             self._send_cancel(transaction, now)
@@ -129,6 +152,10 @@ class ClientRequest:
         self._on_response(message, now)
 
     def _fail(self, transaction: Transaction, failure: Failure, now: float) -> None:
+        if transaction is not self._transaction:
+            # One that was answered before fails while it only waits for repetitions.
+            return
+        self._stop_waiting()
         if self._has_ended or self._fall_back_to_udp(transaction, failure, now) or self._try_alternate(now):
             return
         self._has_ended = True
@@ -154,13 +181,10 @@ class ClientRequest:
             self._trunk.hop = self._destination
             self._core.timers.start(now + self._core.options.return_interval_s, lambda now: self._trunk.prefer())
         self._has_progress = False
-        self.request = Request(
-            method=self.request.method,
-            uri=self.request.uri,
-            headers=self.request.headers.copy(),
-            body=self.request.body,
-        )
-        self.request.headers.remove("Via")
+        # What another server asked for is nothing to this one, which may ask by itself.
+        self._challenges = 0
+        self._answered.clear()
+        self.request = _copy(self.request, "Via", "Authorization", "Proxy-Authorization")
         self.send(now)
         return True
 
@@ -174,12 +198,7 @@ class ClientRequest:
         if self._challenges >= MAXIMUM_TRIES:
             self.authentication_failure = "the peer keeps asking for credentials"
             return False
-        repetition = Request(
-            method=self.request.method,
-            uri=self.request.uri,
-            headers=self.request.headers.copy(),
-            body=self.request.body,
-        )
+        repetition = _copy(self.request, "Via")
         refusal = self._trunk.account.answer(
             repetition, challenge, source=transaction.heard_from, is_in_dialog=self._is_in_dialog
         )
@@ -189,10 +208,79 @@ class ClientRequest:
         self._challenges += 1
         self._answered.add(challenge.status)
         repetition.headers.set("CSeq", f"{self._next_cseq()} {repetition.method}")
-        repetition.headers.remove("Via")
         self.request = repetition
         self.send(now)
         return True
+
+
+class LateAnswers:
+    """What a server answers to an INVITE of ours that nobody waits for any more: it must not become a call."""
+
+    def __init__(self, core: Core, trunk: Trunk, transaction: Transaction) -> None:
+        self._core = core
+        self._trunk = trunk
+        self._transaction = transaction
+        self._is_cancelled = False
+        self._acks: dict[str | None, tuple[bytes, Hop]] = {}
+
+    def receive(self, response: Response, now: float) -> None:
+        """Cancel what rings, hang up what is answered. Refusals are acknowledged by the transaction."""
+        if response.status < 200:
+            self._cancel(now)
+        elif response.status < 300:
+            self._hang_up(response, now)
+
+    def _cancel(self, now: float) -> None:
+        if self._is_cancelled:
+            return
+        self._is_cancelled = True
+        core, invite = self._core, self._transaction
+        core.transactions.send_request(make_cancel(invite.request), invite.destination, user=NOBODY, now=now)
+        core.timers.start(now + core.options.patience_s, lambda now: invite.step(Stimulus.ABANDON, now))
+
+    def _hang_up(self, response: Response, now: float) -> None:
+        """ACK and BYE, for each branch of a forked call (RFC 3261 13.2.2.4); ACK alone for a repetition."""
+        tag = response.to.tag
+        if tag in self._acks:
+            self._core.send(*self._acks[tag])
+            return
+        if len(self._acks) >= MAXIMUM_LATE_ANSWERS:
+            return
+        dialog = Dialog.of_response(self._transaction.request, response)
+        hop = self._core.destination_of(dialog.next_hop, self._trunk, self._transaction.heard_from)
+        ack = make_answer_ack(self._core, self._transaction.request, dialog, hop)
+        self._acks[tag] = (ack.to_bytes(), hop)
+        self._core.send(*self._acks[tag])
+        bye = dialog.make_request("BYE")
+        self._core.add_product(bye)
+        ClientRequest(
+            self._core,
+            self._trunk,
+            bye,
+            hop,
+            next_cseq=dialog.next_cseq,
+            on_response=lambda response, now: None,
+        ).send(now)
+
+
+def make_answer_ack(core: Core, invite: Request, dialog: Dialog, hop: Hop) -> Request:
+    """The ACK to a 2xx, which is a transaction of its own (RFC 3261 13.2.2.4), without a body."""
+    ack = dialog.make_request("ACK", cseq=invite.cseq.number)
+    for name in ("Authorization", "Proxy-Authorization"):
+        # RFC 3261 22.1: there is no way to challenge an ACK, so it shows what its INVITE showed.
+        for value in invite.headers.get_all(name):
+            ack.headers.add(name, value)
+    core.add_product(ack)
+    core.add_via(ack, hop)
+    return ack
+
+
+def _copy(request: Request, *without: str) -> Request:
+    """`request` without some headers, to be sent once more."""
+    headers = request.headers.copy()
+    for name in without:
+        headers.remove(name)
+    return Request(method=request.method, uri=request.uri, headers=headers, body=request.body)
 
 
 def make_cancel(invite: Request) -> Request:

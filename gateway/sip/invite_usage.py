@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.errors import StateError
-from gateway.sip.client_request import ClientRequest, OnResponse
+from gateway.sip.client_request import ClientRequest, OnResponse, make_answer_ack
 from gateway.sip.core import Core, HeaderFields, listed
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import CallEnded, EndCause, IdentityChanged
@@ -266,14 +266,8 @@ class InviteUsage:
         return client
 
     def make_ack(self, invite: Request, dialog: Dialog, body: bytes = b"") -> Request:
-        """The ACK to a 2xx, a transaction of its own (RFC 3261 13.2.2.4)."""
-        ack = dialog.make_request("ACK", cseq=invite.cseq.number)
-        for name in ("Authorization", "Proxy-Authorization"):
-            # RFC 3261 22.1: there is no way to challenge an ACK, so it shows what its INVITE showed.
-            for value in invite.headers.get_all(name):
-                ack.headers.add(name, value)
-        self.core.add_product(ack)
-        self.core.add_via(ack, self.destination(dialog))
+        """The ACK to a 2xx, with `body` as the answer to its offer."""
+        ack = make_answer_ack(self.core, invite, dialog, self.destination(dialog))
         if body:
             ack.headers.add("Content-Type", "application/sdp")
             ack.body = body

@@ -142,9 +142,8 @@ class Registration:
             next_cseq=self._next_cseq,
             on_response=self._receive,
             is_in_dialog=False,
+            is_impatient=bool(self._untried),
         )
-        if self._untried:
-            self._core.timers.start(now + self._core.options.failover_s, self._request.lose_patience)
         self._request.send(now)
 
     def _make_request(self, expires_s: int) -> Request:

@@ -12,6 +12,10 @@ they stay for 64*T1. The 2xx itself belongs to the layers above on both sides (R
 repeated and acknowledged end to end); the transaction only keeps repetitions of the INVITE from being taken for a new
 call and hands every further 2xx up, so that each can be acknowledged.
 
+One state is ours. A server that stays silent is passed over long before timer B, though it may only be slow; so an
+INVITE that is abandoned without any response is repeated no more, but goes on to wait in *Abandoned* for what may still
+come (RFC 3261 9.1 forbids CANCEL before a provisional response). Whoever abandoned it cancels or hangs up what comes.
+
 One row says: in this state, on this stimulus, go to that state, do these actions, start these timers. Three rules keep
 the rows short:
 
@@ -65,6 +69,7 @@ class State(Enum):
     COMPLETED = "Completed"
     CONFIRMED = "Confirmed"
     ACCEPTED = "Accepted"
+    ABANDONED = "Abandoned"
     TERMINATED = "Terminated"
 
 
@@ -140,6 +145,7 @@ class TimerOptions:
 _IC, _NC, _IS, _NS = Kind.INVITE_CLIENT, Kind.CLIENT, Kind.INVITE_SERVER, Kind.SERVER
 _INITIAL, _CALLING, _TRYING, _PROCEEDING = State.INITIAL, State.CALLING, State.TRYING, State.PROCEEDING
 _COMPLETED, _CONFIRMED, _ACCEPTED, _TERMINATED = State.COMPLETED, State.CONFIRMED, State.ACCEPTED, State.TERMINATED
+_ABANDONED = State.ABANDONED
 _START, _AGAIN, _ACK, _1XX = Stimulus.START, Stimulus.REPEATED_REQUEST, Stimulus.ACK, Stimulus.PROVISIONAL
 _2XX, _3XX_6XX, _BROKEN, _ABANDON = Stimulus.SUCCESS, Stimulus.FAILURE, Stimulus.TRANSPORT_ERROR, Stimulus.ABANDON
 _SEND, _RESEND, _SEND_ACK, _UP = Action.SEND, Action.SEND_AGAIN, Action.SEND_ACK, Action.DELIVER
@@ -156,7 +162,7 @@ ROWS: tuple[Row, ...] = (
     Row(_IC, _CALLING,    _2XX,     _ACCEPTED,   (_UP,), (_T.M,)),
     Row(_IC, _CALLING,    _3XX_6XX, _COMPLETED,  (_SEND_ACK, _UP), (_T.D,)),
     Row(_IC, _CALLING,    _BROKEN,  _TERMINATED, (_NO_WAY,)),
-    Row(_IC, _CALLING,    _ABANDON, _TERMINATED),
+    Row(_IC, _CALLING,    _ABANDON, _ABANDONED),
     Row(_IC, _PROCEEDING, _1XX,     _PROCEEDING, (_UP,)),
     Row(_IC, _PROCEEDING, _2XX,     _ACCEPTED,   (_UP,), (_T.M,)),
     Row(_IC, _PROCEEDING, _3XX_6XX, _COMPLETED,  (_SEND_ACK, _UP), (_T.D,)),
@@ -166,6 +172,11 @@ ROWS: tuple[Row, ...] = (
     Row(_IC, _COMPLETED,  _T.D,     _TERMINATED),
     Row(_IC, _ACCEPTED,   _2XX,     _ACCEPTED,   (_UP,)),
     Row(_IC, _ACCEPTED,   _T.M,     _TERMINATED),
+    Row(_IC, _ABANDONED,  _T.B,     _TERMINATED),
+    Row(_IC, _ABANDONED,  _1XX,     _PROCEEDING, (_UP,)),
+    Row(_IC, _ABANDONED,  _2XX,     _ACCEPTED,   (_UP,), (_T.M,)),
+    Row(_IC, _ABANDONED,  _3XX_6XX, _COMPLETED,  (_SEND_ACK, _UP), (_T.D,)),
+    Row(_IC, _ABANDONED,  _BROKEN,  _TERMINATED),
 
     # Client of every other method: RFC 3261 17.1.2 figure 6
     Row(_NC, _INITIAL,    _START,   _TRYING,     (_SEND,), (_T.E, _T.F)),

@@ -29,7 +29,7 @@ class Bench:
         **changes: object,
     ) -> None:
         self.core = Core(gateway_options(), Random(1))
-        self.trunk = Trunk(trunk_options(**changes), lambda: "cnonce")
+        self.trunk = Trunk(trunk_options(alternates=alternates, **changes), lambda: "cnonce")
         self.told: list[int] = []
         self.cseq = 1
         request = ScriptedPeer().request(method, headers=(("Route", "<sip:p1;lr>"), ("X-A", "b")), body=body)
@@ -55,17 +55,27 @@ class Bench:
         messages = [parse_message(data) for data, _ in self.core.datagrams]
         return [message for message in messages if isinstance(message, Request) and message.method != "ACK"]
 
-    def answer(self, status: int, *headers: tuple[str, str], source: Hop = PBX) -> None:
-        self.receive(respond(self.client.request, status, headers=headers), source)
+    def answer(self, status: int, *headers: tuple[str, str], source: Hop = PBX, at: float = 1.0) -> None:
+        self.receive(respond(self.client.request, status, headers=headers), source, at)
 
-    def receive(self, response: Response, source: Hop = PBX) -> None:
+    def receive(self, response: Response, source: Hop = PBX, at: float = 1.0) -> None:
         transaction = self.core.transactions.find_client(response)
         assert transaction is not None
-        self.core.transactions.receive_response(transaction, response, source, 1.0)
+        self.core.transactions.receive_response(transaction, response, source, at)
 
-    def challenge(self, nonce: str, *, status: int = 401, realm: str = "pbx", more: str = "") -> None:
+    def challenge(
+        self,
+        nonce: str,
+        *,
+        status: int = 401,
+        realm: str = "pbx",
+        more: str = "",
+        source: Hop = PBX,
+        at: float = 1.0,
+    ) -> None:
         name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
-        self.answer(status, (name, f'Digest realm="{realm}", nonce="{nonce}", qop="auth"{more}'))
+        value = f'Digest realm="{realm}", nonce="{nonce}", qop="auth"{more}'
+        self.answer(status, (name, value), source=source, at=at)
 
 
 def test_everything_but_answered_challenges_is_told() -> None:
@@ -274,3 +284,130 @@ def test_a_trunk_without_registration_goes_on_with_the_server_that_answers_for_a
     assert bench.trunk.hop == SECOND
     bench.core.timers.expire(61.0)
     assert bench.trunk.hop == PBX
+
+
+THIRD = Hop("10.0.0.4", 5060)
+
+
+def test_a_server_that_takes_over_is_given_the_whole_time_again() -> None:
+    bench = Bench(alternates=(SECOND,))
+    bench.core.timers.expire(4.9)
+    bench.answer(503, at=4.9)
+    bench.core.timers.expire(9.8)
+    assert bench.told == []
+    assert set(hops(bench)[-2:]) == {SECOND}
+    bench.answer(200, source=SECOND)
+    assert bench.told == [200]
+
+
+def test_a_server_that_challenged_is_given_the_whole_time_again() -> None:
+    bench = Bench(alternates=(SECOND,))
+    bench.challenge("n1", at=4.9)
+    bench.core.timers.expire(9.8)
+    assert SECOND not in hops(bench)
+    bench.core.timers.expire(10.0)
+    assert hops(bench)[-1] == SECOND
+
+
+def test_a_transaction_that_has_had_its_answer_takes_nobody_to_another_server() -> None:
+    """The challenged INVITE is still there, waiting for repetitions of its 401."""
+    bench = Bench(alternates=(SECOND, THIRD))
+    bench.challenge("n1")
+    bench.core.transactions.fail_towards(PBX, 1.0)
+    assert [hop for hop in hops(bench) if hop != PBX] == [SECOND]
+
+
+def test_another_server_is_not_shown_the_digest_of_the_first_and_may_challenge_by_itself() -> None:
+    bench = Bench(alternates=(SECOND,))
+    bench.challenge("n1")
+    bench.answer(503)
+    assert "Authorization" not in bench.sent[-1].headers
+    bench.challenge("m1", source=SECOND)
+    assert bench.told == []
+    assert 'nonce="m1"' in (bench.sent[-1].headers.get("Authorization") or "")
+    assert hops(bench)[-1] == SECOND
+    bench.challenge("m2", source=SECOND)
+    assert bench.told == [401]
+
+
+# Servers that answer after they were passed over.
+
+
+def passed_over(*, is_cancelled: bool = False) -> tuple[Bench, Request]:
+    """A call that went on to the second server after silence of the first; and the first INVITE."""
+    bench = Bench(alternates=(SECOND,))
+    invite = bench.client.request
+    if is_cancelled:
+        bench.client.cancel(1.0)
+    bench.core.timers.expire(5.0)
+    bench.core.datagrams.clear()
+    return bench, invite
+
+
+def labels(bench: Bench) -> list[tuple[str, Hop]]:
+    return [(data.split(b" ")[0].decode(), hop) for data, hop in bench.core.datagrams]
+
+
+def test_a_late_answer_of_a_server_that_was_passed_over_is_acknowledged_and_hung_up() -> None:
+    """Else there would be two calls, and this one would ring on or talk to nobody."""
+    bench, invite = passed_over()
+    late = respond(invite, 200, to_tag="late")
+    bench.receive(late)
+    assert labels(bench) == [("ACK", PBX), ("BYE", PBX)]
+    ack, bye = (parse_message(data) for data, _ in bench.core.datagrams)
+    assert isinstance(ack, Request)
+    assert isinstance(bye, Request)
+    assert (str(ack.cseq), str(bye.cseq)) == (f"{invite.cseq.number} ACK", f"{invite.cseq.number + 1} BYE")
+    assert {ack.to.tag, bye.to.tag} == {"late"}
+    assert (ack.call_id, ack.from_, str(ack.uri)) == (invite.call_id, invite.from_, "sip:asterisk@10.0.0.2:5060")
+    assert ack.top_via.branch not in (bye.top_via.branch, invite.top_via.branch)
+    bench.receive(late)
+    assert labels(bench)[2:] == [("ACK", PBX)]
+    bench.receive(respond(invite, 200, to_tag="fork"))
+    assert labels(bench)[3:] == [("ACK", PBX), ("BYE", PBX)]
+    assert bench.told == []
+    bench.answer(200, source=SECOND)
+    assert bench.told == [200]
+
+
+def test_late_ringing_at_a_server_that_was_passed_over_is_cancelled_once() -> None:
+    bench, invite = passed_over()
+    for status in (100, 180, 183):
+        bench.receive(respond(invite, status))
+    assert labels(bench) == [("CANCEL", PBX)]
+    assert bench.sent[0].top_via.branch == invite.top_via.branch
+    bench.receive(respond(invite, 487))
+    assert labels(bench)[-1] == ("ACK", PBX)
+    bench.answer(180, source=SECOND)
+    assert bench.told == [180]
+    bench.answer(200, source=SECOND)
+    bench.core.timers.expire(200.0)
+    assert len(bench.core.transactions) == 0
+
+
+def test_a_late_refusal_of_a_server_that_was_passed_over_is_nobodys_business() -> None:
+    for status in (401, 486, 503):
+        bench, invite = passed_over()
+        bench.receive(respond(invite, status))
+        assert labels(bench) == [("ACK", PBX)]
+        assert bench.told == []
+
+
+def test_a_late_answer_to_what_was_cancelled_before_it_was_passed_over_is_hung_up() -> None:
+    bench, invite = passed_over(is_cancelled=True)
+    assert bench.told == [408]
+    bench.receive(respond(invite, 200))
+    assert labels(bench) == [("ACK", PBX), ("BYE", PBX)]
+    assert bench.told == [408]
+
+
+def test_a_server_that_was_passed_over_is_not_asked_again_and_not_kept_for_ever() -> None:
+    bench, _ = passed_over()
+    bench.core.timers.expire(32.0)
+    assert PBX not in hops(bench)
+    assert bench.told == []
+    ringing, invite = passed_over()
+    ringing.receive(respond(invite, 180))
+    for seconds in range(6, 200):
+        ringing.core.timers.expire(float(seconds))
+    assert (len(ringing.core.transactions), len(ringing.core.timers)) == (0, 0)

@@ -183,7 +183,9 @@ def test_abandoned_invite_is_gone_without_a_word(provisional: tuple[int, ...]) -
     for status in provisional:
         bench.response(status)
     bench.feed(Stimulus.ABANDON)
+    sent = len(bench.sent)
     bench.run_until(100)
+    assert len(bench.sent) == sent
     assert (bench.state, bench.failures, len(bench.timers)) == (State.TERMINATED, [], 0)
 
 
