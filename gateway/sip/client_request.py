@@ -124,6 +124,13 @@ class ClientRequest:
         if self._transaction is not None and self._has_progress:
             self._send_cancel(self._transaction, now)
 
+    def drop(self, now: float) -> None:
+        """Let go of a request other than INVITE: whatever it comes to, nothing more is told."""
+        self._has_ended = True
+        self._stop_waiting()
+        if self._transaction is not None:
+            self._transaction.step(Stimulus.ABANDON, now)
+
     def _send_cancel(self, transaction: Transaction, now: float) -> None:
         core = self._core
         core.transactions.send_request(make_cancel(transaction.request), transaction.destination, user=NOBODY, now=now)

@@ -1,7 +1,7 @@
 """OPTIONS to a registrar at an interval: a PBX that has gone shows before the next refresh is due (promise O1).
 
 Any response is a sign of life, refusals and challenges too. A peer that never answered one is left in peace: some PBXs
-drop OPTIONS from extensions, and their silence means nothing.
+drop OPTIONS from extensions, and their silence means nothing. Of several servers each is judged by itself.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from gateway.sip.core import Core
 from gateway.sip.dialog import MAX_FORWARDS
 from gateway.sip.hop import Hop
-from gateway.sip.message import Headers, Message, NameAddr, Request, Uri
+from gateway.sip.message import Headers, NameAddr, Request, Uri
 from gateway.sip.timers import Alarm
-from gateway.sip.transaction import Transaction, TransactionUser
+from gateway.sip.transaction import TransactionUser
 from gateway.sip.trunk import Trunk
 
 
@@ -24,7 +24,7 @@ class Probe:
         self._core = core
         self._trunk = trunk
         self._on_loss = on_loss
-        self._has_answered = False
+        self._answered: set[Hop] = set()
         self._next: Alarm | None = None
         self._limit: Alarm | None = None
 
@@ -49,12 +49,11 @@ class Probe:
         self._next = self._limit = None
 
     def _send(self, now: float) -> None:
-        core, options = self._core, self._core.options
+        core, options, hop = self._core, self._core.options, self._trunk.hop
         self._next = core.timers.start(now + options.probe_interval_s, self._send)
         if self._limit is None:
-            self._limit = core.timers.start(now + options.probe_timeout_s, self._miss)
-        user = TransactionUser(deliver=self._receive, fail=lambda transaction, failure, now: None)
-        self._send_to(self._trunk.hop, user, now)
+            self._limit = core.timers.start(now + options.probe_timeout_s, lambda now: self._miss(hop, now))
+        self.ask(hop, lambda now: self._note_answer(hop), now)
 
     def _send_to(self, hop: Hop, user: TransactionUser, now: float) -> None:
         request = self._make_request(hop)
@@ -75,14 +74,14 @@ class Probe:
         self._core.add_product(request)
         return request
 
-    def _receive(self, transaction: Transaction, message: Message, now: float) -> None:
-        self._has_answered = True
+    def _note_answer(self, hop: Hop) -> None:
+        self._answered = {hop, *self._answered.intersection(self._trunk.hops)}
         if self._limit is not None:
             self._limit.cancel()
             self._limit = None
 
-    def _miss(self, now: float) -> None:
+    def _miss(self, hop: Hop, now: float) -> None:
         self._limit = None
-        if self._has_answered:
+        if hop in self._answered and hop == self._trunk.hop:
             self.stop()
             self._on_loss(now)

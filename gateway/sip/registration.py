@@ -109,10 +109,13 @@ class Registration:
             self._lose(503, "the connection to the registrar broke", now)
 
     def note_relocated(self, now: float) -> None:
-        """The trunk's servers are others: register at the first of them, unless a request is under way already."""
+        """The trunk's servers are others: register at the first of them, whatever the old one would have answered."""
         self._trunk.account.forget()
-        if self._is_wanted and self._request is None:
-            self._try_all(now)
+        if not self._is_wanted:
+            return
+        if self._request is not None:
+            self._request.drop(now)
+        self._try_all(now)
 
     def _note_loss(self, now: float) -> None:
         """The registrar does not answer OPTIONS any more. A refresh that is under way will tell by itself."""
@@ -276,6 +279,8 @@ class Registration:
     def _fail(self, response: Response, reason: str, now: float) -> None:
         self._trunk.account.forget()
         self._probe.stop()
+        # Servers may have been taken off the list meanwhile.
+        self._untried = [hop for hop in self._untried if hop in self._trunk.hops]
         if not _is_lasting(response.status) and self._untried:
             self._trunk.hop = self._untried.pop(0)
             self._send(now)

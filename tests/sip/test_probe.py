@@ -5,8 +5,21 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.events import RegistrationChanged, RegistrationState
+from gateway.sip.hop import Hop
 from gateway.sip.message import Request, Response
-from tests.support.wire import GATEWAY, Party, ScriptedPeer, Wire, gateway_on, respond, scripted_on
+from tests.support.wire import (
+    GATEWAY,
+    PBX,
+    Party,
+    ScriptedPeer,
+    Wire,
+    gateway_on,
+    respond,
+    scripted_on,
+    trunk_options,
+)
+
+SECOND = Hop("10.0.0.3", 5060)
 
 
 def registered(**options: object) -> tuple[Wire, Party, ScriptedPeer]:
@@ -65,6 +78,40 @@ def test_a_registrar_that_never_answers_options_is_left_in_peace() -> None:
     pbx.reply_to = lambda request: respond(request, 200) if request.method == "REGISTER" else None
     wire.run(3600)
     assert state(gateway) is RegistrationState.REGISTERED
+
+
+def test_a_server_that_never_answers_options_is_left_in_peace_though_the_one_before_it_did() -> None:
+    wire = Wire()
+    pbx, second = scripted_on(wire), scripted_on(wire, SECOND)
+    pbx.reply_to = lambda request: respond(request, 200)
+    second.reply_to = lambda request: respond(request, 200) if request.method == "REGISTER" else None
+    gateway = gateway_on(wire, trunk_options(alternates=(SECOND,)))
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(40)
+    pbx.reply_to = None
+    wire.run(60)
+    assert gateway.last(RegistrationChanged).server == SECOND
+    told = len(gateway.all(RegistrationChanged))
+    wire.run(3600)
+    assert len(gateway.all(RegistrationChanged)) == told
+    pbx.reply_to = lambda request: respond(request, 200)
+    wire.run(61)
+    assert gateway.last(RegistrationChanged).server == PBX
+
+
+def test_the_silence_of_a_server_that_we_have_left_is_no_loss() -> None:
+    wire = Wire()
+    pbx, second = scripted_on(wire), scripted_on(wire, SECOND)
+    second.reply_to = lambda request: respond(request, 200)
+    gateway = gateway_on(wire, trunk_options(alternates=(SECOND,)))
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(64)
+    assert gateway.last(RegistrationChanged).server == SECOND
+    second.reply_to, pbx.reply_to = None, lambda request: respond(request, 200)
+    wire.run(20)
+    assert [sent.at for sent in wire.sent("OPTIONS", GATEWAY) if sent.destination == SECOND and sent.at > 1064]
+    assert gateway.last(RegistrationChanged).server == PBX
+    assert RegistrationState.FAILED not in [change.state for change in gateway.all(RegistrationChanged)]
 
 
 def test_one_lost_probe_in_a_while_is_no_loss() -> None:

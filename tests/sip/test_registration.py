@@ -515,6 +515,39 @@ def test_a_trunk_that_moves_registers_at_its_new_servers() -> None:
         gateway.user_agent.relocate("pbx", (), wire.now)
 
 
+def test_a_trunk_that_moves_while_a_request_is_under_way_asks_the_new_server_at_once() -> None:
+    wire, gateway, registrars = cluster()
+    gateway.user_agent.register("pbx", wire.now)
+    wire.flush()
+    gateway.user_agent.relocate("pbx", (THIRD,), wire.now)
+    wire.run(0.5)
+    assert servers_asked(wire) == [PBX, THIRD]
+    assert (states(gateway)[-1], gateway.last(RegistrationChanged).server) == (REGISTERED, THIRD)
+    assert registrars[THIRD].counts == [1]
+
+
+def test_the_answer_of_the_old_server_is_not_taken_for_one_of_the_new() -> None:
+    """It may still come, where the trunk has an ACL."""
+    wire, gateway, registrars = cluster(acl=("10.0.0.0/24",))
+    registrars[THIRD].is_silent = True
+    gateway.user_agent.register("pbx", wire.now)
+    wire.flush()
+    gateway.user_agent.relocate("pbx", (THIRD,), wire.now)
+    wire.run(1)
+    assert states(gateway) == [REGISTERING]
+
+
+def test_a_server_that_was_taken_off_the_list_is_not_tried_any_more() -> None:
+    wire, gateway, registrars = cluster()
+    registrars[PBX].is_silent = registrars[SECOND].is_silent = True
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    gateway.user_agent.relocate("pbx", (PBX, THIRD), wire.now)
+    wire.run(6)
+    assert servers_asked(wire) == [PBX, THIRD]
+    assert states(gateway) == [REGISTERING, REGISTERED]
+
+
 def test_the_domain_follows_a_server_that_is_named_by_its_address_only() -> None:
     for registrar, uris in (("sip:10.0.0.2", ["sip:10.0.0.2", "sip:10.0.0.3:5060"]), ("sip:example.com", None)):
         wire, gateway, registrars = cluster(registrar=Uri.parse(registrar))
