@@ -128,15 +128,20 @@ class InviteClient:
 
     def _send(self, request: Request, now: float) -> None:
         self._tries += 1
+        usage = self._usage
+        if self._client is not None:
+            # The server that asked for the repetition gets it, which need not be the one we began with.
+            usage.peer = self._client.peer
+        trunk, peer = usage.trunk, usage.peer
         self._client = ClientRequest(
             self._core,
-            self._usage.trunk,
+            trunk,
             request,
-            self._usage.peer,
+            peer,
             next_cseq=self._next_cseq,
             on_response=self._receive,
             is_in_dialog=False,
-            alternates=self._usage.trunk.others,
+            alternates=tuple(hop for hop in (trunk.hop, *trunk.others) if not hop.is_at(peer)),
         )
         self._client.send(now)
 

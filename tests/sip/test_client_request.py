@@ -320,6 +320,7 @@ def test_a_transaction_that_has_had_its_answer_takes_nobody_to_another_server() 
 def test_another_server_is_not_shown_the_digest_of_the_first_and_may_challenge_by_itself() -> None:
     bench = Bench(alternates=(SECOND,))
     bench.challenge("n1")
+    bench.challenge("n2", more=", stale=true")
     bench.answer(503)
     assert "Authorization" not in bench.sent[-1].headers
     bench.challenge("m1", source=SECOND)
