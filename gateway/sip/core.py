@@ -14,7 +14,7 @@ from gateway.sip.message import Address, NameAddr, Request, Response, Uri, Via, 
 from gateway.sip.timers import TimerQueue
 from gateway.sip.transaction import TimerOptions, Transaction
 from gateway.sip.transaction_layer import TransactionLayer
-from gateway.sip.trunk import Trunk, TrunkOptions
+from gateway.sip.trunk import Trunk, TrunkOptions, plain_ip
 
 ALLOWED_METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "REFER", "NOTIFY", "PRACK")
 SUPPORTED_EXTENSIONS = ("timer", "100rel", "replaces")
@@ -248,13 +248,19 @@ class Core:
         answers are dropped by the ACL. What began on TLS stays there (RFC 3261 26.2.2), and what began on a connection
         stays on it unless the URI asks for another transport.
         """
-        if uri.scheme not in ("sip", "sips") or not trunk.allows(uri.host):
+        host = plain_ip(uri.host)
+        if uri.scheme not in ("sip", "sips") or host is None or not trunk.allows(host):
             return fallback
         transport = Transport.of_uri(uri)
         is_asked_for = uri.scheme == "sips" or uri.parameter("transport") is not None
         if transport is None or fallback.transport.is_secure or not is_asked_for:
             transport = fallback.transport
-        connection = fallback.connection if (uri.host, transport) == (fallback.host, fallback.transport) else 0
-        hop = Hop(uri.host, uri.port or transport.default_port, transport, connection)
-        is_nobody = self.is_own(hop.address) or ip_address(uri.host).is_multicast
-        return fallback if is_nobody else hop
+        connection = fallback.connection if (host, transport) == (fallback.host, fallback.transport) else 0
+        hop = Hop(host, uri.port or transport.default_port, transport, connection)
+        return fallback if self.is_own(hop.address) or _is_nobody(host) else hop
+
+
+def _is_nobody(host: str) -> bool:
+    """Whether a numeric `host` is everybody's address, or none."""
+    address = ip_address(host)
+    return address.is_multicast or address.is_unspecified or host == "255.255.255.255"

@@ -185,7 +185,9 @@ class Reception:
         replaced = self._find_replaced(request, trunk, source)
         if isinstance(replaced, Refusal):
             return replaced
-        usage = self._legs.new_usage(trunk, request.call_id, LegState.OFFERED, source)
+        # A connection may be gone when we have something to say; its peer does not listen where it came from.
+        peer = transaction.destination if source.transport.is_reliable else source
+        usage = self._legs.new_usage(trunk, request.call_id, LegState.OFFERED, peer)
         usage.dialog = Dialog.of_request(request, usage.local_tag)
         usage.session.remote_description = offer
         usage.note_peer(request)

@@ -58,7 +58,7 @@ class Trunk:
     def __init__(self, options: TrunkOptions, make_cnonce: Callable[[], str]) -> None:
         self.options = options
         self.name = options.name
-        self.hops: tuple[Hop, ...] = (options.peer, *options.alternates)
+        self.hops = _no_less_secure((options.peer, *options.alternates))
         """The peer's servers, the preferred one first."""
         self.hop = options.peer
         """The one that requests go to at present."""
@@ -83,7 +83,10 @@ class Trunk:
     def has_server(self, hop: Hop) -> bool:
         """Whether `hop` is one of the peer's servers, on a transport that is no less secure than configured."""
         is_secure = hop.transport.is_secure
-        return any(hop.address == one.address and (is_secure or not one.transport.is_secure) for one in self.hops)
+        return any(
+            hop.port == one.port and _is_same_host(hop.host, one.host) and (is_secure or not one.transport.is_secure)
+            for one in self.hops
+        )
 
     @property
     def is_secure(self) -> bool:
@@ -115,9 +118,9 @@ class Trunk:
         """Take another list of servers; True where the present one is no longer among them. Raises: `ValueError`."""
         if not hops:
             raise ValueError(f"trunk {self.name} without a server")
-        self.hops = hops
+        self.hops = _no_less_secure(hops)
         self.without_tcp.clear()
-        if self.hop in hops:
+        if self.hop in self.hops:
             return False
         self.prefer()
         return True
@@ -248,6 +251,26 @@ def is_stale(response: Response) -> bool:
     """Whether a challenge says that only the nonce was too old, not the password wrong (RFC 7616 3.3)."""
     asked, _ = HEADER_NAMES[response.status]
     return any(challenge.stale for challenge in parse_challenges(response.headers.get_all(asked)))
+
+
+def plain_ip(host: str) -> str | None:
+    """A numeric `host` in its usual form, IPv4 if it is one that a dual-stack socket shows as IPv6; None for a name."""
+    address = _parse_ip(host)
+    if address is None:
+        return None
+    _, percent, zone = host.partition("%")
+    return f"{address}{percent}{zone}"
+
+
+def _is_same_host(one: str, other: str) -> bool:
+    """Whether both are the same address; link-local ones of two networks are not (RFC 4007 6)."""
+    address, zones = _parse_ip(one), {one.partition("%")[2], other.partition("%")[2]} - {""}
+    return address is not None and address == _parse_ip(other) and len(zones) < 2
+
+
+def _no_less_secure(hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
+    """`hops` without those that show in plain text what the first of them hides (RFC 3261 26.2.2)."""
+    return tuple(hop for hop in hops if hop.transport.is_secure or not hops[0].transport.is_secure)
 
 
 def _network_of(host: str) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -306,9 +306,12 @@ class UserAgent:
                 registration.note_sign_of_life(now)
 
     def _receive_response(self, response: Response, source: Hop, trunks: list[Trunk], now: float) -> None:
-        """A response belongs to what we sent if its Via is ours and its source speaks for the trunk we sent it to."""
+        """A response belongs to what we sent if its Via is ours and its source speaks for the trunk we sent it to.
+
+        It comes no less securely than the request went.
+        """
         transaction = self._core.transactions.find_client(response) if self._core.has_sent(response) else None
-        if transaction is None or not any(trunk.allows(transaction.destination.host) for trunk in trunks):
+        if transaction is None or not _may_answer(trunks, source, transaction.destination):
             self._core.counters.stray_responses += 1
             return
         self._core.transactions.receive_response(transaction, response, source, now)
@@ -325,6 +328,11 @@ class UserAgent:
         if registration is None:
             raise StateError(f"trunk {trunk_name} has no registrar")
         return registration
+
+
+def _may_answer(trunks: list[Trunk], source: Hop, destination: Hop) -> bool:
+    is_secure = source.transport.is_secure or not destination.transport.is_secure
+    return is_secure and any(trunk.allows(destination.host) for trunk in trunks)
 
 
 def _checked(headers: Iterable[tuple[str, str]], *texts: str | None) -> HeaderFields:

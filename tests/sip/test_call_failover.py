@@ -1,4 +1,4 @@
-"""A call over a trunk with several servers, some of them stuck for a while: one call comes of it, or none, never two."""
+"""A call over a trunk with several servers, some of them stuck for a while: one call comes of it, or none."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gateway.sip.events import CallAnswered, CallEnded, CallEstablished, CallOff
 from gateway.sip.hop import Hop
 from gateway.sip.message import Uri
 from gateway.sip.user_agent import UserAgent
+from tests.support.wire import GATEWAY as US
 from tests.support.wire import (
     PBX,
     Party,
@@ -26,7 +27,6 @@ from tests.support.wire import (
     trunk_options,
     udp_listener,
 )
-from tests.support.wire import GATEWAY as US
 
 HOPS = (PBX, Hop("10.0.0.3", 5060), Hop("10.0.0.4", 5060))
 NEVER = 1e9

@@ -77,12 +77,21 @@ def test_our_contact_is_where_we_are_advertised() -> None:
         ("sip:x@10.0.0.1:5060", PBX),
         ("sip:x@10.0.0.1:5061", Hop("10.0.0.1", 5061)),
         ("sip:x@224.0.0.5", PBX),
+        ("sip:x@[::ffff:10.0.0.2]:5099", Hop("10.0.0.2", 5099)),
+        ("sip:x@[::ffff:10.0.0.1]:5060", PBX),
+        ("sip:x@[::ffff:224.0.0.5]", PBX),
+        ("sip:x@[2001:DB8:0::2]", Hop("2001:db8::2", 5060)),
+        ("sip:x@[2001:DB8:0::1]", PBX),
+        ("sip:x@[ff02::1]", PBX),
+        ("sip:x@0.0.0.0:5099", PBX),
+        ("sip:x@255.255.255.255", PBX),
     ],
 )
 def test_a_next_hop_is_taken_at_its_word_within_the_trunk_only(hop: str, expected: Hop) -> None:
     """Promises S14 to S16."""
-    of = core(listeners=(udp_listener(Hop("0.0.0.0", 5060), GATEWAY),))  # noqa: S104
-    assert of.destination_of(Uri.parse(hop), trunk(acl=("10.0.0.0/16", "224.0.0.0/8")), PBX) == expected
+    of = core(listeners=(udp_listener(Hop("0.0.0.0", 5060), GATEWAY), udp_listener(Hop("2001:db8::1", 5060))))  # noqa: S104
+    acl = ("10.0.0.0/16", "224.0.0.0/8", "0.0.0.0/32", "255.255.255.255/32", "2001:db8::/32", "ff02::/16")
+    assert of.destination_of(Uri.parse(hop), trunk(acl=acl), PBX) == expected
 
 
 def test_responses_have_a_tag_and_our_name_where_we_tell_it() -> None:
@@ -172,6 +181,8 @@ def test_the_contact_of_a_sips_dialog_is_sips() -> None:
         ("sips:x@10.0.0.2", TLS_PBX, Hop("10.0.0.2", 5061, Transport.TLS, 8)),
         ("sips:x@10.0.0.2", PBX, Hop("10.0.0.2", 5061, Transport.TLS)),
         ("sip:x@10.0.0.2;transport=sctp", PBX, Hop("10.0.0.2", 5060)),
+        ("sip:x@[::ffff:10.0.0.2]", TCP_PBX, Hop("10.0.0.2", 5060, Transport.TCP, 7)),
+        ("sip:x@10.0.0.2;transport=tcp", TLS_PBX, Hop("10.0.0.2", 5061, Transport.TLS, 8)),
     ],
 )
 def test_a_dialog_stays_on_its_connection_and_never_leaves_tls(uri: str, fallback: Hop, expected: Hop) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Request, Uri, make_response
-from gateway.sip.trunk import TokenBucket, Trunk, Trunks, is_stale
+from gateway.sip.trunk import MAXIMUM_SERVERS, TokenBucket, Trunk, Trunks, is_stale
 from tests.support.wire import PBX, ScriptedPeer, trunk_options
 
 STRONG = 'Digest realm="pbx", nonce="n2", algorithm=SHA-256, qop="auth"'
@@ -176,3 +176,60 @@ def test_a_clock_that_steps_back_gives_nothing_away() -> None:
 
 def test_the_user_part_is_escaped() -> None:
     assert trunk(contact_user="desk 7#").address_of_record.uri == Uri.parse("sip:desk%207%23@10.0.0.2")
+
+
+TLS_PBX, TLS_SECOND = Hop("10.0.0.2", 5061, Transport.TLS), Hop("10.0.0.3", 5061, Transport.TLS)
+
+
+def test_a_trunk_on_tls_has_no_servers_in_plain_text() -> None:
+    """It would send there what nobody may read, and hear no answer."""
+    of = trunk(peer=TLS_PBX, alternates=(PBX, TLS_SECOND, PBX._replace(transport=Transport.TCP)))
+    assert of.hops == (TLS_PBX, TLS_SECOND)
+    assert of.others == (TLS_SECOND,)
+    of.relocate((TLS_SECOND, PBX))
+    assert (of.hops, of.is_secure) == ((TLS_SECOND,), True)
+    of.relocate((PBX, TLS_PBX))
+    assert (of.hops, of.is_secure) == ((PBX, TLS_PBX), False)
+
+
+@pytest.mark.parametrize(
+    ("server", "source"),
+    [
+        ("10.0.0.2", "::ffff:10.0.0.2"),
+        ("2001:db8::2", "2001:DB8:0:0::2"),
+        ("fe80::2", "fe80::2%eth0"),
+        ("fe80::2%eth0", "fe80::2%eth0"),
+    ],
+)
+def test_a_server_is_the_same_in_all_forms_of_its_address(server: str, source: str) -> None:
+    of = trunk(peer=Hop(server, 5060))
+    assert of.allows(source)
+    assert of.has_server(Hop(source, 5060))
+    assert not of.has_server(Hop(source, 5061))
+    assert answer(of, WEAK, source=Hop(source, 5060))[0] is None
+
+
+def test_a_link_local_address_of_another_network_is_another_server() -> None:
+    assert not trunk(peer=Hop("fe80::2%eth0", 5060)).has_server(Hop("fe80::2%eth1", 5060))
+
+
+def test_the_others_are_those_behind_the_present_one_and_then_those_before_it() -> None:
+    hops = tuple(Hop(f"10.0.0.{number}", 5060) for number in range(2, 6))
+    of = trunk(alternates=hops[1:])
+    of.hop = hops[2]
+    assert of.others == (hops[3], hops[0], hops[1])
+    of.hop = Hop("10.0.0.9", 5060)
+    assert of.others == hops
+
+
+def test_a_redirect_is_remembered_as_a_server_and_forgotten_when_the_list_changes() -> None:
+    of = trunk()
+    for number in range(3, 40):
+        of.redirect(Hop(f"10.0.0.{number}", 5060))
+    assert (len(of.hops), of.hops[0], of.hops[-1]) == (MAXIMUM_SERVERS, PBX, of.hop)
+    assert not of.is_elsewhere
+    assert of.relocate((PBX,))
+    assert (of.hops, of.hop) == ((PBX,), PBX)
+    of.redirect(TLS_SECOND._replace(transport=Transport.UDP))
+    assert not of.relocate((PBX, of.hop))
+    assert not of.is_elsewhere

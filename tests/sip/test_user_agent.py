@@ -305,6 +305,41 @@ def test_nobody_speaks_for_a_trunk_on_tls_in_plain_text() -> None:
     assert gateway.last(CallOffered).trunk == "pbx"
 
 
+def test_what_was_asked_over_tls_is_not_answered_in_plain_text() -> None:
+    """Not even where another trunk is in plain text with the same host."""
+    wire = Wire()
+    tls = PBX._replace(transport=Transport.TLS)
+    gateway = gateway_on(
+        wire, trunk_options(name="tls", registrar=None, peer=tls), trunk_options(name="udp", registrar=None)
+    )
+    pbx = scripted_on(wire)
+    gateway.user_agent.invite("tls", TARGET, offer=description(), now=wire.now)
+    wire.run(0.1)
+    refusal = respond(pbx.requests("INVITE")[0], 603).to_bytes()
+    for transport in (Transport.UDP, Transport.TCP):
+        wire.inject(refusal, PBX._replace(transport=transport))
+    assert (gateway.all(CallRefused), gateway.user_agent.counters.stray_responses) == ([], 2)
+    wire.inject(refusal, tls)
+    assert gateway.last(CallRefused).status == 603
+
+
+def test_a_call_whose_connection_broke_is_hung_up_where_the_peer_said_it_listens() -> None:
+    """RFC 3261 18.2.2; not at the passing port that its connection came from."""
+    wire = Wire()
+    trunk = trunk_options(registrar=None, peer=PBX._replace(transport=Transport.TCP))
+    gateway, pbx = gateway_on(wire, trunk, application=answering), scripted_on(wire)
+    call = pbx.invite(transport=Transport.TCP)
+    call.headers.set("Contact", "<sip:asterisk@pbx.example.com>")
+    wire.inject(call.to_bytes(), Hop(PBX.host, 40000, Transport.TCP, 7))
+    wire.run(0.1)
+    pbx.send(pbx.ack(pbx.responses(200)[0]), GATEWAY._replace(transport=Transport.TCP))
+    wire.run(0.1)
+    gateway.user_agent.bye(gateway.last(CallEstablished).leg_id, wire.now)
+    wire.flush()
+    (bye,) = wire.sent("BYE")
+    assert bye.destination == Hop(PBX.host, PBX.port, Transport.TCP, 7)
+
+
 def test_calls_on_tls_and_udp_from_one_host_belong_to_the_trunk_of_their_transport() -> None:
     wire = Wire()
     trunks = [
