@@ -149,7 +149,7 @@ class Core:
         self.events: list[Event] = []
         self.datagrams: list[tuple[bytes, Hop]] = []
         self._own_addresses = frozenset(
-            address for listener in options.listeners for address in (listener.address, listener.advertise)
+            _plain(address) for listener in options.listeners for address in (listener.address, listener.advertise)
         )
 
     def emit(self, event: Event) -> None:
@@ -187,11 +187,11 @@ class Core:
     def has_sent(self, response: Response) -> bool:
         """Whether the top Via of `response` is ours (RFC 3261 18.1.2)."""
         via = response.top_via
-        return (via.host, via.port or SIP_PORT) in self._own_addresses
+        return self.is_own(Address(via.host, via.port or SIP_PORT))
 
     def is_own(self, address: Address) -> bool:
         """Whether we listen there ourselves."""
-        return address in self._own_addresses
+        return _plain(address) in self._own_addresses
 
     def contact(self, trunk: Trunk, hop: Hop, *, is_secure: bool = False) -> NameAddr:
         """Where `hop`, which speaks for `trunk`, reaches us; a sips URI where `is_secure` (RFC 3261 12.1.1)."""
@@ -255,9 +255,14 @@ class Core:
         is_asked_for = uri.scheme == "sips" or uri.parameter("transport") is not None
         if transport is None or fallback.transport.is_secure or not is_asked_for:
             transport = fallback.transport
-        connection = fallback.connection if (host, transport) == (fallback.host, fallback.transport) else 0
+        is_there = host == plain_ip(fallback.host) and transport is fallback.transport
+        connection = fallback.connection if is_there else 0
         hop = Hop(host, uri.port or transport.default_port, transport, connection)
         return fallback if self.is_own(hop.address) or _is_nobody(host) else hop
+
+
+def _plain(address: Address) -> Address:
+    return address._replace(host=plain_ip(address.host) or address.host)
 
 
 def _is_nobody(host: str) -> bool:

@@ -67,6 +67,10 @@ class Hop(NamedTuple):
         """Host and port alone."""
         return Address(self.host, self.port)
 
+    def is_like(self, other: Hop) -> bool:
+        """Whether it may be who was at `other`: the same host, on a transport that is no less secure."""
+        return self.host == other.host and (self.transport.is_secure or not other.transport.is_secure)
+
     def is_at(self, other: Hop) -> bool:
         """Whether both are the same neighbour on the same transport, whatever the connection."""
         return self[:3] == other[:3]

@@ -154,7 +154,7 @@ class Reception:
         """CANCEL is answered 200 wherever its INVITE is known; it has an effect until that has its final response."""
         request, source = transaction.request, transaction.heard_from
         invite = self._core.transactions.find_cancelled(request)
-        if invite is None or invite.heard_from.host != source.host:
+        if invite is None or not source.is_like(invite.heard_from):
             return self._unknown_dialog()
         leg = self._legs.find_offered(invite) or self._legs.find(request, source)
         answered = invite.response.to.tag if invite.response is not None else None

@@ -60,6 +60,20 @@ def test_a_response_is_for_us_if_its_via_is_ours(via: str, expected: bool) -> No
     assert core().has_sent(response) is expected
 
 
+@pytest.mark.parametrize("ours", ["2001:db8::1", "2001:DB8:0::1"])
+@pytest.mark.parametrize("theirs", ["2001:db8::1", "2001:DB8:0:0::1"])
+def test_our_address_is_ours_in_all_its_forms(ours: str, theirs: str) -> None:
+    of = core(listeners=(udp_listener(Hop(ours, 5060)),))
+    response = make_response(ScriptedPeer().request("OPTIONS"), 200)
+    response.headers.set("Via", f"SIP/2.0/UDP [{theirs}]:5060;branch=z9hG4bKx")
+    assert of.has_sent(response)
+    assert of.is_own(Address(theirs, 5060))
+    peer = Hop("2001:DB8::2", 5060, Transport.TCP, 7)
+    trunk_there = trunk(peer=peer._replace(connection=0), acl=("2001:db8::/32",))
+    assert of.destination_of(Uri.parse(f"sip:x@[{theirs}]:5060"), trunk_there, peer) == peer
+    assert of.destination_of(Uri.parse("sip:x@[2001:db8::2]"), trunk_there, peer).connection == 7
+
+
 def test_our_contact_is_where_we_are_advertised() -> None:
     of = core(listeners=(udp_listener(advertise=Hop("2001:db8::1", 5060)),))
     assert str(of.contact(trunk(contact_user="7000"), PBX)) == "<sip:7000@[2001:db8::1]:5060>"

@@ -628,6 +628,26 @@ def test_a_connection_that_breaks_is_made_anew_within_seconds() -> None:
     assert len(registrar.peer.requests("REGISTER")) >= 3
 
 
+@pytest.mark.parametrize(
+    ("ours", "broken"),
+    [
+        (Transport.TCP, PBX._replace(host="10.0.0.3", transport=Transport.TCP)),
+        (Transport.TCP, PBX._replace(port=40000, transport=Transport.TCP)),
+        (Transport.TCP, PBX._replace(transport=Transport.TLS)),
+        (Transport.UDP, PBX._replace(transport=Transport.TCP)),
+        (Transport.UDP, PBX),
+    ],
+)
+def test_what_the_registrar_does_not_reach_us_over_may_break(ours: Transport, broken: Hop) -> None:
+    wire, gateway, registrar = world(peer=PBX._replace(transport=ours), acl=("10.0.0.3",))
+    wire.run(1)
+    asked = len(registrar.peer.requests("REGISTER"))
+    gateway.handle_transport_error(broken._replace(connection=9 * broken.transport.is_reliable), wire.now)
+    wire.run(5)
+    assert states(gateway) == [REGISTERING, REGISTERED]
+    assert len(registrar.peer.requests("REGISTER")) == asked
+
+
 def test_a_registrar_that_takes_no_connections_counts_as_failed() -> None:
     wire, gateway, _ = world(peer=PBX._replace(transport=Transport.TLS))
     wire.without_streams.add(PBX.address)

@@ -323,6 +323,22 @@ def test_what_was_asked_over_tls_is_not_answered_in_plain_text() -> None:
     assert gateway.last(CallRefused).status == 603
 
 
+def test_a_call_over_tls_is_not_cancelled_in_plain_text() -> None:
+    wire = Wire()
+    tls = PBX._replace(transport=Transport.TLS, connection=3)
+    gateway = gateway_on(
+        wire,
+        trunk_options(name="tls", registrar=None, peer=tls._replace(connection=0)),
+        trunk_options(name="udp", registrar=None),
+    )
+    pbx = scripted_on(wire)
+    wire.inject(pbx.invite(transport=Transport.TLS, branch="z9hG4bKtls").to_bytes(), tls)
+    wire.inject(pbx.request("CANCEL", branch="z9hG4bKtls", transport=Transport.TLS).to_bytes(), PBX)
+    wire.run(0.1)
+    assert gateway.all(CallCancelled) == []
+    assert [response.status for response in pbx.responses(method="CANCEL")] == [481]
+
+
 def test_a_call_whose_connection_broke_is_hung_up_where_the_peer_said_it_listens() -> None:
     """RFC 3261 18.2.2; not at the passing port that its connection came from."""
     wire = Wire()
