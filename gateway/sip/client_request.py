@@ -185,7 +185,7 @@ class ClientRequest:
         self._destination = self._alternates.pop(0)
         if self._trunk.options.registrar is None:
             # Nobody else finds out that a server of such a trunk is away.
-            self._trunk.hop = self._destination
+            self._trunk.turn_to(self._destination)
             self._core.timers.start(now + self._core.options.return_interval_s, lambda now: self._trunk.prefer())
         self._has_progress = False
         # What another server asked for is nothing to this one, which may ask by itself.

@@ -54,6 +54,7 @@ class Registration:
         self._request: ClientRequest | None = None
         self._alarm: Alarm | None = None
         self._failures = 0
+        self._registered_at = 0.0
         self._was_silent = False
         self._asked_s = trunk.options.expires_s
         # RFC 3261 10.2: all registrations of a user agent at one registrar have the same Call-ID, CSeq counts on.
@@ -204,8 +205,9 @@ class Registration:
         if granted_s <= 0:
             self._fail(response, "the registrar agreed, but granted no time", now)
             return
-        self._failures = 0
         self._was_silent = False
+        if self._state is not RegistrationState.REGISTERED:
+            self._registered_at = now
         low, high = self._core.options.refresh_ratio
         delay_s = max(granted_s * self._core.random.uniform(low, high), 1.0)
         self._arm(now + delay_s)
@@ -282,11 +284,14 @@ class Registration:
         # Servers may have been taken off the list meanwhile.
         self._untried = [hop for hop in self._untried if hop in self._trunk.hops]
         if not _is_lasting(response.status) and self._untried:
-            self._trunk.hop = self._untried.pop(0)
+            self._trunk.turn_to(self._untried.pop(0))
             self._send(now)
             return
         self._trunk.prefer()
         options = self._core.options
+        if self._state is RegistrationState.REGISTERED and now - self._registered_at >= options.retry_last_s:
+            # What did not last counts as another failure (RFC 5626 4.5): a peer may close each connection at once.
+            self._failures = 0
         backoff_s = min(options.retry_first_s * 2 ** min(self._failures, 16), options.retry_last_s)
         if _is_lasting(response.status):
             backoff_s = options.retry_last_s

@@ -105,9 +105,13 @@ class Trunk:
             self.hops = (*self.hops[: MAXIMUM_SERVERS - 1], hop)
         self.hop = self._redirected = hop
 
+    def turn_to(self, hop: Hop) -> None:
+        """Send to `hop` for want of a better one."""
+        self.hop, self._redirected = hop, None
+
     def prefer(self) -> None:
         """Send to the preferred server again."""
-        self.hop, self._redirected = self.hops[0], None
+        self.turn_to(self.hops[0])
 
     @property
     def is_elsewhere(self) -> bool:

@@ -500,6 +500,59 @@ def test_the_preferred_server_gets_the_registration_back_when_it_answers_again()
     assert gateway.user_agent.registrations == (gateway.last(RegistrationChanged),)
 
 
+def elsewhere() -> tuple[Wire, Party, dict[Hop, Registrar]]:
+    """Registered at the second server since the first was silent, and just about to ask the first again."""
+    wire, gateway, registrars = cluster()
+    registrars[PBX].is_silent = True
+    gateway.user_agent.register("pbx", wire.now)
+    while not wire.sent("OPTIONS", GATEWAY):
+        wire.run(0.1)
+    registrars[PBX].is_silent = False
+    return wire, gateway, registrars
+
+
+def test_the_preferred_server_is_not_shown_the_nonce_of_the_other() -> None:
+    wire, gateway, registrars = elsewhere()
+    asked = registrars[PBX].peer
+    before = len(asked.requests("REGISTER"))
+    wire.inject(respond(asked.requests("OPTIONS")[0], 200).to_bytes(), PBX)
+    wire.run(1)
+    assert gateway.last(RegistrationChanged).server == PBX
+    assert ["Authorization" in request.headers for request in asked.requests("REGISTER")[before:]] == [False, True]
+
+
+def test_a_server_that_is_back_gets_one_registration_however_often_it_says_so() -> None:
+    wire, _, registrars = elsewhere()
+    asked = registrars[PBX].peer
+    before = len(asked.requests("REGISTER"))
+    for status in (100, 183, 200):
+        wire.inject(respond(asked.requests("OPTIONS")[0], status).to_bytes(), PBX)
+    wire.run(1)
+    assert len(asked.requests("REGISTER")) == before + 2
+
+
+def test_a_server_that_is_back_gets_nothing_that_is_not_wanted_any_more() -> None:
+    wire, gateway, registrars = elsewhere()
+    gateway.user_agent.unregister("pbx", wire.now)
+    wire.run(1)
+    before = len(wire.sent("REGISTER"))
+    wire.inject(respond(registrars[PBX].peer.requests("OPTIONS")[0], 200).to_bytes(), PBX)
+    wire.run(100)
+    assert len(wire.sent("REGISTER")) == before
+    assert states(gateway)[-1] is UNREGISTERED
+    assert_idle(gateway)
+
+
+def test_a_new_server_is_not_shown_the_nonce_of_the_old() -> None:
+    wire, gateway, registrars = cluster()
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    gateway.user_agent.relocate("pbx", (THIRD,), wire.now)
+    wire.run(1)
+    asked = registrars[THIRD].peer.requests("REGISTER")
+    assert ["Authorization" in request.headers for request in asked] == [False, True]
+
+
 def test_a_trunk_that_moves_registers_at_its_new_servers() -> None:
     wire, gateway, _ = cluster()
     gateway.user_agent.register("pbx", wire.now)
@@ -585,6 +638,28 @@ def test_a_redirect_to_a_stranger_is_not_followed(contact: str | None) -> None:
     assert states(gateway) == [REGISTERING, FAILED]
 
 
+def test_a_server_that_we_were_once_sent_to_is_like_any_other_when_it_serves_for_want_of_a_better() -> None:
+    wire, gateway, registrars = cluster()
+    moved = (("Contact", "<sip:10.0.0.4:5060>"),)
+    registrars[PBX].refuses = lambda request: respond(request, 302, headers=moved)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    for hop in (PBX, THIRD):
+        registrars[hop].refuses = lambda request: respond(request, 503)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    assert gateway.last(RegistrationChanged).server == SECOND
+    registrars[SECOND].refuses, registrars[THIRD].refuses = registrars[PBX].refuses, lambda request: None
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    assert gateway.last(RegistrationChanged).server == THIRD
+    answer = registrars[PBX].reply
+    registrars[PBX].refuses = lambda request: None
+    registrars[PBX].peer.reply_to = lambda request: answer(request) or respond(request, 200)
+    wire.run(61)
+    assert gateway.last(RegistrationChanged).server == PBX
+
+
 def test_redirects_in_a_circle_end() -> None:
     wire, gateway, registrars = cluster()
     for here, there in ((PBX, SECOND), (SECOND, PBX)):
@@ -626,6 +701,21 @@ def test_a_connection_that_breaks_is_made_anew_within_seconds() -> None:
     assert states(gateway) == [REGISTERING, REGISTERED, FAILED, REGISTERED]
     assert "connection" in gateway.all(RegistrationChanged)[2].reason
     assert len(registrar.peer.requests("REGISTER")) >= 3
+
+
+def test_a_registrar_that_closes_every_connection_at_once_is_asked_ever_more_slowly() -> None:
+    """RFC 5626 4.5."""
+    wire, gateway, registrar = world(peer=PBX._replace(transport=Transport.TCP))
+    for _ in range(6000):
+        wire.run(0.1)
+        if gateway.last(RegistrationChanged).state is REGISTERED:
+            wire.break_connection(GATEWAY._replace(transport=Transport.TCP), PBX._replace(transport=Transport.TCP))
+    assert 600 / 30 <= len(registrar.counts) <= 600 / 15 + 6
+    wire.run(100)
+    assert states(gateway)[-1] is REGISTERED
+    wire.break_connection(GATEWAY._replace(transport=Transport.TCP), PBX._replace(transport=Transport.TCP))
+    wire.run(2)
+    assert states(gateway)[-2:] == [FAILED, REGISTERED]
 
 
 @pytest.mark.parametrize(
