@@ -32,7 +32,7 @@ class ClientRequest:
     `on_response` gets every response but the challenges that were answered. A peer that stays silent and a transport
     that fails are told as 408 and 503 (RFC 3261 8.1.3.1). `next_cseq` numbers repetitions. `alternates` are other
     servers to be tried where `destination` stays silent, cannot be reached or answers 503 (RFC 3263 4.3). A silent
-    server is waited for no longer than `failover_s` where there is another one, or where `is_impatient`.
+    server is waited for no longer than `failover_s` where there is another way, or where `is_impatient`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ClientRequest:
         transaction = self._core.transactions.send_request(self.request, hop, user=user, now=now)
         self._transaction = transaction
         self._stop_waiting()
-        if self._alternates or self._is_impatient:
+        if self._alternates or self._is_impatient or self._is_diverted(transaction):
             limit = now + self._core.options.failover_s
             self._patience = self._core.timers.start(limit, lambda now: self._pass_over(transaction, now))
 
@@ -163,15 +163,20 @@ class ClientRequest:
             # One that was answered before fails while it only waits for repetitions.
             return
         self._stop_waiting()
-        if self._has_ended or self._fall_back_to_udp(transaction, failure, now) or self._try_alternate(now):
+        if self._has_ended or self._fall_back_to_udp(transaction, now) or self._try_alternate(now):
             return
         self._has_ended = True
         self._on_response(make_response(transaction.request, failure.value), now)
 
-    def _fall_back_to_udp(self, transaction: Transaction, failure: Failure, now: float) -> bool:
-        """Send what went by TCP for its length alone by UDP after all; False where that is not what failed."""
-        was_diverted = transaction.destination.transport is not self._destination.transport
-        if failure is not Failure.TRANSPORT or not was_diverted or self._is_cancelled:
+    def _is_diverted(self, transaction: Transaction) -> bool:
+        return transaction.destination.transport is not self._destination.transport
+
+    def _fall_back_to_udp(self, transaction: Transaction, now: float) -> bool:
+        """Send what went by TCP for its length alone by UDP after all; False where that is not what failed.
+
+        Silence is a failure, too: of a firewall that swallows connections nothing else is heard.
+        """
+        if not self._is_diverted(transaction) or self._has_progress or self._is_cancelled:
             return False
         self._trunk.without_tcp.add(self._destination.address)
         self.request.headers.remove("Via")

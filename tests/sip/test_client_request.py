@@ -206,6 +206,7 @@ def test_cancel_copies_what_names_the_invite_and_the_way_it_took() -> None:
 # Long requests (RFC 3261 18.1.1).
 
 LONG = b"x" * 1300
+SECOND = Hop("10.0.0.3", 5060)
 BY_TCP = PBX._replace(transport=Transport.TCP)
 
 
@@ -234,6 +235,33 @@ def test_a_long_request_falls_back_to_udp_where_tcp_fails_and_is_remembered() ->
     assert bench.told == [200]
 
 
+@pytest.mark.parametrize("method", ["INVITE", "REFER"])
+def test_a_long_request_falls_back_to_udp_where_tcp_is_silent(method: str) -> None:
+    """A firewall that swallows connections tells nothing; another server would only be as silent behind it."""
+    bench = Bench(method, body=LONG, alternates=(SECOND,))
+    bench.core.timers.expire(5.0)
+    assert hops(bench) == [BY_TCP, PBX]
+    assert bench.trunk.without_tcp == {PBX.address}
+    bench.core.timers.expire(9.9)
+    assert set(hops(bench)) == {BY_TCP, PBX}
+    bench.core.timers.expire(10.0)
+    assert hops(bench)[-1] == BY_TCP._replace(host=SECOND.host)
+    alone = Bench(method, body=LONG)
+    alone.core.timers.expire(5.0)
+    assert hops(alone) == [BY_TCP, PBX]
+    alone.core.timers.expire(37.0)
+    assert alone.told == [408]
+
+
+@pytest.mark.parametrize(("method", "told"), [("INVITE", [100]), ("REFER", [100, 503])])
+def test_a_long_request_that_arrived_by_tcp_is_given_time_and_not_sent_twice(method: str, told: list[int]) -> None:
+    bench = Bench(method, body=LONG)
+    bench.answer(100, source=BY_TCP)
+    bench.core.timers.expire(30.0)
+    bench.core.transactions.fail_towards(BY_TCP, 31.0)
+    assert (hops(bench), bench.told) == ([BY_TCP], told)
+
+
 def test_a_long_request_that_was_cancelled_does_not_begin_again() -> None:
     bench = Bench(body=LONG)
     bench.client.cancel(0.0)
@@ -243,8 +271,6 @@ def test_a_long_request_that_was_cancelled_does_not_begin_again() -> None:
 
 
 # Other servers (RFC 3263 4.3).
-
-SECOND = Hop("10.0.0.3", 5060)
 
 
 @pytest.mark.parametrize("how", ["silence", "503", "broken"])
