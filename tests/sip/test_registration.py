@@ -678,6 +678,24 @@ def test_line_breaks_keep_a_nat_open_where_they_are_wanted() -> None:
     assert breaks == [20, 40, 60]
 
 
+def test_line_breaks_keep_their_pace_over_refreshes_and_end_with_the_registration() -> None:
+    wire, gateway, _ = world(keepalive_s=20.0)
+    wire.run(3600)
+    breaks = [sent.at for sent in wire.log if sent.data == b"\r\n\r\n"]
+    assert all(later - earlier >= 19.99 for earlier, later in pairwise(breaks))
+    assert len(breaks) > 3600 / 40
+    gateway.user_agent.unregister("pbx", wire.now)
+    wire.run(100)
+    assert len([sent for sent in wire.log if sent.data == b"\r\n\r\n"]) == len(breaks)
+    assert_idle(gateway)
+
+
+def test_a_stream_needs_no_line_breaks_from_here() -> None:
+    wire, _, _ = world(keepalive_s=20.0, peer=PBX._replace(transport=Transport.TCP))
+    wire.run(65)
+    assert [sent for sent in wire.log if sent.data == b"\r\n\r\n"] == []
+
+
 # TCP and TLS.
 
 
