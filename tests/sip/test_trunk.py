@@ -209,6 +209,23 @@ def test_a_server_is_the_same_in_all_forms_of_its_address(server: str, source: s
     assert answer(of, WEAK, source=Hop(source, 5060))[0] is None
 
 
+def test_a_server_on_tls_is_none_in_plain_text_but_one_in_plain_text_may_be_on_tls() -> None:
+    of = trunk(peer=TLS_PBX)
+    assert of.has_server(TLS_PBX._replace(connection=3))
+    for transport in (Transport.UDP, Transport.TCP):
+        plain = TLS_PBX._replace(transport=transport)
+        assert not of.has_server(plain)
+        assert answer(of, WEAK, source=plain)[0] is not None
+    assert trunk().has_server(PBX._replace(transport=Transport.TLS))
+
+
+def test_other_servers_may_take_long_requests_by_tcp() -> None:
+    of = trunk()
+    of.without_tcp.add(PBX.address)
+    of.relocate((PBX, Hop("10.0.0.3", 5060)))
+    assert of.without_tcp == set()
+
+
 def test_a_link_local_address_of_another_network_is_another_server() -> None:
     assert not trunk(peer=Hop("fe80::2%eth0", 5060)).has_server(Hop("fe80::2%eth1", 5060))
 

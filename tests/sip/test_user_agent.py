@@ -356,11 +356,14 @@ def test_a_call_whose_connection_broke_is_hung_up_where_the_peer_said_it_listens
     assert bye.destination == Hop(PBX.host, PBX.port, Transport.TCP, 7)
 
 
-def test_calls_on_tls_and_udp_from_one_host_belong_to_the_trunk_of_their_transport() -> None:
+@pytest.mark.parametrize("order", [(Transport.TLS, Transport.UDP), (Transport.UDP, Transport.TLS)])
+def test_calls_on_tls_and_udp_from_one_host_belong_to_the_trunk_of_their_transport(
+    order: tuple[Transport, ...],
+) -> None:
     wire = Wire()
     trunks = [
         trunk_options(name=transport.value, registrar=None, peer=PBX._replace(transport=transport))
-        for transport in (Transport.TLS, Transport.UDP)
+        for transport in order
     ]
     gateway, pbx = gateway_on(wire, *trunks), scripted_on(wire)
     for transport in (Transport.UDP, Transport.TLS):
