@@ -222,6 +222,12 @@ def test_a_long_request_goes_by_tcp_and_says_so() -> None:
     assert hops(Bench(body=LONG, udp_limit_bytes=0)) == [PBX]
 
 
+def test_long_means_longer_than_the_limit() -> None:
+    size_bytes = len(Bench(body=LONG, udp_limit_bytes=0).core.datagrams[0][0])
+    assert hops(Bench(body=LONG, udp_limit_bytes=size_bytes)) == [PBX]
+    assert hops(Bench(body=LONG, udp_limit_bytes=size_bytes - 1)) == [BY_TCP]
+
+
 def test_a_long_request_falls_back_to_udp_where_tcp_fails_and_is_remembered() -> None:
     bench = Bench(body=LONG)
     bench.core.transactions.fail_towards(BY_TCP, 0.1)

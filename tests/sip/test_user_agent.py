@@ -372,6 +372,17 @@ def test_calls_on_tls_and_udp_from_one_host_belong_to_the_trunk_of_their_transpo
         assert gateway.last(CallOffered).trunk == transport.value
 
 
+def test_a_call_from_a_port_that_is_one_trunks_other_server_belongs_to_that_trunk() -> None:
+    wire = Wire()
+    other = PBX._replace(port=5070)
+    first = trunk_options(name="first", registrar=None)
+    second = trunk_options(name="second", registrar=None, peer=Hop("10.0.0.3", 5060), alternates=(other,))
+    gateway, pbx = gateway_on(wire, first, second), scripted_on(wire)
+    for source, trunk in ((other, "second"), (PBX, "first")):
+        wire.inject(pbx.invite(call_id=trunk).to_bytes(), source)
+        assert gateway.last(CallOffered).trunk == trunk
+
+
 def test_only_hosts_of_a_trunk_are_known() -> None:
     gateway = gateway_on(Wire(), trunk_options(acl=("192.0.2.0/24",), alternates=(Hop("10.0.0.3", 5060),)))
     known = [
