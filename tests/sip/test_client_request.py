@@ -444,3 +444,9 @@ def test_a_server_that_was_passed_over_is_not_asked_again_and_not_kept_for_ever(
     for seconds in range(6, 200):
         ringing.core.timers.expire(float(seconds))
     assert (len(ringing.core.transactions), len(ringing.core.timers)) == (0, 0)
+
+
+def test_a_call_does_not_move_a_registration() -> None:
+    bench = Bench(alternates=(SECOND,))
+    bench.answer(503)
+    assert (hops(bench)[-1], bench.trunk.hop) == (SECOND, PBX)
