@@ -450,3 +450,22 @@ def test_a_call_does_not_move_a_registration() -> None:
     bench = Bench(alternates=(SECOND,))
     bench.answer(503)
     assert (hops(bench)[-1], bench.trunk.hop) == (SECOND, PBX)
+
+
+def test_cancel_waits_for_progress_at_the_server_that_has_the_call_now() -> None:
+    bench = Bench(alternates=(SECOND,))
+    bench.answer(180)
+    bench.answer(503)
+    bench.client.cancel(1.0)
+    assert [request.method for request in bench.sent] == ["INVITE", "INVITE"]
+    bench.answer(100, source=SECOND)
+    assert (bench.sent[-1].method, hops(bench)[-1]) == ("CANCEL", SECOND)
+
+
+def test_what_belongs_to_a_request_goes_on_where_it_went_or_over_the_connection_that_answers() -> None:
+    bench = Bench()
+    bench.answer(200, source=ELSEWHERE)
+    assert bench.client.peer == PBX
+    long = Bench(body=LONG)
+    long.answer(200, source=BY_TCP._replace(connection=5))
+    assert long.client.peer == BY_TCP._replace(connection=5)

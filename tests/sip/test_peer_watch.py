@@ -51,6 +51,13 @@ def test_a_peer_is_asked_at_once_and_every_30_seconds() -> None:
     assert gateway.user_agent.peers == (gateway.last(PeerChanged),)
 
 
+def test_a_peer_is_watched_once_however_often_that_is_asked_for() -> None:
+    wire, gateway, _ = watched(PBX)
+    gateway.user_agent.watch_peers(wire.now)
+    wire.run(31)
+    assert len(wire.sent("OPTIONS", GATEWAY)) == 2
+
+
 def test_a_peer_that_goes_is_missed_within_45_seconds_and_found_again() -> None:
     wire, gateway, (pbx,) = watched(PBX)
     wire.run(31)

@@ -277,6 +277,13 @@ def test_answers_on_a_stream_go_back_over_the_connection_and_else_to_the_port_of
         assert response_destination(request, source) == Hop("10.0.0.2", port, Transport.TCP, 7)
 
 
+def test_answers_over_tls_go_to_the_port_of_tls_where_via_names_none() -> None:
+    request = peer.request("OPTIONS")
+    request.headers.set("Via", "SIP/2.0/TLS 10.0.0.9;branch=z9hG4bKx")
+    source = Hop("10.0.0.2", 40000, Transport.TLS, 7)
+    assert response_destination(request, source) == source._replace(port=5061)
+
+
 def test_a_broken_connection_is_told_to_those_who_used_it() -> None:
     on_it, beside = Hop(*PEER.address, Transport.TCP, 7), Hop(*PEER.address, Transport.TCP, 8)
     unnamed, by_udp = Hop(*PEER.address, Transport.TCP), PEER
