@@ -188,8 +188,9 @@ def refusal_of(head: bytes, reason: str, *, status: int = 400) -> MessageRefused
     return MessageRefused(reason, status=status, message_head=_read_what_can_be(text))
 
 
-# Control characters are allowed nowhere but as the second half of a quoted pair (RFC 3261 25.1).
-_stray_control = re.compile(r"[\x00-\x08\x0a-\x1f\x7f](?<!\\.)", re.DOTALL)
+# Control characters are allowed nowhere but as the second half of a quoted pair, line breaks not even there: they would
+# end the header for the next reader (RFC 3261 25.1).
+_stray_control = re.compile(r"[\r\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f](?<!\\.)", re.DOTALL)
 _fold = re.compile(r"\r\n[ \t]++")
 
 

@@ -228,6 +228,16 @@ class TestRefusal:
         assert refusal(OPTIONS.replace(b"Max-Forwards: 70", b"Subject: a\nRoute: <sip:evil>")).status == 400
         assert refusal(OPTIONS.replace(b"Max-Forwards: 70", b"Subject: a\rRoute: <sip:evil>")).status == 400
 
+    @pytest.mark.parametrize("line_break", [b"\n", b"\r"])
+    @pytest.mark.parametrize("name", [b"From", b"Subject"])
+    def test_a_quoted_pair_hides_no_line_break(self, name: bytes, line_break: bytes) -> None:
+        value = b'"a\\\x01b" <sip:pbx@192.0.2.9>;tag=1'
+        _, *lines = OPTIONS.split(b"\r\n")
+        kept = [line for line in lines if not line.startswith(name)]
+        data = b"\r\n".join([OPTIONS.partition(b"\r\n")[0], name + b": " + value, *kept])
+        assert parse_message(data)
+        assert refusal(data.replace(b"\x01", line_break)).reason == "control character"
+
     @pytest.mark.parametrize("length", ["1", "+0", "0x0", "0 0", "", "99999999999999999999", "-1"])
     def test_content_length_must_be_that_of_the_datagram_or_less(self, length: str) -> None:
         error = refusal(wire(OPTIONS_HEAD, content_length=f"Content-Length: {length}"))
