@@ -6,13 +6,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CONFIG ?= config/gateway.yaml
 ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 
 # What is installed is remembered by a stamp, and installed anew when pyproject.toml changes.
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
+FUZZ_READY := $(VENV)/.ready-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-load lint bench asterisk asterisk-stop clean
+.PHONY: help demo run test test-unit test-load fuzz lint bench asterisk asterisk-stop clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +34,9 @@ test-unit: $(DEV_READY) ## the tests that need no Asterisk
 
 test-load: $(DEV_READY) ## 20 calls at once through a real Asterisk for 60 s
 	LOAD_CALLS=20 LOAD_SECONDS=60 $(BIN)/pytest -s tests/interop/test_load.py $(ARGS)
+
+fuzz: $(DEV_READY) $(FUZZ_READY) ## every parser under atheris, FUZZ_SECONDS (60) each; FUZZ_TARGETS="sdp uri" only those
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 lint: $(DEV_READY) ## formatting, lint rules, types
 	$(BIN)/ruff format --check .
@@ -52,7 +58,8 @@ clean: ## remove all that was made here, the Asterisk too
 
 $(RUN_READY): EXTRA := local
 $(DEV_READY): EXTRA := dev
-$(RUN_READY) $(DEV_READY): pyproject.toml
+$(FUZZ_READY): EXTRA := fuzz
+$(RUN_READY) $(DEV_READY) $(FUZZ_READY): pyproject.toml
 	@[ -n '$(PYTHON)' ] || { \
 		echo 'No Python 3.11 or later found as python3: install one, or say make PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

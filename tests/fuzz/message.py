@@ -1,0 +1,36 @@
+"""SIP messages: parsed or refused; what is parsed prints, and prints to itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.sip.message import MessageRefused, make_response, parse_message
+
+DATA = Path(__file__).parents[1] / "data"
+SEEDS = [
+    file.read_bytes()
+    for folder in ("rfc4475", "rfc5118", "hostile")
+    for file in sorted((DATA / folder).glob("*.dat"))
+    if file.stat().st_size <= 4096
+]
+
+
+def fuzz(data: bytes) -> None:
+    try:
+        message = parse_message(data)
+    except MessageRefused as error:
+        _check_refusal(error)
+        return
+    message.headers.set("Content-Length", str(len(message.body)))
+    printed = message.to_bytes()
+    again = parse_message(printed)
+    assert again == message
+    assert again.to_bytes() == printed
+    if hasattr(message, "uri"):
+        parse_message(make_response(message, 200, to_tag="t").to_bytes())
+
+
+def _check_refusal(error: MessageRefused) -> None:
+    assert str(error).isprintable()
+    if error.message_head is not None:
+        make_response(error.message_head, error.status, to_tag="t").to_bytes()
