@@ -32,7 +32,7 @@ def session_description_of(message: Message) -> SessionDescription | None:
     encoding = (message.headers.get("Content-Encoding") or "identity").strip().lower()
     if encoding != "identity":
         raise MessageError(f"body encoded as {shown(encoding)}", status=415)
-    if not message.content_type:
+    if "Content-Type" not in message.headers:
         # RFC 3261 7.4.1 demands Content-Type; some telephones forget it.
         return SessionDescription.parse(message.body)
     body = find_body(message, SDP)

@@ -53,10 +53,12 @@ def test_there_may_be_no_description(request_: Request) -> None:
     [
         (with_body(b"x", "image/png"), 415),
         (with_body(SDP, "application/sdp", ("Content-Encoding", "gzip")), 415),
+        (with_body(SDP, ";;;///"), 415),
+        (with_body(SDP, ""), 415),
         (with_body(b"v=0\r\nnonsense", "application/sdp"), 400),
         (with_body(MIXED, "multipart/mixed"), 400),
     ],
-    ids=["unknown type", "encoded", "broken", "no boundary"],
+    ids=["unknown type", "encoded", "type that is none", "empty type", "broken", "no boundary"],
 )
 def test_what_cannot_be_used_is_refused_with_the_right_status(request_: Request, status: int) -> None:
     with pytest.raises(MessageError) as raised:

@@ -7,6 +7,7 @@ import pytest
 from gateway.errors import MessageError
 from gateway.sip.hop import Transport
 from gateway.sip.inspection import inspect
+from gateway.sip.message import Request
 from tests.support.wire import PBX, ScriptedPeer
 
 peer = ScriptedPeer()
@@ -44,6 +45,49 @@ def test_sips_is_taken_over_tls() -> None:
     refusal = inspect(peer.request("INVITE", uri="sips:7000@10.0.0.1"), PBX._replace(transport=Transport.TCP))
     assert refusal is not None
     assert refusal.status == 416
+
+
+def _with_contacts(method: str, *contacts: str, **parts: object) -> Request:
+    fields = tuple(("Contact", contact) for contact in contacts)
+    return peer.request(method, has_contact=False, headers=fields, **parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("to_tag", [None, "1"])
+@pytest.mark.parametrize(
+    "contacts",
+    [
+        ("*",),
+        ("",),
+        ("<sip:a@10.0.0.2>, <sip:b@10.0.0.2>",),
+        ("<sip:a@10.0.0.2>", "<sip:b@10.0.0.2>"),
+        ("<tel:+4930123456>",),
+        ("<http://10.0.0.2/>",),
+    ],
+)
+def test_a_contact_that_is_not_one_sip_uri_is_400(method: str, to_tag: str | None, contacts: tuple[str, ...]) -> None:
+    """RFC 3261 8.1.1.8: requests within the dialog go there."""
+    refusal = inspect(_with_contacts(method, *contacts, to_tag=to_tag), PBX)
+    assert refusal is not None
+    assert refusal.status == 400
+
+
+@pytest.mark.parametrize("contact", ["<sip:a@10.0.0.2>", "sips:a@10.0.0.2;x=y", '"A, B" <sip:10.0.0.2>'])
+def test_one_sip_uri_in_contact_passes(contact: str) -> None:
+    assert inspect(_with_contacts("INVITE", contact), PBX) is None
+
+
+def test_contact_may_be_missing_only_where_a_target_is_known_or_before_rfc_3261() -> None:
+    refusal = inspect(_with_contacts("INVITE"), PBX)
+    assert refusal is not None
+    assert refusal.status == 400
+    assert inspect(_with_contacts("INVITE", to_tag="1"), PBX) is None
+    assert inspect(_with_contacts("INVITE", branch="390skdjuw"), PBX) is None
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "BYE", "INFO"])
+def test_contact_means_nothing_where_it_makes_no_target(method: str) -> None:
+    assert inspect(_with_contacts(method, "*"), PBX) is None
 
 
 def test_telephone_numbers_may_be_called_as_they_are() -> None:
