@@ -1,8 +1,4 @@
-"""The messages of RFC 4475: every one is parsed or refused as the RFC says.
-
-What a user agent does with a message that parses (405, 415, 420, 406, a response with a foreign Via) is tested where it
-is decided, in the user agent.
-"""
+"""The messages of RFC 4475: every one is parsed or refused as the RFC says, and answered, taken or dropped by it."""
 
 from __future__ import annotations
 
@@ -13,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.sip.core import ALLOWED_METHODS
+from gateway.sip.events import CallOffered
 from gateway.sip.message import Message, MessageRefused, Request, Response, make_response, parse_message
+from tests.support.ordeal import Case, Ordeal, cases, undergo
 
 DATA = Path(__file__).parent.parent / "data" / "rfc4475"
 
@@ -286,3 +285,48 @@ def test_every_accepted_message_is_looked_into() -> None:
 @pytest.mark.parametrize("name", CHECKS)
 def test_an_accepted_message_means_what_the_rfc_says(name: str) -> None:
     CHECKS[name](parse_message(read(name)))
+
+
+CASES = cases("rfc4475")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_gateway_answers_takes_or_drops_it_as_the_rfc_says(case: Case) -> None:
+    outcome = undergo(Ordeal(), case)
+    for name, value in ANSWER_HEADERS.get(case.name, ()):
+        assert outcome.header(name) == value
+
+
+ANSWER_HEADERS: dict[str, tuple[tuple[str, str | None], ...]] = {
+    # 3.3.5: what Require asks for, not what Proxy-Require does.
+    "bext01": (("Unsupported", "nothingSupportsThis, nothingSupportsThisEither"),),
+    # 3.3.6: the list of types that will do.
+    "invut": (("Accept", "application/sdp"),),
+    # 3.1.1.2 and RFC 3261 8.2.1: what we do serve.
+    "intmeth": (("Allow", ", ".join(ALLOWED_METHODS)),),
+    "escnull": (("Allow", ", ".join(ALLOWED_METHODS)),),
+    # 3.1.1.8: only the first message of the datagram is there.
+    "dblreq": (("CSeq", "8 REGISTER"),),
+    # 3.3.1: as much of an answer as can be made of it.
+    "insuf": (("CSeq", "193942 INVITE"), ("From", None), ("To", None), ("Call-ID", None)),
+    # 3.3.8: the first of each.
+    "multi01": (("CSeq", "5 INVITE"), ("Call-ID", "multi01.98asdh@192.0.2.1")),
+}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.expected == "offered"], ids=lambda case: case.name)
+def test_a_call_that_is_taken_is_told_with_what_it_said(case: Case) -> None:
+    (event,) = Ordeal().feed(case.data).events
+    message = request(case.name)
+    assert isinstance(event, CallOffered)
+    assert (event.request_uri, event.from_, event.to) == (message.uri, message.from_, message.to)
+    assert event.offer is not None
+    assert event.offer.audio is not None
+
+
+def test_only_an_answer_that_a_request_of_ours_waits_for_is_taken() -> None:
+    dropped = {case.name for case in CASES if case.expected == "dropped"}
+    assert dropped == {"unreason", "noreason", "scalarlg", "bigcode", "bcast"}
+    for case in CASES:
+        if case.name in dropped:
+            assert case.data.startswith(b"SIP/2.0 ")

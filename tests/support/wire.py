@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from gateway.errors import MessageError
 from gateway.sip.events import Event
+from gateway.sip.grammar import format_host
 from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import (
     Headers,
@@ -197,7 +198,7 @@ class ScriptedPeer:
         """A request as a PBX would write it; every part can be set."""
         fields = Headers()
         branch = branch or f"z9hG4bK-pbx-{next(self._branches)}"
-        host, port = self.address.address
+        host, port = format_host(self.address.host), self.address.port
         fields.add("Via", f"SIP/2.0/{transport.value} {host}:{port};branch={branch};rport")
         fields.add("Max-Forwards", "70")
         fields.add("From", f'"Alice" <sip:1001@{host}>;tag={from_tag}')
