@@ -371,6 +371,32 @@ async def test_hold_keeps_the_call_and_resume_brings_the_voice_back(open_house: 
     call.hang_up()
 
 
+async def test_every_change_of_the_session_raises_the_version_of_our_description(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 3264 8: a peer may take a description whose version stayed for the one it knows, and go on holding."""
+    house = await open_house(replies=greeting(0.2))
+    descriptions = []
+
+    def noting(agree: Callable[..., None]) -> Callable[..., None]:
+        def note(*news: object) -> None:
+            descriptions.append(news[-1])
+            agree(*news)
+
+        return note
+
+    for name in ("_on_answered", "_on_reanswered"):
+        monkeypatch.setattr(house.phone, name, noting(getattr(house.phone, name)))
+    call, _ = await house.talk()
+    await house.phone.hold(call)
+    await house.phone.resume(call)
+    origins = [description.origin for description in descriptions]
+    assert len({(origin.session_id, origin.address) for origin in origins}) == 1
+    versions = [origin.version for origin in origins]
+    assert versions == [versions[0], versions[0] + 1, versions[0] + 2]
+    call.hang_up()
+
+
 async def test_second_session_takes_the_place_of_the_first_for_good(open_house: Open) -> None:
     plan = PLAN.replace("routes:", '  other: {use: default, greeting: "Other.", tools: [hang_up]}\nroutes:') + OTHER
     house = await open_house(plan=plan, replies=[*greeting(0.2), Spoken(audio=pcm24(ANSWER_HZ, 0.3), text="Other.")])

@@ -181,6 +181,24 @@ def test_a_call_survives_a_forged_response() -> None:
     assert len(gateway.all(CallAnswered)) == 1
 
 
+def test_the_peer_of_another_trunk_does_not_speak_for_this_one() -> None:
+    """It is no stranger, but was not asked: a carrier must not end or answer the PBX's calls."""
+    wire = Wire()
+    carrier = TrunkOptions(name="carrier", peer=Hop("10.0.0.3", 5060))
+    gateway, pbx = gateway_on(wire, trunk_options(), carrier), scripted_on(wire)
+    gateway.user_agent.invite("pbx", TARGET, offer=description(), now=wire.now)
+    wire.run(0.1)
+    invite = pbx.requests("INVITE")[0]
+    for status in (180, 200, 603):
+        answer = description(PBX.host) if status == 200 else None
+        wire.inject(respond(invite, status, answer=answer).to_bytes(), carrier.peer)
+    assert gateway.seen == []
+    assert gateway.user_agent.counters.stray_responses == 3
+    pbx.send(respond(invite, 200, answer=description(PBX.host)))
+    wire.run(0.1)
+    assert len(gateway.all(CallAnswered)) == 1
+
+
 def test_commands_for_a_leg_that_does_not_exist_are_state_errors() -> None:
     wire, gateway, _ = world()
     with pytest.raises(StateError):
