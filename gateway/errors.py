@@ -27,7 +27,7 @@ SHOWN_CHARACTERS = 80
 
 
 def shown(value: object, limit: int = SHOWN_CHARACTERS) -> str:
-    """`value` fit for an error or a log line: printable ASCII on one line, cut at `limit` characters."""
+    """`value` fit for an error or a log line: printable characters on one line, cut at `limit` characters."""
     text = value if isinstance(value, str) else repr(value)
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import MessageError
 from gateway.sip.bodies import read_digit, read_sipfrag, session_description_of
@@ -105,3 +107,27 @@ def test_digits_are_read_from_both_forms_of_info(
 )
 def test_status_is_read_from_a_sipfrag(body: bytes, expected: tuple[int, str] | None) -> None:
     assert read_sipfrag(body) == expected
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from("0123456789*#ABCD"), st.integers(0, 10_000), st.sampled_from(["\n", "\r\n"]), st.text(max_size=9)
+)
+def test_a_digit_survives_its_body_whatever_stands_behind(digit: str, duration_ms: int, end: str, rest: str) -> None:
+    body = f"Signal={digit}{end}Duration={duration_ms}{end}x={rest}".encode()
+    assert read_digit("application/dtmf-relay", body) == (digit, duration_ms)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300) | st.text("Signal=Duration\r\n0123456789*#-+ \u0663", max_size=60).map(str.encode))
+def test_any_body_is_one_digit_of_bounded_length_or_none(body: bytes) -> None:
+    for content_type in ("application/dtmf", "application/dtmf-relay"):
+        told = read_digit(content_type, body)
+        assert told is None or (told[0] in set("0123456789*#ABCD") and 0 <= told[1] <= 10_000)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300) | st.binary(max_size=80).map(lambda rest: b"SIP/2.0 200" + rest))
+def test_any_body_is_a_status_with_a_reason_on_one_line_or_none(body: bytes) -> None:
+    told = read_sipfrag(body)
+    assert told is None or (100 <= told[0] <= 699 and not set(told[1]) & set("\r\n"))

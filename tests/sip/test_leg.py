@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import StateError
 from gateway.sip.events import CallEnded, CallOffered, DigitsSignalled, EndCause
+from gateway.sip.leg import read_reason
 from gateway.sip.message import Uri
 from tests.support.calls import RunningCall, placed_call, taken_call
-from tests.support.wire import description
+from tests.support.wire import ScriptedPeer, description
 
 
 def test_a_request_out_of_order_is_500() -> None:
@@ -130,3 +133,12 @@ def test_commands_about_questions_of_the_peer_are_refused_when_the_call_is_over(
         with pytest.raises(StateError):
             command()
     assert call.user_agent.datagrams_to_send() == []
+
+
+@settings(deadline=None)
+@given(st.text(max_size=60) | st.text('SIPQ.850;cause="text=,\\ 0123456789', max_size=60))
+def test_any_reason_is_a_status_and_a_text_on_one_line_or_nothing(value: str) -> None:
+    request = ScriptedPeer().request("BYE", headers=(("Reason", value.replace("\n", " ").replace("\r", " ")),))
+    status, text = read_reason(request)
+    assert status is None or 0 <= status <= 999
+    assert "\n" not in text

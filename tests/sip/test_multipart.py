@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import MessageError
 from gateway.sip.message import Headers, Request, Uri
-from gateway.sip.multipart import body_parts, find_body
+from gateway.sip.multipart import MAXIMUM_DEPTH, MAXIMUM_PARTS, body_parts, find_body
 from tests.support.step_counter import count_lines
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\n"
@@ -101,3 +103,49 @@ def test_work_grows_no_faster_than_the_body(piece: bytes) -> None:
         for size in (500, 2_000)
     )
     assert large < 4.5 * small + 100
+
+
+leaves = st.tuples(
+    st.sampled_from(["application/sdp", "application/isup", "text/plain"]),
+    # A part may hold anything but a delimiter.
+    st.binary(max_size=40).filter(lambda content: b"--" not in content),
+)
+trees = st.recursive(leaves, lambda parts: st.lists(parts, min_size=1, max_size=4), max_leaves=MAXIMUM_PARTS)
+
+
+def written(tree: object, depth: int = 0) -> tuple[str, bytes]:
+    """Content-Type and content of a part; lists are multiparts, each depth has its boundary."""
+    if isinstance(tree, tuple):
+        return tree
+    parts = [part(*written(child, depth + 1)) for child in tree]  # type: ignore[attr-defined]
+    return f"multipart/mixed;boundary=n{depth}", multipart(*parts, boundary=f"n{depth}".encode())
+
+
+def leaves_of(tree: object) -> list[tuple[str, bytes]]:
+    return [tree] if isinstance(tree, tuple) else [leaf for child in tree for leaf in leaves_of(child)]  # type: ignore[attr-defined]
+
+
+def depth_of(tree: object) -> int:
+    return 0 if isinstance(tree, tuple) else 1 + max(map(depth_of, tree))  # type: ignore[call-overload]
+
+
+@settings(deadline=None)
+@given(trees)
+def test_any_tree_of_parts_within_the_bounds_is_read_as_it_was_written(tree: object) -> None:
+    whole = message(*written(tree))
+    if depth_of(tree) > MAXIMUM_DEPTH:
+        with pytest.raises(MessageError, match="nested deeper"):
+            body_parts(whole)
+        return
+    expected = [] if not whole.body else leaves_of(tree)
+    assert [(piece.content_type, piece.content) for piece in body_parts(whole)] == expected
+
+
+@settings(deadline=None)
+@given(st.text(max_size=60).filter(lambda text: not set(text) & set("\r\n")), st.binary(max_size=200))
+def test_any_body_is_divided_or_refused(parameters: str, body: bytes) -> None:
+    try:
+        parts = body_parts(message(f"multipart/mixed;boundary=b{parameters}", body))
+    except MessageError:
+        return
+    assert len(parts) <= MAXIMUM_PARTS

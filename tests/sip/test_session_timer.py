@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import StateError
 from gateway.sip.events import CallEnded, CallOffered, CallRefused, EndCause, OfferAnswered, OfferReceived
@@ -270,3 +272,22 @@ def test_refreshes_of_the_peer_are_no_offers() -> None:
     call = taken_call(headers=(TIMER, ("Session-Expires", "90;refresher=uac")))
     call.send("UPDATE", headers=(TIMER, ("Session-Expires", "90;refresher=uac")))
     assert call.gateway.all(OfferReceived) == []
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40) | st.from_regex(r"[0-9 ]{0,20};?.{0,20}"))
+def test_any_session_expires_and_min_se_are_seconds_or_nothing(value: str) -> None:
+    value = value.replace("\n", " ").replace("\r", " ")
+    request = ScriptedPeer().request("UPDATE", headers=(("Session-Expires", value), ("Min-SE", value)))
+    interval_s, refresher = read_session_expires(request)
+    assert interval_s is None or 0 <= interval_s < 10**9
+    assert refresher in {None, "uac", "uas"}
+    assert 0 <= read_min_se(request) < 10**9
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**9 - 1), st.sampled_from(["uac", "uas", None]))
+def test_session_expires_is_read_as_it_was_written(interval_s: int, refresher: str | None) -> None:
+    value = str(interval_s) + (f" ; refresher = {refresher}" if refresher else "")
+    request = ScriptedPeer().request("UPDATE", headers=(("Session-Expires", value),))
+    assert read_session_expires(request) == (interval_s, refresher)
