@@ -21,6 +21,9 @@ def fuzz(data: bytes) -> None:
     except MessageRefused as error:
         _check_refusal(error)
         return
+    for _, value in message.headers:
+        assert "\r" not in value
+        assert "\n" not in value
     message.headers.set("Content-Length", str(len(message.body)))
     printed = message.to_bytes()
     again = parse_message(printed)

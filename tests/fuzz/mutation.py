@@ -7,9 +7,10 @@ from itertools import count, islice
 from random import Random
 
 TOKENS = (
-    *(b"\r\n", b"\n", b"\r", b"\0", b"\x1b[31m", b"\xff\xfe", b"\xc2\x85", b"\xe2\x80\xa8", b"\xed\xa0\x80"),
+    *(b"\r\n", b"\n", b"\r", b"\0", b"\\\r", b"\\\n", b"\x1b[31m", b"\xff\xfe"),
+    *(b"\xc2\x85", b"\xe2\x80\xa8", b"\xed\xa0\x80", b"\xd9\xa3"),
     *(b" ", b"\t", b'"', b"\\", b"<", b">", b",", b";", b":", b"=", b"@", b"?", b"%00", b"%", b"[", b"]", b"*", b"/"),
-    *(b"-1", b"0", b"00", b"65536", b"2147483648", b"99999999999999999999", b"1e9", b"\xd9\xa3", b"{", b"}", b"null"),
+    *(b"-1", b"0", b"00", b"65536", b"2147483648", b"99999999999999999999", b"1e9", b"{", b"}", b"null"),
 )
 """Octets that mean something to at least one of the parsers, or nothing good to any."""
 MAXIMUM_BYTES = 4096
