@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -13,18 +14,21 @@ from tests.fuzz.targets import NAMES, load
 RUNS = 5000
 SLOW = {"user_agent": 600, "responses": 600, "dialplan": 400, "provider_event": 1000}
 LONGEST_S = 0.05
-"""Of processor time, so that a busy machine is no finding."""
+"""Promise S2; of processor time, and at the best of three: a busy machine or a collection of garbage is no finding."""
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_input_raises_or_takes_long(name: str) -> None:
     target = load(name)
-    slowest_s = 0.0
     for data in mutants(target.SEEDS, SLOW.get(name, RUNS), Random(20)):
-        began = time.process_time()
         try:
-            target.fuzz(data)
+            is_fast = any(_took_s(target.fuzz, data) <= LONGEST_S for _ in range(3))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding, and the input must be told
             pytest.fail(f"{name} with {data!r}: {error!r}")
-        slowest_s = max(slowest_s, time.process_time() - began)
-    assert slowest_s <= LONGEST_S
+        assert is_fast, data
+
+
+def _took_s(fuzz: Callable[[bytes], None], data: bytes) -> float:
+    began = time.process_time()
+    fuzz(data)
+    return time.process_time() - began
