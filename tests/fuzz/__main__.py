@@ -42,6 +42,7 @@ def main() -> int:
 
 def _run(name: str, seconds: int) -> int:
     """Fuzz one target in a process of its own, tell how it went; 1 where there is a finding."""
+    (BUILD / name).mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     command = [sys.executable, "-m", "tests.fuzz", name, "--inside", "--seconds", str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
