@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from gateway.errors import MessageError, shown
 from gateway.sip.grammar import find_parameter, parse_parameters
 
 _call_id = re.compile(r"[!-:<-~]++")
+# RFC 3891 6.1 wants tokens; base64 is let pass as in From and To. What needs quotes would be another value unquoted.
+_tag = re.compile(r"[!#-+\--:=?-~]++")
 NO_TAG = "0"
 """Stands for the tag of a peer of RFC 2543, which has none (RFC 3891 6.1)."""
 
@@ -30,7 +33,7 @@ class Replaces:
         parameters = parse_parameters(semicolon + rest)
         to_tag, from_tag = find_parameter(parameters, "to-tag"), find_parameter(parameters, "from-tag")
         call_id = call_id.strip()
-        if not _call_id.fullmatch(call_id) or not to_tag or not from_tag:
+        if not _call_id.fullmatch(call_id) or not _is_tag(to_tag) or not _is_tag(from_tag):
             raise MessageError(f"not a Replaces: {shown(text)}")
         is_early_only = any(name.lower() == "early-only" for name, _ in parameters)
         return cls(call_id=call_id, to_tag=to_tag, from_tag=from_tag, is_early_only=is_early_only)
@@ -38,3 +41,7 @@ class Replaces:
     def __str__(self) -> str:
         early_only = ";early-only" if self.is_early_only else ""
         return f"{self.call_id};to-tag={self.to_tag};from-tag={self.from_tag}{early_only}"
+
+
+def _is_tag(text: str | None) -> TypeGuard[str]:
+    return text is not None and _tag.fullmatch(text) is not None

@@ -42,7 +42,10 @@ def test_early_only_is_a_flag() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ";to-tag=1;from-tag=2", "a", "a;to-tag=1", "a;from-tag=1", "a;to-tag=;from-tag=2", "a b;to-tag=1;from-tag=2"],
+    [
+        *("", ";to-tag=1;from-tag=2", "a", "a;to-tag=1", "a;from-tag=1", "a;to-tag=;from-tag=2"),
+        *("a b;to-tag=1;from-tag=2", 'a;to-tag="1;from-tag=x";from-tag=2', 'a;to-tag=1;from-tag="2 3"'),
+    ],
 )
 def test_a_value_without_call_id_or_a_tag_is_refused(text: str) -> None:
     with pytest.raises(MessageError):
