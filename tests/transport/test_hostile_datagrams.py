@@ -23,6 +23,8 @@ ANSWERED_S = 0.2
 """Promise S1."""
 ATTEMPTS = 3
 """So often a message is sent before its answer counts as late: a busy machine is not late three times in a row."""
+GATEWAY_MESSAGES = 100
+"""How many one gateway gets, lest it takes them for the flood that they are."""
 LARGEST_DATAGRAM = 65507
 """What IPv4 carries over loopback; the two messages beyond are sent cut."""
 
@@ -101,7 +103,10 @@ async def test_options_is_answered_within_200_ms_after_every_message(
     folder: str, host: str, family: socket.AddressFamily
 ) -> None:
     messages = cases(folder)
-    delays = sorted(await delays_s(messages, host, family))
+    delays = []
+    for start in range(0, len(messages), GATEWAY_MESSAGES):
+        delays += await delays_s(messages[start : start + GATEWAY_MESSAGES], host, family)
+    delays.sort()
     p99_s, longest_s = delays[len(delays) * 99 // 100], delays[-1]
     print(f"{folder}: {len(delays)} messages, OPTIONS p99 {p99_s * 1000:.1f} ms, longest {longest_s * 1000:.1f} ms")  # noqa: T201
     assert len(delays) == len(messages)
