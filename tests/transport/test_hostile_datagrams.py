@@ -36,7 +36,7 @@ async def gateway_for(peer: socket.socket) -> AsyncIterator[SipEndpoint]:
     listener = Listener(transport=Transport.UDP, address=Address(host, 0), advertise=Address(host, 5060))
     trunk = TrunkOptions(name="pbx", peer=Hop(host, port))
     options = UserAgentOptions(listeners=(listener,), trunks=(trunk,), calls_per_s=1e6, call_burst=10**6)
-    endpoint = SipEndpoint(UserAgent(options), Address(host, 0), lambda _event: None)
+    endpoint = SipEndpoint(UserAgent(options), options.listeners, lambda _event: None)
     endpoint.start()
     try:
         yield endpoint
