@@ -37,6 +37,7 @@ from gateway.realtime.session import Secret, SessionOptions, TurnDetection, prov
 from gateway.sip.grammar import parse_host_port
 from gateway.sip.hop import SIPS_PORT, Hop, Listener, Transport
 from gateway.sip.message import Address, Uri
+from gateway.sip.sdes import SrtpPolicy
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgentOptions
 from gateway.transport.locator import Target
@@ -181,6 +182,8 @@ class TrunkSection(Section):
     transport: Literal["udp", "tcp", "tls"] | None = None
     tls_name: ServerName | None = None
     codecs: tuple[CodecName, ...] = default_of(TrunkOptions, "codecs")
+    srtp: Literal["off", "optional", "required"] = default_of(TrunkPolicy, "srtp").value
+    srtp_over_plain: bool = default_of(TrunkPolicy, "srtp_over_plain")
     acl: tuple[Network, ...] = ()
     called_headers: tuple[str, ...] = default_of(NumberPolicy, "called_headers")
 
@@ -193,6 +196,11 @@ class TrunkSection(Section):
         if not self.codecs:
             raise WrongValue("has no codecs", expected="expected PCMU, PCMA or both")
         self._check_transports()
+        if self.srtp == "required" and not (self._transport.is_secure or self.srtp_over_plain):
+            raise WrongValue(
+                "requires SRTP, whose keys are told over TLS alone",
+                expected="expected transport: tls, or srtp_over_plain: true where whoever sees the keys may listen",
+            )
         return self
 
     def _check_transports(self) -> None:
@@ -466,6 +474,8 @@ class Configuration(Section):
                 codecs=trunk.codecs,
                 numbers=NumberPolicy(contact_user=trunk.user, called_headers=trunk.called_headers),
                 referral_host=_host_text(hops[name][0].address),
+                srtp=SrtpPolicy(trunk.srtp),
+                srtp_over_plain=trunk.srtp_over_plain,
             )
             for name, trunk in self.sip.trunks.items()
         }

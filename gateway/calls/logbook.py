@@ -52,6 +52,7 @@ class CallLogbook:
             barge_ins=record.barge_ins,
             tools=record.tools,
             codec=record.codec,
+            srtp=record.srtp,
             input_tokens=record.usage.input_tokens,
             output_tokens=record.usage.output_tokens,
             rtp_received=media.packets_received if media else 0,

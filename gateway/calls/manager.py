@@ -6,13 +6,14 @@
                                                └──anything else──> the CallTask of its leg
 
 A call that cannot be taken is refused before it costs anything: 503 with Retry-After where this machine is full, 488
-where there is no common codec, and what the dialplan says for all others.
+where there is no common codec or encryption, and what the dialplan says for all others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,9 @@ from gateway.calls.task import CallBrief, CallServices, CallTask
 from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan
 from gateway.errors import GatewayError, ResourceError, StateError
 from gateway.sip import events as sip_events
-from gateway.sip.sdp import LocalMedia, negotiate
+from gateway.sip.hop import Hop
+from gateway.sip.sdes import SrtpPolicy, SrtpTerms
+from gateway.sip.sdp import LocalMedia, make_offer, negotiate
 
 RETRY_AFTER_S = 10
 
@@ -48,6 +51,15 @@ class TrunkPolicy:
     numbers: NumberPolicy
     referral_host: str
     """host[:port] of the PBX, put behind the extensions that transfers name."""
+    srtp: SrtpPolicy = SrtpPolicy.OPTIONAL
+    """Whether audio is encrypted."""
+    srtp_over_plain: bool = False
+    """Tell SRTP keys over UDP and TCP, too, where whoever sees them can listen; otherwise over TLS alone."""
+
+    def srtp_terms(self, hop: Hop) -> SrtpTerms:
+        """What a call whose signalling goes by `hop` brings to its negotiation, with keys of its own."""
+        may_carry_keys = hop.transport.is_secure or self.srtp_over_plain
+        return SrtpTerms.draw(self.srtp, secrets.token_bytes, may_carry_keys=may_carry_keys)
 
 
 class CallManager:
@@ -140,8 +152,11 @@ class CallManager:
                 codecs=trunk.codecs,
                 session_id=int(now.timestamp()),
                 version=1,
+                srtp=trunk.srtp_terms(offered.source),
             )
-            if offered.offer is not None:
+            if offered.offer is None:
+                make_offer(local)
+            else:
                 negotiate(offered.offer, local)
             facts = facts_of(offered, trunk.numbers, now)
             plan, decision = self._decide(facts)

@@ -47,6 +47,7 @@ class CallRecord:
     provider_ready_ms: int | None = None  # the session's own set-up time
     first_audio_ms: int | None = None  # from the ACK to the first sample queued for the caller
     codec: str = ""
+    srtp: str | None = None  # crypto suite; None: plain RTP
     outcome: Outcome | None = None
     cause: str = ""
     session: str | None = None

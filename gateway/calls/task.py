@@ -13,6 +13,7 @@ call owns (port, leg, session, timers, tasks) is released in `run`, whatever end
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -302,9 +303,10 @@ class CallTask:
             self.dispatch(call_events.Established())
 
     def _on_offer(self, offer: SessionDescription | None) -> None:
-        """A re-INVITE or UPDATE: hold, resume, a new address, or only a refresh (RFC 3264 8)."""
+        """A re-INVITE or UPDATE: hold, resume, a new address or key, or only a refresh (RFC 3264 8)."""
         agent, now = self._services.user_agent, self._services.clock()
-        self._local = replace(self._local, version=self._local.version + 1)
+        terms = self._local.srtp.renew(self._stream.srtp if self._stream else None, secrets.token_bytes)
+        self._local = replace(self._local, version=self._local.version + 1, srtp=terms)
         try:
             if offer is None:
                 description = self._offered = make_offer(self._local)
@@ -328,6 +330,8 @@ class CallTask:
             self.record.codec = stream.codec.name
         else:
             media.change_leg(self._leg, stream.remote, self._leg_options(stream))
+        media.secure_leg(self._leg, stream.srtp)
+        self.record.srtp = stream.srtp.suite if stream.srtp else None
         media.engine.set_direction(self._leg, send=stream.direction.sends, receive=stream.direction.receives)
 
     def _leg_options(self, stream: AudioStream) -> LegOptions:

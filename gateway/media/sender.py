@@ -50,8 +50,12 @@ class RtpSender:
         """Payload octets."""
 
     def open(self, leg: int) -> None:
-        """Begin a stream at random numbers (RFC 3550 5.1)."""
-        self._sequence[leg] = self._rng.integers(1 << 16)
+        """Begin a stream at random numbers (RFC 3550 5.1).
+
+        The sequence begins in its lower half: a receiver of SRTP that missed the packets around an early wrap would
+        never find the roll-over counter (RFC 4568 6.4).
+        """
+        self._sequence[leg] = self._rng.integers(1 << 15)
         self._timestamp[leg] = self._rng.integers(1 << 32)
         self._ssrc[leg] = self._rng.integers(1 << 32)
         self._was_voiced[leg] = self._is_sending[leg] = False

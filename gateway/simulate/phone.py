@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from gateway.simulate.phone_call import PhoneCall
 from gateway.sip import events as sip_events
 from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address, Uri
+from gateway.sip.sdes import SrtpPolicy, SrtpTerms
 from gateway.sip.sdp import AudioStream, Direction, LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgent, UserAgentOptions
@@ -42,6 +44,8 @@ class PhoneOptions:
     rtp_ports: tuple[int, int] = (40000, 41999)
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     max_calls: int = 256
+    srtp: SrtpPolicy = SrtpPolicy.OFF
+    """Its keys are told over any transport."""
     answers: bool = False
     """Takes calls at once; otherwise they are refused as busy."""
 
@@ -90,13 +94,13 @@ class Phone:
     def dial(self, peer: str, number: str) -> PhoneCall:
         """Call `number` at the peer of that name."""
         port = self.media.ports.open()
-        local = self._local_media(port)
+        terms = SrtpTerms.draw(self._options.srtp, secrets.token_bytes)
         address = self._options.peers[peer]
         target = Uri.parse(f"sip:{number}@{address.host}:{address.port}")
-        offer = make_offer(local)
+        offer = make_offer(self._local_media(port, terms))
         leg_id = self.user_agent.invite(peer, target, offer=offer, from_user=self._options.user, now=time.monotonic())
         call = self.calls[leg_id] = PhoneCall(self.media, leg_id, port, self.hang_up)
-        call.offer = offer
+        call.offer, call.srtp = offer, terms
         self._endpoint.transmit()
         return call
 
@@ -120,9 +124,16 @@ class Phone:
         """Take the peer back."""
         return await self._reoffer(call, Direction.SENDRECV)
 
-    async def _reoffer(self, call: PhoneCall, direction: Direction) -> AudioStream:
+    async def rekey(self, call: PhoneCall) -> AudioStream:
+        """Change our SRTP key by re-INVITE (RFC 4568 7.1.4); the peer's answer has a new one of its own."""
+        return await self._reoffer(call, Direction.SENDRECV, keeps_key=False)
+
+    async def _reoffer(self, call: PhoneCall, direction: Direction, *, keeps_key: bool = True) -> AudioStream:
         call.version += 1
-        call.offer = make_offer(replace(self._local_media(call.port), version=call.version, direction=direction))
+        current = call.stream.srtp if call.stream and keeps_key else None
+        call.srtp = call.srtp.renew(current, secrets.token_bytes)
+        local = self._local_media(call.port, call.srtp)
+        call.offer = make_offer(replace(local, version=call.version, direction=direction))
         call.reanswered.clear()
         self.user_agent.reoffer(call.leg_id, call.offer, time.monotonic())
         self._endpoint.transmit()
@@ -136,9 +147,9 @@ class Phone:
             self._agree(call, accept_answer(call.offer, answer))
         call.reanswered.set()
 
-    def _local_media(self, port: RtpPort) -> LocalMedia:
+    def _local_media(self, port: RtpPort, terms: SrtpTerms) -> LocalMedia:
         return LocalMedia(
-            address=self._options.host, port=port.port, codecs=self._options.codecs, session_id=1, version=1
+            address=self._options.host, port=port.port, codecs=self._options.codecs, session_id=1, version=1, srtp=terms
         )
 
     # News.
@@ -187,8 +198,9 @@ class Phone:
             return
         port = self.media.ports.open()
         call = self.calls[event.leg_id] = PhoneCall(self.media, event.leg_id, port, self.hang_up)
+        call.srtp = SrtpTerms.draw(self._options.srtp, secrets.token_bytes)
         try:
-            answer, stream = negotiate(event.offer, self._local_media(port))
+            answer, stream = negotiate(event.offer, self._local_media(port, call.srtp))
         except NegotiationError:
             self.user_agent.reject(event.leg_id, 488, now)
             self._ended(call, by_peer=True)
@@ -211,7 +223,8 @@ class Phone:
         if offer is None:
             self.user_agent.reject_offer(call.leg_id, 488, now)
             return
-        answer, stream = negotiate(offer, self._local_media(call.port))
+        call.srtp = call.srtp.renew(call.stream.srtp if call.stream else None, secrets.token_bytes)
+        answer, stream = negotiate(offer, self._local_media(call.port, call.srtp))
         self._agree(call, stream)
         self.user_agent.accept_offer(call.leg_id, answer, now)
 
@@ -250,6 +263,7 @@ class Phone:
             call.leg = self.media.open_leg(call.port, stream.remote, _leg_options(stream), call)
         else:
             self.media.change_leg(call.leg, stream.remote, _leg_options(stream))
+        self.media.secure_leg(call.leg, stream.srtp)
         self.media.engine.set_direction(call.leg, send=stream.direction.sends, receive=stream.direction.receives)
 
     def _ended(self, call: PhoneCall, *, by_peer: bool) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gateway.media.engine import LegStatistics
 from gateway.simulate.listening import RATE_HZ, first_pause_ms, first_sound_ms, last_sound_ms
 from gateway.sip.message import Headers
+from gateway.sip.sdes import NO_SRTP
 from gateway.sip.sdp import AudioStream, SessionDescription
 from gateway.transport.media_loop import MediaLoop
 from gateway.transport.rtp_ports import RtpPort
@@ -50,6 +51,8 @@ class PhoneCall:
         self.statistics: LegStatistics | None = None
         self.offer: SessionDescription | None = None
         self.version = 1
+        self.srtp = NO_SRTP
+        """Terms of the latest negotiation."""
         self.reanswered = asyncio.Event()
         self._heard: list[NDArray[np.int16]] = []
         self._heard_samples = 0

@@ -6,12 +6,14 @@ Lenient about what a telephone call does not need, strict and bounded about what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from gateway.errors import MessageError, shown
 from gateway.sip.grammar import is_token, parse_number
+from gateway.sip.sdes import MAXIMUM_CRYPTO_LINES, CryptoLine
 from gateway.sip.vocabulary import STATIC_CODECS, TELEPHONE_EVENT, StaticCodec
 
 MAXIMUM_MEDIA = 64
@@ -23,6 +25,8 @@ MAXIMUM_LINES = 4096
 
 PLAIN_PROFILES = ("RTP/AVP", "RTP/AVPF")
 """Profiles we speak. AVPF differs in RTCP timing only, so it is answered in kind, without feedback (RFC 4585 4)."""
+SECURE_PROFILES = ("RTP/SAVP", "RTP/SAVPF")
+"""The same as SRTP, keyed by ``a=crypto`` (RFC 4568). DTLS has profiles of its own, which are refused."""
 
 TELEPHONE_CLOCK_RATE_HZ = 8000
 """The RTP clock of everything we speak: G.711, G.722 (by an old mistake, RFC 3551 4.5.2) and the events beside them."""
@@ -101,8 +105,8 @@ class MediaDescription:
     """One m= line with what belongs to it.
 
     `direction` is in force: the session's where the media has none of its own. `codecs` are those formats whose meaning
-    is known, by ``a=rtpmap`` or by RFC 3551, in the order of `formats`; none where the port is 0. `attributes` are all
-    that no field here holds.
+    is known, by ``a=rtpmap`` or by RFC 3551, in the order of `formats`; none where the port is 0. `crypto` are the SRTP
+    keys told. `attributes` are all that no field here holds; they may hold keys as well (``a=acap``, RFC 5939).
     """
 
     kind: str
@@ -114,12 +118,18 @@ class MediaDescription:
     ptime_ms: int | None = None
     maxptime_ms: int | None = None
     direction: Direction = Direction.SENDRECV
-    attributes: tuple[tuple[str, str | None], ...] = ()
+    crypto: tuple[CryptoLine, ...] = ()
+    attributes: tuple[tuple[str, str | None], ...] = field(default=(), repr=False)
 
     @property
-    def is_plain_audio(self) -> bool:
-        """Audio over plain RTP that is not disabled by port 0 (RFC 3264 5.1, 8.2)."""
-        return self.kind == "audio" and self.port > 0 and self.profile in PLAIN_PROFILES
+    def is_rtp_audio(self) -> bool:
+        """Audio over RTP or SRTP that is not disabled by port 0 (RFC 3264 5.1, 8.2)."""
+        return self.kind == "audio" and self.port > 0 and self.profile in PLAIN_PROFILES + SECURE_PROFILES
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it can be nothing but SRTP."""
+        return self.profile in SECURE_PROFILES
 
     def refused(self) -> MediaDescription:
         """The line that refuses this one in an answer (RFC 3264 6): port 0, same kind, profile and formats."""
@@ -141,6 +151,8 @@ class MediaDescription:
             yield f"a=maxptime:{self.maxptime_ms}"
         if self.port or self.direction is not Direction.SENDRECV:
             yield f"a={self.direction.value}"
+        for line in self.crypto:
+            yield f"a=crypto:{line.text}"
         yield from map(_format_attribute, self.attributes)
 
 
@@ -153,7 +165,7 @@ class SessionDescription:
     media: tuple[MediaDescription, ...] = ()
     name: str = "-"
     timing: str = "0 0"
-    attributes: tuple[tuple[str, str | None], ...] = ()
+    attributes: tuple[tuple[str, str | None], ...] = field(default=(), repr=False)
 
     @classmethod
     def parse(cls, body: bytes) -> SessionDescription:
@@ -166,8 +178,8 @@ class SessionDescription:
 
     @property
     def audio(self) -> MediaDescription | None:
-        """The first usable audio: plain RTP, not disabled."""
-        return next((media for media in self.media if media.is_plain_audio), None)
+        """The first usable audio: RTP or SRTP, not disabled."""
+        return next((media for media in self.media if media.is_rtp_audio), None)
 
     def to_bytes(self) -> bytes:
         """The body."""
@@ -195,6 +207,8 @@ class SessionDescription:
         same = replace(self, origin=old)
         return same if same == previous else replace(self, origin=replace(old, version=old.version + 1))
 
+
+_key = re.compile("inline:", re.IGNORECASE)
 
 # The lines of RFC 8866 5 that mean nothing to a telephone call: read over.
 _SILENT_LINES = frozenset("iuepbrzk")
@@ -236,7 +250,8 @@ def _split_lines(body: bytes) -> Iterator[tuple[str, str]]:
     for line in lines:
         text = line.removesuffix("\r")
         if text[1:2] != "=" or text[0] not in "vosiuepcbtrzkam" or "\r" in text or "\0" in text:
-            raise MessageError(f"not an SDP line: {shown(text)}")
+            # What this error says is logged and told to the peer: no key, however garbled its line.
+            raise MessageError(f"not an SDP line: {shown(_key.split(text)[0])}")
         if text[0] not in _SILENT_LINES:
             yield text[0], text[2:]
 
@@ -282,6 +297,7 @@ def _parse_media(section: list[tuple[str, str]], direction: Direction) -> MediaD
     times_ms: dict[str, int] = {}
     maps: dict[str, tuple[str, int, int]] = {}
     parameters: dict[str, str] = {}
+    crypto: list[CryptoLine] = []
     rest: list[tuple[str, str | None]] = []
     for letter, value in section[1:]:
         if letter == "c":
@@ -299,6 +315,8 @@ def _parse_media(section: list[tuple[str, str]], direction: Direction) -> MediaD
             parameters[payload_type] = argument
         elif name in ("ptime", "maxptime") and (duration_ms := _parse_duration_ms(payload_type)):
             times_ms[name] = duration_ms
+        elif name == "crypto" and content is not None:
+            crypto.append(CryptoLine.parse(content))
         else:
             rest.append((name, content))
     return MediaDescription(
@@ -311,6 +329,7 @@ def _parse_media(section: list[tuple[str, str]], direction: Direction) -> MediaD
         ptime_ms=times_ms.get("ptime"),
         maxptime_ms=times_ms.get("maxptime"),
         direction=direction,
+        crypto=tuple(crypto[:MAXIMUM_CRYPTO_LINES]),
         attributes=tuple(rest),
     )
 

@@ -3,8 +3,19 @@
 `make_offer`, `negotiate` and `accept_answer` are the three places where an agreement is made; each gives the
 `AudioStream` from our point of view: what we send and where, what we may receive.
 
-Addresses are numeric only: a host name in a ``c=`` line would have to be resolved in the middle of a call. RTP is plain
-(AVP and AVPF); offers of SRTP alone are refused. Nothing here opens a port: the port in `LocalMedia` is bound already.
+Addresses are numeric only: a host name in a ``c=`` line would have to be resolved in the middle of a call. Nothing here
+opens a port: the port in `LocalMedia` is bound already.
+
+Whether it is RTP or SRTP (RFC 4568), by the terms in `LocalMedia`::
+
+    offer                  off        optional   required
+    SAVP(F)                refused    SRTP       SRTP       refused where no key of it can be used
+    AVP(F) with a=crypto   plain      SRTP       SRTP       answered under AVP(F); no usable key: plain, refused
+    AVP(F)                 plain      plain      refused
+    ours                   AVP        AVP+keys   SAVP
+
+Keys in an AVP line are the best-effort encryption of telephones that have no RFC 5939 (baresip, Snom, Asterisk's
+``media_encryption_optimistic``): who answers without a key gets plain RTP.
 """
 
 from __future__ import annotations
@@ -16,6 +27,7 @@ from ipaddress import ip_address
 from gateway.errors import NegotiationError, shown
 from gateway.sip.description import (
     PLAIN_PROFILES,
+    SECURE_PROFILES,
     TELEPHONE_CLOCK_RATE_HZ,
     Codec,
     Direction,
@@ -23,6 +35,7 @@ from gateway.sip.description import (
     Origin,
     SessionDescription,
 )
+from gateway.sip.sdes import NO_SRTP, CryptoLine, SrtpKeys, SrtpPolicy, SrtpTerms, accept_lines, explain
 from gateway.sip.uri import Address
 from gateway.sip.vocabulary import STATIC_CODECS, TELEPHONE_EVENT, TELEPHONE_EVENT_PAYLOAD_TYPE
 
@@ -57,6 +70,8 @@ class LocalMedia:
     telephone_events: bool = True
     direction: Direction = Direction.SENDRECV
     """What we are willing to do; INACTIVE or SENDONLY puts the peer on hold."""
+    srtp: SrtpTerms = NO_SRTP
+    """Whether SRTP may or must be, and our keys."""
     session_id: int
     version: int = 0
 
@@ -86,6 +101,8 @@ class AudioStream:
     receive_telephone_event_payload_type: int | None
     ptime_ms: int
     direction: Direction
+    srtp: SrtpKeys | None = None
+    """None: plain RTP."""
 
 
 _CODECS_BY_NAME: dict[str, Codec] = {
@@ -96,29 +113,33 @@ _CODECS_BY_NAME: dict[str, Codec] = {
 
 
 def make_offer(local: LocalMedia) -> SessionDescription:
-    """An offer of one audio stream with all we can do (RFC 3264 5)."""
+    """An offer of one audio stream with all we can do (RFC 3264 5).
+
+    Raises: `NegotiationError` where SRTP is required and keys may not be told.
+    """
     codecs = [_CODECS_BY_NAME[name.upper()] for name in local.codecs]
     if local.telephone_events:
         codecs.append(
             Codec(TELEPHONE_EVENT_PAYLOAD_TYPE, TELEPHONE_EVENT, TELEPHONE_CLOCK_RATE_HZ, fmtp=_TELEPHONE_EVENTS)
         )
-    audio = _describe(local, "RTP/AVP", codecs, local.ptime_ms, local.direction)
+    profile, crypto = local.srtp.offer()
+    audio = _describe(local, profile, codecs, local.ptime_ms, local.direction, crypto=crypto)
     return SessionDescription(origin=local.origin, connection=local.address, media=(audio,))
 
 
 def negotiate(offer: SessionDescription, local: LocalMedia) -> tuple[SessionDescription, AudioStream]:
     """The answer to `offer`, and the stream agreed on (RFC 3264 6).
 
-    Of several audio lines the first that suits is taken; every other line is refused by port 0. Codecs stay in the
+    Of several audio lines the first that suits is taken, one with keys before one without (unless SRTP is off); every
+    other line is refused by port 0. Codecs stay in the
     offerer's order and under the offerer's numbers; the first is the one we send with. A peer that holds (sendonly,
     inactive, or ``c=0.0.0.0``) is answered recvonly or inactive and sent nothing.
 
     Raises: `NegotiationError` where no line suits.
     """
     reason = "no audio offered"
-    for index, media in enumerate(offer.media):
-        if media.kind != "audio":
-            continue
+    for index in _by_preference(offer, local):
+        media = offer.media[index]
         try:
             audio, stream = _answer_audio(offer, media, local)
         except NegotiationError as error:
@@ -143,7 +164,7 @@ def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Audi
 
     Raises: `NegotiationError` where the answer refuses the audio, does not belong to the offer, or has nothing of it.
     """
-    place = next((index for index, media in enumerate(offer.media) if media.is_plain_audio), None)
+    place = next((index for index, media in enumerate(offer.media) if media.is_rtp_audio), None)
     if place is None:
         raise NegotiationError("we offered no audio")
     # RFC 3264 6: as many lines as the offer, in its order. Lines too many are let pass.
@@ -164,7 +185,16 @@ def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Audi
         receive_telephone_event_payload_type=our_event.payload_type if our_event else None,
         ptime_ms=ours.ptime_ms or 20,
         direction=_our_direction(ours.direction, theirs.direction, remote),
+        srtp=_accepted_keys(ours, theirs),
     )
+
+
+def _by_preference(offer: SessionDescription, local: LocalMedia) -> list[int]:
+    """Where the audio lines of `offer` are, in the order they are to be tried."""
+    places = [place for place, media in enumerate(offer.media) if media.kind == "audio"]
+    if local.srtp.policy is not SrtpPolicy.OFF:
+        places.sort(key=lambda place: not offer.media[place].crypto)
+    return places
 
 
 def _answer_audio(
@@ -176,6 +206,7 @@ def _answer_audio(
     codecs = [codec for codec in media.codecs if any(codec.is_same_format(other) for other in wanted)]
     if not codecs:
         raise NegotiationError(f"no codec in common: {shown(' '.join(media.formats))}")
+    crypto, keys = _answer_keys(media, local.srtp)
     event = _telephone_event(media.codecs) if local.telephone_events else None
     accepted = [*codecs, replace(event, fmtp=_TELEPHONE_EVENTS)] if event else codecs
     direction = _our_direction(local.direction, media.direction, remote)
@@ -189,12 +220,44 @@ def _answer_audio(
         receive_telephone_event_payload_type=event_payload_type,
         ptime_ms=ptime_ms,
         direction=direction,
+        srtp=keys,
     )
-    return _describe(local, media.profile, accepted, ptime_ms, direction), stream
+    return _describe(local, media.profile, accepted, ptime_ms, direction, crypto=crypto), stream
+
+
+def _answer_keys(media: MediaDescription, terms: SrtpTerms) -> tuple[tuple[CryptoLine, ...], SrtpKeys | None]:
+    """The line of our answer and the keys agreed on; neither for plain RTP."""
+    if terms.policy is SrtpPolicy.OFF:
+        if media.is_secure:
+            raise NegotiationError(f"profile {media.profile}: SRTP is off")
+        return (), None
+    agreed = terms.answer(media.crypto, media.profile)
+    if agreed is not None:
+        line, keys = agreed
+        return (line,), keys
+    if media.is_secure or terms.policy is SrtpPolicy.REQUIRED:
+        if not terms.fresh_keys:
+            raise NegotiationError("SRTP is required, and its keys may not be sent in clear")
+        raise NegotiationError(f"no SRTP key that we can use: {explain(media.crypto)}")
+    return (), None
+
+
+def _accepted_keys(ours: MediaDescription, theirs: MediaDescription) -> SrtpKeys | None:
+    if ours.crypto and theirs.crypto:
+        return accept_lines(ours.crypto, theirs.crypto, ours.profile)
+    if ours.is_secure or theirs.is_secure:
+        raise NegotiationError(f"{theirs.profile} without a key, where we offered {ours.profile}")
+    return None
 
 
 def _describe(
-    local: LocalMedia, profile: str, codecs: Iterable[Codec], ptime_ms: int, direction: Direction
+    local: LocalMedia,
+    profile: str,
+    codecs: Iterable[Codec],
+    ptime_ms: int,
+    direction: Direction,
+    *,
+    crypto: tuple[CryptoLine, ...],
 ) -> MediaDescription:
     codecs = tuple(codecs)
     return MediaDescription(
@@ -205,6 +268,7 @@ def _describe(
         codecs=codecs,
         ptime_ms=ptime_ms,
         direction=direction,
+        crypto=crypto,
     )
 
 
@@ -213,7 +277,7 @@ def _check_usable(media: MediaDescription) -> None:
         raise NegotiationError(f"{shown(media.kind)} where audio should be")
     if media.port == 0:
         raise NegotiationError("audio is disabled by port 0")
-    if media.profile not in PLAIN_PROFILES:
+    if media.profile not in PLAIN_PROFILES + SECURE_PROFILES:
         raise NegotiationError(f"profile {shown(media.profile)}")
 
 

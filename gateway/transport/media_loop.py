@@ -30,6 +30,7 @@ import structlog
 from gateway.media.dtmf import DigitReceived
 from gateway.media.engine import ItemFinished, LegOptions, LegStatistics, MediaEngine, MediaEvents, UplinkAudio
 from gateway.sip.message import Address
+from gateway.sip.sdes import SrtpKeys
 from gateway.transport.media_clock import LatenessHistogram, MediaClock, SlackCollector
 from gateway.transport.rtp_ports import PortCounters, RtpPort, RtpPorts, SourcePolicy
 
@@ -139,6 +140,10 @@ class MediaLoop:
         """Go on with another address or format (re-INVITE, UPDATE); streams and what is queued go on as well."""
         self.engine.reconfigure_leg(leg, options, self._time())
         self.ports.change_remote(self._legs[leg].port, remote)
+
+    def secure_leg(self, leg: int, keys: SrtpKeys | None) -> None:
+        """Speak SRTP under `keys` from the next packet on, plain RTP without; see `gateway.transport.srtp`."""
+        self._legs[leg].port.use_srtp(keys)
 
     def close_leg(self, leg: int) -> None:
         """End the leg and give its port back. Its sink hears nothing any more. Safe to repeat."""

@@ -1,12 +1,13 @@
 """One RTP port of one call: whom it hears, whom it tells, and what it dropped.
 
 Whom it hears is the leg's source policy. ``sdp``: the address and port that the peer's SDP names. ``sdp-address``: that
-address with any port; the first port heard is locked until SDP names another address (for peers that send from another
-port than they receive on). Whom it sends to is always the SDP address alone: nothing that a packet says moves our
-audio, so that there is no RTP bleed (CVE-2025-53399 and its kin). All else is a stranger: dropped before it reaches any
-buffer, counted, logged once a leg.
+address with any port; the first port heard (with SRTP, of a packet that fits the key) is locked until SDP names another
+address (for peers that send from another port than they receive on). Whom it sends to is always the SDP address alone:
+nothing that a packet says moves our audio, so that there is no RTP bleed (CVE-2025-53399 and its kin). All else is a
+stranger: dropped before it reaches any buffer, counted, logged once a leg.
 
-ICMP errors are counted and otherwise ignored: whoever can forge one must not end a call.
+ICMP errors are counted and otherwise ignored: whoever can forge one must not end a call. Nor do SRTP packets that do
+not fit the key, or come twice: those are counted as well, and the first of a leg is logged.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from typing import Literal, TypeAlias
 import structlog
 
 from gateway.sip.message import Address
+from gateway.sip.sdes import SrtpKeys
 from gateway.transport.rtp_destination import ON_HOLD, canonical_host, reason_to_mute
 from gateway.transport.sockets import kernel_drops
+from gateway.transport.srtp import Dropped, SrtpContext
 
 SourcePolicy: TypeAlias = Literal["sdp", "sdp-address"]
 
@@ -61,6 +64,10 @@ class PortCounters:
     """Packets not sent because SDP names no address that may be sent to (hold by 0.0.0.0, multicast, ourselves)."""
     kernel_drops: int = 0
     """Packets that found the receive buffer full."""
+    srtp_failures: int = 0
+    """Packets that do not fit the peer's SRTP key, dropped."""
+    srtp_replays: int = 0
+    """SRTP packets received before, dropped; a network that doubles packets makes some, too."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -76,10 +83,13 @@ class RtpPort:
     """As SDP has it."""
     rests_until: float = 0.0
     counters: PortCounters = field(default_factory=PortCounters)
+    srtp: SrtpContext | None = None
+    """None: plain RTP."""
     _destination: tuple[str, int] | None = None  # `remote` where it may be sent to
     _source_host: str = ""  # whom we hear
     _source_port: int | None = None  # None: any; the first one is locked
     _is_stranger_logged: bool = False
+    _is_drop_logged: bool = False
 
     def name_remote(self, remote: Address, own_sip_addresses: Iterable[Address]) -> None:
         """Send to and hear `remote` from now on. The same address as before changes nothing.
@@ -101,27 +111,63 @@ class RtpPort:
     def begin_leg(self, leg: int, source_policy: SourcePolicy) -> None:
         """Belong to the engine's `leg`; strangers are news again."""
         self.leg, self.source_policy = leg, source_policy
-        self._is_stranger_logged = False
+        self._is_stranger_logged = self._is_drop_logged = False
 
     def end_leg(self) -> None:
         """Belong to nobody. Whom we heard stays known: a resting port waits for that peer's silence."""
-        self.leg, self.remote, self._destination = -1, None, None
+        self.leg, self.remote, self._destination, self.srtp = -1, None, None, None
+
+    def use_srtp(self, keys: SrtpKeys | None) -> None:
+        """Seal and open packets under `keys` from now on; None: plain RTP. The same keys as before change nothing."""
+        if keys is None:
+            self.srtp = None
+        elif self.srtp is None:
+            self.srtp = SrtpContext(keys)
+        else:
+            self.srtp.renew(keys)
+
+    def open_in_place(self, packet: memoryview, source: tuple[str, int]) -> int:
+        """Open an SRTP packet where it lies; how long the RTP packet is, 0 where it was dropped."""
+        assert self.srtp is not None  # noqa: S101 - the caller has looked
+        opened = self.srtp.open(packet)
+        if isinstance(opened, Dropped):
+            self._note_drop(opened)
+            return 0
+        if self._source_port is None:
+            self._lock(source[1])
+        packet[: len(opened)] = opened
+        return len(opened)
+
+    def _note_drop(self, why: Dropped) -> None:
+        if why is Dropped.RTCP:
+            return
+        if why is Dropped.REPLAY:
+            self.counters.srtp_replays += 1
+        else:
+            self.counters.srtp_failures += 1
+        if not self._is_drop_logged:
+            self._is_drop_logged = True
+            _log.warning("SRTP packet dropped", port=self.port, reason=why.value)
 
     def is_peer(self, source: tuple[str, int]) -> bool:
         """Whether `source` is whom SDP and policy let us hear. An IPv6 source may have more fields."""
         return source[0] == self._source_host and self._source_port in (source[1], None)
 
     def is_heard(self, source: tuple[str, int]) -> bool:
-        """Whether a packet from `source` may reach the leg; locks the port, or counts the stranger."""
+        """Whether a packet from `source` may reach the leg; locks the port of plain RTP, or counts the stranger."""
         if source[0] == self._source_host:
             if source[1] == self._source_port:
                 return True
             if self._source_port is None:
-                self._source_port = source[1]
-                _log.debug("= RTP source locked", port=self.port, source_port=source[1])
+                if self.srtp is None:
+                    self._lock(source[1])
                 return True
         self._note_stranger(source)
         return False
+
+    def _lock(self, source_port: int) -> None:
+        self._source_port = source_port
+        _log.debug("= RTP source locked", port=self.port, source_port=source_port)
 
     def _note_stranger(self, source: tuple[str, int]) -> None:
         self.counters.foreign += 1
@@ -137,11 +183,12 @@ class RtpPort:
             self.counters.muted += 1
             return 0
         try:
-            self.udp.sendto(packet, self._destination)
+            datagram = packet if self.srtp is None else self.srtp.seal(packet)
+            self.udp.sendto(datagram, self._destination)
         except ConnectionRefusedError:  # an ICMP error that was waiting: told in place of sending this packet
             self.counters.icmp_errors += 1
             return 0
-        except OSError:
+        except (OSError, ValueError):
             self.counters.send_errors += 1
             return 0
         return 1

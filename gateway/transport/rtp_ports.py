@@ -2,9 +2,9 @@
 
 ::
 
-    receive(now)   epoll.poll(0) -> recvfrom_into per readable port -> RtpPort.is_heard -> PacketBatch
+    receive(now)   epoll.poll(0) -> recvfrom_into per readable port -> RtpPort.is_heard, SRTP opened -> PacketBatch
                                     data uint8[n, 2048], length int32[n], leg int32[n]
-    send(packets)  OutgoingPackets, rows as above -> RtpPort.send per row: to that leg's SDP address and nowhere else
+    send(packets)  OutgoingPackets, rows as above -> SRTP sealed -> RtpPort.send per row: to that leg's address alone
 
 A port's life::
 
@@ -274,6 +274,10 @@ class RtpPorts:
                 if length == MAX_PACKET_BYTES:
                     port.counters.oversize += 1
                     continue
+                if port.srtp is not None:
+                    length = port.open_in_place(self._rows[row][:length], source)
+                    if not length:
+                        continue
                 lengths.append(length)
                 legs.append(port.leg)
         return True

@@ -1,8 +1,8 @@
 """SIP as it went over the wire, for the log and for whoever watches; never with what would let others in.
 
 What is masked: the values of Authorization and Proxy-Authorization (a digest can be cracked at leisure), the SDES keys
-of SDP (``a=crypto``, ``k=``), and passwords in SIP URIs. Masking works on raw bytes, so that it holds for datagrams
-that no parser would take as well.
+of SDP (``a=crypto``, ``k=``, and what follows ``inline:`` wherever else it stands, as in ``a=acap``), and passwords in
+SIP URIs. Masking works on raw bytes, so that it holds for datagrams that no parser would take as well.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _credentials = re.compile(
     _LINE_START + rb"((?:proxy-)?authorization[ \t]*:)[^\r\n]*+(?:(?:\r\n|\r|\n)[ \t][^\r\n]*+)*+", re.IGNORECASE
 )
 _keys = re.compile(_LINE_START + rb"(a=crypto:|k=)[^\r\n]*+", re.IGNORECASE)
+_inline_keys = re.compile(rb"(\binline:[ \t]*+)[^\s|;]++", re.IGNORECASE)
 _passwords = re.compile(rb"(\bsips?:[^\s:@<>;?]{1,256}+:)[^\s@<>]{1,256}+@", re.IGNORECASE)
 
 
@@ -39,6 +40,7 @@ def mask_secrets(data: bytes) -> bytes:
     """`data` with every secret replaced by ``***``; linear in its length."""
     data = _credentials.sub(rb"\1 ***", data)
     data = _keys.sub(rb"\1***", data)
+    data = _inline_keys.sub(rb"\1***", data)
     return _passwords.sub(rb"\1***@", data)
 
 

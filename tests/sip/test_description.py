@@ -199,12 +199,12 @@ class TestMedia:
             ("m=audio 9 RTP/AVP 0", True),
             ("m=audio 9 RTP/AVPF 0", True),
             ("m=audio 0 RTP/AVP 0", False),
-            ("m=audio 9 RTP/SAVP 0", False),
+            ("m=audio 9 RTP/SAVP 0", True),
             ("m=audio 9 UDP/TLS/RTP/SAVPF 0", False),
             ("m=video 9 RTP/AVP 31", False),
         ],
     )
-    def test_audio_is_the_first_plain_and_enabled_line(self, line: str, is_usable: bool) -> None:
+    def test_audio_is_the_first_enabled_line_of_rtp_or_srtp(self, line: str, is_usable: bool) -> None:
         description = parse("m=video 9 RTP/AVP 31", line)
         assert description.audio == (description.media[1] if is_usable else None)
 

@@ -22,6 +22,11 @@ from gateway.transport.sip_trace import LOGGER, is_logged, log_datagram, mask_se
         (b"Via: x\nAuthorization: Digest a\nTo: x", b"Via: x\nAuthorization: ***\nTo: x"),
         (b"Via: x\rAuthorization: Digest a\rTo: x", b"Via: x\rAuthorization: ***\rTo: x"),
         (b"v=0\r\na=crypto:1 AES_CM_128 inline:KEY\r\na=x", b"v=0\r\na=crypto:***\r\na=x"),
+        (
+            b"a=acap:1 crypto:1 AES_CM_128 inline:KEY|2^20\r\na=x",
+            b"a=acap:1 crypto:1 AES_CM_128 inline:***|2^20\r\na=x",
+        ),
+        (b" a=CRYPTO:1 X INLINE: K1;inline:K2\r\n", b" a=CRYPTO:1 X INLINE: ***;inline:***\r\n"),
         (b"v=0\r\nk=base64:KEY\r\nm=audio", b"v=0\r\nk=***\r\nm=audio"),
         (b"Contact: <sip:bob:pass@host:5060>", b"Contact: <sip:bob:***@host:5060>"),
     ],
@@ -43,7 +48,9 @@ def test_what_is_no_secret_is_shown_as_it_is(data: bytes) -> None:
     assert mask_secrets(data) == data
 
 
-@pytest.mark.parametrize("data", [b"sip:" * 16000, b"sip:a:" + b"b" * 65000, b"Authorization:" + b"\r\n " * 20000])
+@pytest.mark.parametrize(
+    "data", [b"sip:" * 16000, b"sip:a:" + b"b" * 65000, b"Authorization:" + b"\r\n " * 20000, b"inline:" * 9000]
+)
 def test_masking_takes_linear_time(data: bytes) -> None:
     began = time.process_time()
     mask_secrets(data)

@@ -1,0 +1,115 @@
+"""SRTP of one leg (RFC 3711): its packets sealed on the way out, opened on the way in. The ciphers are libsrtp's.
+
+::
+
+    engine ──RTP──> SrtpContext.seal ──> socket           socket ──> SrtpContext.open ──RTP──> engine
+
+Contexts live as long as their keys: a hold, a new address or a refresh of the session leaves roll-over counters and
+replay windows as they are. New keys begin anew at counter 0 (RFC 4568 6.4), for each direction by itself. For a while
+after a change the peer's packets under its old key are still taken, since those are on their way when it changes.
+
+Only RTP passes here; RTCP will be sealed and opened by the same sessions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from pylibsrtp import ERRORS, Error, Policy, Session
+
+from gateway.sip.sdes import SrtpKeys
+
+WINDOW_PACKETS = 128
+"""Packets behind the newest that are still told from replays: 2.5 s of speech."""
+MAX_SOURCES = 16
+"""Streams of one peer that are remembered, by SSRC; a new one beyond these costs the oldest its counters."""
+MAX_PACKET_BYTES = 1500
+"""What the library takes; no packet of speech comes near."""
+
+_PROFILES = {
+    "AES_CM_128_HMAC_SHA1_80": Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
+    "AES_CM_128_HMAC_SHA1_32": Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
+    "AEAD_AES_128_GCM": Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
+    "AEAD_AES_256_GCM": Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
+}
+# The library's own words: it gives no codes.
+_REPLAYS = frozenset(error for error in ERRORS if error.startswith("replay check failed"))
+
+
+class Dropped(Enum):
+    """Why a packet is not opened. The value is for people."""
+
+    REPLAY = "it was received before, or is too old to tell"
+    FORGERY = "it does not fit the key"
+    RTCP = "it is RTCP"
+
+
+class SrtpContext:
+    """Both directions of a leg under the keys agreed on."""
+
+    def __init__(self, keys: SrtpKeys) -> None:
+        self._keys = keys
+        self._outbound = _session(keys.suite, keys.local_key, Policy.SSRC_ANY_OUTBOUND)
+        self._inbound = _Inbound(keys)
+        self._former: _Inbound | None = None
+
+    def renew(self, keys: SrtpKeys) -> None:
+        """Go on under `keys`; a direction whose key stays goes on as it is."""
+        old, self._keys = self._keys, keys
+        if (keys.suite, keys.local_key) != (old.suite, old.local_key):
+            self._outbound = _session(keys.suite, keys.local_key, Policy.SSRC_ANY_OUTBOUND)
+        if (keys.suite, keys.remote_key) != (old.suite, old.remote_key):
+            self._former, self._inbound = self._inbound, _Inbound(keys)
+
+    def seal(self, packet: memoryview) -> bytes:
+        """The SRTP packet of an RTP packet of ours. Raises: ValueError for one that cannot be sent."""
+        try:
+            return self._outbound.protect(bytes(packet))
+        except Error as error:
+            raise ValueError(str(error)) from error
+
+    def open(self, packet: memoryview) -> bytes | Dropped:
+        """The RTP packet in an SRTP packet of the peer; why it is dropped, where it is."""
+        if len(packet) > MAX_PACKET_BYTES:
+            return Dropped.FORGERY
+        if len(packet) > 1 and 192 <= packet[1] <= 223:  # RFC 5761 4
+            return Dropped.RTCP
+        datagram = bytes(packet)
+        opened = self._inbound.open(datagram)
+        if self._former is None:
+            return opened
+        if isinstance(opened, bytes):
+            self._former = None
+            return opened
+        in_flight = self._former.open(datagram)
+        return in_flight if isinstance(in_flight, bytes) else opened
+
+
+class _Inbound:
+    """The peer's streams under one key of its."""
+
+    def __init__(self, keys: SrtpKeys) -> None:
+        self._session = _session(keys.suite, keys.remote_key, Policy.SSRC_ANY_INBOUND)
+        self._sources: deque[bytes] = deque()
+
+    def open(self, datagram: bytes) -> bytes | Dropped:
+        try:
+            packet: bytes = self._session.unprotect(datagram)
+        except Error as error:
+            return Dropped.REPLAY if str(error) in _REPLAYS else Dropped.FORGERY
+        if packet[8:12] not in self._sources:
+            self._note_source(packet[8:12])
+        return packet
+
+    def _note_source(self, ssrc: bytes) -> None:
+        """Keep the session from growing: it holds a stream for every SSRC that a packet of the right key had."""
+        self._sources.append(ssrc)
+        if len(self._sources) > MAX_SOURCES:
+            self._session.remove_stream(int.from_bytes(self._sources.popleft(), "big"))
+
+
+def _session(suite: str, key: bytes, direction: int) -> Session:
+    policy = Policy(key=key, ssrc_type=direction, srtp_profile=_PROFILES[suite])
+    policy.window_size = WINDOW_PACKETS
+    return Session(policy)
