@@ -4,15 +4,15 @@ A key here is a master key with its salt behind it, as the line has it. Keys are
 a repr, and no error names one. Whether a description may carry keys at all is for whoever makes the `SrtpTerms`, who
 knows the transport (RFC 4568 7 wants it to be secure).
 
-Suites are those that our SRTP library has: no AES_192/256_CM (RFC 6188), no F8. Lines are taken without MKI, with one
-key, and with no session parameter that changes packets; any other line is passed over, as RFC 4568 7.1.2 has it.
+Suites are those that our SRTP library has: no AES_192/256_CM (RFC 6188), no F8. Lines are taken with one key, with or
+without an MKI, and with no session parameter that changes packets; any other line is passed over (RFC 4568 7.1.2).
 """
 
 from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -23,6 +23,9 @@ MAXIMUM_CRYPTO_LINES = 32
 """Of one medium; those behind are not read."""
 MAXIMUM_CRYPTO_CHARACTERS = 1024
 """In one line."""
+
+MAXIMUM_MKI_BYTES = 128
+"""RFC 4568 6.1."""
 
 PLAIN_PROFILE, SECURE_PROFILE = "RTP/AVP", "RTP/SAVP"
 
@@ -40,6 +43,7 @@ OFFERED_SUITES = ("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM", "AEAD_AES_128_G
 
 _MAXIMUM_LIFETIME_BITS = 48  # packets of one key, RFC 3711 9.2
 _MINIMUM_WINDOW = 64  # RFC 4568 6.3.6
+_mki = re.compile("([0-9]{1,18}):([1-9][0-9]{0,2})")
 _line = re.compile(rf"(0|[1-9][0-9]{{0,8}})[ \t]++({TOKEN_PATTERN})[ \t]++([^ \t]++)([^\r\n]*+)")
 _lifetime = re.compile(r"(?:2\^([0-9]{1,2})|([1-9][0-9]{0,15}))")
 
@@ -63,6 +67,8 @@ class CryptoLine:
     tag: int = -1
     suite: str = ""
     key: bytes = field(default=b"", repr=False)
+    mki: bytes = b""
+    """What every packet under the key has before its tag (RFC 3711 3.1)."""
     flaw: str = ""
 
     @classmethod
@@ -75,7 +81,8 @@ class CryptoLine:
         line = cls(text=text, tag=int(tag), suite=suite.upper())
         try:
             _check_parameters(parameters.split())
-            return replace(line, key=_read_key(line.suite, keys))
+            key, mki = _read_key(line.suite, keys)
+            return replace(line, key=key, mki=mki)
         except NegotiationError as error:
             return replace(line, flaw=str(error))
 
@@ -92,6 +99,7 @@ class SrtpKeys:
     suite: str
     local_key: bytes = field(repr=False)
     remote_key: bytes = field(repr=False)
+    remote_mki: bytes = b""
     profile: str = field(default=SECURE_PROFILE, compare=False)
     """Of the m= line, which a later offer of ours keeps."""
 
@@ -140,7 +148,8 @@ class SrtpTerms:
             return PLAIN_PROFILE, ()
         if not self.fresh_keys:
             raise NegotiationError("SRTP is required, and its keys may not be sent in clear")
-        keys = {suite: key for suite, key in self.fresh_keys if suite in OFFERED_SUITES}
+        fresh_keys = dict(self.fresh_keys)
+        keys = {suite: fresh_keys[suite] for suite in OFFERED_SUITES}
         profile = SECURE_PROFILE if self.policy is SrtpPolicy.REQUIRED else PLAIN_PROFILE
         if self.current is not None:
             keys = {self.current.suite: self.current.local_key} | {
@@ -162,8 +171,7 @@ class SrtpTerms:
             current = self.current
             is_kept = current is not None and (current.suite, current.remote_key) == (line.suite, line.key)
             local_key = current.local_key if current is not None and is_kept else fresh_keys[line.suite]
-            keys = SrtpKeys(suite=line.suite, local_key=local_key, remote_key=line.key, profile=profile)
-            return CryptoLine.of(line.tag, line.suite, local_key), keys
+            return CryptoLine.of(line.tag, line.suite, local_key), _keys(local_key, line, profile)
         return None
 
 
@@ -171,7 +179,7 @@ NO_SRTP = SrtpTerms()
 """Plain RTP alone."""
 
 
-def accept_lines(offered: Iterable[CryptoLine], answered: Iterable[CryptoLine], profile: str) -> SrtpKeys:
+def accept_lines(offered: Iterable[CryptoLine], answered: Sequence[CryptoLine], profile: str) -> SrtpKeys:
     """What the peer's answer makes of our offer: it names one of our lines by tag and suite (RFC 4568 7.1.3).
 
     Raises: `NegotiationError` where it does not.
@@ -180,7 +188,7 @@ def accept_lines(offered: Iterable[CryptoLine], answered: Iterable[CryptoLine], 
     for line in answered:
         local_key = ours.get((line.tag, line.suite))
         if local_key is not None and not line.flaw:
-            return SrtpKeys(suite=line.suite, local_key=local_key, remote_key=line.key, profile=profile)
+            return _keys(local_key, line, profile)
     raise NegotiationError(f"the answer has no key for an SRTP suite that we offered: {explain(answered)}")
 
 
@@ -194,26 +202,38 @@ def _draw_keys(random_bytes: Callable[[int], bytes]) -> tuple[tuple[str, bytes],
     return tuple((suite, random_bytes(size)) for suite, size in _KEY_BYTES.items())
 
 
-def _read_key(suite: str, keys: str) -> bytes:
-    """Master key and salt of ``inline:BASE64[|lifetime]`` (RFC 4568 6.1). Errors must not name what may be a key."""
+def _keys(local_key: bytes, theirs: CryptoLine, profile: str) -> SrtpKeys:
+    return SrtpKeys(
+        suite=theirs.suite, local_key=local_key, remote_key=theirs.key, remote_mki=theirs.mki, profile=profile
+    )
+
+
+def _read_key(suite: str, keys: str) -> tuple[bytes, bytes]:
+    """Key and MKI of ``inline:KEY[|lifetime][|MKI:length]`` (RFC 4568 6.1). Errors must not name what may be a key."""
     size = _KEY_BYTES.get(suite)
     if size is None:
         raise NegotiationError("unknown suite")
-    # RFC 4568 6.1: several keys are told apart by MKI.
     if ";" in keys:
         raise NegotiationError("several keys")
     method, _, information = keys.partition(":")
     if method.lower() != "inline":
         raise NegotiationError("unknown key method")
     encoded, *rest = information.split("|")
-    if any(":" in part for part in rest):
-        raise NegotiationError("MKI")
+    mki = _read_mki(rest.pop()) if rest and ":" in rest[-1] else b""
     if len(rest) > 1 or not all(map(_is_lifetime, rest)):
         raise NegotiationError("no lifetime of a key")
     key = _decode(encoded)
     if len(key) != size:
         raise NegotiationError(f"key of {len(key)} octets, not {size}")
-    return key
+    return key, mki
+
+
+def _read_mki(text: str) -> bytes:
+    found = _mki.fullmatch(text)
+    value, size = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= size <= MAXIMUM_MKI_BYTES or value >= 1 << 8 * size:
+        raise NegotiationError("no MKI")
+    return value.to_bytes(size, "big")
 
 
 def _decode(encoded: str) -> bytes:

@@ -33,6 +33,8 @@ _PROFILES = {
     "AEAD_AES_128_GCM": Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
     "AEAD_AES_256_GCM": Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
 }
+_TAG_BYTES = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4, "AEAD_AES_128_GCM": 0, "AEAD_AES_256_GCM": 0}
+"""Behind the MKI; that of AEAD is part of the ciphertext before it (RFC 7714 8.2)."""
 # The library's own words: it gives no codes.
 _REPLAYS = frozenset(error for error in ERRORS if error.startswith("replay check failed"))
 
@@ -59,7 +61,7 @@ class SrtpContext:
         old, self._keys = self._keys, keys
         if (keys.suite, keys.local_key) != (old.suite, old.local_key):
             self._outbound = _session(keys.suite, keys.local_key, Policy.SSRC_ANY_OUTBOUND)
-        if (keys.suite, keys.remote_key) != (old.suite, old.remote_key):
+        if (keys.suite, keys.remote_key, keys.remote_mki) != (old.suite, old.remote_key, old.remote_mki):
             self._former, self._inbound = self._inbound, _Inbound(keys)
 
     def seal(self, packet: memoryview) -> bytes:
@@ -92,8 +94,13 @@ class _Inbound:
     def __init__(self, keys: SrtpKeys) -> None:
         self._session = _session(keys.suite, keys.remote_key, Policy.SSRC_ANY_INBOUND)
         self._sources: deque[bytes] = deque()
+        self._mki, self._tag_bytes = keys.remote_mki, _TAG_BYTES[keys.suite]
 
     def open(self, datagram: bytes) -> bytes | Dropped:
+        if self._mki:
+            end = len(datagram) - self._tag_bytes
+            # RFC 3711 3.1: neither encrypted nor authenticated, and not known to the library.
+            datagram = datagram[:end].removesuffix(self._mki) + datagram[end:]
         try:
             packet: bytes = self._session.unprotect(datagram)
         except Error as error:

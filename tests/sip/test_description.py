@@ -20,6 +20,7 @@ from gateway.sip.description import (
     SessionDescription,
 )
 from gateway.sip.message import parse_message
+from gateway.sip.sdes import MAXIMUM_CRYPTO_LINES, CryptoLine
 from gateway.sip.vocabulary import STATIC_CODECS
 from tests.support.device_messages import DEVICE_INVITES
 from tests.support.sip_strategies import hosts, tokens
@@ -209,6 +210,23 @@ class TestMedia:
         assert description.audio == (description.media[1] if is_usable else None)
 
 
+class TestCrypto:
+    def test_lines_are_read_in_their_order_and_written_as_they_were(self) -> None:
+        lines = ("a=crypto:1 X inline:a|1:1 KDR=1", "a=crypto:nonsense", "a=crypto:2  AES_CM_128_HMAC_SHA1_80  uri:b ")
+        audio = media("m=audio 9 RTP/SAVP 0", *lines)
+        assert [f"a=crypto:{line.text}" for line in audio.crypto] == list(lines)
+        assert [text for text in audio.lines() if "crypto" in text] == list(lines)
+
+    def test_lines_that_are_too_many_are_not_read(self) -> None:
+        audio = media("m=audio 9 RTP/SAVP 0", *["a=crypto:1 X inline:a"] * (MAXIMUM_CRYPTO_LINES + 1))
+        assert len(audio.crypto) == 32
+
+    def test_a_change_of_key_is_a_new_version(self) -> None:
+        first, second = (parse("m=audio 9 RTP/SAVP 0", f"a=crypto:1 X inline:{key}") for key in "ab")
+        assert first.following(first).origin.version == 2
+        assert second.following(first).origin.version == 3
+
+
 class TestBounds:
     def test_media_lines(self) -> None:
         assert len(parse(*["m=audio 9 RTP/AVP 0"] * MAXIMUM_MEDIA).media) == 64
@@ -281,6 +299,11 @@ attributes = st.lists(st.tuples(attribute_names, st.none() | one_line), max_size
 durations = st.none() | st.integers(1, 1000)
 
 
+crypto_lines = one_line.map(CryptoLine.parse) | st.builds(
+    CryptoLine.of, st.integers(0, 999_999_999), tokens.map(str.upper), st.binary(min_size=1, max_size=44)
+).map(lambda line: CryptoLine.parse(line.text))
+
+
 @st.composite
 def media_descriptions(draw: st.DrawFn) -> MediaDescription:
     port = draw(st.integers(0, 65535))
@@ -297,6 +320,7 @@ def media_descriptions(draw: st.DrawFn) -> MediaDescription:
         ptime_ms=draw(durations),
         maxptime_ms=draw(durations),
         direction=draw(st.sampled_from(Direction)),
+        crypto=draw(st.lists(crypto_lines, max_size=2).map(tuple)),
         attributes=draw(attributes),
     )
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import NegotiationError
+from gateway.errors import MessageError, NegotiationError
 from gateway.sip.message import Address, parse_message
+from gateway.sip.sdes import CryptoLine, SrtpPolicy, SrtpTerms
 from gateway.sip.sdp import (
     AudioStream,
     Codec,
@@ -417,3 +419,166 @@ def test_devices(device: str, codecs: tuple[Codec, ...], event: int, remote: tup
     assert (stream.receive_codecs, stream.telephone_event_payload_type, stream.remote) == (codecs, event, remote)
     assert stream.direction is Direction.SENDRECV
     assert accept_answer(offer, answer).codec == stream.codec
+
+
+THEIR_KEY = Random(1).randbytes(30)
+THEIR_LINE = CryptoLine.of(3, "AES_CM_128_HMAC_SHA1_80", THEIR_KEY)
+CRYPTO = f"a=crypto:{THEIR_LINE.text}"
+OTHER_CRYPTO = "a=crypto:1 AES_256_CM_HMAC_SHA1_80 inline:x"
+
+
+def with_srtp(policy: str, *, seed: int = 5, may_carry_keys: bool = True) -> LocalMedia:
+    terms = SrtpTerms.draw(SrtpPolicy(policy), Random(seed).randbytes, may_carry_keys=may_carry_keys)
+    return replace(US, srtp=terms)
+
+
+class TestSrtpAnswer:
+    @pytest.mark.parametrize(
+        ("policy", "profile", "lines", "agreed"),
+        [
+            ("off", "RTP/AVP", (), "plain"),
+            ("off", "RTP/AVP", (CRYPTO,), "plain"),
+            ("off", "RTP/SAVP", (CRYPTO,), "profile RTP/SAVP: SRTP is off"),
+            ("off", "RTP/SAVPF", (CRYPTO,), "profile RTP/SAVPF: SRTP is off"),
+            ("optional", "RTP/AVP", (), "plain"),
+            ("optional", "RTP/AVP", (CRYPTO,), "srtp"),
+            ("optional", "RTP/AVPF", (CRYPTO,), "srtp"),
+            ("optional", "RTP/AVP", (OTHER_CRYPTO,), "plain"),
+            ("optional", "RTP/AVP", (OTHER_CRYPTO, CRYPTO), "srtp"),
+            ("optional", "RTP/SAVP", (CRYPTO,), "srtp"),
+            ("optional", "RTP/SAVPF", (CRYPTO,), "srtp"),
+            ("optional", "RTP/SAVP", (), "no SRTP key that we can use: no a=crypto line"),
+            ("optional", "RTP/SAVP", (OTHER_CRYPTO,), r"AES_256_CM_HMAC_SHA1_80 \(unknown suite\)"),
+            ("optional", "UDP/TLS/RTP/SAVP", (CRYPTO,), "profile UDP/TLS/RTP/SAVP"),
+            ("required", "RTP/AVP", (), "no SRTP key that we can use: no a=crypto line"),
+            ("required", "RTP/AVP", (CRYPTO,), "srtp"),
+            ("required", "RTP/AVP", (OTHER_CRYPTO,), "unknown suite"),
+            ("required", "RTP/SAVP", (CRYPTO,), "srtp"),
+            ("required", "RTP/SAVPF", (CRYPTO,), "srtp"),
+            ("required", "RTP/SAVP", (OTHER_CRYPTO,), "unknown suite"),
+        ],
+    )
+    def test_policy_and_offer(self, policy: str, profile: str, lines: tuple[str, ...], agreed: str) -> None:
+        offer, local = (f"m=audio 4000 {profile} 0", *lines), with_srtp(policy)
+        if agreed not in ("plain", "srtp"):
+            with pytest.raises(NegotiationError, match=agreed):
+                agree(*offer, local=local)
+            return
+        audio, stream = agree(*offer, local=local)
+        assert audio.profile == profile
+        if agreed == "plain":
+            assert (audio.crypto, stream.srtp) == ((), None)
+        else:
+            assert stream.srtp is not None
+            assert audio.crypto == (CryptoLine.of(3, THEIR_LINE.suite, stream.srtp.local_key),)
+            assert stream.srtp.remote_key == THEIR_KEY
+
+    @pytest.mark.parametrize(
+        ("policy", "profile", "agreed"),
+        [
+            ("optional", "RTP/AVP", "plain"),
+            ("optional", "RTP/SAVP", "profile RTP/SAVP: SRTP is off"),
+            ("required", "RTP/AVP", "may not be sent in clear"),
+            ("required", "RTP/SAVP", "may not be sent in clear"),
+        ],
+    )
+    def test_over_a_transport_that_may_not_carry_keys(self, policy: str, profile: str, agreed: str) -> None:
+        local = with_srtp(policy, may_carry_keys=False)
+        if agreed == "plain":
+            audio, stream = agree(f"m=audio 4000 {profile} 0", CRYPTO, local=local)
+            assert (audio.crypto, stream.srtp) == ((), None)
+        else:
+            with pytest.raises(NegotiationError, match=agreed):
+                agree(f"m=audio 4000 {profile} 0", CRYPTO, local=local)
+
+    @pytest.mark.parametrize(("policy", "port"), [("off", 4000), ("optional", 4002), ("required", 4002)])
+    def test_of_two_lines_the_one_with_keys_is_taken_unless_srtp_is_off(self, policy: str, port: int) -> None:
+        lines = ("m=audio 4000 RTP/AVP 0", "m=audio 4002 RTP/SAVP 0", CRYPTO)
+        answer, stream = negotiate(description(*lines), with_srtp(policy))
+        assert stream.remote.port == port
+        assert [media.port > 0 for media in answer.media] == [port == 4000, port == 4002]
+
+    def test_refused_lines_tell_no_key(self) -> None:
+        answer, _ = negotiate(
+            description("m=audio 4000 RTP/AVP 0", "m=audio 4002 RTP/SAVP 0", CRYPTO), with_srtp("off")
+        )
+        assert b"crypto" not in answer.to_bytes()
+
+    def test_two_looks_at_one_offer_give_the_same_answer(self) -> None:
+        offer, local = description("m=audio 4000 RTP/SAVP 0", CRYPTO), with_srtp("required")
+        assert negotiate(offer, local) == negotiate(offer, local)
+
+
+class TestSrtpOffer:
+    @pytest.mark.parametrize(
+        ("caller", "callee", "profile", "is_srtp"),
+        [
+            ("off", "off", "RTP/AVP", False),
+            ("off", "optional", "RTP/AVP", False),
+            ("off", "required", None, False),
+            ("optional", "off", "RTP/AVP", False),
+            ("optional", "optional", "RTP/AVP", True),
+            ("optional", "required", "RTP/AVP", True),
+            ("required", "off", None, False),
+            ("required", "optional", "RTP/SAVP", True),
+            ("required", "required", "RTP/SAVP", True),
+        ],
+    )
+    def test_both_sides_conclude_the_same(self, caller: str, callee: str, profile: str | None, is_srtp: bool) -> None:
+        offer = SessionDescription.parse(make_offer(with_srtp(caller, seed=1)).to_bytes())
+        if profile is None:
+            with pytest.raises(NegotiationError):
+                negotiate(offer, with_srtp(callee, seed=2))
+            return
+        answer, theirs = negotiate(offer, with_srtp(callee, seed=2))
+        ours = accept_answer(offer, SessionDescription.parse(answer.to_bytes()))
+        assert answer.media[0].profile == profile
+        assert (ours.srtp is not None, theirs.srtp is not None) == (is_srtp, is_srtp)
+        if ours.srtp and theirs.srtp:
+            assert ours.srtp.suite == theirs.srtp.suite
+            assert (ours.srtp.local_key, ours.srtp.remote_key) == (theirs.srtp.remote_key, theirs.srtp.local_key)
+            assert ours.srtp.local_key != ours.srtp.remote_key
+
+    @pytest.mark.parametrize(
+        ("policy", "answer", "told"),
+        [
+            ("required", ("m=audio 4000 RTP/SAVP 0",), "RTP/SAVP without a key"),
+            ("required", ("m=audio 4000 RTP/AVP 0",), "RTP/AVP without a key, where we offered RTP/SAVP"),
+            ("required", ("m=audio 4000 RTP/SAVP 0", CRYPTO), "not offered"),
+            ("optional", ("m=audio 4000 RTP/SAVP 0",), "RTP/SAVP without a key, where we offered RTP/AVP"),
+            ("optional", ("m=audio 4000 RTP/AVP 0", CRYPTO), "not offered"),
+            ("off", ("m=audio 4000 RTP/SAVP 0", CRYPTO), "where we offered RTP/AVP"),
+        ],
+    )
+    def test_an_answer_that_leaves_open_what_is_sealed_is_refused(
+        self, policy: str, answer: tuple[str, ...], told: str
+    ) -> None:
+        with pytest.raises(NegotiationError, match=told):
+            accept_answer(make_offer(with_srtp(policy)), description(*answer))
+
+    def test_keys_nobody_asked_for_are_left_alone(self) -> None:
+        stream = accept_answer(make_offer(US), description("m=audio 4000 RTP/AVP 0", CRYPTO))
+        assert stream.srtp is None
+
+    def test_required_where_no_key_may_be_told_makes_no_offer(self) -> None:
+        with pytest.raises(NegotiationError, match="in clear"):
+            make_offer(with_srtp("required", may_carry_keys=False))
+
+
+class TestSecrecy:
+    def test_no_repr_of_description_or_stream_shows_a_key(self) -> None:
+        encoded = THEIR_LINE.text.partition("inline:")[2]
+        offer = description(
+            f"a=crypto:{THEIR_LINE.text}", "m=audio 4000 RTP/SAVP 0", CRYPTO, f"a=acap:1 crypto:{THEIR_LINE.text}"
+        )
+        answer, stream = negotiate(offer, with_srtp("required"))
+        shown = f"{offer!r} {answer!r} {stream!r} {with_srtp('required')!r}"
+        assert encoded not in shown
+        assert answer.media[0].crypto[0].text.partition("inline:")[2] not in shown
+        assert encoded.encode() in offer.to_bytes()
+
+    @pytest.mark.parametrize("garbled", [f" {CRYPTO}", f"{CRYPTO}\0", f"A{CRYPTO.replace('inline', 'INLINE')}"])
+    def test_no_error_about_a_garbled_line_shows_a_key(self, garbled: str) -> None:
+        with pytest.raises(MessageError) as error:
+            description("m=audio 4000 RTP/SAVP 0", garbled)
+        assert THEIR_LINE.text[-20:] not in str(error.value)
