@@ -49,6 +49,15 @@ def test_one_line_tells_how_a_call_went() -> None:
     assert "4930123" not in str(line)
 
 
+@pytest.mark.parametrize("srtp", [None, "AES_CM_128_HMAC_SHA1_80"])
+def test_the_line_tells_whether_audio_was_encrypted(srtp: str | None) -> None:
+    done = record()
+    done.srtp = srtp
+    with capture_logs() as lines:
+        CallLogbook().call_ended(done)
+    assert lines[0]["srtp"] == srtp
+
+
 def test_operator_may_see_whole_numbers() -> None:
     with capture_logs() as lines:
         CallLogbook(masks_numbers=False).call_ended(record())

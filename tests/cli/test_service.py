@@ -25,6 +25,7 @@ from gateway.errors import ResourceError
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip.message import Address, Request, make_response, parse_message
+from gateway.sip.sdes import SrtpPolicy
 from gateway.sip.sdp import Direction
 from gateway.transport.tls import TlsOptions, load_tls
 from tests.support.aio import eventually
@@ -69,7 +70,7 @@ escalations:
 CONFIGURATION = """
 sip:
   listen: %(listen)s
-  trunks: {phones: {peer: "%(phone)s", codecs: [%(codecs)s]}}
+  trunks: {phones: {peer: "%(phone)s", codecs: [%(codecs)s], %(trunk)s}}
 media: {rtp: {ports: 44000-44399}}
 realtime:
   default:
@@ -149,6 +150,8 @@ async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
             audio: str = "pcm16",
             codecs: str = "PCMU, PCMA",
             environment: Mapping[str, str] | None = None,
+            trunk: str = "",
+            srtp: SrtpPolicy = SrtpPolicy.OFF,
             **provider: object,
         ) -> House:
             server = await stack.enter_async_context(RealtimeServer(**provider))  # type: ignore[arg-type]
@@ -157,7 +160,9 @@ async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
                 Phone(PhoneOptions(user="human", peers={"x": Address("127.0.0.1", 9)}, answers=True))
             )
             peers = {"gateway": gateway, "6001": human.address, "6002": Address("127.0.0.1", 9)}  # nobody is at 9
-            phone = await stack.enter_async_context(Phone(PhoneOptions(peers=peers, rtp_ports=(42000, 42399))))
+            phone = await stack.enter_async_context(
+                Phone(PhoneOptions(peers=peers, rtp_ports=(42000, 42399), srtp=srtp))
+            )
             (tmp_path / "plan.yaml").write_text(plan)
             write_tone(tmp_path / "jingle.wav", tone(LAST_HZ, 1.0))
             file = tmp_path / "gateway.yaml"
@@ -169,6 +174,7 @@ async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
                     "url": server.url,
                     "audio": audio,
                     "codecs": codecs,
+                    "trunk": trunk,
                 }
             )
             configuration = load_configuration(file, environment or {})
@@ -805,3 +811,81 @@ async def test_a_trunk_on_tls_is_registered_at_a_server_of_its_name(open_house: 
         (register, *_) = await eventually(lambda: asked)
     assert register.startswith(f"REGISTER sips:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:5061;".encode())
     assert b"\r\nContact: <sips:gateway@127.0.0.1:5061" in register
+
+
+# Encryption.
+
+
+async def hears_both_ways(house: House, call: PhoneCall, session: ServerSession) -> None:
+    """The provider hears the caller from now on, and the caller the provider."""
+    before, heard_ms = session.appended_ms, call.time_ms
+    await session.start()
+    await session.say(pcm24(ANSWER_HZ, 0.5))
+    await session.finish()
+    call.say(tone(CALLER_HZ, 0.5))
+    await eventually(lambda: tone_seconds(call.heard(heard_ms), ANSWER_HZ) > 0.4, 4)
+    await eventually(lambda: session.appended_ms > before + 700, 4)
+    pcm = np.frombuffer(bytes(session.audio), "<i2")[24 * before :]
+    assert tone_seconds(pcm, CALLER_HZ, rate_hz=24000) == pytest.approx(0.5, abs=0.15)
+
+
+@pytest.mark.parametrize("phone", [SrtpPolicy.OPTIONAL, SrtpPolicy.REQUIRED])
+@pytest.mark.parametrize("gateway", ["optional", "required"])
+async def test_encrypted_call_is_heard_both_ways_over_hold_and_new_keys(
+    open_house: Open, phone: SrtpPolicy, gateway: str
+) -> None:
+    house = await open_house(trunk=f"srtp: {gateway}, srtp_over_plain: true", srtp=phone)
+    call, session = await house.talk()
+    first = call.stream.srtp  # type: ignore[union-attr]
+    assert first is not None
+    await hears_both_ways(house, call, session)
+    await house.phone.hold(call)
+    assert (await house.phone.resume(call)).srtp == first
+    await hears_both_ways(house, call, session)
+    second = (await house.phone.rekey(call)).srtp
+    assert second is not None
+    assert len({first.local_key, first.remote_key, second.local_key, second.remote_key}) == 4
+    await hears_both_ways(house, call, session)
+    call.hang_up()
+    assert (await house.record()).srtp == first.suite
+
+
+async def test_flood_of_forged_packets_does_not_end_an_encrypted_call(open_house: Open) -> None:
+    house = await open_house(trunk="srtp: required, srtp_over_plain: true", srtp=SrtpPolicy.REQUIRED)
+    call, session = await house.talk()
+    (leg,) = house.service.services.media._legs
+    for number in range(2000):
+        forged = b"\x80\x00" + number.to_bytes(2, "big") + bytes(170)
+        call.port.udp.sendto(forged, call.stream.remote)  # type: ignore[union-attr]
+        if not number % 200:
+            await asyncio.sleep(0)
+    counters = house.service.services.media.port_counters(leg)
+    await eventually(lambda: counters.srtp_failures + counters.kernel_drops > 1500, 4)
+    await hears_both_ways(house, call, session)
+    call.hang_up()
+    assert (await house.record()).outcome is Outcome.CALLER_HUNG_UP
+
+
+async def test_keys_are_not_told_over_udp_unless_the_operator_wants_it(open_house: Open) -> None:
+    house = await open_house(trunk="srtp: optional", srtp=SrtpPolicy.OPTIONAL)
+    call, session = await house.talk()
+    assert call.stream.srtp is None  # type: ignore[union-attr]
+    await hears_both_ways(house, call, session)
+    call.hang_up()
+    assert (await house.record()).srtp is None
+
+
+@pytest.mark.parametrize(
+    ("trunk", "phone"),
+    [
+        ("srtp: off", SrtpPolicy.REQUIRED),
+        ("srtp: optional", SrtpPolicy.REQUIRED),
+        ("srtp: required, srtp_over_plain: true", SrtpPolicy.OFF),
+    ],
+)
+async def test_call_without_common_encryption_is_488(open_house: Open, trunk: str, phone: SrtpPolicy) -> None:
+    house = await open_house(trunk=trunk, srtp=phone)
+    call = house.phone.dial("gateway", "7000")
+    await eventually(call.ended.is_set, 5)
+    assert call.refused == 488
+    assert house.provider.attempts == 0

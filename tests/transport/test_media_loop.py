@@ -18,6 +18,7 @@ from gateway.media.dtmf import DigitReceived
 from gateway.media.engine import ItemFinished, LegOptions, MediaEngine, MediaEvents, MediaOptions, UplinkAudio
 from gateway.media.rtp import OutgoingPackets, PacketBatch
 from gateway.sip.message import Address
+from gateway.sip.sdes import SUITES, SrtpKeys
 from gateway.transport import media_loop
 from gateway.transport.media_clock import freeze_garbage, thaw_garbage
 from gateway.transport.media_loop import MediaLoop
@@ -313,6 +314,25 @@ async def test_a_changed_leg_is_sent_to_its_new_address(
         media.tick(1.0)
     assert peer.recv(100) == b"moved"
     assert f"reconfigure {leg} PCMU" in engine.log
+
+
+async def test_a_secured_leg_sends_nothing_in_clear_until_it_is_plain_again(
+    media: MediaLoop, engine: ScriptedEngine, peer: socket.socket
+) -> None:
+    leg, _ = opened(media, peer, Sink())
+    packet = b"\x80\x00\x00\x01" + bytes(8) + b"speech" * 20
+    engine.to_send = [(leg, packet)]
+    media.secure_leg(leg, SrtpKeys(suite=SUITES[0], local_key=bytes(30), remote_key=bytes(30)))
+    media.tick(1.0)
+    assert b"speech" not in peer.recv(200)
+    media.change_leg(leg, address_of(peer), OPTIONS)
+    engine.to_send = [(leg, b"\x80\x00\x00\x02" + packet[4:])]
+    media.tick(1.0)
+    assert b"speech" not in peer.recv(200)
+    media.secure_leg(leg, None)
+    engine.to_send = [(leg, packet)]
+    media.tick(1.0)
+    assert peer.recv(200) == packet
 
 
 async def test_statistics_are_the_engines_and_the_ports(

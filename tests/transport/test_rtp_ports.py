@@ -13,7 +13,9 @@ from structlog.testing import capture_logs
 from gateway.errors import ResourceError
 from gateway.media.rtp import OutgoingPackets
 from gateway.sip.message import Address
+from gateway.sip.sdes import SUITES, SrtpKeys
 from gateway.transport.rtp_ports import MAX_PACKET_BYTES, PortState, RtpPort, RtpPortOptions, RtpPorts
+from gateway.transport.srtp import SrtpContext
 
 NOW = 1000.0
 LEG = 7
@@ -591,3 +593,89 @@ def test_ipv6_media_goes_both_ways(make_ports: MakePorts, make_peer: Callable[..
     assert received(ports) == [(LEG, b"six")]
     assert ports.send(packets((LEG, b"audio"))) == 1
     assert peer.recv(100) == b"audio"
+
+
+# SRTP.
+
+
+def sealed_pair() -> tuple[SrtpKeys, SrtpContext]:
+    """Our keys, and the peer's side of them."""
+    ours = SrtpKeys(suite=SUITES[0], local_key=bytes(range(30)), remote_key=bytes(range(30, 60)))
+    theirs = SrtpKeys(suite=SUITES[0], local_key=ours.remote_key, remote_key=ours.local_key)
+    return ours, SrtpContext(theirs)
+
+
+def speech(sequence: int) -> bytes:
+    return b"\x80\x00" + sequence.to_bytes(2, "big") + bytes(8) + b"\x55" * 160
+
+
+def test_srtp_goes_both_ways_sealed_on_the_wire_and_plain_in_the_arrays(
+    make_ports: MakePorts, make_peer: Callable[..., socket.socket]
+) -> None:
+    ports, peer = make_ports(), make_peer()
+    ours, theirs = sealed_pair()
+    port = attached(ports, peer)
+    port.use_srtp(ours)
+    for sequence in range(3):
+        peer.sendto(theirs.seal(memoryview(speech(sequence))), ("127.0.0.1", port.port))
+    assert received(ports) == [(LEG, speech(sequence)) for sequence in range(3)]
+    assert ports.send(packets((LEG, speech(9)))) == 1
+    datagram = peer.recv(2048)
+    assert len(datagram) == 182
+    assert speech(9)[12:] not in datagram
+    assert theirs.open(memoryview(datagram)) == speech(9)
+
+
+def test_forged_and_replayed_packets_are_counted_and_logged_once_and_cost_nothing_else(
+    make_ports: MakePorts, make_peer: Callable[..., socket.socket]
+) -> None:
+    ports, peer, other_peer = make_ports(), make_peer(), make_peer()
+    ours, theirs = sealed_pair()
+    port, plain = attached(ports, peer), attached(ports, other_peer, LEG + 1)
+    port.use_srtp(ours)
+    first = theirs.seal(memoryview(speech(1)))
+    garbage = [b"", b"\x80", bytes(100), speech(2), first[:-1] + bytes([first[-1] ^ 1])]
+    with capture_logs() as lines:
+        for datagram in (*garbage, first, first, b"\x80\xc8" + bytes(30)):
+            peer.sendto(datagram, ("127.0.0.1", port.port))
+        other_peer.sendto(speech(7), ("127.0.0.1", plain.port))
+        heard = received(ports) + received(ports)
+    assert sorted(heard) == [(LEG, speech(1)), (LEG + 1, speech(7))]
+    assert (port.counters.srtp_failures, port.counters.srtp_replays) == (len(garbage), 1)
+    assert [line["event"] for line in lines] == ["SRTP packet dropped"]
+    peer.sendto(theirs.seal(memoryview(speech(3))), ("127.0.0.1", port.port))
+    assert received(ports) == [(LEG, speech(3))]
+
+
+def test_a_forgery_does_not_lock_the_source(make_ports: MakePorts, make_peer: Callable[..., socket.socket]) -> None:
+    ports, told, forger, true = make_ports(), make_peer(), make_peer(), make_peer()
+    ours, theirs = sealed_pair()
+    port = attached(ports, told, source_policy="sdp-address")
+    port.use_srtp(ours)
+    forger.sendto(speech(1), ("127.0.0.1", port.port))
+    assert received(ports) == []
+    true.sendto(theirs.seal(memoryview(speech(1))), ("127.0.0.1", port.port))
+    assert received(ports) == [(LEG, speech(1))]
+    forger.sendto(speech(2), ("127.0.0.1", port.port))
+    assert received(ports) == []
+    assert (port.counters.srtp_failures, port.counters.foreign) == (1, 1)
+
+
+def test_srtp_ends_with_the_leg(make_ports: MakePorts, make_peer: Callable[..., socket.socket]) -> None:
+    ports, peer = make_ports(), make_peer()
+    port = attached(ports, peer)
+    port.use_srtp(sealed_pair()[0])
+    ports.detach(port)
+    ports.attach(port, LEG, address_of(peer))
+    peer.sendto(speech(1), ("127.0.0.1", port.port))
+    assert received(ports) == [(LEG, speech(1))]
+
+
+def test_a_packet_too_long_to_seal_is_counted_and_not_sent(
+    make_ports: MakePorts, make_peer: Callable[..., socket.socket]
+) -> None:
+    ports, peer = make_ports(), make_peer()
+    port = attached(ports, peer)
+    port.use_srtp(sealed_pair()[0])
+    assert port.send(memoryview(bytes(1400))) == 0
+    assert port.counters.send_errors == 1
