@@ -16,6 +16,9 @@ from gateway.sip.message import Address
 from gateway.transport.locator import Target
 from gateway.transport.resolver import ResolverOptions
 
+
+from gateway.sip.hop import Hop, Transport
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = """\
 sip:
@@ -179,12 +182,34 @@ def test_wrong_value_names_what_would_fit(load: Load, section: str, expected: st
         ("{peer: 127.0.0.1, codecs: []}", "no codecs"),
         ("{peer: 127.0.0.1, codecs: [G729]}", "PCMA"),
         ("{peer: 127.0.0.1, acl: [nowhere]}", "192.0.2.0/24"),
+        ("{peer: 127.0.0.1, srtp: always}", "expected one of off, optional, required"),
+        ("{peer: 127.0.0.1, srtp: required}", "srtp_over_plain: true"),
     ],
 )
 def test_trunk_that_cannot_work_is_refused(load: Load, trunk: str, expected: str) -> None:
     found = problems(load, f"sip:\n  trunks:\n    a: {trunk}\n")
     assert expected in found[0][2]
     assert found[0][0] == 3
+
+
+@pytest.mark.parametrize(
+    ("trunk", "over_udp", "over_tls"),
+    [
+        ("peer: 127.0.0.1", "plain", "keys"),
+        ("peer: 127.0.0.1, srtp: off", "plain", "plain"),
+        ("peer: 127.0.0.1, srtp: optional, srtp_over_plain: true", "keys", "keys"),
+        ("peer: 127.0.0.1, srtp: required, srtp_over_plain: true", "keys", "keys"),
+    ],
+)
+def test_srtp_keys_are_told_where_policy_and_transport_allow(
+    load: Load, trunk: str, over_udp: str, over_tls: str
+) -> None:
+    policies = load(f"sip:\n  trunks:\n    a: {{{trunk}}}\n").trunk_policies({"a": Hop("127.0.0.1", 5060)})
+    found = [
+        "keys" if policies["a"].srtp_terms(Hop("127.0.0.1", 5060, transport)).fresh_keys else "plain"
+        for transport in (Transport.UDP, Transport.TCP, Transport.TLS)
+    ]
+    assert found == [over_udp, over_udp, over_tls]
 
 
 def test_listening_everywhere_needs_an_address_to_tell(load: Load) -> None:
