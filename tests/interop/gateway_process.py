@@ -35,7 +35,7 @@ sessions:
     tools: [transfer, hang_up]
 routes:
   - name: reception
-    match: {to: ["7000", "7003", "7004", "7010", "7014", "49*"]}
+    match: {to: ["7000", "7003", "7004", "7005", "7006", "7010", "7014", "49*"]}
     do: [{session: reception}]
 escalations:
   - {name: zero, when: {dtmf: "0"}, do: [{transfer: operator}]}
@@ -52,6 +52,8 @@ sip:
       username: %(account)s
       password: %(password)s
       expires: %(expires)s
+      srtp: %(srtp)s
+      srtp_over_plain: %(srtp_over_plain)s
 media:
   rtp:
     ports: %(rtp_first)d-%(rtp_last)d
@@ -74,6 +76,8 @@ class GatewaySetup:
     account: str = "gateway"
     password: str = ""
     expires: str = "60s"
+    srtp: str = "optional"
+    srtp_over_plain: bool = False
     drain: str = "20s"
     realtime_url: str = ""
     log_level: str = "debug"
@@ -95,6 +99,8 @@ class GatewaySetup:
                 "account": self.account,
                 "password": self.password or f"lab-{self.account}",
                 "expires": self.expires,
+                "srtp": self.srtp,
+                "srtp_over_plain": str(self.srtp_over_plain).lower(),
                 "drain": self.drain,
                 "log_level": self.log_level,
                 "rtp_first": rtp_first,
