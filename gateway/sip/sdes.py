@@ -139,8 +139,9 @@ class SrtpTerms:
     def offer(self) -> tuple[str, tuple[CryptoLine, ...]]:
         """Profile and lines of an offer (RFC 4568 7.1.1).
 
-        What is optional is offered as RTP/AVP with keys, which peers that know nothing of them take for plain RTP: two
-        m= lines would be two streams (RFC 3264 5.1), and RFC 5939 is spoken by nearly nobody. What is in force stays.
+        What is optional is offered as RTP/AVP with keys, which peers that know nothing of them take for plain RTP. Two
+        m= lines would be two streams (RFC 3264 5.1; Asterisk 22 answers 488 where it does not encrypt), and RFC 5939 is
+        spoken by nearly nobody. What is in force stays.
 
         Raises: `NegotiationError` where SRTP is required and no key may be told.
         """

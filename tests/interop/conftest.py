@@ -93,11 +93,15 @@ def make_phone(registrar: tuple[str, int], tmp_path: Path) -> Iterator[PhoneMake
         unavailable(reason)
     with ExitStack() as phones:
 
-        def make(account: str, *, plays: Samples | None = None, answers: bool = False) -> phone.Phone:
+        def make(
+            account: str, *, plays: Samples | None = None, answers: bool = False, encryption: str = ""
+        ) -> phone.Phone:
             sound = write_wav(tmp_path / f"{account}.wav", silence(PHONE_SOUND_S) if plays is None else plays)
             folder = tmp_path / f"phone-{account}"
             return phones.enter_context(
-                phone.Phone(account, registrar=registrar, folder=folder, plays=sound, answers=answers)
+                phone.Phone(
+                    account, registrar=registrar, folder=folder, plays=sound, answers=answers, encryption=encryption
+                )
             )
 
         yield make

@@ -2,7 +2,8 @@
 
 It registers with the PBX as one of its accounts, plays a WAV into every call and records what it hears. Ended by the
 pid it was started with. Pitfalls of baresip 1.0 that shape this file: the end of the played file ends the call (so play
-long ones), a phone without a terminal must not load `stdio`, and a recording's header is complete only after the call.
+long ones), a phone without a terminal must not load `stdio`, `srtp` counts only where it is loaded before `account`,
+and a recording's header is complete only after the call.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from tests.interop.pbx import HOST, free_port, wait_until
 from tests.support.listening import Samples, read_wav, silence
 
-MODULES = ("g711", "aufile", "aubridge", "sndfile", "uuid", "account", "contact", "ctrl_tcp", "menu")
+MODULES = ("srtp", "g711", "aufile", "aubridge", "sndfile", "uuid", "account", "contact", "ctrl_tcp", "menu")
 MODULE_FOLDERS = ("/usr/lib/baresip/modules", "/usr/local/lib/baresip/modules")
 EVENT_DEADLINE_S = 15.0
 STOP_DEADLINE_S = 3.0
@@ -43,10 +44,18 @@ class Phone:
         folder: where its configuration, log and recordings go.
         plays: WAV (8 kHz mono) sent into every call, from its start on.
         answers: whether it takes calls by itself, at once.
+        encryption: baresip's word for SRTP: srtp (offered as RTP/AVP with keys), srtp-mand; empty for none.
     """
 
     def __init__(
-        self, account: str, *, registrar: tuple[str, int], folder: Path, plays: Path, answers: bool = False
+        self,
+        account: str,
+        *,
+        registrar: tuple[str, int],
+        folder: Path,
+        plays: Path,
+        answers: bool = False,
+        encryption: str = "",
     ) -> None:
         self.account = account
         self.domain = f"{registrar[0]}:{registrar[1]}"
@@ -55,7 +64,7 @@ class Phone:
         self._unread = b""
         self._control_port = free_port()
         folder.mkdir(parents=True)
-        self._configure(plays, answers)
+        self._configure(plays, answers, encryption)
         with (folder / "log").open("w") as log:
             self._process = subprocess.Popen(
                 ["baresip", "-f", str(folder), "-s"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder
@@ -69,7 +78,7 @@ class Phone:
             self.close()
             raise
 
-    def _configure(self, plays: Path, answers: bool) -> None:
+    def _configure(self, plays: Path, answers: bool, encryption: str) -> None:
         modules = next(folder for folder in MODULE_FOLDERS if Path(folder).is_dir())
         lines = [
             "poll_method epoll",
@@ -90,7 +99,8 @@ class Phone:
         (self.folder / "config").write_text("\n".join(lines) + "\n")
         (self.folder / "accounts").write_text(
             f"<sip:{self.account}@{self.domain}>;auth_pass=lab-{self.account};audio_codecs=PCMU,PCMA"
-            f";regint=60;answermode={'auto' if answers else 'manual'}\n"
+            f";regint=60;answermode={'auto' if answers else 'manual'}"
+            f"{f';mediaenc={encryption}' if encryption else ''}\n"
         )
         (self.folder / "contacts").touch()
 
@@ -118,8 +128,9 @@ class Phone:
             self._process.wait()
 
     # ---- commands --------------------------------------------------------------------------------------------
-    def dial(self, number: str) -> None:
-        self._command("dial", f"sip:{number}@{self.domain}")
+    def dial(self, number: str, *, at: str = "") -> None:
+        """Call `number` at the PBX, or at another ``host:port``."""
+        self._command("dial", f"sip:{number}@{at or self.domain}")
 
     def hang_up(self) -> None:
         self._command("hangup")

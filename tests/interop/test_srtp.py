@@ -1,4 +1,4 @@
-"""Encrypted audio with keys in SDP, against Asterisk: both directions, over hold and resume; and who is refused."""
+"""Encrypted audio with keys in SDP, with Asterisk and baresip: both ways, over hold and resume; and who is refused."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from gateway.sip.sdes import SUITES
 from tests.interop.conftest import GatewayMaker, PhoneMaker, SpeechServerMaker
 from tests.interop.pbx import Pbx, wait_until
 from tests.interop.speech_server import MODEL_RATE_HZ
@@ -98,3 +99,27 @@ def test_call_without_common_encryption_is_refused(
     alice.wait_for("CALL_CLOSED")
     assert gateway.wait_for("call refused")["status"] == 488
     pbx.wait_until_idle()
+
+
+@pytest.mark.parametrize("encryption", ["srtp", "srtp-mand"])
+@pytest.mark.parametrize("policy", ["optional", "required"])
+def test_baresip_is_heard_and_hears_without_a_pbx_between(
+    make_gateway: GatewayMaker,
+    make_phone: PhoneMaker,
+    make_speech_server: SpeechServerMaker,
+    encryption: str,
+    policy: str,
+) -> None:
+    server = make_speech_server([silence(0.1, rate_hz=MODEL_RATE_HZ), tone(MODEL_TONE_HZ, 2, rate_hz=MODEL_RATE_HZ)])
+    gateway = make_gateway(realtime_url=server.url, srtp=policy, srtp_over_plain=True)
+    gateway.wait_until_registered()
+    alice = make_phone("alice", plays=tone(CALLER_TONE_HZ, 120), encryption=encryption)
+    alice.dial("7000", at=f"127.0.0.1:{gateway.sip_port}")
+    alice.wait_for("CALL_ESTABLISHED")
+    conversation = server.wait_for_conversation()
+    wait_until(lambda: still_heard(conversation), "the caller's tone", 5)
+    conversation.answer()
+    time.sleep(3)
+    alice.hang_up()
+    assert gateway.wait_for("call ended")["srtp"] in SUITES
+    assert tone_seconds(alice.heard(), MODEL_TONE_HZ) > 1.5
