@@ -1,11 +1,12 @@
 """How dear a 20 ms frame is: the batch for all calls, beside its baseline in the same run.
 
-Two things are measured, in CPU time of the whole process, both directions together:
+Three things are measured, in CPU time of the whole process, both directions together:
 
 - *transcode*: mu-law to PCM16 24 kHz and back, by the filters of `gateway.media.resample`. The baseline is ``audioop``
   call by call: ``ulaw2lin``, ``ratecv``, ``lin2ulaw``, which filters nothing.
 - *engine*: whole ticks, from RTP datagrams to uplink audio and from model audio, in pieces of 100 ms, to RTP datagrams,
   with jitter buffers, playout and ledger. The baseline is the same engine with one leg: what company saves.
+- *srtp*: one packet sealed and one opened. The baseline is the whole engine with as many legs: what encryption adds.
 
 Only ratios travel from machine to machine; nanoseconds are this machine's.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import audioop
 import json as json_module
+import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +30,8 @@ from gateway.media.codec import PCMU, AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions, PacketBatch
 from gateway.media.pacing import TICK_S
 from gateway.media.resample import DownSampler, UpSampler
+from gateway.sip.sdes import SUITES, SrtpKeys, SrtpPolicy, SrtpTerms
+from gateway.transport.srtp import SrtpContext
 
 LEGS: Final = (1, 10, 100, 500)
 _FRAME_BYTES: Final = 160
@@ -62,16 +66,21 @@ class MediaBench:
 
     transcode: tuple[BenchRow, ...]
     engine: tuple[BenchRow, ...]
+    srtp: tuple[BenchRow, ...]
 
     def as_json(self) -> str:
         """One JSON document."""
-        pairs = {"transcode": self.transcode, "engine": self.engine}
+        pairs = {"transcode": self.transcode, "engine": self.engine, "srtp": self.srtp}
         told = {name: [asdict(row) | {"ratio": round(row.ratio, 2)} for row in rows] for name, rows in pairs.items()}
         return json_module.dumps({"bench": "media", **told})
 
     def as_text(self) -> str:
         """A table for people."""
-        tables = (("transcode both ways", "audioop", self.transcode), ("whole engine tick", "alone", self.engine))
+        tables = (
+            ("transcode both ways", "audioop", self.transcode),
+            ("whole engine tick", "alone", self.engine),
+            ("srtp both ways", "engine", self.srtp),
+        )
         lines: list[str] = []
         for name, baseline, rows in tables:
             lines.append(f"{name + ', a frame':<28}{'legs':>6}{'ours':>12}{baseline:>12}{'ratio':>9}")
@@ -87,6 +96,7 @@ def run(*, json: bool = False, legs: tuple[int, ...] = LEGS) -> MediaBench:
         engine=tuple(
             BenchRow(legs=count, ours_ns=_measured(count, _EngineRun(count))[0], baseline_ns=alone_ns) for count in legs
         ),
+        srtp=tuple(_compare(count, _SrtpRun(count), _EngineRun(count)) for count in legs),
     )
     sys.stdout.write((result.as_json() if json else result.as_text()) + "\n")
     return result
@@ -188,3 +198,22 @@ class _EngineRun:
         )
         length = np.full(len(legs), data.shape[1], np.int32)
         return PacketBatch(data=data, length=length, leg=legs.astype(np.int32))
+
+
+class _SrtpRun:
+    """One frame of every leg sealed, and one opened, each leg under keys of its own."""
+
+    def __init__(self, legs: int) -> None:
+        terms = [SrtpTerms.draw(SrtpPolicy.REQUIRED, secrets.token_bytes) for _ in range(legs)]
+        keys = [dict(own.fresh_keys)[SUITES[0]] for own in terms]
+        # Where both directions have one key, a leg can open what it has sealed.
+        self._legs = [SrtpContext(SrtpKeys(suite=SUITES[0], local_key=key, remote_key=key)) for key in keys]
+        self._packet = bytearray(b"\x80" + bytes(rtp.HEADER_BYTES + _FRAME_BYTES - 1))
+        self._sequence = 0
+
+    def __call__(self) -> None:
+        self._packet[2:4] = (self._sequence & 0xFFFF).to_bytes(2, "big")
+        self._sequence += 1
+        packet = memoryview(self._packet)
+        for leg in self._legs:
+            leg.open(memoryview(leg.seal(packet)))

@@ -9,6 +9,7 @@ def test_a_hundred_legs_transcode_at_least_three_times_cheaper_than_audioop(caps
     result = bench_media.run(legs=(100,))
     assert result.transcode[0].ratio >= 3, result.as_text()
     assert result.engine[0].ratio >= 3, result.as_text()
+    assert result.srtp[0].ratio >= 2, result.as_text()
     assert capsys.readouterr().out == result.as_text() + "\n"
 
 
