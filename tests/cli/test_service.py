@@ -859,8 +859,15 @@ async def test_flood_of_forged_packets_does_not_end_an_encrypted_call(open_house
         call.port.udp.sendto(forged, call.stream.remote)  # type: ignore[union-attr]
         if not number % 200:
             await asyncio.sleep(0)
-    counters = house.service.services.media.port_counters(leg)
-    await eventually(lambda: counters.srtp_failures + counters.kernel_drops > 1500, 4)
+    media = house.service.services.media
+
+    def dropped() -> int:
+        counters = media.port_counters(leg)
+        return counters.srtp_failures + counters.kernel_drops
+
+    # The kernel drops some of the caller's own packets in such a burst, too.
+    await eventually(lambda: dropped() >= 2000, 4)
+    assert media.port_counters(leg).srtp_failures > 100
     await hears_both_ways(house, call, session)
     call.hang_up()
     assert (await house.record()).outcome is Outcome.CALLER_HUNG_UP
