@@ -612,7 +612,7 @@ def speech(sequence: int) -> bytes:
 def test_srtp_goes_both_ways_sealed_on_the_wire_and_plain_in_the_arrays(
     make_ports: MakePorts, make_peer: Callable[..., socket.socket]
 ) -> None:
-    ports, peer = make_ports(), make_peer()
+    ports, peer = make_ports(count=16), make_peer()
     ours, theirs = sealed_pair()
     port = attached(ports, peer)
     port.use_srtp(ours)
@@ -629,7 +629,7 @@ def test_srtp_goes_both_ways_sealed_on_the_wire_and_plain_in_the_arrays(
 def test_forged_and_replayed_packets_are_counted_and_logged_once_and_cost_nothing_else(
     make_ports: MakePorts, make_peer: Callable[..., socket.socket]
 ) -> None:
-    ports, peer, other_peer = make_ports(), make_peer(), make_peer()
+    ports, peer, other_peer = make_ports(count=16), make_peer(), make_peer()
     ours, theirs = sealed_pair()
     port, plain = attached(ports, peer), attached(ports, other_peer, LEG + 1)
     port.use_srtp(ours)
@@ -648,7 +648,7 @@ def test_forged_and_replayed_packets_are_counted_and_logged_once_and_cost_nothin
 
 
 def test_a_forgery_does_not_lock_the_source(make_ports: MakePorts, make_peer: Callable[..., socket.socket]) -> None:
-    ports, told, forger, true = make_ports(), make_peer(), make_peer(), make_peer()
+    ports, told, forger, true = make_ports(count=16), make_peer(), make_peer(), make_peer()
     ours, theirs = sealed_pair()
     port = attached(ports, told, source_policy="sdp-address")
     port.use_srtp(ours)
@@ -662,7 +662,7 @@ def test_a_forgery_does_not_lock_the_source(make_ports: MakePorts, make_peer: Ca
 
 
 def test_srtp_ends_with_the_leg(make_ports: MakePorts, make_peer: Callable[..., socket.socket]) -> None:
-    ports, peer = make_ports(), make_peer()
+    ports, peer = make_ports(count=16), make_peer()
     port = attached(ports, peer)
     port.use_srtp(sealed_pair()[0])
     ports.detach(port)
@@ -674,7 +674,7 @@ def test_srtp_ends_with_the_leg(make_ports: MakePorts, make_peer: Callable[..., 
 def test_a_packet_too_long_to_seal_is_counted_and_not_sent(
     make_ports: MakePorts, make_peer: Callable[..., socket.socket]
 ) -> None:
-    ports, peer = make_ports(), make_peer()
+    ports, peer = make_ports(count=16), make_peer()
     port = attached(ports, peer)
     port.use_srtp(sealed_pair()[0])
     assert port.send(memoryview(bytes(1400))) == 0
