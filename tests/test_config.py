@@ -16,9 +16,6 @@ from gateway.sip.message import Address
 from gateway.transport.locator import Target
 from gateway.transport.resolver import ResolverOptions
 
-
-from gateway.sip.hop import Hop, Transport
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = """\
 sip:
@@ -204,7 +201,7 @@ def test_trunk_that_cannot_work_is_refused(load: Load, trunk: str, expected: str
 def test_srtp_keys_are_told_where_policy_and_transport_allow(
     load: Load, trunk: str, over_udp: str, over_tls: str
 ) -> None:
-    policies = load(f"sip:\n  trunks:\n    a: {{{trunk}}}\n").trunk_policies({"a": Hop("127.0.0.1", 5060)})
+    policies = load(f"sip:\n  trunks:\n    a: {{{trunk}}}\n").trunk_policies({"a": (Hop("127.0.0.1", 5060),)})
     found = [
         "keys" if policies["a"].srtp_terms(Hop("127.0.0.1", 5060, transport)).fresh_keys else "plain"
         for transport in (Transport.UDP, Transport.TCP, Transport.TLS)

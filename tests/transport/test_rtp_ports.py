@@ -59,9 +59,9 @@ def make_peer() -> Iterator[Callable[..., socket.socket]]:
 
     def make(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
         peer = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        made.append(peer)  # closed even where the port turns out to be taken
         peer.bind((host, port))
         peer.settimeout(2)
-        made.append(peer)
         return peer
 
     yield make
