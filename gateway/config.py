@@ -196,7 +196,7 @@ class TrunkSection(Section):
         if not self.codecs:
             raise WrongValue("has no codecs", expected="expected PCMU, PCMA or both")
         self._check_transports()
-        if self.srtp == "required" and not (self._transport.is_secure or self.srtp_over_plain):
+        if self.srtp == "required" and not (self.is_secure or self.srtp_over_plain):
             raise WrongValue(
                 "requires SRTP, whose keys are told over TLS alone",
                 expected="expected transport: tls, or srtp_over_plain: true where whoever sees the keys may listen",

@@ -209,6 +209,19 @@ def test_srtp_keys_are_told_where_policy_and_transport_allow(
     assert found == [over_udp, over_udp, over_tls]
 
 
+@pytest.mark.parametrize(
+    "trunk",
+    [
+        "peer: 127.0.0.1, transport: tls",
+        "registrar: 'sips:127.0.0.1', username: a",
+        "peer: 127.0.0.1, srtp_over_plain: true",
+    ],
+)
+def test_srtp_may_be_required_where_its_keys_may_be_told(load: Load, trunk: str) -> None:
+    configuration = load(f"sip:\n  tls: {{}}\n  trunks:\n    a: {{{trunk}, srtp: required}}\n")
+    assert configuration.sip.trunks["a"].srtp == "required"
+
+
 def test_listening_everywhere_needs_an_address_to_tell(load: Load) -> None:
     assert "advertise" in problems(load, "sip: {listen: '0.0.0.0:5060'}\n")[0][2]
     configuration = load("sip: {listen: '0.0.0.0:5060', advertise: 192.0.2.5}\n")
