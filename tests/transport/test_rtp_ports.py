@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +24,13 @@ LEG = 7
 
 
 def even_port() -> int:
-    """An even UDP port that is free at this moment, with three free ones after it as far as one can tell."""
+    """An even UDP port, seven free ones behind it, where no program is given one by chance (ip_local_port_range)."""
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port % 2 == 0 and port < 65500:
+        port = random.randrange(12000, 20000, 2)
+        with ExitStack() as probes, suppress(OSError):
+            for number in range(port, port + 8):
+                probe = probes.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                probe.bind(("127.0.0.1", number))
             return port
 
 
