@@ -50,7 +50,7 @@ class DigestChallenge:
 
         Raises: `MessageError` where it is of another scheme, or without realm or nonce.
         """
-        for scheme, parameters in _split_challenges(value):
+        for scheme, parameters in split_challenges(value):
             if scheme != "digest":
                 break
             return _make_challenge(parameters)
@@ -94,7 +94,7 @@ def _usual_spelling(algorithm: str) -> str:
     return names.get(algorithm.lower(), algorithm)
 
 
-def _split_challenges(value: str) -> list[tuple[str, dict[str, str]]]:
+def split_challenges(value: str) -> list[tuple[str, dict[str, str]]]:
     """Scheme in lower case and parameters of every challenge on one line; RFC 9110 11.6.1 allows several."""
     challenges: list[tuple[str, dict[str, str]]] = []
     for piece in split_list(value):
@@ -120,7 +120,7 @@ def parse_challenges(values: Iterable[str]) -> list[DigestChallenge]:
     challenges: list[DigestChallenge] = []
     for value in values:
         try:
-            for scheme, parameters in _split_challenges(value):
+            for scheme, parameters in split_challenges(value):
                 if scheme == "digest":
                     challenges.append(_make_challenge(parameters))
         except MessageError:

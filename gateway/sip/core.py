@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from ipaddress import ip_address
 from random import Random
 
 from gateway.errors import MessageError
 from gateway.sip.events import Event
+from gateway.sip.guard import GuardOptions
 from gateway.sip.hop import SIP_PORT, Hop, Listener, Transport
 from gateway.sip.message import Address, NameAddr, Request, Response, Uri, Via, make_response
+from gateway.sip.reject_reason import RejectTable
 from gateway.sip.timers import TimerQueue
 from gateway.sip.transaction import TimerOptions, Transaction
 from gateway.sip.transaction_layer import TransactionLayer
@@ -98,6 +100,12 @@ class UserAgentOptions(TimerOptions):
     """Whether the calls we place require it of the peer (``Require: 100rel``), which refuses them if it cannot."""
     follow_redirects: bool = True
     """Whether a 3xx to a call of ours is followed, through the same trunk and to its hosts only."""
+    messages_per_s: float = 200.0
+    """Requests that begin something (outside calls) which one trunk may send in the long run; more are answered 503."""
+    message_burst: int = 400
+    """Such requests that one trunk may send at once."""
+    guard: GuardOptions = field(default_factory=GuardOptions)
+    """What becomes of strangers."""
     calls_per_s: float = 20.0
     """New calls that one trunk may offer in the long run; more are answered 503."""
     call_burst: int = 40
@@ -115,26 +123,19 @@ class Counters:
     received: int = 0
     sent: int = 0
     keepalives: int = 0
-    strangers: int = 0
-    """Dropped unread: their source is in no trunk's ACL."""
-    malformed: int = 0
-    """Not SIP as the RFC has it; answered where an answer is due."""
     last_malformed: str = ""
-    """Where the latest of those came from, and what was wrong with it."""
+    """Where the latest malformed message came from, and what was wrong with it."""
     stray_responses: int = 0
     """Responses to nothing that we asked, or from an address that we did not ask."""
     stray_acks: int = 0
-    unknown_dialogs: int = 0
-    """Requests within dialogs that do not exist, answered 481."""
-    overload: int = 0
-    """Requests refused or dropped because of a limit of ours."""
-    refused: int = 0
-    """Requests answered with an error before they concerned a call."""
+    rejected: RejectTable = field(default_factory=RejectTable)
+    """Messages and calls that were not taken, by reason."""
 
     def as_dict(self) -> dict[str, int]:
-        """The counts by name, for metrics and the log."""
-        counts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: count for name, count in counts.items() if isinstance(count, int)}
+        """The counts by name, those of the reasons as ``rejected_stranger``, for metrics and the log."""
+        counts = {item.name: getattr(self, item.name) for item in fields(self)}
+        own = {name: count for name, count in counts.items() if isinstance(count, int)}
+        return own | {f"rejected_{name}": count for name, count in self.rejected.as_dict().items()}
 
 
 class Core:

@@ -8,6 +8,7 @@ from gateway.sip.bodies import SDP
 from gateway.sip.core import ALLOWED_METHODS, SUPPORTED_EXTENSIONS, HeaderFields
 from gateway.sip.hop import Hop
 from gateway.sip.message import Request
+from gateway.sip.reject_reason import RejectReason
 
 KNOWN_METHODS = frozenset({*ALLOWED_METHODS, "REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"})
 """Methods that we could name. Those of them that we do not take are 405, all others 501 (RFC 3261 8.2.1, 21.5.2)."""
@@ -23,6 +24,7 @@ class Refusal:
     status: int
     headers: HeaderFields = ()
     reason: str | None = None
+    counted: RejectReason = RejectReason.UNSUITABLE
 
 
 def inspect(request: Request, source: Hop) -> Refusal | None:

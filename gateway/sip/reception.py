@@ -2,9 +2,10 @@
 
 ::
 
-    datagram -> [repetition? -> its transaction] -> [overload? -> 503] -> inspect -> within a dialog -> its leg
-                                                                                  -> INVITE -> a new leg
-                                                                                  -> OPTIONS -> 200
+    request -> [repetition? -> its transaction] -> [credentials owed? -> 401] -> [too many? -> 503] -> inspect
+        -> within a dialog -> its leg
+        -> INVITE -> a new leg
+        -> OPTIONS -> 200
 
 Every request but ACK ends in exactly one final response, or in a drop that is counted.
 """
@@ -13,12 +14,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 
 from gateway.errors import MessageError
+from gateway.sip.auth_server import MAX_GROWTH, DigestServer, Proof
 from gateway.sip.bodies import SDP, session_description_of
 from gateway.sip.core import Core, capabilities
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import MAXIMUM_IDENTITIES, CallOffered
+from gateway.sip.guard import Guard
 from gateway.sip.hop import Hop
 from gateway.sip.identity import asserted_identity
 from gateway.sip.inspection import Refusal, inspect
@@ -26,6 +30,7 @@ from gateway.sip.invite_usage import LegState
 from gateway.sip.leg import Leg, read_reason
 from gateway.sip.legs import Legs
 from gateway.sip.message import Message, MessageRefused, Request, make_response
+from gateway.sip.reject_reason import RejectReason
 from gateway.sip.replaces import Replaces
 from gateway.sip.session_timer import refuse_interval
 from gateway.sip.transaction import Failure, Transaction
@@ -34,17 +39,23 @@ from gateway.sip.trunk import TokenBucket, Trunk, Trunks
 
 _log = logging.getLogger(__name__)
 
-_OVERLOAD = Refusal(status=503, headers=(("Retry-After", "5"),))
+_OVERLOAD = Refusal(status=503, headers=(("Retry-After", "5"),), counted=RejectReason.RATE)
 
 
 class Reception:
     """The server side of a user agent. `refusal` is what new calls get, while they are not wanted."""
 
-    def __init__(self, core: Core, trunks: Trunks, legs: Legs) -> None:
+    def __init__(self, core: Core, trunks: Trunks, legs: Legs, guard: Guard) -> None:
         self._core = core
         self._trunks = trunks
         self._legs = legs
+        self._guard = guard
         options = core.options
+        self._digest = DigestServer(core.new_token(256).encode())
+        self._message_buckets = {
+            trunk.name: TokenBucket(options.messages_per_s, options.message_burst) for trunk in trunks
+        }
+        self._speaker: Trunk | None = None  # for whom the request speaks that is being dealt out
         self._buckets = {trunk.name: TokenBucket(options.calls_per_s, options.call_burst) for trunk in trunks}
         self._tag_key = core.new_token(128)
         self.refusal: Refusal | None = None
@@ -58,18 +69,79 @@ class Reception:
             transactions.repeat_request(transaction, request, now)
         elif request.method == "ACK":
             self._receive_ack(request, source, now)
-        elif self._is_overloaded(request):
-            self._core.counters.overload += 1
-            self._answer_without_state(request, _OVERLOAD.status, source, _OVERLOAD.headers)
         else:
-            transactions.accept_request(request, source, now)
+            self._receive_new(request, source, now)
 
-    def refuse_malformed(self, error: MessageRefused, source: Hop) -> None:
-        """Answer what is no message, where enough of it can be read."""
-        self._core.counters.malformed += 1
+    def _receive_new(self, request: Request, source: Hop, now: float) -> None:
+        """Take a request that is no repetition, if whoever sent it may, and not too often."""
+        proof, self._speaker = self._find_speaker(request, source, now)
+        if proof is not Proof.PROVEN:
+            self._challenge(request, source, proof, now)
+            return
+        excess = self._excess(request, now)
+        if excess is None:
+            self._core.transactions.accept_request(request, source, now)
+        else:
+            self._core.counters.rejected.add(excess)
+            self._answer_without_state(request, _OVERLOAD.status, source, _OVERLOAD.headers)
+
+    def _find_speaker(self, request: Request, source: Hop, now: float) -> tuple[Proof, Trunk | None]:
+        """The trunk that `request` speaks for, by the address it came from or by its credentials.
+
+        Where an address proves nothing, a request within a call needs no credentials if it comes from the host that
+        has shown them for this call, and CANCEL none if it means such a host's INVITE (RFC 3261 22.1).
+        """
+        trusted = self._trunks.choose(source, request.uri.unescaped_user)
+        if trusted is not None:
+            return Proof.PROVEN, trusted
+        leg = self._legs.find(request, source)
+        if leg is not None and leg.usage.peer.host == source.host:
+            return Proof.PROVEN, leg.usage.trunk
+        if request.method == "CANCEL":
+            invite = self._core.transactions.find_cancelled(request)
+            is_owed = invite is None or invite.heard_from.host != source.host
+            return Proof.ABSENT if is_owed else Proof.PROVEN, None
+        asking = [trunk for trunk in self._trunks.of(source) if trunk.options.inbound_auth is not None]
+        accounts = tuple(trunk.options.inbound_auth for trunk in asking if trunk.options.inbound_auth is not None)
+        judgement = self._digest.judge(request, accounts, source.host, now)
+        speaker = next((trunk for trunk in asking if trunk.options.inbound_auth is judgement.account), None)
+        if judgement.proof is Proof.PROVEN:
+            self._guard.note_right_credentials(source.host)
+        return judgement.proof, speaker
+
+    def _challenge(self, request: Request, source: Hop, proof: Proof, now: float) -> None:
+        """Ask for credentials: at most `MAX_GROWTH` times as many bytes as came, as often as the guard lets us."""
+        if proof is Proof.WRONG:
+            self._guard.note_wrong_credentials(source.host, now)
+        else:
+            self._core.counters.rejected.add(RejectReason.UNAUTHORIZED)
+        asking = next((trunk.options.inbound_auth for trunk in self._trunks.of(source)), None)
+        is_answered = request.method != "CANCEL" and self._guard.may_challenge(source.host, now)
+        if asking is None or not is_answered:
+            return
+        challenges = self._digest.challenge(asking, source.host, now, is_stale=proof is Proof.STALE)
+        limit = MAX_GROWTH * len(request.to_bytes())
+        self._answer_without_state(request, 401, source, challenges, limit_bytes=limit)
+
+    def _excess(self, request: Request, now: float) -> RejectReason | None:
+        """Which limit forbids a request that begins something.
+
+        What belongs to something that is there passes: calls must go on, and must be able to end.
+        """
+        is_first = request.to.tag is None and request.method != "CANCEL"
+        limit = self._core.options.max_transactions * (1 if is_first else 2)
+        if len(self._core.transactions) >= limit:
+            return RejectReason.OVERLOAD
+        if is_first and self._speaker is not None and not self._message_buckets[self._speaker.name].take(now):
+            return RejectReason.RATE
+        return None
+
+    def refuse_malformed(self, error: MessageRefused, source: Hop, *, is_answered: bool) -> None:
+        """Answer what is no message, where enough of it can be read and the source has a right to answers."""
+        self._core.counters.rejected.add(RejectReason.MALFORMED)
         self._core.counters.last_malformed = f"{source}: {error}"
         _log.debug("! malformed datagram from %s: %s", source, error)
-        if error.message_head is not None:
+        if error.message_head is not None and is_answered:
             note_source(error.message_head, source)
             self._answer_without_state(error.message_head, error.status, source)
 
@@ -85,30 +157,28 @@ class Reception:
         except MessageError as error:
             refusal = Refusal(status=error.status, reason=error.reason)
         if refusal is not None and transaction.is_open:
-            self._core.counters.refused += 1
+            self._core.counters.rejected.add(refusal.counted)
             self._core.reply(transaction, refusal.status, now, reason=refusal.reason, headers=refusal.headers)
 
     def note_failure(self, transaction: Transaction, failure: Failure, now: float) -> None:
         """A response of ours was never acknowledged, or could not be sent: its leg has ended or will by itself."""
         _log.debug("! %s %s: %s", transaction.kind.value, transaction.request.cseq, failure.name)
 
-    def _is_overloaded(self, request: Request) -> bool:
-        """Whether there are too many transactions for a request that is about nothing we know yet.
-
-        Requests within a dialog and CANCEL always pass: calls that are there must go on and must be able to end.
-        """
-        is_first = request.to.tag is None and request.method != "CANCEL"
-        limit = self._core.options.max_transactions * (1 if is_first else 2)
-        return len(self._core.transactions) >= limit
-
     def _answer_without_state(
-        self, request: Request, status: int, source: Hop, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        request: Request,
+        status: int,
+        source: Hop,
+        headers: tuple[tuple[str, str], ...] = (),
+        *,
+        limit_bytes: int | None = None,
     ) -> None:
         """A response that nothing remembers; the same for every repetition, its To tag too (RFC 3261 8.2.7)."""
         name = f"{self._tag_key} {request.top_via.branch} {request.headers.get('Call-ID')}"
         tag = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).hexdigest()
-        response = make_response(request, status, to_tag=tag, headers=headers)
-        self._core.send(response.to_bytes(), response_destination(request, source))
+        data = make_response(request, status, to_tag=tag, headers=headers).to_bytes()
+        if limit_bytes is None or len(data) <= limit_bytes:
+            self._core.send(data, response_destination(request, source))
 
     def _dispatch(self, transaction: Transaction, now: float) -> Refusal | None:
         """Deal a new request out; how to refuse it, where nobody takes it."""
@@ -135,8 +205,7 @@ class Reception:
         return self._unknown_dialog()
 
     def _unknown_dialog(self) -> Refusal:
-        self._core.counters.unknown_dialogs += 1
-        return Refusal(status=481)
+        return Refusal(status=481, counted=RejectReason.UNKNOWN_DIALOG)
 
     def _receive_in_dialog(self, transaction: Transaction, now: float) -> Refusal | None:
         leg = self._legs.find(transaction.request, transaction.heard_from)
@@ -168,7 +237,7 @@ class Reception:
     def _receive_invite(self, transaction: Transaction, now: float) -> Refusal | None:
         """A new call: whether we take any, whether its timer and body can be used, then up with it."""
         request, source = transaction.request, transaction.heard_from
-        trunk = self._trunks.choose(source, request.uri.unescaped_user)
+        trunk = self._speaker
         if trunk is None:
             return Refusal(status=403)
         refusal = self._refuse_new_call(trunk, now)
@@ -241,7 +310,6 @@ class Reception:
     def _refuse_new_call(self, trunk: Trunk, now: float) -> Refusal | None:
         if self.refusal is not None:
             return self.refusal
-        if not self._legs.is_full and self._buckets[trunk.name].take(now):
-            return None
-        self._core.counters.overload += 1
-        return _OVERLOAD
+        if self._legs.is_full:
+            return replace(_OVERLOAD, counted=RejectReason.TOO_MANY_CALLS)
+        return None if self._buckets[trunk.name].take(now) else _OVERLOAD

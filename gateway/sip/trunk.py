@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from gateway.errors import shown
 from gateway.sip.auth import HEADER_NAMES, DigestCredentials, parse_challenges, select_challenge
+from gateway.sip.auth_server import InboundAuth
 from gateway.sip.hop import Hop
 from gateway.sip.message import Address, NameAddr, Request, Response, Uri
 
@@ -48,6 +49,8 @@ class TrunkOptions:
     """How often a line break is sent to the registrar to keep a NAT's binding open (RFC 5626 3.5.1); 0: never."""
     acl: tuple[str, ...] = ()
     """Networks (``10.0.0.0/24``) that may speak for the trunk, besides the host of `peer`."""
+    inbound_auth: InboundAuth | None = None
+    """What requests from there must prove to know; None: the address is proof enough."""
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     """Codecs in the order of preference, for those who negotiate media."""
 
@@ -168,11 +171,12 @@ class Trunks:
         )
 
     def choose(self, source: Hop, number: str) -> Trunk | None:
-        """The trunk that a call to `number` comes from.
+        """The trunk that a call to `number` comes from, by its source.
 
-        Trunks may share a host: then the transport, the port and the number decide, in this order.
+        Trunks may share a host: then the transport, the port and the number decide, in this order. A trunk that asks
+        for credentials is none of them: who has proven them is known by them, not by an address.
         """
-        trunks = self.of(source)
+        trunks = [trunk for trunk in self.of(source) if trunk.options.inbound_auth is None]
         same = [trunk for trunk in trunks if trunk.hops[0].transport is source.transport] or trunks
         exact = [trunk for trunk in same if any(hop.address == source.address for hop in trunk.hops)] or same
         called = [trunk for trunk in exact if trunk.options.contact_user == number] or exact

@@ -2,7 +2,7 @@
 
 ::
 
-    receive_datagram -> ACL -> parse_message -> TransactionLayer -> Reception -> Leg -> events
+    receive_datagram -> Guard -> parse_message -> TransactionLayer -> Reception -> Leg -> events
                                                       |                           ^
     datagrams_to_send <- Core <-----------------------+-------- commands ---------+
 
@@ -19,6 +19,7 @@ from random import Random, SystemRandom
 from gateway.errors import StateError, shown
 from gateway.sip.core import Core, Counters, HeaderFields, UserAgentOptions
 from gateway.sip.events import Event, PeerChanged, RegistrationChanged
+from gateway.sip.guard import Guard, GuardReport, is_trusted
 from gateway.sip.hop import Hop
 from gateway.sip.inspection import Refusal
 from gateway.sip.invite_usage import LegState
@@ -28,6 +29,7 @@ from gateway.sip.message import Headers, MessageRefused, Response, Uri, is_keepa
 from gateway.sip.peer_watch import PeerWatch
 from gateway.sip.reception import Reception
 from gateway.sip.registration import Registration
+from gateway.sip.reject_reason import RejectReason
 from gateway.sip.sdp import SessionDescription
 from gateway.sip.transaction import TransactionUser
 from gateway.sip.trunk import Trunk, TrunkOptions, Trunks
@@ -43,7 +45,8 @@ class UserAgent:
         self._core = Core(options, random or SystemRandom())
         self._trunks = Trunks(Trunk(trunk, self._core.new_token) for trunk in options.trunks)
         self._legs = Legs(self._core)
-        self._reception = Reception(self._core, self._trunks, self._legs)
+        self._guard = Guard(options.guard, self._core.counters.rejected, self._trunks.of)
+        self._reception = Reception(self._core, self._trunks, self._legs, self._guard)
         user = TransactionUser(deliver=self._reception.serve, fail=self._reception.note_failure)
         self._core.transactions.user = user
         self._registrations = {
@@ -60,10 +63,8 @@ class UserAgent:
         """
         counters = self._core.counters
         counters.received += 1
-        trunks = self._trunks.of(source)
+        trunks = self._guard.admit(source, now)
         if not trunks:
-            # Strangers are not read, not answered, not kept: they cost a look-up and a number.
-            counters.strangers += 1
             return
         self._note_sign_of_life(trunks, source, now)
         if is_keepalive(data):
@@ -72,7 +73,7 @@ class UserAgent:
         try:
             message = parse_message(data)
         except MessageRefused as error:
-            self._reception.refuse_malformed(error, source)
+            self._reception.refuse_malformed(error, source, is_answered=is_trusted(trunks))
             return
         if isinstance(message, Response):
             self._receive_response(message, source, trunks, now)
@@ -127,6 +128,18 @@ class UserAgent:
         if trunk.relocate(hops) and registration is not None:
             registration.note_relocated(now)
 
+    def admits(self, source: Hop, now: float) -> bool:
+        """Whether a connection from `source` is to be kept; a stranger's is counted like a datagram of his."""
+        return bool(self._guard.admit(source, now))
+
+    def guard_report(self, now: float) -> GuardReport:
+        """Who was not let in since the last report; for the log, once a minute."""
+        return self._guard.report(now)
+
+    def ban_count(self, now: float) -> int:
+        """Sources that are banned."""
+        return self._guard.bans(now)
+
     @property
     def counters(self) -> Counters:
         """What became of datagrams."""
@@ -170,7 +183,8 @@ class UserAgent:
     def refuse_calls(self, status: int | None, retry_after_s: int | None = None) -> None:
         """Answer new calls with `status` from now on, before the application hears of them; None: take them again."""
         headers = () if retry_after_s is None else (("Retry-After", str(retry_after_s)),)
-        self._reception.refusal = None if status is None else Refusal(status=status, headers=headers)
+        refusal = None if status is None else Refusal(status=status, headers=headers, counted=RejectReason.DRAINING)
+        self._reception.refusal = refusal
 
     def invite(
         self,
@@ -299,13 +313,13 @@ class UserAgent:
 
     # -------------------------------------------------------------------------------------------------- inside
 
-    def _note_sign_of_life(self, trunks: list[Trunk], source: Hop, now: float) -> None:
+    def _note_sign_of_life(self, trunks: Iterable[Trunk], source: Hop, now: float) -> None:
         for trunk in trunks:
             registration = self._registrations.get(trunk.name)
             if registration is not None and trunk.has_server(source):
                 registration.note_sign_of_life(now)
 
-    def _receive_response(self, response: Response, source: Hop, trunks: list[Trunk], now: float) -> None:
+    def _receive_response(self, response: Response, source: Hop, trunks: Iterable[Trunk], now: float) -> None:
         """A response belongs to what we sent if its Via is ours and its source speaks for the trunk we sent it to.
 
         It comes no less securely than the request went.

@@ -9,6 +9,7 @@ import pytest
 from gateway.sip.core import Core, Counters
 from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address, Uri, make_response
+from gateway.sip.reject_reason import RejectReason
 from gateway.sip.trunk import Trunk
 from tests.support.wire import GATEWAY, PBX, ScriptedPeer, gateway_options, trunk_options, udp_listener
 
@@ -126,15 +127,12 @@ def test_requests_name_us_only_where_we_tell_it() -> None:
 
 
 def test_counters_can_be_read_by_name() -> None:
-    counters = Counters(strangers=3)
-    assert counters.as_dict()["strangers"] == 3
-    assert set(counters.as_dict()) == {"received", "sent", "keepalives", "strangers", "malformed"} | {
-        "stray_responses",
-        "stray_acks",
-        "unknown_dialogs",
-        "overload",
-        "refused",
-    }
+    counters = Counters(received=3)
+    counters.rejected.add(RejectReason.STRANGER)
+    counts = counters.as_dict()
+    assert (counts["received"], counts["rejected_stranger"], counts["rejected_no_codec"]) == (3, 1, 0)
+    own = {"received", "sent", "keepalives", "stray_responses", "stray_acks"}
+    assert set(counts) == own | {f"rejected_{reason.value}" for reason in RejectReason}
 
 
 def test_what_is_sent_is_counted() -> None:

@@ -7,6 +7,7 @@ import pytest
 from gateway.sip.events import CallEnded, CallEstablished, CallOffered
 from gateway.sip.hop import Hop
 from gateway.sip.message import Request
+from gateway.sip.reject_reason import RejectReason
 from gateway.sip.user_agent import TrunkOptions
 from tests.support.calls import taken_call
 from tests.support.wire import (
@@ -121,7 +122,7 @@ def test_what_is_no_message_is_answered_where_it_can_be_and_leaves_nothing(
     (first, destination), (second, _) = gateway.user_agent.datagrams_to_send()
     assert first.startswith(f"SIP/2.0 {status} ".encode())
     assert (first, destination) == (second, PBX)
-    assert gateway.user_agent.counters.malformed == 2
+    assert gateway.user_agent.counters.rejected[RejectReason.MALFORMED] == 2
     assert_idle(gateway)
 
 
@@ -189,7 +190,7 @@ def test_a_call_of_one_trunk_cannot_be_touched_from_another() -> None:
     call.wire.run(1)
     assert call.gateway.all(CallEnded) == []
     assert call.user_agent.leg_count == 1
-    assert call.user_agent.counters.unknown_dialogs == 6
+    assert call.user_agent.counters.rejected[RejectReason.UNKNOWN_DIALOG] == 6
 
 
 def test_a_ringing_call_cannot_be_cancelled_from_elsewhere() -> None:
@@ -244,7 +245,7 @@ def test_there_is_a_limit_to_calls_at_a_time() -> None:
     wire, gateway, pbx = world(max_legs=2)
     assert exchange(wire, pbx, *(pbx.invite(call_id=f"{number}@pbx") for number in range(4))) == [503, 503]
     assert gateway.user_agent.leg_count == 2
-    assert gateway.user_agent.counters.overload == 2
+    assert gateway.user_agent.counters.rejected[RejectReason.TOO_MANY_CALLS] == 2
 
 
 def test_beyond_the_limit_of_transactions_first_requests_get_503_and_are_forgotten() -> None:
@@ -254,7 +255,7 @@ def test_beyond_the_limit_of_transactions_first_requests_get_503_and_are_forgott
     assert gateway.user_agent.transaction_count == 5
     assert exchange(wire, pbx, floods[-1])[-1] == 503
     assert len({response.to.tag for response in pbx.responses(503) if response.cseq == floods[-1].cseq}) == 1
-    assert gateway.user_agent.counters.overload == 5
+    assert gateway.user_agent.counters.rejected[RejectReason.OVERLOAD] == 5
     wire.run(33)
     assert exchange(wire, pbx, pbx.request("OPTIONS", cseq=99))[-1] == 200
 
@@ -267,3 +268,33 @@ def test_calls_that_are_there_go_on_and_end_beyond_the_limit_of_transactions() -
     call.send("BYE")
     assert call.statuses("CANCEL") == [200]
     assert call.statuses("BYE") == [200]
+
+
+def test_a_flood_of_requests_from_a_peer_is_answered_503_beyond_the_burst_and_the_rate() -> None:
+    wire, gateway, pbx = world(messages_per_s=2, message_burst=3)
+    floods = [pbx.request("OPTIONS", call_id=f"{number}@pbx") for number in range(5)]
+    assert exchange(wire, pbx, *floods) == [200] * 3 + [503] * 2
+    assert pbx.responses(503)[0].headers.get("Retry-After") == "5"
+    assert gateway.user_agent.counters.rejected[RejectReason.RATE] == 2
+    wire.run(1)
+    assert exchange(wire, pbx, pbx.request("OPTIONS", call_id="later@pbx"))[-1] == 200
+
+
+def test_a_call_goes_on_and_ends_while_its_peer_floods() -> None:
+    call = taken_call(messages_per_s=0.001, message_burst=1)
+    assert exchange(call.wire, call.pbx, call.pbx.request("OPTIONS", call_id="flood@pbx"))[-1] == 503
+    call.pbx.send(call.request("INFO"))
+    call.wire.run(0.1)
+    bye = call.request("BYE")
+    call.pbx.send(bye)
+    call.wire.run(0.1)
+    assert call.statuses("BYE", bye) == [200]
+
+
+def test_garbage_of_a_peer_is_told_apart_from_what_it_may_not_ask() -> None:
+    wire, gateway, pbx = world()
+    exchange(wire, pbx, pbx.request("MESSAGE"), pbx.request("BYE", to_tag="gone"), b"OPTIONS sip:x SIP/2.0\r\n\r\n")
+    rejected = gateway.user_agent.counters.rejected
+    reasons = (RejectReason.UNSUITABLE, RejectReason.UNKNOWN_DIALOG, RejectReason.MALFORMED)
+    assert [rejected[reason] for reason in reasons] == [1, 1, 1]
+    assert rejected.total == 3

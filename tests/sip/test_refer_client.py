@@ -8,6 +8,7 @@ from gateway.errors import StateError
 from gateway.sip.events import CallEnded, EndCause, TransferProgressed
 from gateway.sip.hop import Hop
 from gateway.sip.message import Request, Uri
+from gateway.sip.reject_reason import RejectReason
 from tests.support.calls import RunningCall, placed_call, taken_call
 from tests.support.wire import PBX, STRANGER, assert_idle, respond
 
@@ -309,12 +310,12 @@ def test_a_notify_of_another_dialog_has_no_effect(wrong: dict[str, str]) -> None
 
 def test_a_notify_from_a_stranger_is_not_even_read() -> None:
     call, _ = referring()
-    strangers = call.user_agent.counters.strangers
+    strangers = call.user_agent.counters.rejected[RejectReason.STRANGER]
     for source in (STRANGER, Hop("10.0.0.3", PBX.port)):
         call.wire.inject(notification(call).to_bytes(), source)
     call.wire.run(1)
     assert told(call) == [(202, False)]
-    assert call.user_agent.counters.strangers == strangers + 2
+    assert call.user_agent.counters.rejected[RejectReason.STRANGER] == strangers + 2
     assert call.statuses("NOTIFY") == []
 
 

@@ -21,6 +21,7 @@ from gateway.sip.events import (
 )
 from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Request, Uri, refusal_of
+from gateway.sip.reject_reason import RejectReason
 from gateway.sip.user_agent import TrunkOptions
 from tests.support.wire import (
     GATEWAY,
@@ -144,14 +145,17 @@ def test_a_malformed_ack_or_response_is_never_answered() -> None:
     ack = pbx.request("ACK").to_bytes().replace(b"CSeq: 1 ACK", b"CSeq: x")
     response = respond(pbx.request("INVITE"), 200).to_bytes().replace(b"200", b"999", 1)
     assert exchange(wire, pbx, ack, response, b"garbage", b"\x00\xff" * 50) == []
-    assert gateway.user_agent.counters.malformed == 4
+    assert gateway.user_agent.counters.rejected[RejectReason.MALFORMED] == 4
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n\r\n", b"\x00" * 4, b"\r\n"])
 def test_keepalives_are_no_messages(data: bytes) -> None:
     wire, gateway, pbx = world()
     assert exchange(wire, pbx, data) == []
-    assert (gateway.user_agent.counters.keepalives, gateway.user_agent.counters.malformed) == (1, 0)
+    assert (gateway.user_agent.counters.keepalives, gateway.user_agent.counters.rejected[RejectReason.MALFORMED]) == (
+        1,
+        0,
+    )
 
 
 @pytest.mark.parametrize("source", [STRANGER, Hop("10.0.0.3", 5060), Hop("127.0.0.9", 5060)])
@@ -164,7 +168,7 @@ def test_strangers_get_nothing_and_leave_nothing(source: Hop, method: str) -> No
     wire.run(1)
     assert_sent(wire)
     assert gateway.seen == []
-    assert gateway.user_agent.counters.strangers == 2
+    assert gateway.user_agent.counters.rejected[RejectReason.STRANGER] == 2
     assert_idle(gateway)
 
 
