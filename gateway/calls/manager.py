@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -23,9 +23,10 @@ from gateway.calls import events as call_events
 from gateway.calls.facts import NumberPolicy, facts_of
 from gateway.calls.task import CallBrief, CallServices, CallTask
 from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan
-from gateway.errors import GatewayError, ResourceError, StateError
+from gateway.errors import GatewayError, NegotiationError, ResourceError, StateError, shown
 from gateway.sip import events as sip_events
 from gateway.sip.hop import Hop
+from gateway.sip.reject_reason import RejectReason
 from gateway.sip.sdes import SrtpPolicy, SrtpTerms
 from gateway.sip.sdp import LocalMedia, make_offer, negotiate
 
@@ -62,8 +63,31 @@ class TrunkPolicy:
         return SrtpTerms.draw(self.srtp, secrets.token_bytes, may_carry_keys=may_carry_keys)
 
 
+class NotAdmitted(ResourceError):
+    """A limit of this machine forbids the call; which one is `reason`."""
+
+    def __init__(self, message: str, reason: RejectReason) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+def reason_of(error: GatewayError) -> RejectReason:
+    """What a call refused by `error` is counted as."""
+    match error:
+        case NotAdmitted():
+            return error.reason
+        case NegotiationError():
+            return RejectReason.NO_CODEC
+        case ResourceError():
+            return RejectReason.PORTS
+    return RejectReason.INTERNAL
+
+
 class CallManager:
-    """The registry of calls. `run` must be running while `dispatch` is called."""
+    """The registry of calls. `run` must be running while `dispatch` is called.
+
+    `overload` says why the machine cannot take a call beside so many others; None where it can.
+    """
 
     def __init__(
         self,
@@ -71,7 +95,9 @@ class CallManager:
         services: CallServices,
         trunks: Mapping[str, TrunkPolicy],
         plans: Sequence[Dialplan],
+        overload: Callable[[int], RejectReason | None] = lambda calls: None,
     ) -> None:
+        self._overload = overload
         self._options = options
         self._services = services
         self._trunks = trunks
@@ -133,6 +159,8 @@ class CallManager:
         except GatewayError as error:
             self._refuse(offered, error)
             return
+        if not brief.decision.is_routed:
+            self._services.user_agent.counters.rejected.add(RejectReason.NO_ROUTE)
         call = self._calls[offered.leg_id] = CallTask(self._services, brief)
         self._empty.clear()
         assert self._tasks is not None  # noqa: S101 - `_admit` has looked
@@ -141,8 +169,7 @@ class CallManager:
     def _admit(self, offered: sip_events.CallOffered) -> CallBrief:
         """Everything that can refuse a call, the cheap before the dear; the port is bound before it is promised."""
         services, trunk = self._services, self._trunks[offered.trunk]
-        if self._tasks is None or len(self._calls) >= self._options.max_calls:
-            raise ResourceError(f"{len(self._calls)} calls are up, limits.max_calls is {self._options.max_calls}")
+        self._check_capacity()
         port = services.media.ports.open()
         now = services.wall_clock()
         try:
@@ -173,6 +200,18 @@ class CallManager:
             referral_host=trunk.referral_host,
         )
 
+    def _check_capacity(self) -> None:
+        """Whether there is room, before anything is bound, parsed or looked up. Raises: NotAdmitted."""
+        calls = len(self._calls)
+        if self._tasks is None:
+            raise NotAdmitted("the gateway is going down", RejectReason.DRAINING)
+        if calls >= self._options.max_calls:
+            text = f"{calls} calls are up, limits.max_calls is {self._options.max_calls}"
+            raise NotAdmitted(text, RejectReason.TOO_MANY_CALLS)
+        reason = self._overload(calls)
+        if reason is not None:
+            raise NotAdmitted(f"beside {calls} calls this machine has reached limits.{reason.value}", reason)
+
     def _decide(self, facts: CallFacts) -> tuple[Dialplan, Decision]:
         """The first dialplan with a route for this call; the last one's refusal when none has."""
         for plan in self._plans:
@@ -183,8 +222,17 @@ class CallManager:
 
     def _refuse(self, offered: sip_events.CallOffered, error: GatewayError) -> None:
         headers = (("Retry-After", str(RETRY_AFTER_S)),) if error.is_retryable else ()
-        _log.info("call refused", call_id=offered.call_id, status=error.sip_status, reason=str(error))
+        code = reason_of(error)
+        _log.info(
+            "call refused",
+            call_id=shown(offered.call_id),
+            trunk=offered.trunk,
+            status=error.sip_status,
+            reason_code=code.value,
+            reason=str(error),
+        )
         services = self._services
+        services.user_agent.counters.rejected.add(code)
         services.user_agent.reject(offered.leg_id, error.sip_status, services.clock(), headers=headers)
         services.transmit()
 
