@@ -34,12 +34,15 @@ from gateway.located import Document, Seconds, Section, WrongValue, examine, in_
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import MediaOptions
 from gateway.realtime.session import Secret, SessionOptions, TurnDetection, providers
+from gateway.sip.auth_server import InboundAuth
 from gateway.sip.grammar import parse_host_port
+from gateway.sip.guard import GuardOptions
 from gateway.sip.hop import SIPS_PORT, Hop, Listener, Transport
 from gateway.sip.message import Address, Uri
 from gateway.sip.sdes import SrtpPolicy
 from gateway.sip.trunk import TrunkOptions
 from gateway.sip.user_agent import UserAgentOptions
+from gateway.transport.load_watch import LoadLimits
 from gateway.transport.locator import Target
 from gateway.transport.resolver import ResolverOptions
 from gateway.transport.rtp_ports import RtpPortOptions, SourcePolicy
@@ -49,6 +52,7 @@ ENVIRONMENT_PREFIX = "GATEWAY__"
 EMBEDDED = "embedded"
 DNS_PORT = 53
 
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
 _SUBSTITUTION = re.compile(r"\$\{(env|file):([^}]*)\}")
 
 
@@ -151,7 +155,17 @@ def _provider(text: str) -> str:
     return text
 
 
+def _percent(value: object) -> object:
+    """``85%`` or a bare number."""
+    if isinstance(value, bool) or not isinstance(value, str):
+        return value
+    if not (match := _PERCENT.fullmatch(value)):
+        raise WrongValue(expected="expected a share such as 85%")
+    return float(match[1])
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Percent = Annotated[float, BeforeValidator(_percent, json_schema_input_type=str | float), Field(ge=0, le=100)]
 IpAddress = Annotated[str, AfterValidator(_ip)]
 Network = Annotated[str, AfterValidator(_network)]
 PortRange = Annotated[str, AfterValidator(_port_range)]
@@ -170,6 +184,23 @@ def _asked_by(registrar: Uri) -> Transport | None:
     return Transport.of_uri(registrar) if registrar.scheme == "sips" or registrar.parameter("transport") else None
 
 
+class InboundAuthSection(Section):
+    """What a trunk's peer must prove to know before it is listened to."""
+
+    username: str
+    password: str = Field(repr=False)
+    realm: str = default_of(InboundAuth, "realm")
+    algorithms: Annotated[tuple[Literal["SHA-256", "MD5"], ...], Field(min_length=1)] = default_of(
+        InboundAuth, "algorithms"
+    )
+
+    @model_validator(mode="after")
+    def _has_secret(self) -> InboundAuthSection:
+        if not (self.username and self.password):
+            raise WrongValue("has an empty user name or password", expected="expected both")
+        return self
+
+
 class TrunkSection(Section):
     """One PBX or carrier."""
 
@@ -185,6 +216,7 @@ class TrunkSection(Section):
     srtp: Literal["off", "optional", "required"] = default_of(TrunkPolicy, "srtp").value
     srtp_over_plain: bool = default_of(TrunkPolicy, "srtp_over_plain")
     acl: tuple[Network, ...] = ()
+    inbound_auth: InboundAuthSection | None = None
     called_headers: tuple[str, ...] = default_of(NumberPolicy, "called_headers")
 
     @model_validator(mode="after")
@@ -399,6 +431,15 @@ class LimitsSection(Section):
     max_calls: Annotated[int, Field(ge=1, le=10000)] = default_of(CallOptions, "max_calls")
     max_call: Annotated[Seconds, Field(gt=0)] = MAX_CALL_S
     drain: Seconds = 300.0
+    cpu: Percent = default_of(LoadLimits, "cpu_percent")
+    lag: Seconds = default_of(LoadLimits, "lag_ms") / 1000
+    descriptors: Percent = default_of(LoadLimits, "descriptors_percent")
+    calls_per_s: Annotated[float, Field(gt=0)] = default_of(UserAgentOptions, "calls_per_s")
+    call_burst: Annotated[int, Field(ge=1)] = default_of(UserAgentOptions, "call_burst")
+    messages_per_s: Annotated[float, Field(gt=0)] = default_of(UserAgentOptions, "messages_per_s")
+    message_burst: Annotated[int, Field(ge=1)] = default_of(UserAgentOptions, "message_burst")
+    ban_after: Annotated[int, Field(ge=1)] = default_of(GuardOptions, "ban_after")
+    ban: Seconds = default_of(GuardOptions, "ban_s")
 
 
 class LogSection(Section):
@@ -407,6 +448,7 @@ class LogSection(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     mask_numbers: bool = True
     sip_trace: bool = False
+    sip_trace_only: tuple[str, ...] = ()
 
 
 class Configuration(Section):
@@ -418,6 +460,17 @@ class Configuration(Section):
     dialplans: tuple[Path, ...] = ()
     limits: LimitsSection = LimitsSection()
     log: LogSection = LogSection()
+
+    @model_validator(mode="after")
+    def _traces_what_exists(self) -> Configuration:
+        for name in self.log.sip_trace_only:
+            if name not in self.sip.trunks:
+                try:
+                    _network(name)
+                except WrongValue:
+                    message = f"log.sip_trace_only names no trunk: {shown(name)}"
+                    raise WrongValue(message, expected="expected a trunk's name, an address or a network") from None
+        return self
 
     @property
     def listen(self) -> Address:
@@ -465,6 +518,11 @@ class Configuration(Section):
             listeners=self.listeners(),
             product=product,
             trunks=tuple(_trunk_options(name, trunk, hops[name]) for name, trunk in self.sip.trunks.items()),
+            guard=GuardOptions(ban_after=self.limits.ban_after, ban_s=self.limits.ban),
+            calls_per_s=self.limits.calls_per_s,
+            call_burst=self.limits.call_burst,
+            messages_per_s=self.limits.messages_per_s,
+            message_burst=self.limits.message_burst,
         )
 
     def trunk_policies(self, hops: Mapping[str, tuple[Hop, ...]]) -> dict[str, TrunkPolicy]:
@@ -483,6 +541,26 @@ class Configuration(Section):
     def call_options(self) -> CallOptions:
         """Limits of all calls."""
         return CallOptions(max_calls=self.limits.max_calls)
+
+    def load_limits(self) -> LoadLimits:
+        """Beyond which load new calls are refused."""
+        limits = self.limits
+        return LoadLimits(cpu_percent=limits.cpu, lag_ms=limits.lag * 1000, descriptors_percent=limits.descriptors)
+
+    def traced_networks(self, hops: Mapping[str, tuple[Hop, ...]]) -> tuple[str, ...] | None:
+        """Whose SIP messages a trace shows; None: everybody's. `hops` are the trunks' servers, as far as found."""
+        if not self.log.sip_trace_only:
+            return None
+        trunks = {name: self._networks(name, hops) for name in self.sip.trunks}
+        return tuple(network for name in self.log.sip_trace_only for network in trunks.get(name, (name,)))
+
+    def trusted_media_networks(self, hops: Mapping[str, tuple[Hop, ...]]) -> tuple[str, ...]:
+        """Whose audio addresses need no proof: peers that are known by their address."""
+        names = [name for name, trunk in self.sip.trunks.items() if trunk.inbound_auth is None]
+        return tuple(network for name in names for network in self._networks(name, hops))
+
+    def _networks(self, trunk: str, hops: Mapping[str, tuple[Hop, ...]]) -> tuple[str, ...]:
+        return (*(hop.host for hop in hops[trunk]), *self.sip.trunks[trunk].acl)
 
     def rtp_port_options(self) -> RtpPortOptions:
         """The RTP ports."""
@@ -534,7 +612,16 @@ def _trunk_options(name: str, trunk: TrunkSection, hops: tuple[Hop, ...]) -> Tru
         contact_user=trunk.user,
         expires_s=round(trunk.expires),
         acl=trunk.acl,
+        inbound_auth=_inbound_auth(trunk.inbound_auth),
         codecs=trunk.codecs,
+    )
+
+
+def _inbound_auth(section: InboundAuthSection | None) -> InboundAuth | None:
+    if section is None:
+        return None
+    return InboundAuth(
+        username=section.username, password=section.password, realm=section.realm, algorithms=section.algorithms
     )
 
 

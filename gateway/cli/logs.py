@@ -1,12 +1,16 @@
 """Log lines: one JSON object each, on standard output, in the order time, level, logger, event, then the rest.
 
-Every value that came from outside is escaped by JSON itself, so a header can neither break a line nor forge one.
+Every value that came from outside is escaped: a header can neither break a line nor forge one, nor work the terminal that
+shows it. JSON sees to quotes and to line breaks; what else does not print (8-bit control characters, marks that turn the
+direction of writing, halves of characters) is escaped on top of it.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 import structlog
@@ -44,7 +48,7 @@ def configure_logs(level: str, stream: TextIO | None = None, *, sip_trace: bool 
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _ordered,
-                structlog.processors.JSONRenderer(ensure_ascii=False),
+                structlog.processors.JSONRenderer(serializer=_printable_json),
             ],
         )
     )
@@ -55,6 +59,16 @@ def configure_logs(level: str, stream: TextIO | None = None, *, sip_trace: bool 
     # Libraries narrate; what they do matters here only when it goes wrong.
     for name in ("websockets", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _printable_json(event: object, default: Callable[[object], object]) -> str:
+    """One line of JSON in which everything prints; what does not is a ``\\u`` escape, the same to whoever parses it."""
+    line = json.dumps(event, default=default, ensure_ascii=False)
+    return line if line.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in line)
+
+
+def _escaped(character: str) -> str:
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
 
 
 def _ordered(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -1,7 +1,7 @@
 """``gateway run``: the service under its signals.
 
 SIGTERM or SIGINT drains (un-register, refuse, wait, BYE), a second one ends at once; SIGHUP reads the dialplans and
-the TLS files again.
+the TLS files again; SIGUSR1 switches the SIP trace on and off; SIGUSR2 logs the status.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import structlog
 
 from gateway.calls.logbook import CallLogbook
 from gateway.cli.service import Service, load_plans
+from gateway.cli.status import log_status
 from gateway.config import Configuration
+from gateway.transport import sip_trace
 from gateway.transport.media_clock import freeze_garbage
 
 _log = structlog.stdlib.get_logger("gateway.service")
@@ -38,11 +40,19 @@ async def run_service(configuration: Configuration) -> None:
         loop.add_signal_handler(number, leave)
     async with Service(configuration, logbook, plans) as service:
         loop.add_signal_handler(signal.SIGHUP, service.reload)
+        loop.add_signal_handler(signal.SIGUSR1, _switch_trace, configuration)
+        loop.add_signal_handler(signal.SIGUSR2, log_status, service)
         freeze_garbage()
         await leaving.wait()
         await _drain(service, configuration.limits.drain, hurried)
         figures = service.media_figures()
     _log.info("gateway stopped", **figures)
+
+
+def _switch_trace(configuration: Configuration) -> None:
+    is_on = not sip_trace.is_logged()
+    sip_trace.switch(is_on=is_on)
+    _log.info("sip trace", is_on=is_on, only=list(configuration.log.sip_trace_only))
 
 
 async def _drain(service: Service, patience_s: float, hurried: asyncio.Event) -> None:

@@ -26,37 +26,28 @@ from gateway.calls.record import CallObserver
 from gateway.calls.sounds import load_sounds
 from gateway.calls.task import CallServices
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
+from gateway.cli.status import watch_signalling
 from gateway.config import Configuration
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
-from gateway.errors import ConfigurationError, Problem, ResourceError, shown
+from gateway.errors import ConfigurationError, Problem, ResourceError
 from gateway.media.engine import MediaEngine
 from gateway.sip import events as sip_events
 from gateway.sip.hop import SIP_PORT, Hop
 from gateway.sip.message import Address
 from gateway.sip.user_agent import UserAgent
+from gateway.transport import sip_trace
+from gateway.transport.load_watch import LoadWatch
 from gateway.transport.locator import Locator, locate_apart
 from gateway.transport.media_loop import MediaLoop
 from gateway.transport.resolver import NameServiceError, Resolver
 from gateway.transport.rtp_ports import RtpPorts
 from gateway.transport.sip_endpoint import SipEndpoint
+from gateway.transport.stall_watch import StallWatch
 from gateway.transport.tls import TlsContexts, load_tls
 
 UNREGISTER_LIMIT_S = 2.0
 FAREWELL_LIMIT_S = 1.5
-WATCH_PERIOD_S = 5.0
-WATCHED_COUNTERS = (
-    "strangers",
-    "malformed",
-    "overload",
-    "refused",
-    "strangers_refused",
-    "limit_refused",
-    "handshakes_failed",
-    "closed_slow",
-    "closed_slow_reader",
-    "closed_malformed",
-)
 PRODUCT = f"sip-voice-gateway/{gateway.__version__}"
 
 UNLOCATED = Hop("unlocated.invalid", SIP_PORT)
@@ -106,6 +97,9 @@ class Service:
         self.user_agent: UserAgent
         self.services: CallServices
         self.calls: CallManager
+        self.load: LoadWatch
+        self.stalls = StallWatch()
+        self.started_at = time.monotonic()
         self._endpoint: SipEndpoint
         self._locator: Locator
         self._locating: asyncio.Task[None]
@@ -145,18 +139,21 @@ class Service:
         self.media.start()
         self._stack.callback(self.media.stop)
         self.services = self._services(configuration, urls)
+        self._watch_load(configuration)
         self.calls = CallManager(
             configuration.call_options(),
             self.services,
             self._policies,
             self._plans,
+            self.load.refusal,
         )
         tasks.create_task(self.calls.run(), name="calls")
-        watch = tasks.create_task(self._watch_signalling(), name="watch signalling")
+        watch = tasks.create_task(watch_signalling(self.user_agent), name="watch signalling")
         self._stack.callback(watch.cancel)
         self._stack.callback(self._end_calls)
         self._locating = tasks.create_task(self._locator.run(), name="locate trunks")
         self._stack.callback(self._locating.cancel)
+        sip_trace.limit_to(configuration.traced_networks(self._hops))
         self._register(configuration)
         trunks = {name: [str(hop) for hop in hops] for name, hops in self._hops.items()}
         listen = [str(hop) for hop in self._endpoint.listening]
@@ -182,6 +179,11 @@ class Service:
         """Whom the certificate of the server at `hop` may name."""
         trunk = self.user_agent.trunk_at(hop)
         return () if trunk is None else self._configuration.sip.trunks[trunk].server_names
+
+    def _watch_load(self, configuration: Configuration) -> None:
+        self.load = LoadWatch(configuration.load_limits(), stall_watch=self.stalls)
+        self.load.start()
+        self._stack.callback(self.load.stop)
 
     def _services(self, configuration: Configuration, urls: Mapping[str, str]) -> CallServices:
         return CallServices(
@@ -294,23 +296,6 @@ class Service:
             "rtp_ports_left": self.media.ports.open_count,
             "calls_left": self.calls.call_count,
         }
-
-    def _signalling_figures(self) -> dict[str, int]:
-        """What became of messages, and of the connections they come over."""
-        return self.user_agent.counters.as_dict() | self._endpoint.counters.as_dict()
-
-    async def _watch_signalling(self) -> None:
-        """One line for all the messages and connections that were refused lately, however many they were."""
-        before = self._signalling_figures()
-        while True:
-            await asyncio.sleep(WATCH_PERIOD_S)
-            counters = self.user_agent.counters
-            now = self._signalling_figures()
-            new = {name: now[name] - before[name] for name in WATCHED_COUNTERS if now[name] > before[name]}
-            if new:
-                details = {"last_malformed": shown(counters.last_malformed, 160)} if "malformed" in new else {}
-                _log.warning("sip messages refused", **new, **details)
-            before = now
 
     def reload(self) -> None:
         """Read dialplans and TLS files again, all or nothing; calls and connections under way keep theirs."""

@@ -13,7 +13,7 @@ from enum import Enum
 
 from gateway.errors import shown
 
-MAX_OUTSIDE_CHARACTERS = 80
+MAX_OUTSIDE_CHARACTERS = 64
 _VARIABLE = re.compile(r"\{\{([A-Za-z_][\w.]*)\}\}|\{([A-Za-z_][\w.]*)\}")
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -201,12 +202,12 @@ _LIMITS = {"cpu_percent": "cpu_percent", "lag_p99_ms": "lag_ms"}
 def open_descriptors() -> int:
     """How many are open; 0 where the system does not tell (no /proc)."""
     try:
-        return len(os.listdir("/proc/self/fd")) - 1  # one of them is that of the listing
+        return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - half the time; one of them is that of the listing
     except OSError:  # also where there is none left to list them with: the RTP ports see to that
         return 0
 
 
-def descriptor_limit() -> float:
+def descriptor_limit() -> int:
     """How many may be open."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return float("inf") if limit == resource.RLIM_INFINITY else limit
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit

@@ -3,13 +3,17 @@
 What is masked: the values of Authorization and Proxy-Authorization (a digest can be cracked at leisure), the SDES keys
 of SDP (``a=crypto``, ``k=``, and what follows ``inline:`` wherever else it stands, as in ``a=acap``), and passwords in
 SIP URIs. Masking works on raw bytes, so that it holds for datagrams that no parser would take as well.
+
+The trace is switched on and off while the gateway runs, and may be limited to some peers: with thousands of strangers
+at the door it would show little else.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Literal, TypeAlias
 
 import structlog
@@ -44,11 +48,34 @@ def mask_secrets(data: bytes) -> bytes:
     return _passwords.sub(rb"\1***@", data)
 
 
+_only: list[IPv4Network | IPv6Network] = []
+
+
+def limit_to(networks: Iterable[str]) -> None:
+    """Log only what comes from or goes to one of `networks`; none: everything."""
+    _only[:] = [ip_network(network, strict=False) for network in networks]
+
+
+def switch(*, is_on: bool) -> None:
+    """Log from now on, or no more."""
+    _level.setLevel(logging.DEBUG if is_on else logging.INFO)
+
+
 def is_logged() -> bool:
     """Whether `log_datagram` would write anything; asked before masking, which costs."""
     return _level.isEnabledFor(logging.DEBUG)
 
 
+def _is_of_interest(host: str) -> bool:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return not _only
+    return not _only or any(address in network for network in _only)
+
+
 def log_datagram(direction: Direction, masked: bytes, peer: Hop) -> None:
     """One DEBUG line a message."""
+    if not _is_of_interest(peer.host):
+        return
     _log.debug(direction, peer=str(peer), size_bytes=len(masked), message=masked.decode("utf-8", "backslashreplace"))

@@ -637,7 +637,7 @@ async def test_calls_leave_no_leg_task_or_socket_behind(open_house: Open) -> Non
 async def test_malformed_sip_is_told_in_one_line_and_harms_nobody(
     open_house: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.cli.service.WATCH_PERIOD_S", 0.05)
+    monkeypatch.setattr("gateway.cli.status.WATCH_PERIOD_S", 0.05)
     house = await open_house(replies=greeting(0.2))
     with capture_logs() as lines, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rogue:
         for garbage in (b"INVITE sip:7000@x SIP/2.0\r\nVia: nothing\r\n\r\n", bytes(range(256)), b"\x00" * 9):

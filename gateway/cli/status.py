@@ -1,0 +1,106 @@
+"""What an operator sees of a running gateway: refusals as they come, and everything at once on demand (SIGUSR2)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.errors import shown
+from gateway.sip.reject_reason import RejectReason
+from gateway.sip.user_agent import UserAgent
+
+if TYPE_CHECKING:
+    from gateway.cli.service import Service
+
+WATCH_PERIOD_S = 5.0
+REPORT_PERIOD_S = 60.0
+SUMMED_UP = (
+    RejectReason.MALFORMED,
+    RejectReason.UNSUITABLE,
+    RejectReason.UNKNOWN_DIALOG,
+    RejectReason.RATE,
+    RejectReason.OVERLOAD,
+    RejectReason.DRAINING,
+)
+"""Told as sums; strangers are told by source, and a refused call has a line of its own."""
+
+_log = structlog.stdlib.get_logger("gateway.service")
+_security_log = structlog.stdlib.get_logger("gateway.security")
+
+
+async def watch_signalling(user_agent: UserAgent) -> None:
+    """Until cancelled: a line for all messages refused lately, and a line for each source that was not let in."""
+    rejected = user_agent.counters.rejected
+    before = rejected.as_dict()
+    reported_at = float("-inf")
+    while True:
+        await asyncio.sleep(WATCH_PERIOD_S)
+        now = rejected.as_dict()
+        new = {r.value: now[r.value] - before[r.value] for r in SUMMED_UP if now[r.value] > before[r.value]}
+        if new:
+            is_malformed = RejectReason.MALFORMED.value in new
+            details = {"last_malformed": shown(user_agent.counters.last_malformed, 160)} if is_malformed else {}
+            _log.warning("sip messages refused", **new, **details)
+        before = now
+        if time.monotonic() - reported_at >= REPORT_PERIOD_S and report_sources(user_agent):
+            reported_at = time.monotonic()
+
+
+def report_sources(user_agent: UserAgent) -> bool:
+    """One line a source that was not let in since the last report, and one for the sum of those that are too many.
+
+    The fields are fixed, so that a firewall can be fed from them. False where there was nothing to tell.
+    """
+    report = user_agent.guard_report(time.monotonic())
+    for source in report.sources:
+        _security_log.warning(
+            "source refused",
+            source=source.source,
+            dropped=source.dropped,
+            wrong_credentials=source.wrong_credentials,
+            banned=source.is_banned,
+        )
+    if report.other_sources:
+        _security_log.warning("more sources refused", sources=report.other_sources, dropped=report.other_dropped)
+    return bool(report.sources or report.other_sources)
+
+
+def log_status(service: Service) -> None:
+    """Everything at once, as one line."""
+    agent, ports = service.user_agent, service.media.ports
+    now, load = time.monotonic(), service.load.load()
+    rejected = {name: count for name, count in agent.counters.rejected.as_dict().items() if count}
+    late = service.media.send_lateness
+    _log.info(
+        "status",
+        uptime_s=round(now - service.started_at),
+        registrations={
+            told.trunk: {
+                "state": told.state.value,
+                "server": str(told.server) if told.server else None,
+                "expires_s": told.expires_s,
+                "status": told.status,
+            }
+            for told in agent.registrations
+        },
+        calls=service.calls.call_count,
+        legs=agent.leg_count,
+        transactions=agent.transaction_count,
+        sip_received=agent.counters.received,
+        sip_sent=agent.counters.sent,
+        rejected=rejected,
+        bans=agent.ban_count(now),
+        rtp_ports=ports.open_count,
+        rtp_ports_resting=ports.resting_count,
+        late_p50_ms=round(late.p50_ms, 2),
+        late_p99_ms=round(late.p99_ms, 2),
+        late_max_ms=round(late.max_ms, 2),
+        cpu_percent=load.cpu_percent,
+        lag_p99_ms=load.lag_p99_ms,
+        stalls=service.stalls.stalls,
+        descriptors=load.descriptors,
+        descriptor_limit=load.descriptor_limit,
+    )
