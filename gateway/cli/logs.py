@@ -1,8 +1,8 @@
 """Log lines: one JSON object each, on standard output, in the order time, level, logger, event, then the rest.
 
-Every value that came from outside is escaped: a header can neither break a line nor forge one, nor work the terminal that
-shows it. JSON sees to quotes and to line breaks; what else does not print (8-bit control characters, marks that turn the
-direction of writing, halves of characters) is escaped on top of it.
+Every value that came from outside is escaped: a header can neither break a line nor forge one, nor work the terminal
+that shows it. JSON sees to quotes and to line breaks; what else does not print (8-bit control characters, marks that
+turn the direction of writing, halves of characters) is escaped on top of it.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Service:
         self._endpoint.start()
         self._stack.callback(self._endpoint.close)
         self._stack.push_async_callback(self._await_farewells)
-        ports = RtpPorts(configuration.rtp_port_options())
+        ports = RtpPorts(configuration.rtp_port_options(peers))
         self.media = MediaLoop(MediaEngine(configuration.media_options()), ports)
         self.media.start()
         self._stack.callback(self.media.stop)

@@ -24,6 +24,7 @@ import structlog
 from gateway.sip.message import Address
 from gateway.sip.sdes import SrtpKeys
 from gateway.transport.rtp_destination import ON_HOLD, canonical_host, reason_to_mute
+from gateway.transport.rtp_proof import Proof
 from gateway.transport.sockets import kernel_drops
 from gateway.transport.srtp import Dropped, SrtpContext
 
@@ -61,7 +62,8 @@ class PortCounters:
     send_errors: int = 0
     """Packets the kernel would not take; a late frame is worth nothing, so none is tried again."""
     muted: int = 0
-    """Packets not sent because SDP names no address that may be sent to (hold by 0.0.0.0, multicast, ourselves)."""
+    """Packets not sent because SDP names no address that may be sent to (hold by 0.0.0.0, multicast, ourselves), or one
+    that has not proven itself (`gateway.transport.rtp_proof`)."""
     kernel_drops: int = 0
     """Packets that found the receive buffer full."""
     srtp_failures: int = 0
@@ -85,6 +87,7 @@ class RtpPort:
     counters: PortCounters = field(default_factory=PortCounters)
     srtp: SrtpContext | None = None
     """None: plain RTP."""
+    proof: Proof = field(default_factory=Proof)
     _destination: tuple[str, int] | None = None  # `remote` where it may be sent to
     _source_host: str = ""  # whom we hear
     _source_port: int | None = None  # None: any; the first one is locked
@@ -179,7 +182,7 @@ class RtpPort:
 
     def send(self, packet: memoryview) -> int:
         """Send one packet to the remote address; 1 if the kernel took it, else 0."""
-        if self._destination is None:
+        if self._destination is None or not self.proof.spend():
             self.counters.muted += 1
             return 0
         try:

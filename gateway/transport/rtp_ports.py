@@ -27,12 +27,14 @@ import select
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 
 import numpy as np
 
 from gateway.errors import ResourceError
 from gateway.media.rtp import OutgoingPackets, PacketBatch
 from gateway.sip.message import Address
+from gateway.transport.rtp_destination import canonical_host
 from gateway.transport.rtp_port import PortCounters, PortState, RtpPort, SourcePolicy
 from gateway.transport.sockets import explain, family_of, open_udp_socket
 
@@ -67,6 +69,9 @@ class RtpPortOptions:
     own_sip_addresses: tuple[Address, ...] = ()
     """Where this gateway listens for SIP: RTP is never sent there, whatever SDP says."""
 
+    trusted_networks: tuple[str, ...] = ()
+    """Addresses that are sent to without proof that they want it; see `gateway.transport.rtp_proof`."""
+
     def __post_init__(self) -> None:
         if family_of(self.bind_host) is None:
             raise ValueError(f"bind_host: not a numeric address: {self.bind_host!r}")
@@ -84,6 +89,7 @@ class RtpPorts:
 
     def __init__(self, options: RtpPortOptions, *, shuffle_seed: int | None = None) -> None:
         self._options = options
+        self._trusted = tuple(ip_network(network, strict=False) for network in options.trusted_networks)
         ports = list(options.ports)
         random.Random(shuffle_seed).shuffle(ports)  # whoever guesses must not know where to begin
         self._free: deque[int] = deque(ports)
@@ -174,6 +180,13 @@ class RtpPorts:
     def change_remote(self, port: RtpPort, remote: Address) -> None:
         """Send to and hear `remote` from now on (re-INVITE, UPDATE); see `RtpPort.name_remote`."""
         port.name_remote(remote, self._options.own_sip_addresses)
+        port.proof.begin(canonical_host(remote.host), is_trusted=self._is_trusted(remote.host))
+
+    def _is_trusted(self, host: str) -> bool:
+        if family_of(host) is None:
+            return False
+        address = ip_address(host)
+        return any(address in network for network in self._trusted)
 
     def detach(self, port: RtpPort) -> None:
         """Neither read nor write `port` any more; it stays bound and promised."""
@@ -280,6 +293,7 @@ class RtpPorts:
                         continue
                 lengths.append(length)
                 legs.append(port.leg)
+                port.proof.is_given = True
         return True
 
     def _hear_resting(self, port: RtpPort, source: tuple[str, int], now: float) -> None:

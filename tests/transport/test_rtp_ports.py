@@ -451,6 +451,48 @@ def test_a_new_address_in_sdp_moves_both_directions_and_frees_the_lock(
     assert new.recv(100) == b"audio"
 
 
+def sent_to(ports: RtpPorts, count: int) -> int:
+    """How many of `count` packets left, one a tick."""
+    return sum(ports.send(packets((LEG, b"audio"))) for _ in range(count))
+
+
+def test_an_address_that_stays_silent_gets_five_seconds_of_audio_and_more_when_it_speaks(
+    make_ports: MakePorts, make_peer: Callable[..., socket.socket]
+) -> None:
+    """Promise S15."""
+    ports, peer = make_ports(), make_peer()
+    port = attached(ports, peer)
+    assert sent_to(ports, 300) == 250
+    assert ports.counters(port).muted == 50
+    peer.sendto(b"here I am", ("127.0.0.1", port.port))
+    assert received(ports) == [(LEG, b"here I am")]
+    assert sent_to(ports, 300) == 300
+
+
+def test_a_call_that_changes_its_address_has_no_more_than_five_seconds_for_silent_ones(
+    make_ports: MakePorts, make_peer: Callable[..., socket.socket]
+) -> None:
+    ports, peer, victim = make_ports(), make_peer(), make_peer("127.0.0.9")
+    port = attached(ports, peer)
+    for _ in range(5):
+        ports.change_remote(port, address_of(victim))
+        peer.sendto(b"I am not he", ("127.0.0.1", port.port))
+        ports.receive(NOW)
+        ports.send(packets(*[(LEG, b"audio")] * 100))
+        ports.change_remote(port, address_of(peer))
+        peer.sendto(b"here I am", ("127.0.0.1", port.port))
+        ports.receive(NOW)
+    ports.change_remote(port, address_of(victim))
+    assert sent_to(ports, 10) == 0
+    assert ports.counters(port).muted == 250 + 10
+
+
+def test_a_trunks_own_addresses_need_no_proof(make_ports: MakePorts, make_peer: Callable[..., socket.socket]) -> None:
+    ports, peer = make_ports(trusted_networks=("10.0.0.0/8", "127.0.0.0/24")), make_peer()
+    attached(ports, peer)
+    assert sent_to(ports, 300) == 300
+
+
 def test_hold_by_an_unspecified_address_mutes_us_and_keeps_the_peer_audible(
     make_ports: MakePorts, make_peer: Callable[..., socket.socket]
 ) -> None:
