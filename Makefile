@@ -15,7 +15,7 @@ DEV_READY := $(VENV)/.ready-dev
 FUZZ_READY := $(VENV)/.ready-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-load fuzz lint bench asterisk asterisk-stop clean
+.PHONY: help demo run test test-unit test-load test-flood fuzz lint bench asterisk asterisk-stop clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-unit: $(DEV_READY) ## the tests that need no Asterisk
 
 test-load: $(DEV_READY) ## 20 calls at once through a real Asterisk for 60 s
 	LOAD_CALLS=20 LOAD_SECONDS=60 $(BIN)/pytest -s tests/interop/test_load.py $(ARGS)
+
+test-flood: $(DEV_READY) ## 2,000 messages a second of strangers for 60 s beside 10 calls
+	FLOOD_CALLS=10 FLOOD_PER_S=2000 FLOOD_SECONDS=60 $(BIN)/pytest -s tests/cli/test_flood.py $(ARGS)
 
 fuzz: $(DEV_READY) $(FUZZ_READY) ## every parser under atheris, FUZZ_SECONDS (60) each; FUZZ_TARGETS="sdp uri" only those
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)

@@ -26,7 +26,7 @@ from gateway.calls.record import CallObserver
 from gateway.calls.sounds import load_sounds
 from gateway.calls.task import CallServices
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
-from gateway.cli.status import watch_signalling
+from gateway.cli.status import report_sources, watch_signalling
 from gateway.config import Configuration
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
@@ -149,6 +149,7 @@ class Service:
         )
         tasks.create_task(self.calls.run(), name="calls")
         watch = tasks.create_task(watch_signalling(self.user_agent), name="watch signalling")
+        self._stack.callback(report_sources, self.user_agent)
         self._stack.callback(watch.cancel)
         self._stack.callback(self._end_calls)
         self._locating = tasks.create_task(self._locator.run(), name="locate trunks")

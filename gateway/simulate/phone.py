@@ -56,7 +56,12 @@ class Phone:
     def __init__(self, options: PhoneOptions) -> None:
         self._options = options
         first, last = options.rtp_ports
-        ports = RtpPorts(RtpPortOptions(bind_host=options.host, first_port=first, last_port=last, quarantine_s=0))
+        known = tuple(address.host for address in options.peers.values())
+        ports = RtpPorts(
+            RtpPortOptions(
+                bind_host=options.host, first_port=first, last_port=last, quarantine_s=0, trusted_networks=known
+            )
+        )
         self.media = MediaLoop(MediaEngine(MediaOptions(max_legs=options.max_calls)), ports)
         self.address = Address(options.host, free_sip_port(options.host))
         self.calls: dict[str, PhoneCall] = {}
