@@ -154,6 +154,9 @@ def test_every_problem_is_told_with_its_place_and_the_nearest_word(load: Load) -
         ("realtime: {default: {turn_detection: {threshold: 2}}}", "less than or equal to 1"),
         ("limits: {max_calls: 0}", "greater than or equal to 1"),
         ("limits: {drain: soon}", "20s"),
+        ("limits: {cpu: much}", "85%"),
+        ("limits: {cpu: 101%}", "less than or equal to 100"),
+        ("limits: {ban_after: 0}", "greater than or equal to 1"),
         ("log: {level: loud}", "debug"),
         ("log: {mask_numbers: maybe}", "true or false"),
     ],
@@ -379,3 +382,34 @@ def _keys(schema: dict[str, object]) -> set[str]:
     for definition in [schema, *schema.get("$defs", {}).values()]:  # type: ignore[attr-defined]
         found |= set(definition.get("properties", {}))
     return found
+
+
+def test_limits_reach_those_who_keep_them(load: Load) -> None:
+    limits = "limits: {cpu: 70%, lag: 50ms, descriptors: 80, calls_per_s: 5, call_burst: 6, messages_per_s: 7, "
+    configuration = load(GOOD + limits + "message_burst: 8, ban_after: 3, ban: 1m}")
+    load_limits = configuration.load_limits()
+    assert (load_limits.cpu_percent, load_limits.lag_ms, load_limits.descriptors_percent) == (70, 50, 80)
+    options = configuration.user_agent_options({"PBX": Hop("127.0.0.1", 5070)}, "test/1")
+    assert (options.calls_per_s, options.call_burst, options.messages_per_s, options.message_burst) == (5, 6, 7, 8)
+    assert (options.guard.ban_after, options.guard.ban_s) == (3, 60)
+
+
+def test_a_trunk_may_ask_for_credentials_and_they_are_not_shown(load: Load) -> None:
+    text = "sip: {trunks: {PBX: {peer: 127.0.0.1, inbound_auth: {username: office, password: '${env:PASSWORD}'}}}}"
+    configuration = load(text)
+    (trunk,) = configuration.user_agent_options({"PBX": Hop("127.0.0.1", 5070)}, "test/1").trunks
+    assert trunk.inbound_auth is not None
+    assert (trunk.inbound_auth.username, trunk.inbound_auth.password) == ("office", "s3cret")
+    assert "s3cret" not in repr(configuration)
+    assert configuration.trusted_media_networks({"PBX": Hop("127.0.0.1", 5070)}) == ()
+
+
+def test_a_trace_is_limited_to_the_hosts_of_its_trunks(load: Load) -> None:
+    configuration = load(GOOD + "log: {sip_trace_only: [PBX, 192.0.2.0/24]}")
+    assert configuration.traced_networks({"PBX": Hop("127.0.0.1", 5070)}) == ("127.0.0.1", "192.0.2.0/24")
+
+
+def test_a_trace_of_nobody_is_a_mistake(load: Load) -> None:
+    ((_, _, told),) = problems(load, GOOD + "log: {sip_trace_only: [PBY]}")
+    assert "PBY" in told
+    assert "a trunk's name" in told

@@ -37,6 +37,7 @@ from gateway.calls.events import (
     Command,
     CommandFailed,
     DigitReceived,
+    DrainBegan,
     DrainEnded,
     Established,
     Event,
@@ -122,6 +123,7 @@ class Call:
         self._max_call_s = max_call_s
         self._on_state = on_state
         self._is_answered = False
+        self._is_draining = False
         self._session: str | None = None  # the session that is open
         self._loss: SessionLost | None = None  # the session went while the caller was elsewhere
         self._digits = ""
@@ -294,6 +296,8 @@ class Call:
 
     def _start_transfer(self, contact: str, at: datetime, *, announced: bool) -> list[Command]:
         """Begin with the contact's first target; only what the dialplan names is ever dialled."""
+        if self._is_draining:
+            return self._transfer_failed("this gateway is being shut down", at)
         resolved = self._plan.resolve_transfer(contact, at)
         if isinstance(resolved, TransferRefused):
             return self._transfer_failed(resolved.message, at)
@@ -358,6 +362,11 @@ class Call:
             return self._end(Outcome.FAILED, event.reason, HangUp(reason='SIP;cause=500;text="internal error"'))
         return self._end(Outcome.FAILED, event.reason, Reject(status=500))
 
+    def _on_drain_began(self, _event: DrainBegan, _at: datetime) -> list[Command]:
+        """A transfer that is under way goes on; there will be no other."""
+        self._is_draining = True
+        return []
+
     def _on_drain_ended(self, _event: DrainEnded, _at: datetime) -> list[Command]:
         if self._is_answered or self.state is CallState.ANSWERING:
             return self._end(Outcome.GATEWAY_HUNG_UP, "drain", HangUp(reason='SIP;cause=503;text="shutting down"'))
@@ -401,6 +410,7 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     **{(state, CallerLeft): Call._on_caller_left for state in CallState if state is not _S.ENDED},
     **{(state, MediaLost): Call._on_media_lost for state in (_S.TALKING, _S.PLAYING, _S.ANNOUNCING, _S.CLOSING)},
     **{(state, CommandFailed): Call._on_command_failed for state in CallState if state is not _S.ENDED},
+    **{(state, DrainBegan): Call._on_drain_began for state in CallState if state is not _S.ENDED},
     **{(state, DrainEnded): Call._on_drain_ended for state in CallState if state is not _S.ENDED},
 }
 """(state, event) -> the method that decides. Everything a call can do stands here."""

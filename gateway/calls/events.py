@@ -107,6 +107,11 @@ class CommandFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrainBegan:
+    """The gateway is going down: the call may go on, but begins nothing new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainEnded:
     """The gateway stops now; whoever is still talking is let go."""
 
@@ -125,6 +130,7 @@ Event: TypeAlias = (
     | TimerFired
     | MediaLost
     | CommandFailed
+    | DrainBegan
     | DrainEnded
 )
 

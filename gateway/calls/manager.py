@@ -121,8 +121,10 @@ class CallManager:
             self._tasks = None
 
     async def drain(self, patience_s: float) -> None:
-        """Take no new call, let those there are end by themselves for `patience_s`, then end them with BYE."""
+        """Take and place no new call, let those there are end by themselves for `patience_s`, then end them by BYE."""
         self._services.user_agent.refuse_calls(503, RETRY_AFTER_S)
+        for call in list(self._calls.values()):
+            call.dispatch(call_events.DrainBegan())
         try:
             await asyncio.wait_for(self._empty.wait(), patience_s)
         except TimeoutError:

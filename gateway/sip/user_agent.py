@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random, SystemRandom
 
-from gateway.errors import StateError, shown
+from gateway.errors import ResourceError, StateError, shown
 from gateway.sip.core import Core, Counters, HeaderFields, UserAgentOptions
 from gateway.sip.events import Event, PeerChanged, RegistrationChanged
 from gateway.sip.guard import Guard, GuardReport, is_trusted
@@ -181,7 +181,10 @@ class UserAgent:
         self._registration(trunk_name).stop(now)
 
     def refuse_calls(self, status: int | None, retry_after_s: int | None = None) -> None:
-        """Answer new calls with `status` from now on, before the application hears of them; None: take them again."""
+        """Answer new calls with `status` from now on, before the application hears of them, and place none.
+
+        None: take and place them again.
+        """
         headers = () if retry_after_s is None else (("Retry-After", str(retry_after_s)),)
         refusal = None if status is None else Refusal(status=status, headers=headers, counted=RejectReason.DRAINING)
         self._reception.refusal = refusal
@@ -199,9 +202,11 @@ class UserAgent:
     ) -> str:
         """Call `target` through a trunk; the id of the new leg. Without an offer the peer makes it, in its 2xx.
 
-        Raises: `StateError` for an unknown trunk, `ResourceError` where there are too many legs.
+        Raises: `StateError` for an unknown trunk, `ResourceError` where there are too many legs or calls are refused.
         """
         trunk = self._trunk(trunk_name)
+        if self._reception.refusal is not None:
+            raise ResourceError("calls are neither taken nor placed at present")
         usage = self._legs.new_usage(trunk, self._core.new_call_id(), LegState.CALLING, trunk.hop)
         leg = Leg(usage, offer=offer)
         leg.place(target, trunk.caller(from_user, display_name), _checked(headers, str(target)), now)

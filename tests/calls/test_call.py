@@ -335,7 +335,7 @@ def test_second_transfer_while_one_is_under_way_is_refused(plan: Dialplan) -> No
 @pytest.mark.parametrize("state", [state for state in CallState if state is not CallState.ENDED])
 def test_caller_may_leave_and_the_gateway_may_stop_in_every_state(state: CallState) -> None:
     assert (state, e.CallerLeft) in CALL_TRANSITIONS
-    assert (state, e.DrainEnded) in CALL_TRANSITIONS
+    assert {(state, e.DrainBegan), (state, e.DrainEnded)} <= CALL_TRANSITIONS.keys()
 
 
 def test_caller_who_gives_up_while_ringing_cancelled(plan: Dialplan) -> None:
@@ -348,6 +348,24 @@ def test_draining_ends_a_conversation_with_bye_and_a_ringing_call_with_503(plan:
     assert [type(command) for command in talking(plan).step(e.DrainEnded(), NOON)] == [e.HangUp]
     call = call_to(plan, "7000")
     assert feed(call, e.Started(), e.DrainEnded()) == [e.Reject(status=503, retry_after_s=10)]
+
+
+def test_a_draining_gateway_begins_no_transfer_and_the_caller_stays_with_the_model(plan: Dialplan) -> None:
+    call = talking(plan)
+    feed(call, e.DrainBegan())
+    commands = call.step(transfer("sales"), NOON)
+    assert referred(commands) == []
+    (told,) = [command for command in commands if isinstance(command, e.ReplyToTool)]
+    assert told.output["status"] == "failed"
+    assert call.state is CallState.TALKING
+
+
+def test_a_transfer_that_is_under_way_survives_the_beginning_of_a_drain(plan: Dialplan) -> None:
+    call = talking(plan)
+    feed(call, transfer("sales"), e.PlayoutEnded(), e.DrainBegan())
+    assert call.state is CallState.REFERRING
+    feed(call, e.TransferReported(status=200, reason="OK", is_final=True))
+    assert call.notes.outcome is e.Outcome.TRANSFERRED
 
 
 def test_nothing_happens_after_the_end(plan: Dialplan) -> None:

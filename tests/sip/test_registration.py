@@ -13,6 +13,7 @@ from gateway.errors import StateError
 from gateway.sip.events import RegistrationChanged, RegistrationState
 from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Request, Response, Uri
+from gateway.sip.reject_reason import RejectReason
 from tests.support.wire import (
     GATEWAY,
     PBX,
@@ -776,4 +777,4 @@ def test_a_trunk_on_tls_is_not_challenged_in_plain_text() -> None:
     wire.inject(challenge.to_bytes(), PBX)
     wire.run(0.001)
     assert len(wire.sent("REGISTER")) == 1
-    assert gateway.user_agent.counters.strangers == 1
+    assert gateway.user_agent.counters.rejected[RejectReason.STRANGER] == 1

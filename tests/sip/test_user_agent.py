@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from gateway.errors import StateError
+from gateway.errors import ResourceError, StateError
 from gateway.sip.events import (
     CallAnswered,
     CallCancelled,
@@ -321,7 +321,7 @@ def test_nobody_speaks_for_a_trunk_on_tls_in_plain_text() -> None:
     for transport in (Transport.UDP, Transport.TCP):
         wire.inject(pbx.invite(transport=transport).to_bytes(), PBX._replace(transport=transport, connection=9))
     wire.run(0.1)
-    assert gateway.user_agent.counters.strangers == 2
+    assert gateway.user_agent.counters.rejected[RejectReason.STRANGER] == 2
     assert pbx.inbox == []
     wire.inject(pbx.invite(transport=Transport.TLS).to_bytes(), PBX._replace(transport=Transport.TLS, connection=9))
     assert gateway.last(CallOffered).trunk == "pbx"
@@ -411,3 +411,21 @@ def test_only_hosts_of_a_trunk_are_known() -> None:
         host for host in ("10.0.0.2", "10.0.0.3", "192.0.2.9", "10.9.9.9", "x") if gateway.user_agent.is_known(host)
     ]
     assert known == ["10.0.0.2", "10.0.0.3", "192.0.2.9"]
+
+
+def test_a_gateway_that_refuses_calls_places_none() -> None:
+    wire, gateway, _ = world()
+    gateway.user_agent.refuse_calls(503, 10)
+    with pytest.raises(ResourceError):
+        gateway.user_agent.invite("pbx", TARGET, offer=description(), now=wire.now)
+    gateway.user_agent.refuse_calls(None)
+    gateway.user_agent.invite("pbx", TARGET, offer=description(), now=wire.now)
+
+
+def test_a_connection_of_a_stranger_is_not_kept_and_counts_as_a_hit() -> None:
+    wire, gateway, _ = world()
+    assert gateway.user_agent.admits(PBX, wire.now)
+    assert not any(gateway.user_agent.admits(STRANGER, wire.now) for _ in range(12))
+    assert gateway.user_agent.ban_count(wire.now) == 1
+    (source,) = gateway.user_agent.guard_report(wire.now).sources
+    assert (source.source, source.dropped, source.is_banned) == (STRANGER.host, 12, True)
