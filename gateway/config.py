@@ -225,6 +225,8 @@ class TrunkSection(Section):
             raise WrongValue("needs a registrar or a peer", expected="expected exactly one of the two")
         if self.registrar is not None and not self.username:
             raise WrongValue("registers without a user name", expected="expected username and password")
+        if self.inbound_auth is None and any(ipaddress.ip_network(n, strict=False).prefixlen == 0 for n in self.acl):
+            raise WrongValue("lets everybody call", expected="expected inbound_auth beside an acl of 0.0.0.0/0 or ::/0")
         if not self.codecs:
             raise WrongValue("has no codecs", expected="expected PCMU, PCMA or both")
         self._check_transports()

@@ -413,3 +413,11 @@ def test_a_trace_of_nobody_is_a_mistake(load: Load) -> None:
     ((_, _, told),) = problems(load, GOOD + "log: {sip_trace_only: [PBY]}")
     assert "PBY" in told
     assert "a trunk's name" in told
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_an_open_acl_needs_credentials(load: Load, network: str) -> None:
+    trunk = f"sip: {{trunks: {{PBX: {{peer: 127.0.0.1, acl: ['{network}']%s}}}}}}"
+    ((_, _, told),) = problems(load, trunk % "")
+    assert "inbound_auth" in told
+    assert load(trunk % ", inbound_auth: {username: a, password: b}").sip.trunks["PBX"].acl == (network,)

@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import dns.rcode
@@ -25,6 +25,7 @@ from gateway.errors import ResourceError
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip.message import Address, Request, make_response, parse_message
+from gateway.sip.reject_reason import RejectReason
 from gateway.sip.sdes import SrtpPolicy
 from gateway.sip.sdp import Direction
 from gateway.transport.tls import TlsOptions, load_tls
@@ -82,7 +83,7 @@ realtime:
     connect_timeout: 2s
     transcription: test
 dialplans: [plan.yaml]
-limits: {max_calls: 2}
+limits: {max_calls: 2, cpu: 0, lag: 0}  # this process runs everybody's part
 """
 
 
@@ -632,6 +633,38 @@ async def test_calls_leave_no_leg_task_or_socket_behind(open_house: Open) -> Non
     assert house.service.user_agent.leg_count == 0
     assert house.service.media.leg_count == 0
     assert house.service.media.ports.open_count == 0
+
+
+async def test_refused_calls_are_counted_and_told_by_their_reason(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2) * 3, codecs="PCMU")
+    rejected = house.service.user_agent.counters.rejected
+    with capture_logs() as lines:
+        unheard = house.phone.dial("gateway", "9999")
+        await eventually(unheard.ended.is_set, 3)
+        up = [await house.talk() for _ in range(2)]
+        third = house.phone.dial("gateway", "7000")
+        await eventually(third.ended.is_set, 3)
+        assert third.refused == 503
+        assert third.refusal_headers.get("Retry-After") is not None
+        up.pop()[0].hang_up()
+        await eventually(lambda: house.service.calls.call_count == 1, 3)
+        house.service.calls._overload = lambda calls: RejectReason.CPU if calls else None
+        fourth = house.phone.dial("gateway", "7000")
+        await eventually(fourth.ended.is_set, 3)
+    reasons = [RejectReason.NO_ROUTE, RejectReason.TOO_MANY_CALLS, RejectReason.CPU]
+    assert [rejected[reason] for reason in reasons] == [1, 1, 1]
+    told = [(line["reason_code"], line["status"]) for line in lines if line["event"] == "call refused"]
+    assert told == [("too_many_calls", 503), ("cpu", 503)]
+    up.pop()[0].hang_up()
+
+
+async def test_a_call_without_a_codec_in_common_is_counted_as_such(open_house: Open) -> None:
+    house = await open_house(codecs="PCMU")
+    house.phone._options = replace(house.phone._options, codecs=("PCMA",))
+    call = house.phone.dial("gateway", "7000")
+    await eventually(call.ended.is_set, 3)
+    assert call.refused == 488
+    assert house.service.user_agent.counters.rejected[RejectReason.NO_CODEC] == 1
 
 
 async def test_malformed_sip_is_told_in_one_line_and_harms_nobody(
