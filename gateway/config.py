@@ -564,8 +564,8 @@ class Configuration(Section):
     def _networks(self, trunk: str, hops: Mapping[str, tuple[Hop, ...]]) -> tuple[str, ...]:
         return (*(hop.host for hop in hops[trunk]), *self.sip.trunks[trunk].acl)
 
-    def rtp_port_options(self, peers: Mapping[str, Hop]) -> RtpPortOptions:
-        """The RTP ports. `peers` are the trunks' PBXes by trunk name, resolved."""
+    def rtp_port_options(self) -> RtpPortOptions:
+        """The RTP ports."""
         first, last = self.media.rtp.ports.split("-")
         host = self.media.rtp.listen or self.listen.host
         return RtpPortOptions(
@@ -576,7 +576,6 @@ class Configuration(Section):
             own_sip_addresses=tuple(
                 address for one in self.listeners() if one.is_open for address in (one.address, one.advertise)
             ),
-            trusted_networks=self.trusted_media_networks(peers),
         )
 
     def media_options(self) -> MediaOptions:

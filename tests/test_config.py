@@ -389,7 +389,7 @@ def test_limits_reach_those_who_keep_them(load: Load) -> None:
     configuration = load(GOOD + limits + "message_burst: 8, ban_after: 3, ban: 1m}")
     load_limits = configuration.load_limits()
     assert (load_limits.cpu_percent, load_limits.lag_ms, load_limits.descriptors_percent) == (70, 50, 80)
-    options = configuration.user_agent_options({"PBX": Hop("127.0.0.1", 5070)}, "test/1")
+    options = configuration.user_agent_options({"PBX": (Hop("127.0.0.1", 5070),)}, "test/1")
     assert (options.calls_per_s, options.call_burst, options.messages_per_s, options.message_burst) == (5, 6, 7, 8)
     assert (options.guard.ban_after, options.guard.ban_s) == (3, 60)
 
@@ -397,16 +397,17 @@ def test_limits_reach_those_who_keep_them(load: Load) -> None:
 def test_a_trunk_may_ask_for_credentials_and_they_are_not_shown(load: Load) -> None:
     text = "sip: {trunks: {PBX: {peer: 127.0.0.1, inbound_auth: {username: office, password: '${env:PASSWORD}'}}}}"
     configuration = load(text)
-    (trunk,) = configuration.user_agent_options({"PBX": Hop("127.0.0.1", 5070)}, "test/1").trunks
+    (trunk,) = configuration.user_agent_options({"PBX": (Hop("127.0.0.1", 5070),)}, "test/1").trunks
     assert trunk.inbound_auth is not None
     assert (trunk.inbound_auth.username, trunk.inbound_auth.password) == ("office", "s3cret")
     assert "s3cret" not in repr(configuration)
-    assert configuration.trusted_media_networks({"PBX": Hop("127.0.0.1", 5070)}) == ()
+    assert configuration.trusted_media_networks({"PBX": (Hop("127.0.0.1", 5070),)}) == ()
 
 
 def test_a_trace_is_limited_to_the_hosts_of_its_trunks(load: Load) -> None:
     configuration = load(GOOD + "log: {sip_trace_only: [PBX, 192.0.2.0/24]}")
-    assert configuration.traced_networks({"PBX": Hop("127.0.0.1", 5070)}) == ("127.0.0.1", "192.0.2.0/24")
+    assert load().traced_networks({"PBX": ()}) is None
+    assert configuration.traced_networks({"PBX": (Hop("127.0.0.1", 5070),)}) == ("127.0.0.1", "192.0.2.0/24")
 
 
 def test_a_trace_of_nobody_is_a_mistake(load: Load) -> None:

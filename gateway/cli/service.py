@@ -134,7 +134,7 @@ class Service:
         self._endpoint.start()
         self._stack.callback(self._endpoint.close)
         self._stack.push_async_callback(self._await_farewells)
-        ports = RtpPorts(configuration.rtp_port_options(peers))
+        ports = RtpPorts(configuration.rtp_port_options())
         self.media = MediaLoop(MediaEngine(configuration.media_options()), ports)
         self.media.start()
         self._stack.callback(self.media.stop)
@@ -154,7 +154,7 @@ class Service:
         self._stack.callback(self._end_calls)
         self._locating = tasks.create_task(self._locator.run(), name="locate trunks")
         self._stack.callback(self._locating.cancel)
-        sip_trace.limit_to(configuration.traced_networks(self._hops))
+        self._note_addresses()
         self._register(configuration)
         trunks = {name: [str(hop) for hop in hops] for name, hops in self._hops.items()}
         listen = [str(hop) for hop in self._endpoint.listening]
@@ -231,12 +231,18 @@ class Service:
         """Send to `hops` from now on; register where that had to wait for them."""
         now, was_located = time.monotonic(), bool(self._hops[trunk])
         self._hops[trunk] = hops
+        self._note_addresses()
         self._policies |= self._configuration.trunk_policies(self._hops_or_placeholders())
         _log.info("trunk located", trunk=trunk, servers=[str(hop) for hop in hops])
         self.user_agent.relocate(trunk, hops, now)
         if not was_located and self._configuration.sip.trunks[trunk].registrar is not None:
             self.user_agent.register(trunk, now)
         self._endpoint.transmit()
+
+    def _note_addresses(self) -> None:
+        """Tell those who judge by the trunks' addresses."""
+        self.media.ports.trust(self._configuration.trusted_media_networks(self._hops))
+        sip_trace.limit_to(self._configuration.traced_networks(self._hops))
 
     def not_located(self, trunk: str, error: NameServiceError, retry_in_s: float) -> None:
         """Say why, once a reason; the locator goes on by itself."""

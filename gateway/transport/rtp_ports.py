@@ -27,7 +27,7 @@ import select
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class RtpPorts:
 
     def __init__(self, options: RtpPortOptions, *, shuffle_seed: int | None = None) -> None:
         self._options = options
-        self._trusted = tuple(ip_network(network, strict=False) for network in options.trusted_networks)
+        self._trusted = _networks(options.trusted_networks)
         ports = list(options.ports)
         random.Random(shuffle_seed).shuffle(ports)  # whoever guesses must not know where to begin
         self._free: deque[int] = deque(ports)
@@ -181,6 +181,10 @@ class RtpPorts:
         """Send to and hear `remote` from now on (re-INVITE, UPDATE); see `RtpPort.name_remote`."""
         port.name_remote(remote, self._options.own_sip_addresses)
         port.proof.begin(canonical_host(remote.host), is_trusted=self._is_trusted(remote.host))
+
+    def trust(self, networks: Iterable[str]) -> None:
+        """Put `networks` in the place of `RtpPortOptions.trusted_networks`, for legs and addresses to come."""
+        self._trusted = _networks(networks)
 
     def _is_trusted(self, host: str) -> bool:
         if family_of(host) is None:
@@ -314,3 +318,7 @@ class RtpPorts:
                 sent += port.send(flat[offset : offset + length])
             offset += width
         return sent
+
+
+def _networks(texts: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(text, strict=False) for text in texts)

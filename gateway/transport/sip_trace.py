@@ -48,12 +48,13 @@ def mask_secrets(data: bytes) -> bytes:
     return _passwords.sub(rb"\1***@", data)
 
 
-_only: list[IPv4Network | IPv6Network] = []
+_EVERYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+_traced: list[IPv4Network | IPv6Network] = [*_EVERYBODY]
 
 
-def limit_to(networks: Iterable[str]) -> None:
-    """Log only what comes from or goes to one of `networks`; none: everything."""
-    _only[:] = [ip_network(network, strict=False) for network in networks]
+def limit_to(networks: Iterable[str] | None) -> None:
+    """Log only what comes from or goes to one of `networks`; None: everything."""
+    _traced[:] = _EVERYBODY if networks is None else [ip_network(network, strict=False) for network in networks]
 
 
 def switch(*, is_on: bool) -> None:
@@ -70,8 +71,8 @@ def _is_of_interest(host: str) -> bool:
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
-        return not _only
-    return not _only or any(address in network for network in _only)
+        return tuple(_traced) == _EVERYBODY
+    return any(address in network for network in _traced)
 
 
 def log_datagram(direction: Direction, masked: bytes, peer: Hop) -> None:

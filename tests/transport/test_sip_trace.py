@@ -86,7 +86,7 @@ def test_a_trace_may_be_limited_to_some_peers() -> None:
             for host in ("10.0.0.2", "10.0.0.3", "192.0.2.77", "2001:db8::1", "fe80::1%eth0", "no address"):
                 log_datagram("<", b"OPTIONS", Address(host, 5060))
         finally:
-            sip_trace.limit_to([])
+            sip_trace.limit_to(None)
         log_datagram("<", b"OPTIONS", Address("10.0.0.3", 5060))
     peers = [line["peer"] for line in lines]
     assert peers == ["10.0.0.2:5060", "192.0.2.77:5060", "[2001:db8::1]:5060", "10.0.0.3:5060"]
