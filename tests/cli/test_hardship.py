@@ -109,6 +109,26 @@ async def test_without_a_single_descriptor_left_nothing_crashes(tmp_path: Path) 
         assert await outcome(rig.phone.dial("gateway", "7000")) == 200
 
 
+@pytest.mark.parametrize(("key", "value"), [("cpu", "0.5%"), ("lag", "0.1ms")])
+async def test_an_overloaded_process_refuses_and_keeps_what_it_has(tmp_path: Path, key: str, value: str) -> None:
+    """Promise O9, with limits that a single call exceeds."""
+    async with gateway_rig(tmp_path, settings={f"limits.{key}": value}) as rig:
+        first = await up(rig)
+        await rig.log("overloaded")
+        began = asyncio.get_running_loop().time()
+        second = rig.phone.dial("gateway", "7000")
+        assert await outcome(second) == 503
+        took_s = asyncio.get_running_loop().time() - began
+        assert second.refusal_headers.get("Retry-After") is not None
+        assert rig.process.found("call refused", reason_code=key)
+        assert took_s < 0.5  # 100 ms are promised, of the gateway alone on its core
+        assert not first.ended.is_set()
+        assert rig.provider.attempts == 1
+        first.hang_up()
+        await rig.log("call ended")
+        assert await outcome(rig.phone.dial("gateway", "7000")) == 200
+
+
 async def test_after_a_crash_the_next_process_answers_old_calls_with_481_and_takes_new_ones(tmp_path: Path) -> None:
     """Promise O3, and with it O18's five seconds."""
     async with gateway_rig(tmp_path) as rig:

@@ -35,7 +35,7 @@ sessions:
     tools: [transfer, hang_up]
 routes:
   - name: reception
-    match: {to: ["7000", "7003", "7004", "7005", "7006", "7010", "7014", "49*"]}
+    match: {to: ["7000", "7003", "7004", "7005", "7006", "7007", "7010", "7014", "49*"]}
     do: [{session: reception}]
 escalations:
   - {name: zero, when: {dtmf: "0"}, do: [{transfer: operator}]}
@@ -54,6 +54,7 @@ sip:
       expires: %(expires)s
       srtp: %(srtp)s
       srtp_over_plain: %(srtp_over_plain)s
+      inbound_auth: %(inbound_auth)s
 media:
   rtp:
     ports: %(rtp_first)d-%(rtp_last)d
@@ -78,6 +79,7 @@ class GatewaySetup:
     expires: str = "60s"
     srtp: str = "optional"
     srtp_over_plain: bool = False
+    inbound_auth: dict[str, Any] | None = None
     drain: str = "20s"
     realtime_url: str = ""
     log_level: str = "debug"
@@ -101,6 +103,7 @@ class GatewaySetup:
                 "expires": self.expires,
                 "srtp": self.srtp,
                 "srtp_over_plain": str(self.srtp_over_plain).lower(),
+                "inbound_auth": json.dumps(self.inbound_auth),
                 "drain": self.drain,
                 "log_level": self.log_level,
                 "rtp_first": rtp_first,
