@@ -148,7 +148,9 @@ class Service:
             self.load.refusal,
         )
         tasks.create_task(self.calls.run(), name="calls")
-        watch = tasks.create_task(watch_signalling(self.user_agent), name="watch signalling")
+        watch = tasks.create_task(
+            watch_signalling(self.user_agent, self._endpoint.counters.as_dict), name="watch signalling"
+        )
         self._stack.callback(report_sources, self.user_agent)
         self._stack.callback(watch.cancel)
         self._stack.callback(self._end_calls)

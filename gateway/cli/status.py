@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,12 +19,18 @@ if TYPE_CHECKING:
 WATCH_PERIOD_S = 5.0
 REPORT_PERIOD_S = 60.0
 SUMMED_UP = (
-    RejectReason.MALFORMED,
-    RejectReason.UNSUITABLE,
-    RejectReason.UNKNOWN_DIALOG,
-    RejectReason.RATE,
-    RejectReason.OVERLOAD,
-    RejectReason.DRAINING,
+    RejectReason.MALFORMED.value,
+    RejectReason.UNSUITABLE.value,
+    RejectReason.UNKNOWN_DIALOG.value,
+    RejectReason.RATE.value,
+    RejectReason.OVERLOAD.value,
+    RejectReason.DRAINING.value,
+    "strangers_refused",
+    "limit_refused",
+    "handshakes_failed",
+    "closed_slow",
+    "closed_slow_reader",
+    "closed_malformed",
 )
 """Told as sums; strangers are told by source, and a refused call has a line of its own."""
 
@@ -31,15 +38,18 @@ _log = structlog.stdlib.get_logger("gateway.service")
 _security_log = structlog.stdlib.get_logger("gateway.security")
 
 
-async def watch_signalling(user_agent: UserAgent) -> None:
-    """Until cancelled: a line for all messages refused lately, and a line for each source that was not let in."""
-    rejected = user_agent.counters.rejected
-    before = rejected.as_dict()
+async def watch_signalling(user_agent: UserAgent, count_connections: Callable[[], Mapping[str, int]]) -> None:
+    """Until cancelled: a line for what was refused lately, and a line for each source that was not let in."""
+
+    def refused() -> dict[str, int]:
+        return {**user_agent.counters.rejected.as_dict(), **count_connections()}
+
+    before = refused()
     reported_at = float("-inf")
     while True:
         await asyncio.sleep(WATCH_PERIOD_S)
-        now = rejected.as_dict()
-        new = {r.value: now[r.value] - before[r.value] for r in SUMMED_UP if now[r.value] > before[r.value]}
+        now = refused()
+        new = {name: now[name] - before[name] for name in SUMMED_UP if now[name] > before.get(name, 0)}
         if new:
             is_malformed = RejectReason.MALFORMED.value in new
             details = {"last_malformed": shown(user_agent.counters.last_malformed, 160)} if is_malformed else {}

@@ -83,10 +83,11 @@ class UserAgent:
     def receive_refusal(self, refusal: MessageRefused, source: Hop) -> None:
         """Answer what a stream transport could not frame. Its connection is closed behind the answer."""
         self._core.counters.received += 1
-        if self._trunks.of(source):
-            self._reception.refuse_malformed(refusal, source)
+        trunks = self._trunks.of(source)
+        if trunks:
+            self._reception.refuse_malformed(refusal, source, is_answered=is_trusted(trunks))
         else:
-            self._core.counters.strangers += 1
+            self._core.counters.rejected.add(RejectReason.STRANGER)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
@@ -111,10 +112,6 @@ class UserAgent:
         self._core.transactions.fail_towards(hop, now)
         for registration in self._registrations.values():
             registration.note_broken(hop, now)
-
-    def is_known(self, host: str) -> bool:
-        """Whether `host` may speak for some trunk: connections of others are not taken."""
-        return any(trunk.allows(host) for trunk in self._trunks)
 
     def trunk_at(self, hop: Hop) -> str | None:
         """The name of the trunk that a server at `hop` belongs to; None for a stranger."""

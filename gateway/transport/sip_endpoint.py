@@ -45,7 +45,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("gateway.transp
 class SipCore(Protocol):
     """What the shell needs of `gateway.sip.user_agent.UserAgent`."""
 
-    def is_known(self, host: str, /) -> bool: ...
+    def admits(self, source: Hop, now: float, /) -> bool: ...
 
     def receive_datagram(self, data: bytes, source: Hop, now: float, /) -> None: ...
 
@@ -98,7 +98,7 @@ class SipEndpoint:
             message=self._receive,
             refusal=self._receive_refusal,
             failure=self._note_unreachable,
-            is_known=user_agent.is_known,
+            is_known=lambda source: user_agent.admits(source, clock()),
             server_names=server_names,
         )
         self._streams = Streams(

@@ -50,8 +50,8 @@ class StreamUser:
     """Gets what could not be framed; its connection closes when this returns."""
     failure: Callable[[Hop], None]
     """Gets the hop of what could not be sent, and that of a connection that has ended."""
-    is_known: Callable[[str], bool]
-    """Whether anybody at this address may connect."""
+    is_known: Callable[[Hop], bool]
+    """Whether whoever comes from there may connect."""
     server_names: Callable[[Hop], Sequence[str]]
     """Whom the certificate of a TLS server may name; none: its address."""
 
@@ -224,7 +224,7 @@ class Streams:
 
     def _accept(self, tcp: socket.socket, peer: Address, kind: Transport) -> None:
         """Let a connection in, or turn it away before a byte is read."""
-        if not self._user.is_known(peer.host):
+        if not self._user.is_known(Hop(peer.host, peer.port, kind)):
             self._counters.strangers_refused += 1
             turn_away(tcp)
             return

@@ -24,6 +24,7 @@ from gateway.config import load_configuration
 from gateway.errors import ResourceError
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
+from gateway.sip.hop import Hop
 from gateway.sip.message import Address, Request, make_response, parse_message
 from gateway.sip.reject_reason import RejectReason
 from gateway.sip.sdes import SrtpPolicy
@@ -758,7 +759,7 @@ async def test_gateway_without_any_trunk_whose_name_exists_does_not_start(tmp_pa
 
 async def test_trunk_whose_name_does_not_exist_does_not_stop_the_others(tmp_path: Path) -> None:
     async with NameServer() as server, named_service(tmp_path, server.address) as service:
-        assert service.user_agent.is_known("127.0.0.1")
+        assert service.user_agent.admits(Hop("127.0.0.1", 5060), 0.0)
 
 
 async def test_trunk_that_moves_is_registered_at_its_new_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from gateway.cli.status import report_sources, watch_signalling
 from gateway.sip.guard import REPORTED_SOURCES
 from gateway.sip.hop import Hop
 from gateway.sip.user_agent import UserAgent
+from gateway.transport.sip_endpoint import EndpointCounters
 from tests.support.aio import eventually
 from tests.support.wire import PBX, STRANGER, ScriptedPeer, gateway_options
 
@@ -38,7 +39,7 @@ async def test_a_first_stranger_is_told_soon_and_then_once_a_minute(monkeypatch:
     monkeypatch.setattr("gateway.cli.status.WATCH_PERIOD_S", 0.01)
     agent = user_agent()
     with capture_logs() as lines:
-        watch = asyncio.create_task(watch_signalling(agent))
+        watch = asyncio.create_task(watch_signalling(agent, EndpointCounters().as_dict))
         await asyncio.sleep(0)  # it has looked at the counts
         agent.receive_datagram(b"x", STRANGER, time.monotonic())
         await eventually(lambda: lines, 2)
@@ -57,7 +58,7 @@ async def test_what_is_told_of_a_peer_is_told_by_reason(monkeypatch: pytest.Monk
     monkeypatch.setattr("gateway.cli.status.WATCH_PERIOD_S", 0.01)
     agent, pbx = user_agent(), ScriptedPeer()
     with capture_logs() as lines:
-        watch = asyncio.create_task(watch_signalling(agent))
+        watch = asyncio.create_task(watch_signalling(agent, EndpointCounters().as_dict))
         await asyncio.sleep(0)  # it has looked at the counts
         agent.receive_datagram(pbx.request("MESSAGE").to_bytes(), PBX, time.monotonic())
         agent.receive_datagram(pbx.request("BYE", to_tag="gone").to_bytes(), PBX, time.monotonic())

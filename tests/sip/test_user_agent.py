@@ -137,7 +137,7 @@ def test_what_a_stream_could_not_frame_is_answered_where_it_came_from_but_never_
     sent = gateway.datagrams_to_send()
     assert [data.partition(b"\r\n")[0] for data, _ in sent] == answers
     assert all((hop.transport, hop.connection) == (source.transport, source.connection) for _, hop in sent)
-    assert gateway.user_agent.counters.strangers == (not answers)
+    assert gateway.user_agent.counters.rejected[RejectReason.STRANGER] == (not answers)
 
 
 def test_a_malformed_ack_or_response_is_never_answered() -> None:
@@ -407,9 +407,8 @@ def test_a_call_from_a_port_that_is_one_trunks_other_server_belongs_to_that_trun
 
 def test_only_hosts_of_a_trunk_are_known() -> None:
     gateway = gateway_on(Wire(), trunk_options(acl=("192.0.2.0/24",), alternates=(Hop("10.0.0.3", 5060),)))
-    known = [
-        host for host in ("10.0.0.2", "10.0.0.3", "192.0.2.9", "10.9.9.9", "x") if gateway.user_agent.is_known(host)
-    ]
+    hosts = ("10.0.0.2", "10.0.0.3", "192.0.2.9", "10.9.9.9", "x")
+    known = [host for host in hosts if gateway.user_agent.admits(Hop(host, 5060), 0.0)]
     assert known == ["10.0.0.2", "10.0.0.3", "192.0.2.9"]
 
 

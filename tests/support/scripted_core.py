@@ -24,8 +24,8 @@ class ScriptedCore:
         self.on_datagram: Callable[[bytes, Hop], None] = lambda _data, _source: None
         self.on_refusal: Callable[[MessageRefused, Hop], None] = lambda _refusal, _source: None
 
-    def is_known(self, host: str) -> bool:
-        return self.known(host)
+    def admits(self, source: Hop, now: float) -> bool:
+        return self.known(source.host)
 
     def receive_datagram(self, data: bytes, source: Hop, now: float) -> None:
         self.received.append((data, source))
