@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.simulate.phone import Phone, PhoneOptions, free_udp_port
+from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.sip.message import Address
 from tests.interop.gateway_process import GatewayProcess
 from tests.support.listening import tone
@@ -52,7 +52,7 @@ class Rig:
 @asynccontextmanager
 async def gateway_rig(folder: Path, *, settings: dict[str, str] | None = None, calls: int = 64) -> AsyncIterator[Rig]:
     """A gateway whose only trunk is the telephone; `settings` are further ``GATEWAY__`` variables by path."""
-    address = Address(HOST, free_udp_port(HOST))
+    address = Address(HOST, free_sip_port(HOST))
     speech = [Speech(audio=tone(1000, 1.0, rate_hz=24000).astype("<i2").tobytes(), text="Welcome.")] * calls
     async with RealtimeServer(replies=speech) as provider:
         phone_options = PhoneOptions(peers={"gateway": address}, max_calls=calls, rtp_ports=(42000, 42999))
