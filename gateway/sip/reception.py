@@ -99,7 +99,7 @@ class Reception:
             return Proof.PROVEN, leg.usage.trunk
         if request.method == "CANCEL":
             invite = self._core.transactions.find_cancelled(request)
-            is_owed = invite is None or invite.heard_from.host != source.host
+            is_owed = invite is None or not source.is_like(invite.heard_from)
             return Proof.ABSENT if is_owed else Proof.PROVEN, None
         asking = [trunk for trunk in self._trunks.of(source) if trunk.options.inbound_auth is not None]
         accounts = tuple(trunk.options.inbound_auth for trunk in asking if trunk.options.inbound_auth is not None)

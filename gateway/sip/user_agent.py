@@ -346,7 +346,7 @@ class UserAgent:
         return registration
 
 
-def _may_answer(trunks: list[Trunk], source: Hop, destination: Hop) -> bool:
+def _may_answer(trunks: Iterable[Trunk], source: Hop, destination: Hop) -> bool:
     is_secure = source.transport.is_secure or not destination.transport.is_secure
     return is_secure and any(trunk.allows(destination.host) for trunk in trunks)
 
