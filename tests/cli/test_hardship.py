@@ -120,7 +120,7 @@ async def test_an_overloaded_process_refuses_and_keeps_what_it_has(tmp_path: Pat
         assert await outcome(second) == 503
         took_s = asyncio.get_running_loop().time() - began
         assert second.refusal_headers.get("Retry-After") is not None
-        assert rig.process.found("call refused", reason_code=key)
+        assert (await rig.log("call refused"))["reason_code"] == key
         assert took_s < 0.5  # 100 ms are promised, of the gateway alone on its core
         assert not first.ended.is_set()
         assert rig.provider.attempts == 1
