@@ -197,6 +197,7 @@ class _Builder:
                 description=contact.description,
                 targets=tuple(parse_target(text) for text in contact.dial),
                 ring_s=contact.ring,
+                mode=contact.mode,
                 hours=contact.when or None,
                 otherwise=contact.else_ or None,
             )

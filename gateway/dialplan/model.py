@@ -104,9 +104,18 @@ class Route:
     actions: tuple[Action, ...]
 
 
+class TransferMode(Enum):
+    """How a caller is handed to a contact."""
+
+    BLIND = "blind"
+    """The PBX is asked to connect them, and whether a human answered stays its secret."""
+    ATTENDED = "attended"
+    """The contact is called first; the caller is handed over when a human has answered."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
-    """Somebody who may be called: ``targets`` one after the other, each for ``ring_s``.
+    """Somebody who may be called: ``targets`` one after the other, each for ``ring_s``, in the way of ``mode``.
 
     Outside ``hours`` the contact ``otherwise`` takes the call, or nobody. ``description`` is for the model.
     """
@@ -115,6 +124,7 @@ class Contact:
     description: str
     targets: tuple[DialTarget, ...]
     ring_s: float
+    mode: TransferMode = TransferMode.BLIND
     hours: str | None = None
     otherwise: str | None = None
 
@@ -244,6 +254,7 @@ class TransferGranted:
     contact: str
     targets: tuple[DialTarget, ...]
     ring_s: float
+    mode: TransferMode = TransferMode.BLIND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,7 +357,13 @@ class Dialplan:
                 message = f"{contact_name} cannot be reached now: outside opening hours."
                 return TransferRefused(asked=contact_name, reason=RefusalReason.CLOSED, message=message)
             contact = self.contacts[contact.otherwise]
-        return TransferGranted(asked=contact_name, contact=contact.name, targets=contact.targets, ring_s=contact.ring_s)
+        return TransferGranted(
+            asked=contact_name,
+            contact=contact.name,
+            targets=contact.targets,
+            ring_s=contact.ring_s,
+            mode=contact.mode,
+        )
 
     def is_reachable(self, contact: Contact, at: datetime) -> bool:
         """Whether `at` (aware) lies in the contact's hours; one without hours is always reachable."""

@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from gateway.dialplan.hours import parse_date_range, parse_time_range
-from gateway.dialplan.model import NO_ROUTE_STATUS, SessionTool
+from gateway.dialplan.model import NO_ROUTE_STATUS, SessionTool, TransferMode
 from gateway.dialplan.pattern import parse_caller, parse_number, parse_text
 from gateway.dialplan.targets import parse_target
 from gateway.located import Seconds, Section, WrongValue
@@ -186,6 +186,7 @@ class ContactSource(Section):
     when: Name = Field(default="", description="Opening hours outside which the contact is not called.")
     else_: Name = Field(default="", alias="else", description="The contact that is called instead outside the hours.")
     ring: Annotated[Seconds, Field(ge=1, le=300)] = Field(default=20.0, description="How long each target rings.")
+    mode: TransferMode = Field(default=TransferMode.BLIND, description="blind: REFER. attended: the contact is called.")
 
 
 class SessionSource(Section):

@@ -66,6 +66,12 @@ def escape_user(text: str) -> str:
     )
 
 
+def escape_header(text: str) -> str:
+    """`text` as the value of a header within a URI (RFC 3261 19.1.1), with all but unreserved characters escaped."""
+    octets = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(octet) if chr(octet) in _unreserved else f"%{octet:02X}" for octet in octets)
+
+
 @dataclass(frozen=True, slots=True)
 class Uri:
     """A URI as RFC 3261 19.1 has it. Other schemes: all behind the colon is in `user`, `host` is empty.
@@ -152,6 +158,11 @@ class Uri:
     def without_headers(self) -> Uri:
         """A copy without what follows the question mark, as a Request-URI must be (RFC 3261 19.1.5)."""
         return replace(self, headers="") if self.headers else self
+
+    def with_header(self, name: str, value: str) -> Uri:
+        """The URI asking for one more header in the request that is made of it (RFC 3261 19.1.5)."""
+        header = f"{name}={escape_header(value)}"
+        return replace(self, headers=f"{self.headers}&{header}" if self.headers else header)
 
     def matches(self, other: Uri) -> bool:
         """Whether both mean the same resource by RFC 3261 19.1.4 (and RFC 5954 for IPv6). Not transitive."""

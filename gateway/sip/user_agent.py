@@ -195,16 +195,19 @@ class UserAgent:
         from_user: str | None = None,
         display_name: str | None = None,
         headers: HeaderFields = (),
+        call_id: str | None = None,
         now: float,
     ) -> str:
         """Call `target` through a trunk; the id of the new leg. Without an offer the peer makes it, in its 2xx.
 
+        `call_id` must be like no other (RFC 3261 8.1.1.4); one is made up where none is given.
         Raises: `StateError` for an unknown trunk, `ResourceError` where there are too many legs or calls are refused.
         """
         trunk = self._trunk(trunk_name)
         if self._reception.refusal is not None:
             raise ResourceError("calls are neither taken nor placed at present")
-        usage = self._legs.new_usage(trunk, self._core.new_call_id(), LegState.CALLING, trunk.hop)
+        call_id = call_id or self._core.new_call_id()
+        usage = self._legs.new_usage(trunk, call_id, LegState.CALLING, trunk.hop)
         leg = Leg(usage, offer=offer)
         leg.place(target, trunk.caller(from_user, display_name), _checked(headers, str(target)), now)
         self._legs.add(leg)
@@ -278,7 +281,8 @@ class UserAgent:
     ) -> None:
         """Hand the peer over to `refer_to`; `TransferProgressed` follows until it is final. Raises: `StateError`.
 
-        The leg stays. Some PBXs leave hanging up to us after a success (Asterisk does).
+        With a Replaces header in `refer_to` (`Uri.with_header`, ``replaces_value``) the peer takes the place of another
+        leg of ours (RFC 5589 7). The leg stays. Some PBXs leave hanging up to us after a success (Asterisk does).
         """
         self._legs.get(leg_id).refer(refer_to, referred_by, _checked(headers, str(refer_to), referred_by), now)
 

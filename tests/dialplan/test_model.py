@@ -22,6 +22,7 @@ from gateway.dialplan.model import (
     SessionAction,
     TransferAction,
     TransferGranted,
+    TransferMode,
     TransferRefused,
 )
 from tests.support.plans import PLAN, load_plan
@@ -120,6 +121,15 @@ def test_a_contact_resolves_to_its_targets_in_order(plan: Dialplan) -> None:
     granted = plan.resolve_transfer("desk", OPEN)
     assert isinstance(granted, TransferGranted)
     assert ([str(target) for target in granted.targets], granted.ring_s) == (["sip:6001", "tel:+49301234"], 15.0)
+    assert granted.mode is TransferMode.BLIND
+
+
+def test_a_contact_may_ask_for_attended_transfers(tmp_path: Path) -> None:
+    plan = load_plan(tmp_path, PLAN.replace("ring: 15s", "mode: attended"))
+    attended = [name for name, contact in plan.contacts.items() if contact.mode is TransferMode.ATTENDED]
+    granted = plan.resolve_transfer(attended[0], OPEN)
+    assert isinstance(granted, TransferGranted)
+    assert granted.mode is TransferMode.ATTENDED
 
 
 def test_outside_its_hours_the_stand_in_is_called(plan: Dialplan) -> None:

@@ -9,7 +9,7 @@ from gateway.sip.events import CallEnded, EndCause, TransferProgressed
 from gateway.sip.hop import Hop
 from gateway.sip.message import Request, Uri
 from gateway.sip.reject_reason import RejectReason
-from tests.support.calls import RunningCall, placed_call, taken_call
+from tests.support.calls import OURS, THEIRS, RunningCall, placed_call, taken_call
 from tests.support.wire import PBX, STRANGER, assert_idle, respond
 
 AGENT = Uri.parse("sip:6001@10.0.0.2")
@@ -63,6 +63,22 @@ def test_refer_names_the_target_and_who_asks() -> None:
     assert refer.headers.get("Refer-To") == "<sip:6001@10.0.0.2?Replaces=a%40b%3Bto-tag%3Dx>"
     assert (refer.headers.get("Referred-By"), refer.headers.get("X-Why")) == ("<sip:gateway@10.0.0.1>", "asked")
     assert len(refer.contacts) == 1
+
+
+def test_an_attended_transfer_names_the_consultation_as_its_peer_knows_it() -> None:
+    call = taken_call()
+    target = Uri.parse("sip:6001@10.0.0.2")
+    other = call.user_agent.invite("pbx", target, offer=OURS, call_id="a;b@c", now=call.wire.now)
+    call.wire.run(0.1)
+    call.reply("INVITE", 200, to_tag="their-tag", answer=THEIRS)
+    replaces = call.user_agent.replaces_value(other)
+    call.user_agent.refer(call.leg_id, target.with_header("Replaces", replaces), call.wire.now)
+    call.wire.run(0.1)
+    invite = call.pbx.requests("INVITE")[-1]
+    escaped = f"a%3Bb%40c%3Bto-tag%3Dtheir-tag%3Bfrom-tag%3D{invite.from_.tag}"
+    refer_to = call.pbx.requests("REFER")[0].headers.get("Refer-To") or ""
+    assert refer_to == f"<sip:6001@10.0.0.2?Replaces={escaped}>"
+    assert invite.call_id == "a;b@c"
 
 
 @pytest.mark.parametrize("make", [taken_call, placed_call])

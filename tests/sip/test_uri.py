@@ -202,3 +202,10 @@ class TestProperties:
         except MessageError:
             return
         assert Uri.parse(str(uri)) == uri
+
+
+def test_a_header_is_added_escaped_behind_those_that_are_there() -> None:
+    uri = Uri.parse("sip:6001@h;user=phone").with_header("Replaces", "a@b;to-tag=ü")
+    assert str(uri) == "sip:6001@h;user=phone?Replaces=a%40b%3Bto-tag%3D%C3%BC"
+    assert str(uri.with_header("Require", "replaces")).endswith("%C3%BC&Require=replaces")
+    assert unescape(Uri.parse(str(uri)).headers) == "Replaces=a@b;to-tag=ü"
