@@ -3,17 +3,19 @@
 ::
 
     NEW ──Started──> PREPARING ──SessionOpened──> ANSWERING ──Established──> TALKING
-     │                   │                            │                      │  ▲  │
-     │                   └──SessionLost: fallback     └──> PLAYING, REFERRING│  │  └─ hang_up tool ──> CLOSING
-     └── reject                                                              │  │
+     │                   │  │     (our call:) DIALLING ─> RINGING ──┘        │  ▲  │
+     │                   │  └──SessionLost: fallback                         │  │  └─ hang_up tool ──> CLOSING
+     └── reject          └──> PLAYING, TRANSFERRING                          │  │
                           transfer (tool or digit): ANNOUNCING ──PlayoutEnded┘  │
                                                         │                       │
-                                                        └──> REFERRING ──failed─┘
-                                                                 └──2xx──> ENDED
+                                                        └──> TRANSFERRING ─failed
+                                                                 ├──handed over──> ENDED
+                                                                 └──> JOINED (the PBX could not; we carry the audio)
 
 The dialplan's actions are performed one after the other; a call that has none left hangs up. A caller is answered only
 when what they will hear is ready: the session is opened while the telephone rings, and when it cannot be opened the
-dialplan's `provider_down` escalation decides, before a 200 was sent.
+dialplan's `provider_down` escalation decides, before a 200 was sent. For the same reason a call of ours is dialled when
+its session is open. What happens within TRANSFERRING is `Transfer`'s to decide.
 
 ``CALL_TRANSITIONS`` is the whole machine. An event that stands in no row for the present state is late news (a
 transfer reported after the caller hung up) and changes nothing.
@@ -21,8 +23,9 @@ transfer reported after the caller hung up) and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeAlias
 
@@ -34,8 +37,10 @@ from gateway.calls.events import (
     CallerLeft,
     CallerSpoke,
     CallNotes,
+    CloseSession,
     Command,
     CommandFailed,
+    Dial,
     DigitReceived,
     DrainBegan,
     DrainEnded,
@@ -43,12 +48,16 @@ from gateway.calls.events import (
     Event,
     Greet,
     HangUp,
+    HangUpAsked,
+    JoinTarget,
     MediaLost,
+    NoteRefusedTransfer,
     OpenSession,
     Outcome,
     Play,
     PlayoutEnded,
-    Refer,
+    Rang,
+    Refused,
     Reject,
     ReplyToTool,
     Ring,
@@ -57,13 +66,19 @@ from gateway.calls.events import (
     Started,
     StartTimer,
     StopTimer,
+    TargetAnswered,
+    TargetLeft,
+    TargetProgressed,
+    TargetRefused,
     TellModel,
     TimerFired,
     TimerName,
     ToolAsked,
     TransferReported,
 )
-from gateway.calls.transfer import TransferOutcome, outcome_of
+from gateway.calls.record import CallDirection
+from gateway.calls.transfer import Transfer
+from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.model import (
     Action,
     Dialplan,
@@ -75,13 +90,14 @@ from gateway.dialplan.model import (
     SessionAction,
     SessionTool,
     TransferAction,
+    TransferGranted,
     TransferRefused,
 )
 from gateway.dialplan.targets import DialTarget
 
 ANNOUNCEMENT_LIMIT_S = 15.0
-SETTLE_S = 0.5
-"""Between ACK and REFER: Asterisk refuses to transfer a call that it is still bridging (seen: 400, 500)."""
+FRESH = timedelta(seconds=1)
+"""How long after the answer a PBX may still be connecting the call, and refuse REFER for that alone."""
 MAX_CALL_S = 4 * 3600.0
 DIGIT_PAUSE_S = 1.5
 MAX_DIGITS = 64
@@ -93,19 +109,31 @@ class CallState(Enum):
 
     NEW = "new"
     PREPARING = "preparing"  # 180 sent (or already answered); the session is being opened
+    DIALLING = "dialling"  # our INVITE is out
+    RINGING = "ringing"  # it rings there, or early media is heard
     ANSWERING = "answering"  # 200 sent; the ACK is outstanding
     TALKING = "talking"  # caller and model hear each other
     PLAYING = "playing"  # a file is played
     ANNOUNCING = "announcing"  # a transfer was asked for; the model finishes its sentence
-    REFERRING = "referring"  # REFER sent; the PBX is at work
+    TRANSFERRING = "transferring"  # REFER sent, or the target of an attended transfer is called
+    JOINED = "joined"  # caller and target talk, and we carry their audio
     CLOSING = "closing"  # the model asked to hang up and finishes its sentence
     ENDED = "ended"
 
 
-class Call:
-    """The state machine of one incoming call under one dialplan.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferLimits:
+    """How often the caller may be transferred. `take` asks, and counts, across all calls of the caller."""
 
-    `on_state` hears of each change of state (old, new); nothing else is called from here.
+    per_call: int = 3
+    take: Callable[[], bool] = lambda: True
+
+
+class Call:
+    """The state machine of one call under one dialplan.
+
+    `on_state` hears of each change of state (old, new), `on_transfer` of each of a transfer's attempt; nothing else is
+    called from here but `limits.take`. Targets that are `own_numbers` of ours would make a loop and are not dialled.
     """
 
     def __init__(
@@ -113,22 +141,30 @@ class Call:
         *,
         plan: Dialplan,
         actions: Sequence[Action],
+        direction: CallDirection = CallDirection.INCOMING,
+        own_numbers: Collection[str] = (),
+        limits: TransferLimits | None = None,
         max_call_s: float = MAX_CALL_S,
         on_state: Callable[[CallState, CallState], None] = lambda _old, _new: None,
+        on_transfer: Callable[[DialTarget, TransferState], None] = lambda _target, _state: None,
     ) -> None:
         self.state = CallState.NEW
         self.notes = CallNotes()
         self._plan = plan
         self._actions = list(actions)
         self._max_call_s = max_call_s
+        self._is_outgoing = direction is CallDirection.OUTGOING
+        self._own_numbers = own_numbers
+        self._limits = TransferLimits() if limits is None else limits
         self._on_state = on_state
-        self._is_answered = False
+        self._on_transfer = on_transfer
+        self._established_at: datetime | None = None
         self._is_draining = False
         self._session: str | None = None  # the session that is open
         self._loss: SessionLost | None = None  # the session went while the caller was elsewhere
         self._digits = ""
-        self._contact = ""
-        self._targets: list[DialTarget] = []
+        self._transfer: Transfer | None = None
+        self._transfers = 0
         self._tool_call: str | None = None  # the model's call that waits for the transfer's outcome
 
     def step(self, event: Event, at: datetime) -> list[Command]:
@@ -143,8 +179,23 @@ class Call:
 
     def _end(self, outcome: Outcome, cause: str, *commands: Command) -> list[Command]:
         self.notes.outcome, self.notes.cause = outcome, cause
+        is_moving = self.state in (CallState.TRANSFERRING, CallState.JOINED)
         self._enter(CallState.ENDED)
-        return list(commands)
+        left = self._transfer.leave() if is_moving and self._transfer is not None else []
+        return [*left, *commands]
+
+    @property
+    def _is_answered(self) -> bool:
+        return self._established_at is not None
+
+    @property
+    def _contact(self) -> str:
+        return "" if self._transfer is None else self._transfer.contact
+
+    def _part(self, refusal: Reject, reason: str | None = None) -> Command:
+        """The way to end a call at its stage: a final response while the caller waits for one, else BYE or CANCEL."""
+        is_waiting = not self._is_answered and not self._is_outgoing and self.state is not CallState.ANSWERING
+        return refusal if is_waiting else HangUp(reason=reason)
 
     # The dialplan's actions.
 
@@ -160,8 +211,8 @@ class Call:
         if isinstance(action, SessionAction) and self._session != action.name:
             return self._open_session(action)
         if not self._is_answered:
-            self._enter(CallState.ANSWERING)
-            return [Answer()]
+            self._enter(CallState.DIALLING if self._is_outgoing else CallState.ANSWERING)
+            return [Dial() if self._is_outgoing else Answer()]
         del self._actions[0]
         if isinstance(action, PlayAction):
             self._enter(CallState.PLAYING)
@@ -178,7 +229,7 @@ class Call:
 
     def _open_session(self, action: SessionAction) -> list[Command]:
         self._enter(CallState.PREPARING)
-        ringing: list[Command] = [] if self._is_answered else [Ring()]
+        ringing: list[Command] = [] if self._is_answered or self._is_outgoing else [Ring()]
         return [*ringing, OpenSession(name=action.name)]
 
     def _reject(self, action: RejectAction) -> list[Command]:
@@ -189,9 +240,8 @@ class Call:
 
     def _leave(self, cause: str) -> list[Command]:
         """End the call from our side, whatever stage it has reached."""
-        if self._is_answered or self.state is CallState.ANSWERING:
-            return self._end(Outcome.GATEWAY_HUNG_UP, cause, HangUp())
-        return self._end(Outcome.REJECTED, cause, Reject(status=480))
+        part = self._part(Reject(status=480))
+        return self._end(Outcome.GATEWAY_HUNG_UP if isinstance(part, HangUp) else Outcome.REJECTED, cause, part)
 
     def _on_started(self, _event: Started, at: datetime) -> list[Command]:
         return self._perform(at)
@@ -206,22 +256,34 @@ class Call:
     def _on_session_lost(self, event: SessionLost, at: datetime) -> list[Command]:
         """The model is gone: the dialplan's fallback, or an honest refusal."""
         self._session = None
-        escalation = self._plan.react(ProviderDown())
+        escalation = None if self._is_unanswered_call_of_ours else self._plan.react(ProviderDown())
         if escalation is not None and escalation.name not in self.notes.escalations:
             self.notes.escalations.append(escalation.name)
             self._actions = list(escalation.actions)
             return [BridgeAudio(is_open=False), *self._perform(at)]
-        if self._is_answered or self.state is CallState.ANSWERING:
-            return self._end(Outcome.FAILED, event.reason, HangUp(reason='SIP;cause=503;text="speech service lost"'))
-        return self._end(Outcome.FAILED, event.reason, Reject(status=503, retry_after_s=RETRY_AFTER_S))
+        refusal = Reject(status=503, retry_after_s=RETRY_AFTER_S)
+        part = self._part(refusal, 'SIP;cause=503;text="speech service lost"')
+        return self._end(Outcome.FAILED, event.reason, part)
+
+    @property
+    def _is_unanswered_call_of_ours(self) -> bool:
+        return self._is_outgoing and not self._is_answered
 
     def _on_session_lost_unused(self, event: SessionLost, _at: datetime) -> list[Command]:
         """The session went while the caller is elsewhere; it is missed when they come back."""
         self._session, self._loss = None, event
         return []
 
+    def _on_rang(self, _event: Rang, _at: datetime) -> list[Command]:
+        self._enter(CallState.RINGING)
+        return []
+
+    def _on_refused(self, event: Refused, _at: datetime) -> list[Command]:
+        self.notes.refusal = event.refusal
+        return self._end(Outcome.REFUSED, f"{event.refusal.value} ({event.status} {event.reason})")
+
     def _on_established(self, _event: Established, at: datetime) -> list[Command]:
-        self._is_answered = True
+        self._established_at = at
         return [StartTimer(timer=TimerName.LIMIT, delay_s=self._max_call_s), *self._perform(at)]
 
     def _on_played(self, _event: PlayoutEnded, at: datetime) -> list[Command]:
@@ -252,7 +314,9 @@ class Call:
             case TimerName.DIGITS, CallState.TALKING:
                 return self._tell_digits()
             case TimerName.ANNOUNCEMENT, CallState.ANNOUNCING:
-                return self._refer()
+                return self._begin_transfer()
+            case TimerName.RING | TimerName.RETRY, CallState.TRANSFERRING:
+                return self._on_transfer_news(event, at)
             case TimerName.ANNOUNCEMENT, CallState.CLOSING:
                 return self._on_closing(PlayoutEnded(), at)
             case _:
@@ -296,38 +360,71 @@ class Call:
 
     def _start_transfer(self, contact: str, at: datetime, *, announced: bool) -> list[Command]:
         """Begin with the contact's first target; only what the dialplan names is ever dialled."""
-        if self._is_draining:
-            return self._transfer_failed("this gateway is being shut down", at)
-        resolved = self._plan.resolve_transfer(contact, at)
-        if isinstance(resolved, TransferRefused):
-            return self._transfer_failed(resolved.message, at)
-        self._contact, self._targets = resolved.contact, list(resolved.targets)
+        granted = self._grant(contact, at)
+        if isinstance(granted, str):
+            return [NoteRefusedTransfer(contact=contact, reason=granted), *self._transfer_failed(granted, at)]
+        self._transfers += 1
+        self._transfer = Transfer(
+            contact=granted.contact,
+            targets=granted.targets,
+            mode=granted.mode,
+            ring_s=granted.ring_s,
+            on_state=self._note_transfer,
+        )
         if announced:
             self._enter(CallState.ANNOUNCING)
             return self._await_sentence()
-        if self.state is CallState.ANSWERING:
-            self._enter(CallState.ANNOUNCING)
-            return [StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=SETTLE_S)]
-        return self._refer()
+        return self._begin_transfer()
 
-    def _refer(self) -> list[Command]:
-        target = self._targets.pop(0)
-        self.notes.transfer_target = self._contact
-        self._enter(CallState.REFERRING)
-        return [StopTimer(timer=TimerName.ANNOUNCEMENT), BridgeAudio(is_open=False), Refer(target=target)]
+    def _grant(self, contact: str, at: datetime) -> TransferGranted | str:
+        """Who is to be dialled; or why nobody is, in words for the model."""
+        if self._is_draining:
+            return "this gateway is being shut down"
+        resolved = self._plan.resolve_transfer(contact, at)
+        if isinstance(resolved, TransferRefused):
+            return resolved.message
+        targets = tuple(target for target in resolved.targets if target.host or target.user not in self._own_numbers)
+        if not targets:
+            return f"{contact} leads back to the number that the caller has dialled"
+        if self._transfers >= self._limits.per_call:
+            return f"no more than {self._limits.per_call} transfers in one call (limits.transfers_per_call)"
+        if not self._limits.take():
+            return "this caller was transferred too often lately (limits.transfers_per_hour)"
+        return replace(resolved, targets=targets)
+
+    def _begin_transfer(self) -> list[Command]:
+        transfer = self._transfer
+        assert transfer is not None  # noqa: S101 - made before ANNOUNCING and TRANSFERRING are entered
+        self.notes.transfer_target = transfer.contact
+        self._enter(CallState.TRANSFERRING)
+        return [StopTimer(timer=TimerName.ANNOUNCEMENT), BridgeAudio(is_open=False), *transfer.begin()]
 
     def _on_announced(self, _event: PlayoutEnded, _at: datetime) -> list[Command]:
-        return self._refer()
+        return self._begin_transfer()
 
-    def _on_transfer_reported(self, event: TransferReported, at: datetime) -> list[Command]:
-        if not event.is_final:
+    def _on_transfer_news(self, event: Event, at: datetime) -> list[Command]:
+        transfer = self._transfer
+        if transfer is None:
             return []
-        outcome = outcome_of(event.status)
-        if outcome is TransferOutcome.SUCCEEDED:
-            return self._end(Outcome.TRANSFERRED, self._contact, HangUp())
-        if self._targets:
-            return self._refer()
-        return self._transfer_failed(f"{outcome.value} ({event.status} {event.reason})", at)
+        commands = transfer.step(event, is_fresh=self._is_fresh(at))
+        if not transfer.is_over:
+            return commands
+        match transfer.state:
+            case TransferState.HANDED_OVER:
+                return self._end(Outcome.TRANSFERRED, transfer.contact, *commands, HangUp())
+            case TransferState.BRIDGED:
+                self._enter(CallState.JOINED)
+                return [*commands, CloseSession(), JoinTarget()]
+            case _:
+                self._transfer = None
+                return commands + self._transfer_failed(transfer.why, at)
+
+    def _is_fresh(self, at: datetime) -> bool:
+        return self._established_at is not None and at - self._established_at < FRESH
+
+    def _note_transfer(self, target: DialTarget, state: TransferState) -> None:
+        self.notes.transfer_state = state
+        self._on_transfer(target, state)
 
     def _transfer_failed(self, why: str, at: datetime) -> list[Command]:
         """The caller is still here: back to the model, which is told why; without one, to the next action."""
@@ -344,23 +441,32 @@ class Call:
             told = TellModel(text=f"The transfer failed: {why}. Tell the caller, and offer other help.")
         return [*self._back_to_session(), told]
 
+    def _on_target_left_joined(self, _event: TargetLeft, _at: datetime) -> list[Command]:
+        return self._end(Outcome.TRANSFERRED, self._contact, HangUp())
+
     # Endings.
 
     def _on_closing(self, _event: PlayoutEnded | SessionLost, _at: datetime) -> list[Command]:
         return self._end(Outcome.GATEWAY_HUNG_UP, "model", HangUp())
 
     def _on_caller_left(self, event: CallerLeft, _at: datetime) -> list[Command]:
+        if self.state is CallState.JOINED:
+            return self._end(Outcome.TRANSFERRED, self._contact)
         is_early = self.state in (CallState.NEW, CallState.PREPARING) and not self._is_answered
-        during = f" during transfer to {self._contact}" if self.state is CallState.REFERRING else ""
-        return self._end(Outcome.CANCELLED if is_early else Outcome.CALLER_HUNG_UP, event.cause + during)
+        during = f" during transfer to {self._contact}" if self.state is CallState.TRANSFERRING else ""
+        hung_up = Outcome.CALLEE_HUNG_UP if self._is_outgoing else Outcome.CALLER_HUNG_UP
+        return self._end(Outcome.CANCELLED if is_early else hung_up, event.cause + during)
+
+    def _on_hang_up_asked(self, _event: HangUpAsked, _at: datetime) -> list[Command]:
+        outcome = Outcome.GATEWAY_HUNG_UP if self._is_answered else Outcome.CANCELLED
+        return self._end(outcome, "operator", self._part(Reject(status=480)))
 
     def _on_media_lost(self, _event: MediaLost, _at: datetime) -> list[Command]:
         return self._end(Outcome.FAILED, "no audio from the caller", HangUp(reason='SIP;cause=408;text="no audio"'))
 
     def _on_command_failed(self, event: CommandFailed, _at: datetime) -> list[Command]:
-        if self._is_answered or self.state is CallState.ANSWERING:
-            return self._end(Outcome.FAILED, event.reason, HangUp(reason='SIP;cause=500;text="internal error"'))
-        return self._end(Outcome.FAILED, event.reason, Reject(status=500))
+        part = self._part(Reject(status=500), 'SIP;cause=500;text="internal error"')
+        return self._end(Outcome.FAILED, event.reason, part)
 
     def _on_drain_began(self, _event: DrainBegan, _at: datetime) -> list[Command]:
         """A transfer that is under way goes on; there will be no other."""
@@ -368,15 +474,24 @@ class Call:
         return []
 
     def _on_drain_ended(self, _event: DrainEnded, _at: datetime) -> list[Command]:
-        if self._is_answered or self.state is CallState.ANSWERING:
-            return self._end(Outcome.GATEWAY_HUNG_UP, "drain", HangUp(reason='SIP;cause=503;text="shutting down"'))
-        return self._end(Outcome.REJECTED, "drain", Reject(status=503, retry_after_s=RETRY_AFTER_S))
+        part = self._part(Reject(status=503, retry_after_s=RETRY_AFTER_S), 'SIP;cause=503;text="shutting down"')
+        return self._end(Outcome.GATEWAY_HUNG_UP if isinstance(part, HangUp) else Outcome.REJECTED, "drain", part)
 
 
 def _refusal(call_id: str, why: str, *, respond: bool = True) -> ReplyToTool:
     output: Mapping[str, object] = {"status": "refused", "reason": why}
     return ReplyToTool(call_id=call_id, output=output, respond=respond)
 
+
+TRANSFER_EVENTS: tuple[type[Event], ...] = (
+    TransferReported,
+    TargetProgressed,
+    TargetAnswered,
+    TargetRefused,
+    TargetLeft,
+)
+HEARD_STATES = (CallState.TALKING, CallState.PLAYING, CallState.ANNOUNCING, CallState.CLOSING, CallState.JOINED)
+"""States in which a caller who sends nothing is missed; a PBX that moves the caller may well be silent."""
 
 _Transition: TypeAlias = Callable[..., list[Command]]
 _S = CallState
@@ -385,7 +500,10 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.NEW, Started): Call._on_started,
     (_S.PREPARING, SessionOpened): Call._on_session_opened,
     (_S.PREPARING, SessionLost): Call._on_session_lost,
-    (_S.ANSWERING, Established): Call._on_established,
+    (_S.DIALLING, Rang): Call._on_rang,
+    **{(state, Established): Call._on_established for state in (_S.DIALLING, _S.RINGING, _S.ANSWERING)},
+    **{(state, Refused): Call._on_refused for state in (_S.DIALLING, _S.RINGING)},
+    **{(state, SessionLost): Call._on_session_lost for state in (_S.DIALLING, _S.RINGING)},
     (_S.ANSWERING, SessionLost): Call._on_session_lost_unused,
     (_S.TALKING, CallerSpoke): Call._on_caller_spoke,
     (_S.TALKING, DigitReceived): Call._on_digit,
@@ -399,17 +517,19 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.ANNOUNCING, DigitReceived): Call._on_digit,
     (_S.ANNOUNCING, ToolAsked): Call._on_tool_while_leaving,
     (_S.ANNOUNCING, SessionLost): Call._on_session_lost_unused,
-    (_S.REFERRING, TransferReported): Call._on_transfer_reported,
-    (_S.REFERRING, ToolAsked): Call._on_tool_while_leaving,
-    (_S.REFERRING, SessionLost): Call._on_session_lost_unused,
+    **{(_S.TRANSFERRING, news): Call._on_transfer_news for news in TRANSFER_EVENTS},
+    (_S.TRANSFERRING, ToolAsked): Call._on_tool_while_leaving,
+    (_S.TRANSFERRING, SessionLost): Call._on_session_lost_unused,
+    (_S.JOINED, TargetLeft): Call._on_target_left_joined,
     (_S.CLOSING, PlayoutEnded): Call._on_closing,
     (_S.CLOSING, DigitReceived): Call._on_digit,
     (_S.CLOSING, ToolAsked): Call._on_tool_while_leaving,
     (_S.CLOSING, SessionLost): Call._on_closing,
     **{(state, TimerFired): Call._on_timer for state in CallState if state is not _S.ENDED},
     **{(state, CallerLeft): Call._on_caller_left for state in CallState if state is not _S.ENDED},
-    **{(state, MediaLost): Call._on_media_lost for state in (_S.TALKING, _S.PLAYING, _S.ANNOUNCING, _S.CLOSING)},
+    **{(state, MediaLost): Call._on_media_lost for state in HEARD_STATES},
     **{(state, CommandFailed): Call._on_command_failed for state in CallState if state is not _S.ENDED},
+    **{(state, HangUpAsked): Call._on_hang_up_asked for state in CallState if state is not _S.ENDED},
     **{(state, DrainBegan): Call._on_drain_began for state in CallState if state is not _S.ENDED},
     **{(state, DrainEnded): Call._on_drain_ended for state in CallState if state is not _S.ENDED},
 }

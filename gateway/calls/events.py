@@ -12,6 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeAlias
 
+from gateway.calls.refusal import Refusal
+from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.targets import DialTarget
 
 
@@ -21,6 +23,8 @@ class TimerName(Enum):
     ANNOUNCEMENT = "announcement"  # longest wait for the model's last sentence before a transfer or a hang-up
     DIGITS = "digits"  # pause after which the digits pressed so far are told to the model
     LIMIT = "limit"  # the longest a call may last
+    RING = "ring"  # how long the target of an attended transfer may ring
+    RETRY = "retry"  # pause before a REFER that came too early is sent again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +46,21 @@ class SessionLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Established:
-    """The caller's ACK is here."""
+    """The caller's ACK is here; or, in a call of ours, the answer of whom we called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rang:
+    """The telephone that we call rings, or is heard before it is picked up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Nobody took the call that we placed."""
+
+    refusal: Refusal
+    status: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +106,32 @@ class TransferReported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetProgressed:
+    """A provisional status of our call to the target of an attended transfer, 101 to 199."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetAnswered:
+    """The target has picked up, and hears us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRefused:
+    """The target did not take our call."""
+
+    refusal: Refusal
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetLeft:
+    """The target's call to us has ended, after it was answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimerFired:
     """A timer started by `StartTimer` ran out."""
 
@@ -107,6 +151,11 @@ class CommandFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HangUpAsked:
+    """An operator wants the call to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainBegan:
     """The gateway is going down: the call may go on, but begins nothing new."""
 
@@ -121,15 +170,22 @@ Event: TypeAlias = (
     | SessionOpened
     | SessionLost
     | Established
+    | Rang
+    | Refused
     | CallerLeft
     | CallerSpoke
     | DigitReceived
     | ToolAsked
     | PlayoutEnded
     | TransferReported
+    | TargetProgressed
+    | TargetAnswered
+    | TargetRefused
+    | TargetLeft
     | TimerFired
     | MediaLost
     | CommandFailed
+    | HangUpAsked
     | DrainBegan
     | DrainEnded
 )
@@ -148,6 +204,16 @@ class OpenSession:
     """
 
     name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseSession:
+    """Let the session go; nothing more is heard of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dial:
+    """Call whom the call is for; answers with `Rang`, and `Established` or `Refused`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,8 +283,47 @@ class Refer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallTarget:
+    """Call the target of an attended transfer; answers with `TargetAnswered`, `TargetRefused` and the like."""
+
+    target: DialTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayRinging:
+    """Let the caller hear a ring-back tone, or no longer."""
+
+    is_on: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """Ask the PBX to put the caller in our place towards the target that has answered (RFC 5589 7)."""
+
+    target: DialTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinTarget:
+    """Let caller and target hear each other through us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseTarget:
+    """End our call to the target, whatever its stage; nothing more is heard of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteRefusedTransfer:
+    """Write down that a transfer was refused before anybody was dialled, and why."""
+
+    contact: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HangUp:
-    """Send BYE. `reason` is the text of its Reason header (RFC 3326), if any."""
+    """Send BYE; CANCEL to a call of ours that is not answered. `reason` is the value of a Reason header (RFC 3326)."""
 
     reason: str | None = None
 
@@ -241,6 +346,8 @@ class StopTimer:
 Command: TypeAlias = (
     Ring
     | OpenSession
+    | CloseSession
+    | Dial
     | Answer
     | Reject
     | Greet
@@ -251,6 +358,12 @@ Command: TypeAlias = (
     | TellModel
     | Play
     | Refer
+    | CallTarget
+    | PlayRinging
+    | HandOver
+    | JoinTarget
+    | ReleaseTarget
+    | NoteRefusedTransfer
     | HangUp
     | StartTimer
     | StopTimer
@@ -261,10 +374,12 @@ class Outcome(Enum):
     """How a call ended, for the record."""
 
     CALLER_HUNG_UP = "caller-hung-up"
+    CALLEE_HUNG_UP = "callee-hung-up"
     CANCELLED = "cancelled"
     GATEWAY_HUNG_UP = "gateway-hung-up"
     TRANSFERRED = "transferred"
     REJECTED = "rejected"
+    REFUSED = "refused"  # nobody took the call that we placed
     FAILED = "failed"
 
 
@@ -276,4 +391,6 @@ class CallNotes:
     cause: str = ""
     session: str | None = None
     transfer_target: str | None = None
+    transfer_state: TransferState | None = None  # of the last attempt
+    refusal: Refusal | None = None  # why nobody took the call that we placed
     escalations: list[str] = field(default_factory=list)

@@ -3,7 +3,8 @@
 ::
 
     SipEndpoint ──event──> CallManager.dispatch ──CallOffered──> admission, negotiation, dialplan ──> CallTask
-                                               └──anything else──> the CallTask of its leg
+                                               └──anything else──> whoever listens to its leg
+    operator ──place──> CallTask ──INVITE──> telephone
 
 A call that cannot be taken is refused before it costs anything: 503 with Retry-After where this machine is full, 488
 where there is no common codec or encryption, and what the dialplan says for all others.
@@ -20,17 +21,25 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.calls import events as call_events
+from gateway.calls.answering import AnswerDetector
+from gateway.calls.call import CallState, TransferLimits
 from gateway.calls.facts import NumberPolicy, facts_of
-from gateway.calls.task import CallBrief, CallServices, CallTask
-from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan
+from gateway.calls.quota import TransferQuota
+from gateway.calls.services import CallServices
+from gateway.calls.task import CallBrief, CallTask, Placement
+from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan, SessionAction
+from gateway.dialplan.targets import DialTarget
 from gateway.errors import GatewayError, NegotiationError, ResourceError, StateError, shown
 from gateway.sip import events as sip_events
 from gateway.sip.hop import Hop
+from gateway.sip.message import Uri
 from gateway.sip.reject_reason import RejectReason
 from gateway.sip.sdes import SrtpPolicy, SrtpTerms
 from gateway.sip.sdp import LocalMedia, make_offer, negotiate
 
 RETRY_AFTER_S = 10
+PLACED = "(placed)"
+"""The route of a call that we place. No route can have this name."""
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -41,6 +50,10 @@ class CallOptions:
 
     max_calls: int = 200
     """Calls at once; the next is refused by 503 with Retry-After."""
+    transfers_per_call: int = 3
+    """Transfers that one call may ask for."""
+    transfers_per_hour: int = 20
+    """Transfers that calls from one number may ask for within an hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +115,8 @@ class CallManager:
         self._services = services
         self._trunks = trunks
         self._plans = tuple(plans)
-        self._calls: dict[str, CallTask] = {}
+        self._quota = TransferQuota(options.transfers_per_hour, services.clock)
+        self._calls: set[CallTask] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -123,7 +137,7 @@ class CallManager:
     async def drain(self, patience_s: float) -> None:
         """Take and place no new call, let those there are end by themselves for `patience_s`, then end them by BYE."""
         self._services.user_agent.refuse_calls(503, RETRY_AFTER_S)
-        for call in list(self._calls.values()):
+        for call in list(self._calls):
             call.dispatch(call_events.DrainBegan())
         try:
             await asyncio.wait_for(self._empty.wait(), patience_s)
@@ -134,7 +148,7 @@ class CallManager:
 
     def end_all(self) -> None:
         """End every call now."""
-        for call in list(self._calls.values()):
+        for call in list(self._calls):
             call.dispatch(call_events.DrainEnded())
 
     def replace_plans(self, plans: Sequence[Dialplan]) -> None:
@@ -151,55 +165,115 @@ class CallManager:
             self._offer(event)
             return
         leg_id = getattr(event, "leg_id", None)
-        call = self._calls.get(leg_id) if leg_id is not None else None
-        if call is not None:
-            call.on_signalling(event)
+        if leg_id is not None:
+            self._services.legs.tell(leg_id, event)
+
+    def place(
+        self,
+        trunk: str,
+        target: DialTarget,
+        plan: Dialplan,
+        session: str,
+        *,
+        detector: AnswerDetector | None = None,
+        on_state: Callable[[CallState], None] = lambda _state: None,
+    ) -> CallTask:
+        """Call `target` through `trunk` and connect them with the session of `plan` that has this name.
+
+        `on_state` hears of each state that the call enters. How it ended is in the record that observers get.
+        Raises: `ResourceError` where no more calls can be carried.
+        """
+        policy, services = self._trunks[trunk], self._services
+        tasks = self._open_tasks()
+        port = services.media.ports.open()
+        start = Placement(
+            call_id=secrets.token_hex(16),
+            trunk=trunk,
+            target=Uri.parse(target.uri(policy.referral_host)),
+            detector=detector,
+        )
+        facts = CallFacts(to=target.user, from_=policy.numbers.contact_user, trunk=trunk, at=services.wall_clock())
+        brief = CallBrief(
+            start=start,
+            facts=facts,
+            plan=plan,
+            route=PLACED,
+            actions=(SessionAction(name=session),),
+            port=port,
+            local=self._local_media(policy, port.port, services.user_agent.hop_of(trunk)),
+            referral_host=policy.referral_host,
+            limits=self._limits(target.user),
+            own_numbers=frozenset({policy.numbers.contact_user}),
+        )
+        return self._begin(CallTask(services, brief, on_state), tasks)
+
+    def _begin(self, call: CallTask, tasks: asyncio.TaskGroup) -> CallTask:
+        self._calls.add(call)
+        self._empty.clear()
+        tasks.create_task(self._carry(call), name=f"call {call.record.call_id}")
+        return call
+
+    def _open_tasks(self) -> asyncio.TaskGroup:
+        """Where one more call may run. Raises: `NotAdmitted`."""
+        self._check_capacity()
+        assert self._tasks is not None  # noqa: S101 - that was looked at
+        return self._tasks
+
+    def _limits(self, caller: str) -> TransferLimits:
+        per_call = self._options.transfers_per_call
+        return TransferLimits(per_call=per_call, take=lambda: self._quota.take(caller))
+
+    def _local_media(self, policy: TrunkPolicy, port: int, hop: Hop) -> LocalMedia:
+        """What a call whose signalling goes by `hop` offers or answers, with keys of its own."""
+        now = self._services.wall_clock()
+        return LocalMedia(
+            address=self._services.media_host,
+            port=port,
+            codecs=policy.codecs,
+            session_id=int(now.timestamp()),
+            version=1,
+            srtp=policy.srtp_terms(hop),
+        )
 
     def _offer(self, offered: sip_events.CallOffered) -> None:
         try:
+            tasks = self._open_tasks()
             brief = self._admit(offered)
         except GatewayError as error:
             self._refuse(offered, error)
             return
-        if not brief.decision.is_routed:
+        if brief.route == NO_ROUTE:
             self._services.user_agent.counters.rejected.add(RejectReason.NO_ROUTE)
-        call = self._calls[offered.leg_id] = CallTask(self._services, brief)
-        self._empty.clear()
-        assert self._tasks is not None  # noqa: S101 - `_admit` has looked
-        self._tasks.create_task(self._carry(offered.leg_id, call), name=f"call {offered.leg_id}")
+        call = CallTask(self._services, brief)
+        self._services.legs.enter(offered.leg_id, call.on_signalling)
+        self._begin(call, tasks)
 
     def _admit(self, offered: sip_events.CallOffered) -> CallBrief:
         """Everything that can refuse a call, the cheap before the dear; the port is bound before it is promised."""
-        services, trunk = self._services, self._trunks[offered.trunk]
-        self._check_capacity()
+        services, policy = self._services, self._trunks[offered.trunk]
         port = services.media.ports.open()
-        now = services.wall_clock()
         try:
-            local = LocalMedia(
-                address=services.media_host,
-                port=port.port,
-                codecs=trunk.codecs,
-                session_id=int(now.timestamp()),
-                version=1,
-                srtp=trunk.srtp_terms(offered.source),
-            )
+            local = self._local_media(policy, port.port, offered.source)
             if offered.offer is None:
                 make_offer(local)
             else:
                 negotiate(offered.offer, local)
-            facts = facts_of(offered, trunk.numbers, now)
+            facts = facts_of(offered, policy.numbers, services.wall_clock())
             plan, decision = self._decide(facts)
         except BaseException:
             services.media.ports.close(port, services.clock())
             raise
         return CallBrief(
-            offered=offered,
+            start=offered,
             facts=facts,
             plan=plan,
-            decision=decision,
+            route=decision.route,
+            actions=decision.actions,
             port=port,
             local=local,
-            referral_host=trunk.referral_host,
+            referral_host=policy.referral_host,
+            limits=self._limits(facts.from_),
+            own_numbers=frozenset({facts.to, policy.numbers.contact_user}),
         )
 
     def _check_capacity(self) -> None:
@@ -238,15 +312,15 @@ class CallManager:
         services.user_agent.reject(offered.leg_id, error.sip_status, services.clock(), headers=headers)
         services.transmit()
 
-    async def _carry(self, leg_id: str, call: CallTask) -> None:
+    async def _carry(self, call: CallTask) -> None:
         try:
             await call.run()
         except Exception:  # noqa: BLE001 - one call's fault must not end the others
             _log.exception("call failed", call_id=call.record.call_id)
             with contextlib.suppress(StateError):  # the leg may have ended as well
-                self._services.user_agent.bye(leg_id, self._services.clock())
+                call.abandon()
             self._services.transmit()
         finally:
-            del self._calls[leg_id]
+            self._calls.discard(call)
             if not self._calls:
                 self._empty.set()

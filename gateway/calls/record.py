@@ -7,9 +7,19 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
+from gateway.calls.answering import AnsweredBy
 from gateway.calls.events import Outcome
+from gateway.calls.refusal import Refusal
+from gateway.calls.transfer_state import TransferState
 from gateway.media.engine import LegStatistics
 from gateway.realtime.session import Usage
+
+
+class CallDirection(Enum):
+    """Who placed a call."""
+
+    INCOMING = "incoming"
+    OUTGOING = "outgoing"
 
 
 class Speaker(Enum):
@@ -35,6 +45,7 @@ class CallRecord:
     """One call's facts and figures; ``_s`` are monotonic seconds, ``started_at`` is wall-clock time."""
 
     call_id: str
+    direction: CallDirection = CallDirection.INCOMING
     trunk: str
     caller: str
     called: str
@@ -52,6 +63,9 @@ class CallRecord:
     cause: str = ""
     session: str | None = None
     transfer_target: str | None = None
+    transfer_state: TransferState | None = None  # how far the last attempt of a transfer came
+    refusal: Refusal | None = None  # why nobody took a call of ours
+    answered_by: AnsweredBy = AnsweredBy.UNKNOWN  # of a call of ours
     escalations: tuple[str, ...] = ()
     barge_ins: int = 0
     tools: int = 0
@@ -72,7 +86,7 @@ class CallRecord:
 
     @property
     def setup_ms(self) -> int | None:
-        """Milliseconds from INVITE to 200."""
+        """Milliseconds from INVITE (of a call of ours: from the order to place it) to 200."""
         return None if self.answered_s is None else round((self.answered_s - self.offered_s) * 1000)
 
 

@@ -16,6 +16,18 @@ from gateway.dialplan.model import Dialplan, PlayAction
 from gateway.errors import ConfigurationError, Problem
 
 MAX_SOUND_S = 600
+RATE_HZ = 8000
+
+
+def _ringing() -> NDArray[np.int16]:
+    """Five seconds of the ring-back tone that most of Europe knows: 425 Hz, 1 s on, 4 s off (ETSI TR 101 041-2)."""
+    samples = np.zeros(5 * RATE_HZ, np.int16)
+    samples[:RATE_HZ] = 3000 * np.sin(2 * np.pi * 425 * np.arange(RATE_HZ) / RATE_HZ)
+    samples.setflags(write=False)
+    return samples
+
+
+RINGING = _ringing()
 
 
 def load_sounds(plan: Dialplan) -> None:

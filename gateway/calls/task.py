@@ -13,31 +13,31 @@ call owns (port, leg, session, timers, tasks) is released in `run`, whatever end
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import structlog
 
 from gateway.calls import events as call_events
+from gateway.calls.answering import AnswerDetector
 from gateway.calls.bridge import SessionBridge
-from gateway.calls.call import Call, CallState
-from gateway.calls.greeting import GreetingCache
-from gateway.calls.record import CallObserver, CallRecord
+from gateway.calls.call import Call, CallState, TransferLimits
+from gateway.calls.line import Line
+from gateway.calls.record import CallDirection, CallRecord
+from gateway.calls.refusal import Refusal, refusal_of
+from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
-from gateway.dialplan.model import CallFacts, Decision, Dialplan
-from gateway.errors import GatewayError, NegotiationError
-from gateway.media.codec import AudioFormat
-from gateway.media.engine import LegOptions
+from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
+from gateway.calls.transfer_state import TransferState
+from gateway.dialplan.model import Action, CallFacts, Dialplan
+from gateway.dialplan.targets import DialTarget
+from gateway.errors import GatewayError, NegotiationError, shown
 from gateway.realtime.session import SessionOptions, Tool
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
-from gateway.sip.sdp import AudioStream, Direction, LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
-from gateway.sip.user_agent import UserAgent
-from gateway.transport.media_loop import MediaLoop
+from gateway.sip.sdp import LocalMedia, SessionDescription
 from gateway.transport.rtp_ports import RtpPort
 
 FILE_ITEM = "file"
@@ -49,48 +49,72 @@ _log = structlog.stdlib.get_logger("gateway.calls")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallServices:
-    """What a call needs of the world; one for all calls of a process."""
+class Placement:
+    """A call of ours that is to be placed."""
 
-    user_agent: UserAgent
-    transmit: Callable[[], None]
-    media: MediaLoop
-    sessions: Mapping[str, SessionOptions]  # by the name dialplans use
-    observer: CallObserver
-    greetings: GreetingCache
-    media_host: str  # address told in SDP
-    max_call_s: float
-    media_timeout_s: float
-    clock: Callable[[], float]  # monotonic seconds, as user agent and media have them
-    wall_clock: Callable[[], datetime]  # aware; for opening hours and records
+    call_id: str
+    trunk: str
+    target: Uri
+    detector: AnswerDetector | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallBrief:
     """What is known of a call when its task starts."""
 
-    offered: sip_events.CallOffered
+    start: sip_events.CallOffered | Placement
     facts: CallFacts
     plan: Dialplan
-    decision: Decision
+    route: str
+    actions: tuple[Action, ...]
     port: RtpPort
     local: LocalMedia
     referral_host: str  # host[:port] put behind the extensions a transfer names
+    limits: TransferLimits
+    own_numbers: frozenset[str] = frozenset()  # those that lead back to us
+
+    @property
+    def direction(self) -> CallDirection:
+        """Who placed it."""
+        return CallDirection.OUTGOING if isinstance(self.start, Placement) else CallDirection.INCOMING
 
 
 class CallTask:
     """One call, from the decision to the last packet."""
 
-    def __init__(self, services: CallServices, brief: CallBrief) -> None:
+    def __init__(
+        self,
+        services: CallServices,
+        brief: CallBrief,
+        on_state: Callable[[CallState], None] = lambda _state: None,
+    ) -> None:
+        """`on_state` hears of each state that the call enters."""
+        start = brief.start
         self._services = services
         self._brief = brief
-        self._leg_id = brief.offered.leg_id
         self._call = Call(
             plan=brief.plan,
-            actions=brief.decision.actions,
+            actions=brief.actions,
+            direction=brief.direction,
+            own_numbers=brief.own_numbers,
+            limits=brief.limits,
             max_call_s=services.max_call_s,
-            on_state=self._log_state,
+            on_state=self._note_state,
+            on_transfer=self._note_transfer,
         )
+        self._on_state = on_state
+        leg_id = start.leg_id if isinstance(start, sip_events.CallOffered) else ""
+        self._line = Line(services, port=brief.port, local=brief.local, sink=self, leg_id=leg_id)
+        self._desk = TransferDesk(
+            services,
+            self._line,
+            self.dispatch,
+            trunk=start.trunk,
+            referral_host=brief.referral_host,
+            who=brief.facts.display_name or brief.facts.from_,
+            local=lambda port: replace(brief.local, port=port),
+        )
+        self._detector = start.detector if isinstance(start, Placement) else None
         self._events: deque[call_events.Event] = deque()
         self._is_stepping = False
         self._ended = asyncio.Event()
@@ -99,21 +123,17 @@ class CallTask:
         self._timers: dict[call_events.TimerName, asyncio.TimerHandle] = {}
         self._bridge: SessionBridge | None = None
         self._session_options: SessionOptions | None = None
-        self._local = brief.local
-        self._offered: SessionDescription | None = None  # our offer that waits for the peer's answer
-        self._leg: int | None = None
-        self._stream: AudioStream | None = None
         self._is_awaiting_playout = False
         self._playout_tail: asyncio.TimerHandle | None = None
         self._media_watch: asyncio.TimerHandle | None = None
-        self._listening_since_s = 0.0  # when the caller was last agreed to be sending
-        self._log = _log.bind(call_id=brief.offered.call_id)
+        self._log = _log.bind(call_id=start.call_id)
         self.record = CallRecord(
-            call_id=brief.offered.call_id,
-            trunk=brief.offered.trunk,
+            call_id=start.call_id,
+            direction=brief.direction,
+            trunk=start.trunk,
             caller=brief.facts.from_,
             called=brief.facts.to,
-            route=brief.decision.route,
+            route=brief.route,
             started_at=services.wall_clock(),
             offered_s=services.clock(),
         )
@@ -172,6 +192,7 @@ class CallTask:
         notes = self._call.notes
         self.record.outcome, self.record.cause = notes.outcome, notes.cause
         self.record.session, self.record.transfer_target = notes.session, notes.transfer_target
+        self.record.transfer_state, self.record.refusal = notes.transfer_state, notes.refusal
         self.record.escalations = tuple(notes.escalations)
         self.record.ended_s = self._services.clock()
         self._release()
@@ -185,14 +206,25 @@ class CallTask:
         self._timers.clear()
         if self._bridge is not None:
             self._bridge.abandon()
-        if self._leg is not None:
-            leg, self._leg = self._leg, None
-            self.record.media = self._services.media.statistics(leg)
-            self._services.media.close_leg(leg)
-        self._services.media.ports.close(self._brief.port, self._services.clock())
+        self._desk.release()
+        statistics = self._line.close()
+        if statistics is not None:
+            self.record.media = statistics
 
-    def _log_state(self, old: CallState, new: CallState) -> None:
+    def abandon(self) -> None:
+        """Hang up after a fault that the call itself did not survive. Raises: `StateError`."""
+        self._line.hang_up()
+
+    def hang_up(self) -> None:
+        """End the call, as an operator wants it."""
+        self.dispatch(call_events.HangUpAsked())
+
+    def _note_state(self, old: CallState, new: CallState) -> None:
         self._log.debug("= state", old=old.value, new=new.value)
+        self._on_state(new)
+
+    def _note_transfer(self, target: DialTarget, state: TransferState) -> None:
+        self._log.info("transfer", target=str(target), state=state.value)
 
     # What the call decided.
 
@@ -200,11 +232,16 @@ class CallTask:
         agent, now = self._services.user_agent, self._services.clock()
         match command:
             case call_events.Ring():
-                agent.progress(self._leg_id, 180, now)
+                agent.progress(self._line.leg_id, 180, now)
             case call_events.OpenSession(name=name):
                 self._open_session(name)
+            case call_events.CloseSession():
+                self._leave_session()
+                self._bridge = None
             case call_events.Answer():
                 self._answer(now)
+            case call_events.Dial():
+                self._dial()
             case call_events.Reject():
                 self._reject(command, now)
             case call_events.Greet():
@@ -224,30 +261,32 @@ class CallTask:
                     self._bridge.tell(text)
             case call_events.Play(file=file):
                 self._play_file(file)
-            case call_events.Refer(target=target):
-                self._log.info("transferring", target=str(target))
-                agent.refer(self._leg_id, Uri.parse(target.uri(self._brief.referral_host)), now)
+            case call_events.NoteRefusedTransfer():
+                self._log.warning("transfer refused", contact=shown(command.contact), reason=command.reason)
             case call_events.HangUp(reason=reason):
-                agent.bye(self._leg_id, now, reason=reason)
+                self._line.hang_up(reason)
             case call_events.StartTimer(timer=timer, delay_s=delay_s):
                 self._start_timer(timer, delay_s)
             case call_events.StopTimer(timer=timer):
                 self._stop_timer(timer)
+            case _:
+                self._desk.do(command)
 
     def _reject(self, refusal: call_events.Reject, now: float) -> None:
         headers = () if refusal.retry_after_s is None else (("Retry-After", str(refusal.retry_after_s)),)
-        self._services.user_agent.reject(self._leg_id, refusal.status, now, reason=refusal.reason, headers=headers)
+        agent = self._services.user_agent
+        agent.reject(self._line.leg_id, refusal.status, now, reason=refusal.reason, headers=headers)
 
     def _answer(self, now: float) -> None:
-        """200 OK with our answer; where the INVITE brought no offer, with ours (RFC 3261 13.2.1)."""
-        offer = self._brief.offered.offer
-        if offer is None:
-            description = self._offered = make_offer(self._local)
-        else:
-            description, stream = negotiate(offer, self._local)
-            self._agree(stream)
-        self._services.user_agent.answer(self._leg_id, description, now)
+        assert isinstance(self._brief.start, sip_events.CallOffered)  # noqa: S101 - only such calls are answered
+        self._line.answer(self._brief.start.offer)
+        self._note_media()
         self.record.answered_s = now
+
+    def _dial(self) -> None:
+        start = self._brief.start
+        assert isinstance(start, Placement)  # noqa: S101 - only such calls are dialled
+        self._line.dial(start.trunk, start.target, self.on_signalling, call_id=start.call_id)
 
     def _start_timer(self, timer: call_events.TimerName, delay_s: float) -> None:
         self._stop_timer(timer)
@@ -270,17 +309,24 @@ class CallTask:
                 self.dispatch(call_events.CallerLeft(cause=event.cause.value))
             case sip_events.CallEstablished():
                 self._on_established(event.description)
+            case sip_events.CallProgressed():
+                self._on_progressed(event)
+            case sip_events.CallAnswered():
+                self._on_answered(event.description)
+            case sip_events.CallRefused():
+                refusal = refusal_of(event.status, event.headers)
+                self.dispatch(call_events.Refused(refusal=refusal, status=event.status, reason=event.reason))
             case sip_events.OfferReceived():
-                self._on_offer(event.offer)
+                self._line.renegotiate(event.offer)
             case sip_events.TransferProgressed():
                 if event.is_final and event.status >= 300:
                     self._log.warning("transfer failed", status=event.status, reason=event.reason)
-                self._listening_since_s = self._services.clock()
+                self._line.listen_anew()
                 self.dispatch(
                     call_events.TransferReported(status=event.status, reason=event.reason, is_final=event.is_final)
                 )
             case sip_events.TransferRequested():
-                self._services.user_agent.reject_refer(self._leg_id, 603, self._services.clock())
+                self._services.user_agent.reject_refer(event.leg_id, 603, self._services.clock())
             case sip_events.DigitsSignalled():
                 self.dispatch(call_events.DigitReceived(digit=event.digit))
             case _:
@@ -289,67 +335,68 @@ class CallTask:
 
     def _on_established(self, answer: SessionDescription | None) -> None:
         """The ACK; on a delayed offer it brings the peer's answer."""
-        if self._offered is not None and answer is not None:
-            offered, self._offered = self._offered, None
-            try:
-                self._agree(accept_answer(offered, answer))
-            except NegotiationError as error:
-                self._services.user_agent.bye(self._leg_id, self._services.clock())
-                self.dispatch(call_events.CallerLeft(cause=f"failed: {error}"))
-                return
-        if self.record.established_s is None:
-            self.record.established_s = self._services.clock()
-            self._watch_media()
-            self.dispatch(call_events.Established())
+        if self._take_answer(answer) and self.record.established_s is None:
+            self._begin_conversation()
 
-    def _on_offer(self, offer: SessionDescription | None) -> None:
-        """A re-INVITE or UPDATE: hold, resume, a new address or key, or only a refresh (RFC 3264 8)."""
-        agent, now = self._services.user_agent, self._services.clock()
-        terms = self._local.srtp.renew(self._stream.srtp if self._stream else None, secrets.token_bytes)
-        self._local = replace(self._local, version=self._local.version + 1, srtp=terms)
+    def _on_answered(self, answer: SessionDescription | None) -> None:
+        """Whom we called has picked up."""
+        if not self._take_answer(answer):
+            return
+        if self._line.stream is None:
+            self._line.hang_up()
+            self.dispatch(call_events.Refused(refusal=Refusal.FAILED, status=488, reason="an answer without media"))
+            return
+        self.record.answered_s = self._services.clock()
+        self._begin_conversation()
+
+    def _begin_conversation(self) -> None:
+        self.record.established_s = self._services.clock()
+        self._watch_media()
+        self.dispatch(call_events.Established())
+
+    def _take_answer(self, answer: SessionDescription | None) -> bool:
+        """Agree to the peer's answer to our offer, if it is one; without agreement the call ends."""
         try:
-            if offer is None:
-                description = self._offered = make_offer(self._local)
-            else:
-                description, stream = negotiate(offer, self._local)
-                self._agree(stream)
-        except NegotiationError:
-            agent.reject_offer(self._leg_id, 488, now)
-        else:
-            agent.accept_offer(self._leg_id, description, now)
+            if answer is not None:
+                self._line.take_answer(answer)
+                self._note_media()
+        except NegotiationError as error:
+            self._line.hang_up()
+            self.dispatch(call_events.CallerLeft(cause=f"failed: {error}"))
+            return False
+        self._line.settle()
+        return True
+
+    def _on_progressed(self, event: sip_events.CallProgressed) -> None:
+        """It rings. Of early media of several branches the last is heard (RFC 3261 13.2.1)."""
+        if event.description is not None:
+            try:
+                self._line.take_answer(event.description)
+            except NegotiationError as error:
+                self._log.info("early media not taken", error=str(error))
+        if event.status >= 180:
+            self.dispatch(call_events.Rang())
+
+    def _note_media(self) -> None:
+        stream = self._line.stream
+        if stream is not None:
+            self.record.codec = stream.codec.name
+            self.record.srtp = stream.srtp.suite if stream.srtp else None
 
     # Media.
 
-    def _agree(self, stream: AudioStream) -> None:
-        """Open the media leg as agreed with the peer, or bend the one that is open."""
-        media = self._services.media
-        self._stream = stream
-        self._listening_since_s = self._services.clock()
-        if self._leg is None:
-            self._leg = media.open_leg(self._brief.port, stream.remote, self._leg_options(stream), self)
-            self.record.codec = stream.codec.name
-        else:
-            media.change_leg(self._leg, stream.remote, self._leg_options(stream))
-        media.secure_leg(self._leg, stream.srtp)
-        self.record.srtp = stream.srtp.suite if stream.srtp else None
-        media.engine.set_direction(self._leg, send=stream.direction.sends, receive=stream.direction.receives)
-
-    def _leg_options(self, stream: AudioStream) -> LegOptions:
-        options = self._session_options
-        return LegOptions(
-            payload_type=stream.codec.payload_type,
-            format=stream.codec.name,
-            telephone_event_payload_type=stream.telephone_event_payload_type,
-            receive_payload_types=tuple((codec.payload_type, codec.name) for codec in stream.receive_codecs),
-            uplink=options.input_format if options else AudioFormat.PCM16_24K,
-            downlink=options.output_format if options else AudioFormat.PCM16_24K,
-            ptime_ms=stream.ptime_ms,
-        )
-
     def on_audio(self, audio: bytes) -> None:
         """The caller's audio, in the session's input format."""
+        if self._detector is not None and self.record.established_s is not None:
+            self._judge(self._detector, audio)
+        self._desk.on_audio(audio)
         if self._bridge is not None:
             self._bridge.append_audio(audio)
+
+    def _judge(self, detector: AnswerDetector, audio: bytes) -> None:
+        verdict = detector.hear(audio)
+        if verdict is not None:
+            self._detector, self.record.answered_by = None, verdict
 
     def on_digit(self, digit: str, _duration_ms: int) -> None:
         """A key, by RFC 4733."""
@@ -357,17 +404,17 @@ class CallTask:
 
     def on_item_finished(self, item_id: str, _content_index: int) -> None:
         """An item's last sample has left for the telephone."""
+        if item_id == RINGING_ITEM:
+            self._desk.on_ringing_played()
+            return
         if self._bridge is not None:
             self._bridge.note_heard(item_id)
         self._look_at_playout()
 
     def _watch_media(self) -> None:
         """Look every few seconds whether the caller still sends; on hold they need not."""
-        now = self._services.clock()
-        if self._leg is not None and self._stream is not None and self._stream.direction is Direction.SENDRECV:
-            heard_s = self._services.media.statistics(self._leg).last_received_s or 0.0
-            if now - max(heard_s, self._listening_since_s) > self._services.media_timeout_s:
-                self.dispatch(call_events.MediaLost())
+        if self._line.silent_s() > self._services.media_timeout_s:
+            self.dispatch(call_events.MediaLost())
         if not self._ended.is_set():
             self._media_watch = asyncio.get_running_loop().call_later(MEDIA_WATCH_S, self._watch_media)
 
@@ -386,15 +433,15 @@ class CallTask:
     def _is_playout_over(self) -> bool:
         if self._bridge is not None and not self._bridge.is_quiet:
             return False
-        return self._leg is None or self._services.media.engine.queued_ms(self._leg) <= 0
+        return self._line.leg is None or self._services.media.engine.queued_ms(self._line.leg) <= 0
 
     def _play_file(self, file: Path) -> None:
         """Queue a sound; `PlayoutEnded` follows when it has been heard."""
-        if self._leg is None:
+        if self._line.leg is None:
             return
         self._is_awaiting_playout = True
-        self._services.media.engine.play_pcm(self._leg, FILE_ITEM, load_sound(file))
-        self._services.media.engine.end_item(self._leg, FILE_ITEM)
+        self._services.media.engine.play_pcm(self._line.leg, FILE_ITEM, load_sound(file))
+        self._services.media.engine.end_item(self._line.leg, FILE_ITEM)
 
     # The session.
 
@@ -424,7 +471,7 @@ class CallTask:
             on_quiet=self._look_at_playout,
             clock=self._services.clock,
         )
-        self._opening = self._tasks.create_task(self._bridge.open(), name=f"session {self._leg_id}")
+        self._opening = self._tasks.create_task(self._bridge.open(), name=f"session {self.record.call_id}")
 
     def _leave_session(self) -> None:
         if self._opening is not None:
@@ -432,17 +479,17 @@ class CallTask:
         if self._bridge is not None:
             self._bridge.retire()
             self._barge_in()
-            self._tasks.create_task(self._bridge.close(), name=f"leave session {self._leg_id}")
+            self._tasks.create_task(self._bridge.close(), name=f"leave session {self.record.call_id}")
 
     def _greet(self) -> None:
         """Let the session be heard; a leg that was opened for another session speaks this one's format first."""
-        if self._bridge is None or self._leg is None or self._stream is None:
+        if self._bridge is None or self._line.leg is None or self._session_options is None:
             return
-        self._services.media.change_leg(self._leg, self._stream.remote, self._leg_options(self._stream))
-        self._bridge.start(self._leg)
+        self._line.formats = (self._session_options.input_format, self._session_options.output_format)
+        self._bridge.start(self._line.leg)
 
     def _barge_in(self) -> None:
         if self._bridge is not None:
             self._bridge.barge_in()
-        elif self._leg is not None:
-            self._services.media.engine.flush(self._leg)
+        else:
+            self._line.flush()

@@ -1,50 +1,176 @@
-"""A blind transfer's outcome: what a SIP status means for the person who is being transferred.
+"""A caller's way to a contact: its targets one after the other, each attempt a run of `TRANSFER_TRANSITIONS`.
 
-The statuses come from the response to our REFER or, as message/sipfrag, from the PBX's NOTIFY (RFC 3515 2.4.5).
-What ``SUCCEEDED`` promises is less than it sounds: the PBX has taken the caller over. Asterisk reports 200 as soon as
-audio flows to the caller, ring-back included, so it does not promise that a human has answered.
+Pure as the call itself: events in, commands out.
 """
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Callable, Sequence
+
+from gateway.calls.events import (
+    CallTarget,
+    Command,
+    Event,
+    HandOver,
+    PlayRinging,
+    Refer,
+    ReleaseTarget,
+    StartTimer,
+    StopTimer,
+    TargetAnswered,
+    TargetLeft,
+    TargetProgressed,
+    TargetRefused,
+    TimerFired,
+    TimerName,
+    TransferReported,
+)
+from gateway.calls.refusal import Refusal, refusal_of
+from gateway.calls.transfer_state import TRANSFER_TRANSITIONS, TransferNews, TransferState
+from gateway.dialplan.model import TransferMode
+from gateway.dialplan.targets import DialTarget
+
+RETRY_PAUSE_S = 0.2
+MAX_TRIES = 5
+"""REFERs sent for one attempt: Asterisk refuses one (400, 500) for a call that it is still bridging."""
+TOO_EARLY = (400, 500)
+
+_S, _N = TransferState, TransferNews
 
 
-class TransferOutcome(Enum):
-    """The end of one transfer attempt, in the words of a receptionist."""
+class Transfer:
+    """The transfer of one caller to one contact. `on_state` hears of each change of an attempt's state."""
 
-    SUCCEEDED = "succeeded"
-    BUSY = "busy"
-    NO_ANSWER = "no answer"
-    DECLINED = "declined"
-    NOT_FOUND = "number not in service"
-    UNREACHABLE = "not reachable"
-    REFUSED = "not permitted"
-    TIMED_OUT = "no result in time"
-    FAILED = "failed"
+    def __init__(
+        self,
+        *,
+        contact: str,
+        targets: Sequence[DialTarget],
+        mode: TransferMode,
+        ring_s: float,
+        on_state: Callable[[DialTarget, TransferState], None] = lambda _target, _state: None,
+    ) -> None:
+        self.contact = contact
+        self.mode = mode
+        self.state = TransferState.REQUESTED
+        self.why = ""
+        """Of the last attempt that failed: for the model and the log."""
+        self.refusal: Refusal | None = None
+        self._targets = list(targets)
+        self._target = self._targets[0]
+        self._ring_s = ring_s
+        self._on_state = on_state
+        self._tries = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be tried or awaited."""
+        return self.state in (_S.HANDED_OVER, _S.BRIDGED, _S.FAILED, _S.TIMED_OUT, _S.CALLER_GONE)
+
+    def begin(self) -> list[Command]:
+        """Try the next target."""
+        self._target = self._targets.pop(0)
+        self._tries = 1
+        self._enter(_S.REQUESTED)
+        if self.mode is TransferMode.BLIND:
+            return [Refer(target=self._target)]
+        return [CallTarget(target=self._target), StartTimer(timer=TimerName.RING, delay_s=self._ring_s)]
+
+    def step(self, event: Event, *, is_fresh: bool) -> list[Command]:
+        """What follows from `event`; `is_over` tells whether that was the end of it.
+
+        `is_fresh`: the caller's call was answered a moment ago, so that a PBX may find a REFER too early.
+        """
+        if isinstance(event, TimerFired) and event.timer is TimerName.RETRY:
+            return self._retry(event)
+        if self._is_too_early(event, is_fresh=is_fresh):
+            return [StartTimer(timer=TimerName.RETRY, delay_s=RETRY_PAUSE_S)]
+        news = self._news_of(event)
+        state = None if news is None else TRANSFER_TRANSITIONS.get((self.mode, self.state, news))
+        if state is None:
+            return []
+        self._enter(state)
+        return self._follow(event)
+
+    def leave(self) -> list[Command]:
+        """The caller's call ends: whoever is being called for them is let go."""
+        state = TRANSFER_TRANSITIONS.get((self.mode, self.state, _N.CALLER_LEFT))
+        if state is not None:
+            self._enter(state)
+        return [] if self.mode is TransferMode.BLIND else [ReleaseTarget()]
+
+    def _enter(self, state: TransferState) -> None:
+        self.state = state
+        self._on_state(self._target, state)
+
+    def _referral(self) -> Command:
+        return Refer(target=self._target) if self.mode is TransferMode.BLIND else HandOver(target=self._target)
+
+    def _retry(self, event: Event) -> list[Command]:
+        if self.state is _S.RELEASED:  # they hung up during the pause, and no REFER is under way
+            self._enter(_S.FAILED)
+            return self._fail(event)
+        self._tries += 1
+        return [self._referral()]
+
+    def _is_too_early(self, event: Event, *, is_fresh: bool) -> bool:
+        """Whether a REFER was refused only because the PBX was not ready for it, and may be tried again."""
+        if not (isinstance(event, TransferReported) and event.is_final and event.status in TOO_EARLY):
+            return False
+        is_waiting = self.state is _S.ANSWERED or (self.state is _S.REQUESTED and is_fresh)
+        return is_waiting and self._tries < MAX_TRIES
+
+    def _news_of(self, event: Event) -> TransferNews | None:
+        match event:
+            case TransferReported(status=status, is_final=True) if status < 300:
+                return _N.JOINED
+            case TransferReported(is_final=True) if self.mode is TransferMode.ATTENDED:
+                return _N.NOT_JOINED
+            case TransferReported(status=408, is_final=True):
+                return _N.EXPIRED
+            case TransferReported(is_final=True) | TargetRefused():
+                return _N.REFUSED
+            case TransferReported(status=status) | TargetProgressed(status=status):
+                return _N.RINGING if 180 <= status < 184 else _N.ACCEPTED
+            case TargetAnswered():
+                return _N.ANSWERED
+            case TargetLeft():
+                return _N.TARGET_LEFT
+            case TimerFired(timer=TimerName.RING):
+                return _N.EXPIRED
+            case _:
+                return None
+
+    def _follow(self, event: Event) -> list[Command]:
+        """The commands that the state just entered asks for."""
+        match self.state:
+            case _S.RINGING if self.mode is TransferMode.ATTENDED:
+                return [PlayRinging(is_on=True)]
+            case _S.ANSWERED:
+                return [StopTimer(timer=TimerName.RING), PlayRinging(is_on=False), HandOver(target=self._target)]
+            case _S.FAILED | _S.TIMED_OUT:
+                return self._fail(event)
+            case _:
+                return []
+
+    def _fail(self, event: Event) -> list[Command]:
+        """Let go of this target, and try the next one, if any."""
+        self.refusal, self.why = _reason_of(event)
+        quiet: list[Command] = []
+        if self.mode is TransferMode.ATTENDED:
+            quiet = [StopTimer(timer=TimerName.RING), PlayRinging(is_on=False), ReleaseTarget()]
+        return quiet + (self.begin() if self._targets else [])
 
 
-_BY_STATUS = {
-    401: TransferOutcome.REFUSED,
-    403: TransferOutcome.REFUSED,
-    404: TransferOutcome.NOT_FOUND,
-    405: TransferOutcome.REFUSED,
-    407: TransferOutcome.REFUSED,
-    408: TransferOutcome.TIMED_OUT,
-    410: TransferOutcome.NOT_FOUND,
-    480: TransferOutcome.NO_ANSWER,
-    484: TransferOutcome.NOT_FOUND,
-    486: TransferOutcome.BUSY,
-    487: TransferOutcome.NO_ANSWER,
-    503: TransferOutcome.UNREACHABLE,
-    600: TransferOutcome.BUSY,
-    603: TransferOutcome.DECLINED,
-    604: TransferOutcome.NOT_FOUND,
-}
-
-
-def outcome_of(status: int) -> TransferOutcome:
-    """The meaning of a final `status`, 200 to 699."""
-    if status < 300:
-        return TransferOutcome.SUCCEEDED
-    return _BY_STATUS.get(status, TransferOutcome.FAILED)
+def _reason_of(event: Event) -> tuple[Refusal, str]:
+    """Why an attempt failed: typed, and in words."""
+    match event:
+        case TransferReported(status=408, reason=reason):
+            return Refusal.TIMED_OUT, f"{Refusal.TIMED_OUT.value} (408 {reason})"
+        case TransferReported(status=status, reason=reason):
+            refusal = refusal_of(status)
+            return refusal, f"{refusal.value} ({status} {reason})"
+        case TargetRefused():
+            return event.refusal, f"{event.refusal.value} ({event.status} {event.reason})"
+        case _:
+            return Refusal.NO_ANSWER, Refusal.NO_ANSWER.value

@@ -23,8 +23,8 @@ import gateway
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.manager import CallManager, TrunkPolicy
 from gateway.calls.record import CallObserver
+from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sounds
-from gateway.calls.task import CallServices
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
 from gateway.cli.status import report_sources, watch_signalling
 from gateway.config import Configuration

@@ -162,6 +162,10 @@ class UserAgent:
         """Call legs, those that are ending included."""
         return len(self._legs)
 
+    def hop_of(self, trunk_name: str) -> Hop:
+        """Where requests of a trunk go at present, unless a call says otherwise. Raises: `StateError`."""
+        return self._trunk(trunk_name).hop
+
     # ---------------------------------------------------------------------------------------------- commands
 
     def register(self, trunk_name: str, now: float) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway.calls import events as e
-from gateway.calls.call import CALL_TRANSITIONS, Call, CallState
+from gateway.calls.call import CALL_TRANSITIONS, Call, CallState, TransferLimits
+from gateway.calls.record import CallDirection
+from gateway.calls.refusal import Refusal
+from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.load import load_dialplan
-from gateway.dialplan.model import CallFacts, Dialplan
+from gateway.dialplan.model import CallFacts, Dialplan, SessionAction
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 20, 23, tzinfo=UTC)
@@ -69,10 +72,6 @@ def talking(plan: Dialplan) -> Call:
     return call
 
 
-SETTLED = e.TimerFired(timer=e.TimerName.ANNOUNCEMENT)
-"""The pause between ACK and REFER is over."""
-
-
 def transfer(contact: object) -> e.ToolAsked:
     return e.ToolAsked(call_id="c1", name="transfer", arguments={"contact": contact})
 
@@ -108,7 +107,7 @@ def test_session_that_cannot_be_opened_without_fallback_is_503_with_retry_after(
 def test_session_that_cannot_be_opened_takes_the_fallback_of_the_dialplan(tmp_path: Path) -> None:
     call = call_to(plan_of(tmp_path, PLAN + FALLBACK), "7000")
     assert feed(call, e.Started(), e.SessionLost(reason="gone"))[-1] == e.Answer()
-    assert referred(feed(call, e.Established(), SETTLED)) == ["sip:6001"]
+    assert referred(feed(call, e.Established())) == ["sip:6001"]
     assert call.notes.escalations == ["down"]
 
 
@@ -171,7 +170,7 @@ def test_accepted_transfer_is_not_yet_a_success(plan: Dialplan) -> None:
     call = talking(plan)
     feed(call, transfer("sales"), e.PlayoutEnded())
     assert call.step(e.TransferReported(status=202, reason="Accepted", is_final=False), NOON) == []
-    assert call.state is CallState.REFERRING
+    assert call.state is CallState.TRANSFERRING
 
 
 def test_successful_transfer_ends_in_our_bye(plan: Dialplan) -> None:
@@ -228,13 +227,12 @@ def test_other_digits_are_told_to_the_model_after_a_pause(plan: Dialplan) -> Non
 def test_transfer_without_a_session_is_answered_first(plan: Dialplan) -> None:
     call = call_to(plan, "7002")
     assert call.step(e.Started(), NOON) == [e.Answer()]
-    assert not referred(call.step(e.Established(), NOON))  # Asterisk is still bridging
-    assert referred(call.step(SETTLED, NOON)) == ["sip:6001"]
+    assert referred(call.step(e.Established(), NOON)) == ["sip:6001"]
 
 
 def test_failed_transfer_without_a_session_goes_on_with_the_next_action(plan: Dialplan) -> None:
     call = call_to(plan, "7003")
-    feed(call, e.Started(), e.Established(), SETTLED)
+    feed(call, e.Started(), e.Established())
     declined = e.TransferReported(status=603, reason="Decline", is_final=True)
     commands = feed(call, declined, declined)
     assert commands == [e.OpenSession(name="reception")]
@@ -243,7 +241,7 @@ def test_failed_transfer_without_a_session_goes_on_with_the_next_action(plan: Di
 
 def test_failed_transfer_with_nothing_behind_it_hangs_up(plan: Dialplan) -> None:
     call = call_to(plan, "7002")
-    feed(call, e.Started(), e.Established(), SETTLED)
+    feed(call, e.Started(), e.Established())
     declined = e.TransferReported(status=603, reason="Decline", is_final=True)
     assert feed(call, declined, declined) == [e.HangUp()]
 
@@ -329,7 +327,7 @@ def test_second_transfer_while_one_is_under_way_is_refused(plan: Dialplan) -> No
     feed(call, transfer("sales"), e.PlayoutEnded())
     commands = call.step(transfer("day"), NOON)
     assert [type(command) for command in commands] == [e.ReplyToTool]
-    assert call.state is CallState.REFERRING
+    assert call.state is CallState.TRANSFERRING
 
 
 @pytest.mark.parametrize("state", [state for state in CallState if state is not CallState.ENDED])
@@ -382,3 +380,172 @@ def test_every_change_of_state_is_told_once(plan: Dialplan) -> None:
     call = Call(plan=plan, actions=actions, on_state=lambda old, new: seen.append((old, new)))
     feed(call, e.Started(), e.SessionOpened(), e.Established(), e.CallerSpoke())
     assert [new.value for _, new in seen] == ["preparing", "answering", "talking"]
+
+
+# Attended transfers.
+
+ATTENDED = PLAN.replace("dial: [sip:6001, sip:6002]", "dial: [sip:6001], mode: attended, ring: 7s")
+PICKED_UP = (e.TargetProgressed(status=180), e.TargetAnswered())
+
+
+def consulting(tmp_path: Path, plan: str = ATTENDED) -> Call:
+    call = talking(plan_of(tmp_path, plan))
+    commands = feed(call, transfer("sales"), e.PlayoutEnded())
+    assert [type(command) for command in commands] == [e.StopTimer, e.BridgeAudio, e.CallTarget, e.StartTimer]
+    assert commands[-1] == e.StartTimer(timer=e.TimerName.RING, delay_s=7.0)
+    return call
+
+
+def test_attended_transfer_that_is_handed_over_ends_in_our_bye(tmp_path: Path) -> None:
+    call = consulting(tmp_path)
+    assert isinstance(feed(call, *PICKED_UP)[-1], e.HandOver)
+    commands = call.step(e.TransferReported(status=200, reason="OK", is_final=True), NOON)
+    assert commands == [e.ReleaseTarget(), e.HangUp()]
+    assert (call.notes.outcome, call.notes.transfer_target) == (e.Outcome.TRANSFERRED, "sales")
+    assert call.notes.transfer_state is TransferState.HANDED_OVER
+
+
+def test_caller_whose_contact_does_not_answer_is_back_with_the_model_which_is_told_why(tmp_path: Path) -> None:
+    call = consulting(tmp_path)
+    commands = feed(call, e.TargetProgressed(status=180), e.TimerFired(timer=e.TimerName.RING))
+    assert e.ReleaseTarget() in commands
+    assert e.BridgeAudio(is_open=True) in commands
+    reply = next(command for command in commands if isinstance(command, e.ReplyToTool))
+    assert reply.output == {"status": "failed", "reason": "no answer"}
+    assert call.state is CallState.TALKING
+
+
+@pytest.mark.parametrize("picked_up", [False, True])
+def test_contact_is_let_go_when_the_caller_hangs_up_or_the_gateway_stops(tmp_path: Path, picked_up: bool) -> None:
+    for event in (e.CallerLeft(cause="remote_bye"), e.DrainEnded(), e.CommandFailed(reason="x"), e.HangUpAsked()):
+        call = consulting(tmp_path)
+        if picked_up:
+            feed(call, *PICKED_UP)
+        assert e.ReleaseTarget() in call.step(event, NOON)
+        assert call.notes.transfer_state is TransferState.CALLER_GONE
+
+
+def test_pbx_that_refuses_replaces_leaves_the_audio_to_us_until_one_of_both_hangs_up(tmp_path: Path) -> None:
+    for last in (e.TargetLeft(), e.CallerLeft(cause="remote_bye")):
+        call = consulting(tmp_path)
+        refused = e.TransferReported(status=501, reason="Not Implemented", is_final=True)
+        assert feed(call, *PICKED_UP, refused) == [e.CloseSession(), e.JoinTarget()]
+        assert call.state is CallState.JOINED
+        assert e.ReleaseTarget() in call.step(last, NOON)
+        assert (call.notes.outcome, call.notes.transfer_state) == (e.Outcome.TRANSFERRED, TransferState.BRIDGED)
+
+
+# How often, and where to.
+
+
+def test_call_gets_three_transfers_and_the_fourth_is_refused_with_the_reason(plan: Dialplan) -> None:
+    call = talking(plan)
+    busy = e.TransferReported(status=486, reason="Busy Here", is_final=True)
+    for _ in range(3):
+        assert referred(feed(call, transfer("sales"), e.PlayoutEnded())) == ["sip:6001"]
+        feed(call, busy, busy)
+    commands = call.step(transfer("sales"), NOON)
+    assert [command.reason for command in commands if isinstance(command, e.NoteRefusedTransfer)] == [
+        "no more than 3 transfers in one call (limits.transfers_per_call)"
+    ]
+    assert any(isinstance(command, e.ReplyToTool) for command in commands)
+    assert call.state is CallState.TALKING
+
+
+def test_caller_who_was_transferred_too_often_lately_is_not_dialled_for(plan: Dialplan) -> None:
+    actions = plan.decide(CallFacts(to="7000", from_="1001", at=NOON)).actions
+    call = Call(plan=plan, actions=actions, limits=TransferLimits(take=lambda: False))
+    feed(call, e.Started(), e.SessionOpened(), e.Established())
+    commands = feed(call, transfer("sales"), e.PlayoutEnded())
+    assert not referred(commands)
+    assert call.state is CallState.TALKING
+
+
+def test_refused_transfers_do_not_count(plan: Dialplan) -> None:
+    taken: list[None] = []
+
+    def take() -> bool:
+        taken.append(None)
+        return True
+
+    actions = plan.decide(CallFacts(to="7000", from_="1001", at=NOON)).actions
+    call = Call(plan=plan, actions=actions, limits=TransferLimits(take=take))
+    feed(call, e.Started(), e.SessionOpened(), e.Established(), *[transfer("mallory")] * 10)
+    assert not taken
+    feed(call, transfer("sales"))
+    assert len(taken) == 1
+
+
+def test_target_that_leads_back_to_the_number_dialled_is_passed_over(plan: Dialplan) -> None:
+    actions = plan.decide(CallFacts(to="7000", from_="1001", at=NOON)).actions
+    call = Call(plan=plan, actions=actions, own_numbers={"6001"})
+    feed(call, e.Started(), e.SessionOpened(), e.Established())
+    assert referred(feed(call, transfer("sales"), e.PlayoutEnded())) == ["sip:6002"]
+    alone = Call(plan=plan, actions=actions, own_numbers={"6001", "6002"})
+    feed(alone, e.Started(), e.SessionOpened(), e.Established())
+    assert not referred(feed(alone, transfer("sales"), e.PlayoutEnded()))
+    assert alone.state is CallState.TALKING
+
+
+def test_refer_that_asterisk_finds_too_early_is_repeated_in_the_first_second_only(plan: Dialplan) -> None:
+    early = e.TransferReported(status=500, reason="Server Error", is_final=True)
+    call = call_to(plan, "7002")
+    feed(call, e.Started(), e.Established())
+    assert call.step(early, NOON + timedelta(seconds=0.9)) == [e.StartTimer(timer=e.TimerName.RETRY, delay_s=0.2)]
+    again = call.step(e.TimerFired(timer=e.TimerName.RETRY), NOON + timedelta(seconds=1.1))
+    assert referred(again) == ["sip:6001"]
+    assert referred(call.step(early, NOON + timedelta(seconds=1.1))) == ["sip:6002"]
+
+
+# Calls that we place.
+
+
+def placed(plan: Dialplan) -> Call:
+    return Call(plan=plan, actions=(SessionAction(name="reception"),), direction=CallDirection.OUTGOING)
+
+
+def dialling(plan: Dialplan) -> Call:
+    call = placed(plan)
+    assert feed(call, e.Started()) == [e.OpenSession(name="reception")]
+    assert feed(call, e.SessionOpened()) == [e.Dial()]
+    return call
+
+
+def test_callee_is_dialled_when_the_session_is_open_and_hears_the_model_when_they_answer(plan: Dialplan) -> None:
+    call = dialling(plan)
+    assert feed(call, e.Rang(), e.Rang()) == []
+    assert call.state is CallState.RINGING
+    assert call.step(e.Established(), NOON)[1:] == [e.BridgeAudio(is_open=True), e.Greet()]
+    assert call.state is CallState.TALKING
+
+
+def test_callee_is_not_dialled_without_a_session(tmp_path: Path) -> None:
+    call = placed(plan_of(tmp_path, PLAN + FALLBACK))
+    commands = feed(call, e.Started(), e.SessionLost(reason="no key"))
+    assert [type(command) for command in commands] == [e.HangUp]
+    assert (call.notes.outcome, call.notes.cause) == (e.Outcome.FAILED, "no key")
+
+
+@pytest.mark.parametrize("rings", [False, True])
+def test_call_that_nobody_takes_is_refused_with_the_reason(plan: Dialplan, rings: bool) -> None:
+    call = dialling(plan)
+    feed(call, *[e.Rang()] * rings)
+    assert call.step(e.Refused(refusal=Refusal.BUSY, status=486, reason="Busy Here"), NOON) == []
+    assert (call.notes.outcome, call.notes.refusal) == (e.Outcome.REFUSED, Refusal.BUSY)
+    assert call.notes.cause == "busy (486 Busy Here)"
+
+
+def test_call_of_ours_is_given_up_on_request_or_when_the_session_goes(plan: Dialplan) -> None:
+    for event in (e.HangUpAsked(), e.DrainEnded(), e.SessionLost(reason="gone")):
+        call = dialling(plan)
+        feed(call, e.Rang())
+        assert [type(command) for command in call.step(event, NOON)] == [e.HangUp]
+    assert placed(plan).step(e.HangUpAsked(), NOON) == [e.HangUp()]
+
+
+def test_callee_may_be_transferred_and_may_hang_up(plan: Dialplan) -> None:
+    call = dialling(plan)
+    feed(call, e.Established())
+    assert referred(feed(call, transfer("sales"), e.PlayoutEnded())) == ["sip:6001"]
+    feed(call, e.CallerLeft(cause="remote_bye"))
+    assert call.notes.outcome is e.Outcome.CALLEE_HUNG_UP

@@ -1,26 +1,191 @@
-"""What statuses mean for a person who is being transferred."""
+"""A caller's way to a contact, target by target, without a telephone."""
+
+from __future__ import annotations
 
 import pytest
 
-from gateway.calls.transfer import TransferOutcome, outcome_of
+from gateway.calls import events as e
+from gateway.calls.refusal import Refusal
+from gateway.calls.transfer import MAX_TRIES, Transfer
+from gateway.calls.transfer_state import TransferState
+from gateway.dialplan.model import TransferMode
+from gateway.dialplan.targets import parse_target
+
+ONE, TWO = parse_target("sip:6001"), parse_target("sip:6002")
+RING = e.TimerFired(timer=e.TimerName.RING)
+RETRY = e.TimerFired(timer=e.TimerName.RETRY)
+BUSY = e.TargetRefused(refusal=Refusal.BUSY, status=486, reason="Busy Here")
+CALLED = [e.CallTarget(target=ONE), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
+QUIET = [e.StopTimer(timer=e.TimerName.RING), e.PlayRinging(is_on=False), e.ReleaseTarget()]
+HAND_OVER = [e.StopTimer(timer=e.TimerName.RING), e.PlayRinging(is_on=False), e.HandOver(target=ONE)]
 
 
-@pytest.mark.parametrize(
-    ("status", "outcome"),
-    [
-        (200, TransferOutcome.SUCCEEDED),
-        (202, TransferOutcome.SUCCEEDED),
-        (486, TransferOutcome.BUSY),
-        (600, TransferOutcome.BUSY),
-        (480, TransferOutcome.NO_ANSWER),
-        (603, TransferOutcome.DECLINED),
-        (404, TransferOutcome.NOT_FOUND),
-        (503, TransferOutcome.UNREACHABLE),
-        (403, TransferOutcome.REFUSED),
-        (408, TransferOutcome.TIMED_OUT),
-        (302, TransferOutcome.FAILED),
-        (699, TransferOutcome.FAILED),
-    ],
-)
-def test_status_has_a_meaning_a_receptionist_would_tell(status: int, outcome: TransferOutcome) -> None:
-    assert outcome_of(status) is outcome
+def reported(status: int, reason: str = "", *, is_final: bool = True) -> e.TransferReported:
+    return e.TransferReported(status=status, reason=reason, is_final=is_final)
+
+
+class Attempt:
+    """A transfer that has begun; `states` are those it went through."""
+
+    def __init__(self, mode: TransferMode, *targets: object) -> None:
+        self.states: list[TransferState] = []
+        self.transfer = Transfer(
+            contact="sales",
+            targets=targets or (ONE,),  # type: ignore[arg-type]
+            mode=mode,
+            ring_s=15.0,
+            on_state=lambda _target, state: self.states.append(state),
+        )
+        self.begun = self.transfer.begin()
+
+    def hear(self, *events: e.Event, is_fresh: bool = False) -> list[e.Command]:
+        commands: list[e.Command] = []
+        for event in events:
+            commands = self.transfer.step(event, is_fresh=is_fresh)
+        return commands
+
+
+def blind(*targets: object) -> Attempt:
+    return Attempt(TransferMode.BLIND, *targets)
+
+
+def attended(*targets: object) -> Attempt:
+    return Attempt(TransferMode.ATTENDED, *targets)
+
+
+def answered(*targets: object) -> Attempt:
+    attempt = attended(*targets)
+    assert attempt.hear(e.TargetProgressed(status=180), e.TargetAnswered()) == HAND_OVER
+    return attempt
+
+
+# Blind.
+
+
+def test_blind_transfer_is_followed_from_202_to_its_result() -> None:
+    attempt = blind()
+    assert attempt.begun == [e.Refer(target=ONE)]
+    attempt.hear(reported(202, is_final=False), reported(180, is_final=False), reported(200))
+    assert [state.value for state in attempt.states] == ["requested", "accepted", "ringing", "handed-over"]
+    assert attempt.transfer.is_over
+
+
+def test_blind_transfer_goes_on_to_the_next_target_and_then_fails_with_the_last_reason() -> None:
+    attempt = blind(ONE, TWO)
+    assert attempt.hear(reported(486, "Busy Here")) == [e.Refer(target=TWO)]
+    assert not attempt.transfer.is_over
+    assert attempt.hear(reported(603, "Decline")) == []
+    assert (attempt.transfer.is_over, attempt.transfer.state) == (True, TransferState.FAILED)
+    assert (attempt.transfer.refusal, attempt.transfer.why) == (Refusal.DECLINED, "declined (603 Decline)")
+
+
+def test_refer_without_a_result_has_timed_out() -> None:
+    attempt = blind()
+    attempt.hear(reported(202, is_final=False), reported(408, "no result in time"))
+    assert (attempt.transfer.state, attempt.transfer.refusal) == (TransferState.TIMED_OUT, Refusal.TIMED_OUT)
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_refer_that_came_too_early_is_sent_again_for_a_second_at_most(status: int) -> None:
+    attempt = blind()
+    for _ in range(MAX_TRIES - 1):
+        assert attempt.hear(reported(status), is_fresh=True) == [e.StartTimer(timer=e.TimerName.RETRY, delay_s=0.2)]
+        assert attempt.hear(RETRY, is_fresh=True) == [e.Refer(target=ONE)]
+    assert attempt.hear(reported(status), is_fresh=True) == []
+    assert attempt.transfer.state is TransferState.FAILED
+
+
+def test_refer_refused_later_in_the_call_or_for_another_reason_is_not_repeated() -> None:
+    for status, is_fresh in ((500, False), (503, True)):
+        attempt = blind()
+        attempt.hear(reported(status), is_fresh=is_fresh)
+        assert attempt.transfer.state is TransferState.FAILED
+
+
+def test_refer_that_was_accepted_and_failed_later_is_not_repeated() -> None:
+    attempt = blind()
+    attempt.hear(reported(202, is_final=False), reported(500, "Server Error"), is_fresh=True)
+    assert attempt.transfer.state is TransferState.FAILED
+
+
+# Attended.
+
+
+def test_attended_transfer_calls_the_target_and_lets_the_caller_hear_it_ring() -> None:
+    attempt = attended()
+    assert attempt.begun == CALLED
+    assert attempt.hear(e.TargetProgressed(status=100)) == []
+    assert attempt.hear(e.TargetProgressed(status=180)) == [e.PlayRinging(is_on=True)]
+    assert attempt.hear(e.TargetProgressed(status=183)) == []
+    assert attempt.transfer.state is TransferState.RINGING
+
+
+def test_answered_is_said_when_the_target_has_picked_up_and_handed_over_when_the_pbx_has_joined_them() -> None:
+    attempt = answered()
+    assert attempt.transfer.state is TransferState.ANSWERED
+    assert attempt.hear(reported(202, is_final=False), reported(180, is_final=False)) == []
+    assert not attempt.transfer.is_over
+    attempt.hear(reported(200))
+    assert [state.value for state in attempt.states] == ["requested", "ringing", "answered", "handed-over"]
+
+
+def test_target_that_is_busy_is_let_go_and_the_next_one_is_called() -> None:
+    attempt = attended(ONE, TWO)
+    commands = attempt.hear(e.TargetProgressed(status=180), BUSY)
+    again = [e.CallTarget(target=TWO), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
+    assert commands == [*QUIET, *again]
+    assert attempt.hear(BUSY) == QUIET
+    assert (attempt.transfer.state, attempt.transfer.why) == (TransferState.FAILED, "busy (486 Busy Here)")
+
+
+def test_target_that_does_not_answer_in_its_time_is_no_answer() -> None:
+    attempt = attended()
+    assert attempt.hear(e.TargetProgressed(status=180), RING) == QUIET
+    assert (attempt.transfer.state, attempt.transfer.refusal) == (TransferState.TIMED_OUT, Refusal.NO_ANSWER)
+
+
+@pytest.mark.parametrize("status", [403, 408, 501])
+def test_pbx_that_joins_nobody_leaves_both_to_us(status: int) -> None:
+    attempt = answered()
+    assert attempt.hear(reported(status)) == []
+    assert (attempt.transfer.is_over, attempt.transfer.state) == (True, TransferState.BRIDGED)
+
+
+def test_hand_over_that_came_too_early_is_tried_again() -> None:
+    attempt = answered()
+    assert attempt.hear(reported(500)) == [e.StartTimer(timer=e.TimerName.RETRY, delay_s=0.2)]
+    assert attempt.hear(RETRY) == [e.HandOver(target=ONE)]
+
+
+def test_end_of_the_consultation_is_no_failure_before_the_result_is_known() -> None:
+    """A PBX ends it when it has joined caller and target, and may do so before it reports."""
+    attempt = answered()
+    assert attempt.hear(e.TargetLeft()) == []
+    assert not attempt.transfer.is_over
+    attempt.hear(reported(200))
+    assert attempt.transfer.state is TransferState.HANDED_OVER
+
+
+def test_target_that_hangs_up_before_the_hand_over_has_failed() -> None:
+    attempt = answered()
+    attempt.hear(e.TargetLeft(), reported(481, "no such call"))
+    assert attempt.transfer.state is TransferState.FAILED
+    pausing = answered()
+    pausing.hear(reported(500), e.TargetLeft())
+    assert pausing.hear(RETRY) == QUIET
+    assert pausing.transfer.state is TransferState.FAILED
+
+
+def test_caller_who_leaves_takes_the_targets_call_along() -> None:
+    for attempt in (attended(), answered()):
+        assert attempt.transfer.leave() == [e.ReleaseTarget()]
+        assert attempt.transfer.state is TransferState.CALLER_GONE
+    referred = blind()
+    assert referred.transfer.leave() == []
+    assert referred.transfer.state is TransferState.CALLER_GONE
+
+
+def test_news_of_another_kind_change_nothing() -> None:
+    attempt = answered()
+    assert attempt.hear(RING, BUSY, e.TargetAnswered(), e.PlayoutEnded()) == []
+    assert attempt.transfer.state is TransferState.ANSWERED

@@ -1,0 +1,102 @@
+"""Our own call to the contact of an attended transfer: it rings, is answered, and is given away or let go.
+
+Its news reach the caller's call as `TargetProgressed`, `TargetAnswered`, `TargetRefused` and `TargetLeft`. Once the
+contact has answered they hear silence until the PBX has joined them with the caller, or their audio is carried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.calls import events as call_events
+from gateway.calls.line import Line
+from gateway.calls.refusal import Refusal, refusal_of
+from gateway.calls.services import CallServices
+from gateway.errors import NegotiationError
+from gateway.sip import events as sip_events
+from gateway.sip.message import Uri
+from gateway.sip.sdp import LocalMedia, SessionDescription
+
+
+class Consultation:
+    """Owns the line to the contact. `local` is what the caller's line offers; the port becomes one of its own.
+
+    Raises: `ResourceError` where there is no port or no leg left.
+    """
+
+    def __init__(
+        self, services: CallServices, local: Callable[[int], LocalMedia], dispatch: Callable[[call_events.Event], None]
+    ) -> None:
+        self._services = services
+        self._dispatch = dispatch
+        self._carry: Callable[[bytes], None] | None = None
+        port = services.media.ports.open()
+        self.line = Line(services, port=port, local=local(port.port), sink=self)
+
+    def call(self, trunk: str, target: Uri, display_name: str) -> None:
+        """Call the contact; the name is what their telephone shows."""
+        try:
+            self.line.dial(trunk, target, self._hear, display_name=display_name)
+        except BaseException:
+            self.line.close()
+            raise
+
+    def join(self, carry: Callable[[bytes], None]) -> None:
+        """Give the contact's audio to `carry`, 20 ms of 16-bit samples at 8 kHz a time."""
+        self._carry = carry
+
+    def release(self) -> None:
+        """End it at whatever stage it is."""
+        self.line.hang_up()
+        self.line.close()
+
+    def on_audio(self, audio: bytes) -> None:
+        """The contact's audio."""
+        if self._carry is not None:
+            self._carry(audio)
+
+    def on_digit(self, _digit: str, _duration_ms: int) -> None:
+        """Keys of the contact mean nothing here."""
+
+    def on_item_finished(self, _item_id: str, _content_index: int) -> None:
+        """What is carried has no end of its own."""
+
+    def _hear(self, event: sip_events.Event) -> None:
+        """React to what the user agent reports of the leg."""
+        agent, now = self._services.user_agent, self._services.clock()
+        match event:
+            case sip_events.CallProgressed(status=status):
+                self._dispatch(call_events.TargetProgressed(status=status))
+            case sip_events.CallAnswered(description=description):
+                self._on_answered(description)
+            case sip_events.CallRefused():
+                self._dispatch(refused(event))
+            case sip_events.CallEnded():
+                self._dispatch(call_events.TargetLeft())
+            case sip_events.OfferReceived(offer=offer):
+                self.line.renegotiate(offer)
+            case sip_events.TransferRequested():
+                agent.reject_refer(event.leg_id, 603, now)
+            case sip_events.CallOffered():
+                agent.reject(event.leg_id, 486, now)
+            case _:
+                pass
+        self._services.transmit()
+
+    def _on_answered(self, description: SessionDescription | None) -> None:
+        try:
+            if description is None:
+                raise NegotiationError("an answer without a description")
+            self.line.take_answer(description)
+        except NegotiationError as error:
+            news: call_events.Event = call_events.TargetRefused(refusal=Refusal.FAILED, status=488, reason=str(error))
+        else:
+            news = call_events.TargetAnswered()
+        self.line.settle()
+        self._dispatch(news)
+
+
+def refused(event: sip_events.CallRefused) -> call_events.TargetRefused:
+    """Why the contact could not be reached."""
+    refusal = refusal_of(event.status, event.headers)
+    return call_events.TargetRefused(refusal=refusal, status=event.status, reason=event.reason)

@@ -1,0 +1,183 @@
+"""One telephone line of a call: its SIP leg, its RTP port, and the media that both sides agreed on.
+
+::
+
+    dial, answer, renegotiate ──offer and answer (RFC 3264)──> AudioStream ──> media leg, opened once and bent later
+
+A call has one line to the caller. While it is transferred with attendance it has a second one, to the contact.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from gateway.calls.services import CallServices
+from gateway.errors import NegotiationError
+from gateway.media.codec import AudioFormat
+from gateway.media.engine import LegOptions, LegStatistics
+from gateway.sip import events as sip_events
+from gateway.sip.message import Uri
+from gateway.sip.sdp import AudioStream, Direction, LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
+from gateway.transport.media_loop import MediaSink
+from gateway.transport.rtp_ports import RtpPort
+
+CARRIED_ITEM = "carried"
+MAX_CARRIED_MS = 200.0
+"""Audio of another line that may wait here; beyond, it is dropped rather than heard late."""
+
+
+class Line:
+    """Owns `port` and what is opened on it. `sink` gets the audio and keys of whoever is at the other end."""
+
+    def __init__(
+        self, services: CallServices, *, port: RtpPort, local: LocalMedia, sink: MediaSink, leg_id: str = ""
+    ) -> None:
+        self._services = services
+        self._port = port
+        self._local = local
+        self._sink = sink
+        self._offered: SessionDescription | None = None  # our offer that waits for the peer's answer
+        self._listening_since_s = 0.0  # when the peer was last agreed to be sending
+        self._formats = (AudioFormat.PCM16_8K, AudioFormat.PCM16_8K)
+        self.leg_id = leg_id
+        """The SIP leg; "" before `dial`."""
+        self.leg: int | None = None
+        """The media leg; None until both sides agreed, and after `close`."""
+        self.stream: AudioStream | None = None
+
+    # Signalling.
+
+    def dial(
+        self,
+        trunk: str,
+        target: Uri,
+        hear: Callable[[sip_events.Event], None],
+        *,
+        call_id: str | None = None,
+        display_name: str | None = None,
+    ) -> None:
+        """Call `target`; `hear` is told what becomes of it."""
+        services, self._offered = self._services, make_offer(self._local)
+        self.leg_id = services.user_agent.invite(
+            trunk, target, offer=self._offered, call_id=call_id, display_name=display_name, now=services.clock()
+        )
+        services.legs.enter(self.leg_id, hear)
+
+    def answer(self, offer: SessionDescription | None) -> None:
+        """200 OK with our answer; where the INVITE brought no offer, with ours (RFC 3261 13.2.1)."""
+        description = self._describe(offer)
+        self._services.user_agent.answer(self.leg_id, description, self._services.clock())
+
+    def take_answer(self, answer: SessionDescription) -> None:
+        """The peer's answer to our offer. Of early ones each takes the place of the one before.
+
+        Raises: `NegotiationError` where it does not belong to the offer.
+        """
+        if self._offered is not None:
+            self._agree(accept_answer(self._offered, answer))
+
+    def settle(self) -> None:
+        """Nothing is awaited of the offer any more."""
+        self._offered = None
+
+    def renegotiate(self, offer: SessionDescription | None) -> None:
+        """A re-INVITE or UPDATE: hold, resume, a new address or key, or only a refresh (RFC 3264 8)."""
+        agent, now = self._services.user_agent, self._services.clock()
+        terms = self._local.srtp.renew(self.stream.srtp if self.stream else None, secrets.token_bytes)
+        self._local = replace(self._local, version=self._local.version + 1, srtp=terms)
+        try:
+            description = self._describe(offer)
+        except NegotiationError:
+            agent.reject_offer(self.leg_id, 488, now)
+        else:
+            agent.accept_offer(self.leg_id, description, now)
+
+    def hang_up(self, reason: str | None = None) -> None:
+        """BYE, CANCEL or 480, whatever the stage; nothing if nobody was called."""
+        if self.leg_id:
+            self._services.user_agent.bye(self.leg_id, self._services.clock(), reason=reason)
+
+    def _describe(self, offer: SessionDescription | None) -> SessionDescription:
+        if offer is None:
+            self._offered = make_offer(self._local)
+            return self._offered
+        description, stream = negotiate(offer, self._local)
+        self._agree(stream)
+        return description
+
+    # Media.
+
+    @property
+    def formats(self) -> tuple[AudioFormat, AudioFormat]:
+        """What the sink is given, and what is played."""
+        return self._formats
+
+    @formats.setter
+    def formats(self, formats: tuple[AudioFormat, AudioFormat]) -> None:
+        is_new, self._formats = formats != self._formats, formats
+        if is_new and self.leg is not None and self.stream is not None:
+            self._services.media.change_leg(self.leg, self.stream.remote, self._options(self.stream))
+
+    def _agree(self, stream: AudioStream) -> None:
+        """Open the media leg as agreed with the peer, or bend the one that is open."""
+        media = self._services.media
+        self.stream = stream
+        self.listen_anew()
+        if self.leg is None:
+            self.leg = media.open_leg(self._port, stream.remote, self._options(stream), self._sink)
+        else:
+            media.change_leg(self.leg, stream.remote, self._options(stream))
+        media.secure_leg(self.leg, stream.srtp)
+        media.engine.set_direction(self.leg, send=stream.direction.sends, receive=stream.direction.receives)
+
+    def _options(self, stream: AudioStream) -> LegOptions:
+        uplink, downlink = self._formats
+        return LegOptions(
+            payload_type=stream.codec.payload_type,
+            format=stream.codec.name,
+            telephone_event_payload_type=stream.telephone_event_payload_type,
+            receive_payload_types=tuple((codec.payload_type, codec.name) for codec in stream.receive_codecs),
+            uplink=uplink,
+            downlink=downlink,
+            ptime_ms=stream.ptime_ms,
+        )
+
+    def carry(self, audio: bytes) -> None:
+        """Let the peer hear 20 ms of another line, in this one's downlink format."""
+        if self.leg is not None and self._services.media.engine.queued_ms(self.leg) < MAX_CARRIED_MS:
+            self._services.media.engine.play(self.leg, CARRIED_ITEM, audio)
+
+    def flush(self) -> None:
+        """Drop what is queued for the peer."""
+        if self.leg is not None:
+            self._services.media.engine.flush(self.leg)
+
+    def listen_anew(self) -> None:
+        """The peer's silence counts from now."""
+        self._listening_since_s = self._services.clock()
+
+    def silent_s(self) -> float:
+        """How long nothing has come from a peer that should be sending; 0 on hold."""
+        if self.leg is None or self.stream is None or self.stream.direction is not Direction.SENDRECV:
+            return 0.0
+        heard_s = self._services.media.statistics(self.leg).last_received_s or 0.0
+        return self._services.clock() - max(heard_s, self._listening_since_s)
+
+    @property
+    def has_been_heard(self) -> bool:
+        """Whether something has come since `listen_anew`."""
+        heard_s = None if self.leg is None else self._services.media.statistics(self.leg).last_received_s
+        return heard_s is not None and heard_s > self._listening_since_s
+
+    def close(self) -> LegStatistics | None:
+        """Give media leg and port back, and hear no more; the leg's final figures. Safe to repeat."""
+        statistics = None
+        if self.leg is not None:
+            leg, self.leg = self.leg, None
+            statistics = self._services.media.statistics(leg)
+            self._services.media.close_leg(leg)
+        self._services.media.ports.close(self._port, self._services.clock())
+        self._services.legs.strike(self.leg_id)
+        return statistics

@@ -1,0 +1,137 @@
+"""Carries out what a `Transfer` decides: REFER, our call to the contact, the ring-back tone meanwhile.
+
+::
+
+    Transfer ──Refer──────────> REFER on the caller's line                                blind
+             ──CallTarget─────> Consultation: INVITE ──TargetAnswered──> Transfer         attended
+             ──HandOver───────> REFER on the caller's line, Replaces: the consultation
+             ──JoinTarget─────> caller's line <──audio──> consultation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from gateway.calls import events as call_events
+from gateway.calls.consultation import Consultation
+from gateway.calls.line import Line
+from gateway.calls.services import CallServices
+from gateway.calls.sounds import RINGING
+from gateway.dialplan.targets import DialTarget
+from gateway.errors import StateError
+from gateway.media.codec import AudioFormat
+from gateway.sip.message import Uri
+from gateway.sip.sdp import LocalMedia
+
+RINGING_ITEM = "ringing"
+CARRIED = (AudioFormat.PCM16_8K, AudioFormat.PCM16_8K)
+"""The formats in which audio goes from one line to the other."""
+
+TransferCommand: TypeAlias = (
+    call_events.Refer
+    | call_events.CallTarget
+    | call_events.PlayRinging
+    | call_events.HandOver
+    | call_events.JoinTarget
+    | call_events.ReleaseTarget
+)
+
+
+class TransferDesk:
+    """Owns the consultation of one call. `line` is the caller's.
+
+    `referral_host` (host[:port]) is put behind the extensions that targets name; `who` is what the contact's telephone
+    shows; `local` makes the media to offer on a port.
+    """
+
+    def __init__(
+        self,
+        services: CallServices,
+        line: Line,
+        dispatch: Callable[[call_events.Event], None],
+        *,
+        trunk: str,
+        referral_host: str,
+        who: str,
+        local: Callable[[int], LocalMedia],
+    ) -> None:
+        self._services = services
+        self._dispatch = dispatch
+        self._trunk = trunk
+        self._referral_host = referral_host
+        self._who = who
+        self._local = local
+        self._consultation: Consultation | None = None
+        self._is_joined = False
+        self._is_ringing = False  # the caller hears a ring-back tone
+        self.line = line
+
+    def do(self, command: TransferCommand) -> None:
+        """Do it. Raises: `ResourceError` and `StateError`, as the user agent and the ports do."""
+        match command:
+            case call_events.Refer(target=target):
+                self._refer(self._uri(target))
+            case call_events.CallTarget(target=target):
+                self._consultation = Consultation(self._services, self._local, self._dispatch)
+                self._consultation.call(self._trunk, self._uri(target), self._who)
+            case call_events.PlayRinging(is_on=is_on):
+                self._play_ringing(is_on=is_on)
+            case call_events.HandOver(target=target):
+                self._hand_over(target)
+            case call_events.JoinTarget():
+                self._join()
+            case call_events.ReleaseTarget():
+                self.release()
+
+    def release(self) -> None:
+        """End our call to the contact; safe to repeat."""
+        consultation, self._consultation = self._consultation, None
+        self._is_joined = False
+        if consultation is not None:
+            consultation.release()
+
+    def on_audio(self, audio: bytes) -> None:
+        """The caller's audio: the contact's, once both are joined here."""
+        if self._is_joined and self._consultation is not None:
+            self._consultation.line.carry(audio)
+
+    def on_ringing_played(self) -> None:
+        """One cadence of the ring-back tone is over."""
+        if self._is_ringing:
+            self._play_ringing(is_on=True)
+
+    def _uri(self, target: DialTarget) -> Uri:
+        return Uri.parse(target.uri(self._referral_host))
+
+    def _refer(self, refer_to: Uri) -> None:
+        self._services.user_agent.refer(self.line.leg_id, refer_to, self._services.clock())
+
+    def _hand_over(self, target: DialTarget) -> None:
+        """REFER the caller to the contact in our place (RFC 3891, RFC 5589 7)."""
+        try:
+            if self._consultation is None:
+                raise StateError("nobody was called")
+            replaces = self._services.user_agent.replaces_value(self._consultation.line.leg_id)
+        except StateError:  # hung up a moment ago; the news of it waits behind this command
+            self._dispatch(call_events.TargetLeft())
+            self._dispatch(call_events.TransferReported(status=481, reason="the contact hung up", is_final=True))
+            return
+        self._refer(self._uri(target).with_header("Replaces", replaces))
+
+    def _join(self) -> None:
+        """Carry the audio between caller and contact."""
+        if self._consultation is None:
+            raise StateError("nobody was called")
+        self.line.flush()
+        self.line.formats = CARRIED
+        self._consultation.join(self.line.carry)
+        self._is_joined = True
+
+    def _play_ringing(self, *, is_on: bool) -> None:
+        if self._is_ringing and not is_on:
+            self.line.flush()
+        self._is_ringing = is_on
+        if is_on and self.line.leg is not None:
+            self._services.media.engine.play_pcm(self.line.leg, RINGING_ITEM, RINGING)
+            self._services.media.engine.end_item(self.line.leg, RINGING_ITEM)

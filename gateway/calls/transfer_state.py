@@ -1,0 +1,81 @@
+"""One attempt to transfer a caller to one target, as a machine.
+
+::
+
+    blind      REQUESTED ─> ACCEPTED ─> RINGING ─> HANDED_OVER          REFER; the PBX's NOTIFYs decide (RFC 3515)
+    attended   REQUESTED ─> ACCEPTED ─> RINGING ─> ANSWERED ─> HANDED_OVER
+                   │            │          │          │  └───> BRIDGED   the PBX takes no Replaces
+                   └────────────┴──────────┴──────────┴─> FAILED, TIMED_OUT, CALLER_GONE
+
+A blind attempt never gets to ANSWERED: a PBX reports 200 when it has taken the caller over, and Asterisk does so as
+soon as ring-back or hold music flows. In an attended attempt we call the target ourselves, so its 200 is a telephone
+that was picked up; then the caller's leg is sent a REFER whose Replaces names that call (RFC 5589 7), and the PBX joins
+the two.
+
+``TRANSFER_TRANSITIONS`` is the whole machine. News without a row for the present state changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from gateway.dialplan.model import TransferMode
+
+
+class TransferState(Enum):
+    """Where an attempt stands."""
+
+    REQUESTED = "requested"
+    """REFER or INVITE was sent."""
+    ACCEPTED = "accepted"
+    """The PBX is at work."""
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    """Somebody has picked up our call; the PBX was asked to join the caller with them."""
+    RELEASED = "released"
+    """Their call to us has ended: because they were joined, or because they hung up. The REFER's result will tell."""
+    HANDED_OVER = "handed-over"
+    """The PBX has the caller, and we are out."""
+    BRIDGED = "bridged"
+    """Both talk, and their audio goes through us."""
+    FAILED = "failed"
+    TIMED_OUT = "timed-out"
+    CALLER_GONE = "caller-gone"
+
+
+class TransferNews(Enum):
+    """What an attempt hears of."""
+
+    ACCEPTED = "accepted"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    JOINED = "joined"
+    """The PBX has taken the caller over."""
+    NOT_JOINED = "not-joined"
+    """The PBX did not put the caller in our place towards the target."""
+    TARGET_LEFT = "target-left"
+    CALLER_LEFT = "caller-left"
+
+
+_S, _N = TransferState, TransferNews
+_PENDING = (_S.REQUESTED, _S.ACCEPTED, _S.RINGING)
+
+TRANSFER_TRANSITIONS: dict[tuple[TransferMode, TransferState, TransferNews], TransferState] = {
+    **{(mode, _S.REQUESTED, _N.ACCEPTED): _S.ACCEPTED for mode in TransferMode},
+    **{(mode, state, _N.RINGING): _S.RINGING for mode in TransferMode for state in (_S.REQUESTED, _S.ACCEPTED)},
+    **{(mode, state, _N.REFUSED): _S.FAILED for mode in TransferMode for state in _PENDING},
+    **{(mode, state, _N.EXPIRED): _S.TIMED_OUT for mode in TransferMode for state in _PENDING},
+    **{(mode, state, _N.CALLER_LEFT): _S.CALLER_GONE for mode in TransferMode for state in _PENDING},
+    **{(TransferMode.BLIND, state, _N.JOINED): _S.HANDED_OVER for state in _PENDING},
+    **{(TransferMode.ATTENDED, state, _N.ANSWERED): _S.ANSWERED for state in _PENDING},
+    (TransferMode.ATTENDED, _S.ANSWERED, _N.JOINED): _S.HANDED_OVER,
+    (TransferMode.ATTENDED, _S.ANSWERED, _N.NOT_JOINED): _S.BRIDGED,
+    (TransferMode.ATTENDED, _S.ANSWERED, _N.TARGET_LEFT): _S.RELEASED,
+    (TransferMode.ATTENDED, _S.ANSWERED, _N.CALLER_LEFT): _S.CALLER_GONE,
+    (TransferMode.ATTENDED, _S.RELEASED, _N.JOINED): _S.HANDED_OVER,
+    (TransferMode.ATTENDED, _S.RELEASED, _N.NOT_JOINED): _S.FAILED,
+    (TransferMode.ATTENDED, _S.RELEASED, _N.CALLER_LEFT): _S.CALLER_GONE,
+}
+"""(mode, state, news) -> the state that follows."""

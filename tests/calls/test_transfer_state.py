@@ -1,0 +1,53 @@
+"""The states of one attempt to transfer a caller, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.calls.transfer_state import TRANSFER_TRANSITIONS, TransferNews, TransferState
+from gateway.dialplan.model import TransferMode
+
+FINAL = {
+    TransferState.HANDED_OVER,
+    TransferState.BRIDGED,
+    TransferState.FAILED,
+    TransferState.TIMED_OUT,
+    TransferState.CALLER_GONE,
+}
+
+
+def reachable(mode: TransferMode) -> set[TransferState]:
+    found, waiting = {TransferState.REQUESTED}, [TransferState.REQUESTED]
+    while waiting:
+        here = waiting.pop()
+        fresh = {there for (m, state, _), there in TRANSFER_TRANSITIONS.items() if (m, state) == (mode, here)} - found
+        found |= fresh
+        waiting += fresh
+    return found
+
+
+def test_blind_transfers_never_claim_that_a_human_answered() -> None:
+    states = reachable(TransferMode.BLIND)
+    assert not states & {TransferState.ANSWERED, TransferState.BRIDGED, TransferState.RELEASED}
+    assert states >= {TransferState.RINGING, *FINAL - {TransferState.BRIDGED}}
+
+
+def test_attended_transfers_reach_every_state() -> None:
+    assert reachable(TransferMode.ATTENDED) == set(TransferState)
+
+
+def test_a_caller_is_handed_over_in_attendance_only_after_a_human_has_answered() -> None:
+    before = {
+        state
+        for (mode, state, _), there in TRANSFER_TRANSITIONS.items()
+        if mode is TransferMode.ATTENDED and there is TransferState.HANDED_OVER
+    }
+    assert before == {TransferState.ANSWERED, TransferState.RELEASED}
+
+
+@pytest.mark.parametrize("mode", TransferMode)
+def test_the_caller_may_leave_wherever_something_is_awaited_and_an_end_stays_the_end(mode: TransferMode) -> None:
+    for state in reachable(mode):
+        rows = {news for (m, s, news) in TRANSFER_TRANSITIONS if (m, s) == (mode, state)}
+        assert (TransferNews.CALLER_LEFT in rows) == (state not in FINAL)
+        assert not rows or state not in FINAL
