@@ -432,6 +432,8 @@ class LimitsSection(Section):
 
     max_calls: Annotated[int, Field(ge=1, le=10000)] = default_of(CallOptions, "max_calls")
     max_call: Annotated[Seconds, Field(gt=0)] = MAX_CALL_S
+    transfers_per_call: Annotated[int, Field(ge=0, le=100)] = default_of(CallOptions, "transfers_per_call")
+    transfers_per_hour: Annotated[int, Field(ge=1, le=10000)] = default_of(CallOptions, "transfers_per_hour")
     drain: Seconds = 300.0
     cpu: Percent = default_of(LoadLimits, "cpu_percent")
     lag: Seconds = default_of(LoadLimits, "lag_ms") / 1000
@@ -542,7 +544,11 @@ class Configuration(Section):
 
     def call_options(self) -> CallOptions:
         """Limits of all calls."""
-        return CallOptions(max_calls=self.limits.max_calls)
+        return CallOptions(
+            max_calls=self.limits.max_calls,
+            transfers_per_call=self.limits.transfers_per_call,
+            transfers_per_hour=self.limits.transfers_per_hour,
+        )
 
     def load_limits(self) -> LoadLimits:
         """Beyond which load new calls are refused."""
@@ -580,7 +586,8 @@ class Configuration(Section):
 
     def media_options(self) -> MediaOptions:
         """The media engine."""
-        return MediaOptions(max_legs=self.limits.max_calls, append_ms=int(self.media.append.removesuffix("ms")))
+        max_legs = self.limits.max_calls + max(4, self.limits.max_calls // 4)  # contacts of attended transfers
+        return MediaOptions(max_legs=max_legs, append_ms=int(self.media.append.removesuffix("ms")))
 
     def session_options(self, embedded_urls: Mapping[str, str]) -> dict[str, SessionOptions]:
         """The realtime sessions by name; `embedded_urls` are the addresses of those whose server we started."""

@@ -77,7 +77,7 @@ from gateway.calls.events import (
     TransferReported,
 )
 from gateway.calls.record import CallDirection
-from gateway.calls.transfer import Transfer
+from gateway.calls.transfer import Transfer, TransferAttempt
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.model import (
     Action,
@@ -93,7 +93,6 @@ from gateway.dialplan.model import (
     TransferGranted,
     TransferRefused,
 )
-from gateway.dialplan.targets import DialTarget
 
 ANNOUNCEMENT_LIMIT_S = 15.0
 FRESH = timedelta(seconds=1)
@@ -146,7 +145,7 @@ class Call:
         limits: TransferLimits | None = None,
         max_call_s: float = MAX_CALL_S,
         on_state: Callable[[CallState, CallState], None] = lambda _old, _new: None,
-        on_transfer: Callable[[DialTarget, TransferState], None] = lambda _target, _state: None,
+        on_transfer: Callable[[TransferAttempt], None] = lambda _attempt: None,
     ) -> None:
         self.state = CallState.NEW
         self.notes = CallNotes()
@@ -422,9 +421,9 @@ class Call:
     def _is_fresh(self, at: datetime) -> bool:
         return self._established_at is not None and at - self._established_at < FRESH
 
-    def _note_transfer(self, target: DialTarget, state: TransferState) -> None:
-        self.notes.transfer_state = state
-        self._on_transfer(target, state)
+    def _note_transfer(self, attempt: TransferAttempt) -> None:
+        self.notes.transfer_state = attempt.state
+        self._on_transfer(attempt)
 
     def _transfer_failed(self, why: str, at: datetime) -> list[Command]:
         """The caller is still here: back to the model, which is told why; without one, to the next action."""

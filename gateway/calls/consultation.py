@@ -12,7 +12,7 @@ from gateway.calls import events as call_events
 from gateway.calls.line import Line
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
-from gateway.errors import NegotiationError
+from gateway.errors import GatewayError, NegotiationError
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
 from gateway.sip.sdp import LocalMedia, SessionDescription
@@ -88,7 +88,7 @@ class Consultation:
             if description is None:
                 raise NegotiationError("an answer without a description")
             self.line.take_answer(description)
-        except NegotiationError as error:
+        except GatewayError as error:
             news: call_events.Event = call_events.TargetRefused(refusal=Refusal.FAILED, status=488, reason=str(error))
         else:
             news = call_events.TargetAnswered()

@@ -44,6 +44,7 @@ class CallLogbook:
             cause=record.cause,
             session=record.session,
             transfer=record.transfer_target,
+            transfer_state=record.transfer_state.value if record.transfer_state else None,
             escalations=list(record.escalations),
             duration_s=round(record.duration_s, 1),
             setup_ms=record.setup_ms,
@@ -67,6 +68,7 @@ class CallLogbook:
             caller, called = masked(caller), masked(called)
         return {
             "call_id": record.call_id,
+            "direction": record.direction.value,
             "trunk": record.trunk,
             "from": caller,
             "to": called,

@@ -29,11 +29,10 @@ from gateway.calls.record import CallDirection, CallRecord
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
+from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
-from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.model import Action, CallFacts, Dialplan
-from gateway.dialplan.targets import DialTarget
-from gateway.errors import GatewayError, NegotiationError, shown
+from gateway.errors import GatewayError, shown
 from gateway.realtime.session import SessionOptions, Tool
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
@@ -223,8 +222,9 @@ class CallTask:
         self._log.debug("= state", old=old.value, new=new.value)
         self._on_state(new)
 
-    def _note_transfer(self, target: DialTarget, state: TransferState) -> None:
-        self._log.info("transfer", target=str(target), state=state.value)
+    def _note_transfer(self, attempt: TransferAttempt) -> None:
+        log = self._log.warning if attempt.why else self._log.info
+        log("transfer", target=str(attempt.target), state=attempt.state.value, why=attempt.why)
 
     # What the call decided.
 
@@ -319,8 +319,6 @@ class CallTask:
             case sip_events.OfferReceived():
                 self._line.renegotiate(event.offer)
             case sip_events.TransferProgressed():
-                if event.is_final and event.status >= 300:
-                    self._log.warning("transfer failed", status=event.status, reason=event.reason)
                 self._line.listen_anew()
                 self.dispatch(
                     call_events.TransferReported(status=event.status, reason=event.reason, is_final=event.is_final)
@@ -360,7 +358,7 @@ class CallTask:
             if answer is not None:
                 self._line.take_answer(answer)
                 self._note_media()
-        except NegotiationError as error:
+        except GatewayError as error:
             self._line.hang_up()
             self.dispatch(call_events.CallerLeft(cause=f"failed: {error}"))
             return False
@@ -372,7 +370,7 @@ class CallTask:
         if event.description is not None:
             try:
                 self._line.take_answer(event.description)
-            except NegotiationError as error:
+            except GatewayError as error:
                 self._log.info("early media not taken", error=str(error))
         if event.status >= 180:
             self.dispatch(call_events.Rang())

@@ -6,6 +6,7 @@ Pure as the call itself: events in, commands out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from gateway.calls.events import (
     CallTarget,
@@ -38,6 +39,15 @@ TOO_EARLY = (400, 500)
 _S, _N = TransferState, TransferNews
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferAttempt:
+    """How far the attempt to reach one target has come; `why` it failed, in words."""
+
+    target: DialTarget
+    state: TransferState
+    why: str = ""
+
+
 class Transfer:
     """The transfer of one caller to one contact. `on_state` hears of each change of an attempt's state."""
 
@@ -48,7 +58,7 @@ class Transfer:
         targets: Sequence[DialTarget],
         mode: TransferMode,
         ring_s: float,
-        on_state: Callable[[DialTarget, TransferState], None] = lambda _target, _state: None,
+        on_state: Callable[[TransferAttempt], None] = lambda _attempt: None,
     ) -> None:
         self.contact = contact
         self.mode = mode
@@ -89,8 +99,10 @@ class Transfer:
         state = None if news is None else TRANSFER_TRANSITIONS.get((self.mode, self.state, news))
         if state is None:
             return []
+        if state in (_S.FAILED, _S.TIMED_OUT):
+            return self._fail(event, state)
         self._enter(state)
-        return self._follow(event)
+        return self._follow()
 
     def leave(self) -> list[Command]:
         """The caller's call ends: whoever is being called for them is let go."""
@@ -101,15 +113,15 @@ class Transfer:
 
     def _enter(self, state: TransferState) -> None:
         self.state = state
-        self._on_state(self._target, state)
+        why = self.why if state in (_S.FAILED, _S.TIMED_OUT) else ""
+        self._on_state(TransferAttempt(target=self._target, state=state, why=why))
 
     def _referral(self) -> Command:
         return Refer(target=self._target) if self.mode is TransferMode.BLIND else HandOver(target=self._target)
 
     def _retry(self, event: Event) -> list[Command]:
         if self.state is _S.RELEASED:  # they hung up during the pause, and no REFER is under way
-            self._enter(_S.FAILED)
-            return self._fail(event)
+            return self._fail(event, _S.FAILED)
         self._tries += 1
         return [self._referral()]
 
@@ -141,21 +153,20 @@ class Transfer:
             case _:
                 return None
 
-    def _follow(self, event: Event) -> list[Command]:
+    def _follow(self) -> list[Command]:
         """The commands that the state just entered asks for."""
         match self.state:
             case _S.RINGING if self.mode is TransferMode.ATTENDED:
                 return [PlayRinging(is_on=True)]
             case _S.ANSWERED:
                 return [StopTimer(timer=TimerName.RING), PlayRinging(is_on=False), HandOver(target=self._target)]
-            case _S.FAILED | _S.TIMED_OUT:
-                return self._fail(event)
             case _:
                 return []
 
-    def _fail(self, event: Event) -> list[Command]:
+    def _fail(self, event: Event, state: TransferState) -> list[Command]:
         """Let go of this target, and try the next one, if any."""
         self.refusal, self.why = _reason_of(event)
+        self._enter(state)
         quiet: list[Command] = []
         if self.mode is TransferMode.ATTENDED:
             quiet = [StopTimer(timer=TimerName.RING), PlayRinging(is_on=False), ReleaseTarget()]

@@ -16,10 +16,11 @@ from typing import TypeAlias
 from gateway.calls import events as call_events
 from gateway.calls.consultation import Consultation
 from gateway.calls.line import Line
+from gateway.calls.refusal import Refusal
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import RINGING
 from gateway.dialplan.targets import DialTarget
-from gateway.errors import StateError
+from gateway.errors import ResourceError, StateError
 from gateway.media.codec import AudioFormat
 from gateway.sip.message import Uri
 from gateway.sip.sdp import LocalMedia
@@ -73,8 +74,7 @@ class TransferDesk:
             case call_events.Refer(target=target):
                 self._refer(self._uri(target))
             case call_events.CallTarget(target=target):
-                self._consultation = Consultation(self._services, self._local, self._dispatch)
-                self._consultation.call(self._trunk, self._uri(target), self._who)
+                self._call(target)
             case call_events.PlayRinging(is_on=is_on):
                 self._play_ringing(is_on=is_on)
             case call_events.HandOver(target=target):
@@ -103,6 +103,16 @@ class TransferDesk:
 
     def _uri(self, target: DialTarget) -> Uri:
         return Uri.parse(target.uri(self._referral_host))
+
+    def _call(self, target: DialTarget) -> None:
+        """Call the contact; without a port or leg to spare, that is as if they could not be reached."""
+        try:
+            self._consultation = Consultation(self._services, self._local, self._dispatch)
+            self._consultation.call(self._trunk, self._uri(target), self._who)
+        except ResourceError as error:
+            self._consultation = None
+            refusal = call_events.TargetRefused(refusal=Refusal.FAILED, status=error.sip_status, reason=str(error))
+            self._dispatch(refusal)
 
     def _refer(self, refer_to: Uri) -> None:
         self._services.user_agent.refer(self.line.leg_id, refer_to, self._services.clock())

@@ -80,6 +80,34 @@ def check(config: ConfigOption) -> None:
 
 
 @app.command()
+def call(
+    config: ConfigOption,
+    number: Annotated[str, typer.Argument(help="Whom to call: 6001, sip:USER@HOST, tel:+4930123456.")],
+    session: Annotated[str | None, typer.Option(help="A dialplan's session; the first there is by default.")] = None,
+    trunk: Annotated[str | None, typer.Option(help="The trunk to call through; the first there is by default.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Place a call and let the model talk to whoever answers. Ctrl-C hangs up."""
+    from gateway.cli.call import place_call
+    from gateway.cli.logs import configure_logs
+    from gateway.config import load_configuration
+    from gateway.dialplan.targets import parse_target
+    from gateway.located import WrongValue
+
+    try:
+        target = parse_target(number)
+    except WrongValue as error:
+        raise typer.BadParameter(f"{number!r} cannot be called; {error.expected}") from error
+    configuration = load_configuration(config)
+    configure_logs("error", sys.stderr)
+    say = (lambda _line: None) if as_json else typer.echo
+    placed = asyncio.run(place_call(configuration, target, session=session, trunk=trunk, say=say))
+    typer.echo(json.dumps(placed.as_json()) if as_json else placed.summary())
+    if not placed.is_ok:
+        sys.exit(1)
+
+
+@app.command()
 def demo(
     say: Annotated[list[str] | None, typer.Option(help="What the caller says, one sentence an option.")] = None,
     to: Annotated[str, typer.Option(help="The number the caller dials.")] = "7000",

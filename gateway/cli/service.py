@@ -85,8 +85,17 @@ def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
 class Service:
     """One gateway process: ``async with Service(configuration, observer) as service: await service.…``"""
 
-    def __init__(self, configuration: Configuration, observer: CallObserver, plans: Sequence[Dialplan]) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        observer: CallObserver,
+        plans: Sequence[Dialplan],
+        *,
+        takes_calls: bool = True,
+    ) -> None:
+        """One that takes no calls does not register, and refuses what comes all the same."""
         self._configuration = configuration
+        self._takes_calls = takes_calls
         self._observer = observer
         self._plans = tuple(plans)
         self._stack = AsyncExitStack()
@@ -157,7 +166,8 @@ class Service:
         self._locating = tasks.create_task(self._locator.run(), name="locate trunks")
         self._stack.callback(self._locating.cancel)
         self._note_addresses()
-        self._register(configuration)
+        if self._takes_calls:
+            self._register(configuration)
         trunks = {name: [str(hop) for hop in hops] for name, hops in self._hops.items()}
         listen = [str(hop) for hop in self._endpoint.listening]
         _log.info("gateway ready", listen=listen, trunks=trunks, version=gateway.__version__)

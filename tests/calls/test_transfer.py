@@ -34,7 +34,7 @@ class Attempt:
             targets=targets or (ONE,),  # type: ignore[arg-type]
             mode=mode,
             ring_s=15.0,
-            on_state=lambda _target, state: self.states.append(state),
+            on_state=lambda attempt: self.states.append(attempt.state),
         )
         self.begun = self.transfer.begin()
 

@@ -82,6 +82,7 @@ class GatewaySetup:
     inbound_auth: dict[str, Any] | None = None
     drain: str = "20s"
     realtime_url: str = ""
+    dialplan: str = DIALPLAN
     log_level: str = "debug"
 
     def write(self, folder: Path, sip_port: int) -> Path:
@@ -90,7 +91,7 @@ class GatewaySetup:
         realtime: dict[str, str] = {"provider": "embedded"}
         if self.realtime_url:
             realtime = {"provider": "openai", "url": self.realtime_url, "model": "test", "api_key": "test"}
-        (folder / "dialplan.yaml").write_text(DIALPLAN % {"greeting": GREETING})
+        (folder / "dialplan.yaml").write_text(self.dialplan % {"greeting": GREETING})
         file = folder / "gateway.yaml"
         file.write_text(
             CONFIGURATION

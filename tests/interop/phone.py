@@ -132,6 +132,10 @@ class Phone:
         """Call `number` at the PBX, or at another ``host:port``."""
         self._command("dial", f"sip:{number}@{at or self.domain}")
 
+    def answer(self) -> None:
+        """Take the call that rings."""
+        self._command("accept")
+
     def hang_up(self) -> None:
         self._command("hangup")
 

@@ -1,0 +1,173 @@
+"""``gateway call``: one call to a number, which the model talks to, in a gateway started for the purpose.
+
+It takes no calls and registers nowhere, so a gateway that runs beside it keeps the PBX's calls; a PBX that asks for a
+password at the INVITE is given it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from gateway.calls.call import CallState
+from gateway.calls.events import Outcome
+from gateway.calls.record import CallRecord, Speaker, Speech
+from gateway.calls.task import CallTask
+from gateway.cli.service import Service, load_plans
+from gateway.config import Configuration
+from gateway.dialplan.model import Dialplan
+from gateway.dialplan.targets import DialTarget
+from gateway.errors import ConfigurationError, Problem, ResourceError, shown
+from gateway.simulate.phone import free_udp_port
+
+_ORDERLY = (Outcome.CALLEE_HUNG_UP, Outcome.GATEWAY_HUNG_UP, Outcome.TRANSFERRED)
+_TOLD = {
+    CallState.DIALLING: "dialling",
+    CallState.RINGING: "ringing",
+    CallState.TALKING: "answered",
+    CallState.TRANSFERRING: "transferring",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedCall:
+    """What came of the call."""
+
+    number: str
+    record: CallRecord
+    transcript: tuple[Speech, ...]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether it was answered, and ended in order."""
+        return self.record.established_s is not None and self.record.outcome in _ORDERLY
+
+    def as_json(self) -> dict[str, object]:
+        """The document of ``--json``."""
+        record = self.record
+        return {
+            "ok": self.is_ok,
+            "number": self.number,
+            "call_id": record.call_id,
+            "outcome": record.outcome.value if record.outcome else "failed",
+            "refusal": record.refusal.value if record.refusal else None,
+            "cause": record.cause,
+            "setup_ms": record.setup_ms,
+            "first_audio_ms": record.first_audio_ms,
+            "duration_s": round(record.duration_s, 1),
+            "transfer": record.transfer_target,
+            "transcript": [{"who": _who(said), "text": said.text, "at_ms": said.at_ms} for said in self.transcript],
+        }
+
+    def summary(self) -> str:
+        """One line for people."""
+        record = self.record
+        if record.established_s is None:
+            return f"{self.number}: {record.cause}"
+        outcome = record.outcome.value if record.outcome else "failed"
+        return f"{self.number}: {outcome} after {record.duration_s:.1f} s ({record.cause})"
+
+
+@dataclass
+class _Witness:
+    """A `CallObserver` of the one call."""
+
+    say: Callable[[str], None]
+    said: dict[tuple[str, str], Speech] = field(default_factory=dict)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def call_started(self, record: CallRecord) -> None:
+        """Nothing that the caller of the command does not know."""
+
+    def spoken(self, _record: CallRecord, speech: Speech) -> None:
+        """Words of either side; those of the agent once more, when they were cut off."""
+        if (speech.item_id, speech.speaker.value) not in self.said:
+            self.say(f"{_who(speech)}: {speech.text}")
+        self.said[speech.item_id, speech.speaker.value] = speech
+
+    def call_ended(self, _record: CallRecord) -> None:
+        """The record is final."""
+        self.ended.set()
+
+
+def choose_session(plans: tuple[Dialplan, ...], name: str | None) -> tuple[Dialplan, str]:
+    """The dialplan and session that the callee talks to: the one of that name, else the first there is.
+
+    Raises: `ConfigurationError` where there is none.
+    """
+    known = [(plan, session) for plan in plans for session in plan.sessions]
+    chosen = next(((plan, session) for plan, session in known if name in (None, session)), None)
+    if chosen is None:
+        names = [session for _, session in known]
+        raise _unknown("--session", f"no dialplan has a session {name}" if name else "no dialplan has a session", names)
+    return chosen
+
+
+def choose_trunk(configuration: Configuration, name: str | None) -> str:
+    """The trunk of that name, else the first there is. Raises: `ConfigurationError`."""
+    trunks = list(configuration.sip.trunks)
+    if not trunks or name not in (None, *trunks):
+        message = f"the configuration has no trunk {name}" if name else "the configuration has no trunk"
+        raise _unknown("--trunk", message, trunks)
+    return name or trunks[0]
+
+
+async def place_call(
+    configuration: Configuration,
+    target: DialTarget,
+    *,
+    session: str | None,
+    trunk: str | None,
+    say: Callable[[str], None],
+) -> PlacedCall:
+    """Place the call and stay until it has ended; SIGINT and SIGTERM end it. `say` is told how it goes.
+
+    Raises:
+        ConfigurationError: there is no such session or trunk, or a dialplan cannot be used.
+        ResourceError: a port is taken, or the embedded server does not start.
+    """
+    plans = load_plans(configuration)
+    plan, session = choose_session(plans, session)
+    trunk = choose_trunk(configuration, trunk)
+    witness = _Witness(say)
+
+    def tell(state: CallState) -> None:
+        if state in _TOLD:
+            say(_TOLD[state])
+
+    async with AsyncExitStack() as stack:
+        try:
+            service = await stack.enter_async_context(Service(configuration, witness, plans, takes_calls=False))
+        except ResourceError as error:
+            raise ResourceError(f"{error}. {_elsewhere(configuration)}") from error
+        call = service.calls.place(trunk, target, plan, session, on_state=tell)
+        _end_by_signal(call)
+        await witness.ended.wait()
+    return PlacedCall(number=str(target), record=call.record, transcript=tuple(witness.said.values()))
+
+
+def _unknown(option: str, message: str, known: list[str]) -> ConfigurationError:
+    expected = f"expected one of {shown(', '.join(known))}" if known else "expected one in the configuration"
+    return ConfigurationError([Problem(file=option, message=message, expected=expected)])
+
+
+def _end_by_signal(call: CallTask) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, call.hang_up)
+
+
+def _elsewhere(configuration: Configuration) -> str:
+    host = configuration.listen.host
+    shown_host = f"[{host}]" if ":" in host else host
+    port = free_udp_port(host)
+    return (
+        f"Beside a gateway that runs, call from another port: GATEWAY__SIP__LISTEN={shown_host}:{port} gateway call …"
+    )
+
+
+def _who(speech: Speech) -> str:
+    return "agent" if speech.speaker is Speaker.AGENT else "callee"
