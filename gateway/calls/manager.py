@@ -120,6 +120,7 @@ class CallManager:
         self._tasks: asyncio.TaskGroup | None = None
         self._empty = asyncio.Event()
         self._empty.set()
+        self._open = asyncio.Event()
         self._closing = asyncio.Event()
 
     @property
@@ -131,8 +132,13 @@ class CallManager:
         """Carry calls until `close`; every call's task is a child of this one."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            self._open.set()
             await self._closing.wait()
             self._tasks = None
+
+    async def wait_until_open(self) -> None:
+        """Wait until `run` takes calls."""
+        await self._open.wait()
 
     async def drain(self, patience_s: float) -> None:
         """Take and place no new call, let those there are end by themselves for `patience_s`, then end them by BYE."""

@@ -33,7 +33,7 @@ from gateway.dialplan.targets import DialTarget
 
 RETRY_PAUSE_S = 0.2
 MAX_TRIES = 5
-"""REFERs sent for one attempt: Asterisk refuses one (400, 500) for a call that it is still bridging."""
+"""REFERs sent for one attempt: Asterisk fails one (400, 500, by response or NOTIFY) for a call it is still bridging."""
 TOO_EARLY = (400, 500)
 
 _S, _N = TransferState, TransferNews
@@ -129,7 +129,7 @@ class Transfer:
         """Whether a REFER was refused only because the PBX was not ready for it, and may be tried again."""
         if not (isinstance(event, TransferReported) and event.is_final and event.status in TOO_EARLY):
             return False
-        is_waiting = self.state is _S.ANSWERED or (self.state is _S.REQUESTED and is_fresh)
+        is_waiting = self.state is _S.ANSWERED or (self.state in (_S.REQUESTED, _S.ACCEPTED) and is_fresh)
         return is_waiting and self._tries < MAX_TRIES
 
     def _news_of(self, event: Event) -> TransferNews | None:

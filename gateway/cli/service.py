@@ -157,6 +157,7 @@ class Service:
             self.load.refusal,
         )
         tasks.create_task(self.calls.run(), name="calls")
+        await self.calls.wait_until_open()
         watch = tasks.create_task(
             watch_signalling(self.user_agent, self._endpoint.counters.as_dict), name="watch signalling"
         )

@@ -102,9 +102,19 @@ def test_refer_refused_later_in_the_call_or_for_another_reason_is_not_repeated()
         assert attempt.transfer.state is TransferState.FAILED
 
 
-def test_refer_that_was_accepted_and_failed_later_is_not_repeated() -> None:
+def test_refer_that_was_accepted_and_then_found_too_early_is_sent_again() -> None:
+    """Asterisk: 202, NOTIFY 100, NOTIFY 400."""
     attempt = blind()
-    attempt.hear(reported(202, is_final=False), reported(500, "Server Error"), is_fresh=True)
+    attempt.hear(reported(202, is_final=False), reported(100, is_final=False))
+    assert attempt.hear(reported(400), is_fresh=True) == [e.StartTimer(timer=e.TimerName.RETRY, delay_s=0.2)]
+    assert attempt.hear(RETRY, is_fresh=True) == [e.Refer(target=ONE)]
+    attempt.hear(reported(202, is_final=False), reported(200))
+    assert attempt.transfer.state is TransferState.HANDED_OVER
+
+
+def test_refer_that_failed_after_ringing_is_not_repeated() -> None:
+    attempt = blind()
+    attempt.hear(reported(180, is_final=False), reported(500, "Server Error"), is_fresh=True)
     assert attempt.transfer.state is TransferState.FAILED
 
 
