@@ -460,8 +460,8 @@ class Call:
         outcome = Outcome.GATEWAY_HUNG_UP if self._is_answered else Outcome.CANCELLED
         return self._end(outcome, "operator", self._part(Reject(status=480)))
 
-    def _on_media_lost(self, _event: MediaLost, _at: datetime) -> list[Command]:
-        return self._end(Outcome.FAILED, "no audio from the caller", HangUp(reason='SIP;cause=408;text="no audio"'))
+    def _on_media_lost(self, event: MediaLost, _at: datetime) -> list[Command]:
+        return self._end(Outcome.FAILED, event.cause, HangUp(reason='SIP;cause=408;text="no audio"'))
 
     def _on_command_failed(self, event: CommandFailed, _at: datetime) -> list[Command]:
         part = self._part(Reject(status=500), 'SIP;cause=500;text="internal error"')

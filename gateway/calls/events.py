@@ -140,7 +140,9 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaLost:
-    """Nothing has come from the caller for longer than anybody stays silent at a telephone."""
+    """Nothing has come from the caller for longer than anybody stays silent at a telephone; `cause` is for records."""
+
+    cause: str = "no audio from the caller"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from gateway.transport.media_loop import MediaSink
 from gateway.transport.rtp_ports import RtpPort
 
 CARRIED_ITEM = "carried"
+STEADY_SHARE = 0.8
 MAX_CARRIED_MS = 200.0
 """Audio of another line that may wait here; beyond, it is dropped rather than heard late."""
 
@@ -39,6 +40,7 @@ class Line:
         self._local = local
         self._sink = sink
         self._offered: SessionDescription | None = None  # our offer that waits for the peer's answer
+        self._opened_s = 0.0  # the media leg
         self._listening_since_s = 0.0  # when the peer was last agreed to be sending
         self._formats = (AudioFormat.PCM16_8K, AudioFormat.PCM16_8K)
         self.leg_id = leg_id
@@ -126,6 +128,7 @@ class Line:
         self.stream = stream
         self.listen_anew()
         if self.leg is None:
+            self._opened_s = self._services.clock()
             self.leg = media.open_leg(self._port, stream.remote, self._options(stream), self._sink)
         else:
             media.change_leg(self.leg, stream.remote, self._options(stream))
@@ -166,10 +169,13 @@ class Line:
         return self._services.clock() - max(heard_s, self._listening_since_s)
 
     @property
-    def has_been_heard(self) -> bool:
-        """Whether something has come since `listen_anew`."""
-        heard_s = None if self.leg is None else self._services.media.statistics(self.leg).last_received_s
-        return heard_s is not None and heard_s > self._listening_since_s
+    def is_steady(self) -> bool:
+        """Whether the peer has been sending without pauses so far, so that its silence would mean something."""
+        if self.leg is None or self.stream is None:
+            return False
+        elapsed_ms = 1000 * (self._services.clock() - self._opened_s)
+        received = self._services.media.statistics(self.leg).packets_received
+        return received * self.stream.ptime_ms >= STEADY_SHARE * elapsed_ms
 
     def close(self) -> LegStatistics | None:
         """Give media leg and port back, and hear no more; the leg's final figures. Safe to repeat."""

@@ -319,7 +319,7 @@ class CallTask:
             case sip_events.OfferReceived():
                 self._line.renegotiate(event.offer)
             case sip_events.TransferProgressed():
-                self._line.listen_anew()
+                self._desk.on_reported(has_failed=event.is_final and event.status >= 300)
                 self.dispatch(
                     call_events.TransferReported(status=event.status, reason=event.reason, is_final=event.is_final)
                 )

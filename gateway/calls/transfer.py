@@ -136,6 +136,8 @@ class Transfer:
         match event:
             case TransferReported(status=status, is_final=True) if status < 300:
                 return _N.JOINED
+            case TransferReported(status=481 | 487, is_final=True) if self.mode is TransferMode.ATTENDED:
+                return _N.CALLER_LEFT  # the REFER fell with the caller's call, the end of which is on its way
             case TransferReported(is_final=True) if self.mode is TransferMode.ATTENDED:
                 return _N.NOT_JOINED
             case TransferReported(status=408, is_final=True):
@@ -158,6 +160,8 @@ class Transfer:
         match self.state:
             case _S.RINGING if self.mode is TransferMode.ATTENDED:
                 return [PlayRinging(is_on=True)]
+            case _S.CALLER_GONE:
+                return [ReleaseTarget()]
             case _S.ANSWERED:
                 return [StopTimer(timer=TimerName.RING), PlayRinging(is_on=False), HandOver(target=self._target)]
             case _:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -26,6 +27,9 @@ from gateway.sip.message import Uri
 from gateway.sip.sdp import LocalMedia
 
 RINGING_ITEM = "ringing"
+LOST_CALLER_S = 3.0
+STRAGGLERS_S = 0.5
+"""Packets that come so long after a failed transfer's report do not prove that the caller is still here."""
 CARRIED = (AudioFormat.PCM16_8K, AudioFormat.PCM16_8K)
 """The formats in which audio goes from one line to the other."""
 
@@ -66,12 +70,15 @@ class TransferDesk:
         self._consultation: Consultation | None = None
         self._is_joined = False
         self._is_ringing = False  # the caller hears a ring-back tone
+        self._was_steady = False  # the caller sent without pauses before the PBX was asked to move them
+        self._caller_watch: asyncio.TimerHandle | None = None
         self.line = line
 
     def do(self, command: TransferCommand) -> None:
         """Do it. Raises: `ResourceError` and `StateError`, as the user agent and the ports do."""
         match command:
             case call_events.Refer(target=target):
+                self._was_steady = self.line.is_steady
                 self._refer(self._uri(target))
             case call_events.CallTarget(target=target):
                 self._call(target)
@@ -86,10 +93,27 @@ class TransferDesk:
 
     def release(self) -> None:
         """End our call to the contact; safe to repeat."""
+        if self._caller_watch is not None:
+            self._caller_watch.cancel()
         consultation, self._consultation = self._consultation, None
         self._is_joined = False
         if consultation is not None:
             consultation.release()
+
+    def on_reported(self, *, has_failed: bool) -> None:
+        """The PBX has told of its REFER. After a failure look whether it has left us the caller.
+
+        Asterisk has not where it reports 486 or 503 (but where it reports 404): it hangs up on the caller, keeps our
+        call open without sending anything more, and says nothing about it.
+        """
+        self.line.listen_anew()
+        if has_failed and self._was_steady:
+            loop = asyncio.get_running_loop()
+            self._caller_watch = loop.call_later(LOST_CALLER_S, self._look_for_caller)
+
+    def _look_for_caller(self) -> None:
+        if self.line.silent_s() > LOST_CALLER_S - STRAGGLERS_S:
+            self._dispatch(call_events.MediaLost(cause="the PBX kept the caller of a transfer that failed"))
 
     def on_audio(self, audio: bytes) -> None:
         """The caller's audio: the contact's, once both are joined here."""
@@ -115,7 +139,10 @@ class TransferDesk:
             self._dispatch(refusal)
 
     def _refer(self, refer_to: Uri) -> None:
-        self._services.user_agent.refer(self.line.leg_id, refer_to, self._services.clock())
+        try:
+            self._services.user_agent.refer(self.line.leg_id, refer_to, self._services.clock())
+        except StateError as error:  # the caller hung up a moment ago; the news of it waits behind this command
+            self._dispatch(call_events.TransferReported(status=481, reason=str(error), is_final=True))
 
     def _hand_over(self, target: DialTarget) -> None:
         """REFER the caller to the contact in our place (RFC 3891, RFC 5589 7)."""
@@ -125,7 +152,7 @@ class TransferDesk:
             replaces = self._services.user_agent.replaces_value(self._consultation.line.leg_id)
         except StateError:  # hung up a moment ago; the news of it waits behind this command
             self._dispatch(call_events.TargetLeft())
-            self._dispatch(call_events.TransferReported(status=481, reason="the contact hung up", is_final=True))
+            self._dispatch(call_events.TransferReported(status=410, reason="the contact hung up", is_final=True))
             return
         self._refer(self._uri(target).with_header("Replaces", replaces))
 

@@ -178,7 +178,7 @@ def test_end_of_the_consultation_is_no_failure_before_the_result_is_known() -> N
 
 def test_target_that_hangs_up_before_the_hand_over_has_failed() -> None:
     attempt = answered()
-    attempt.hear(e.TargetLeft(), reported(481, "no such call"))
+    attempt.hear(e.TargetLeft(), reported(410, "the contact hung up"))
     assert attempt.transfer.state is TransferState.FAILED
     pausing = answered()
     pausing.hear(reported(500), e.TargetLeft())
@@ -193,6 +193,13 @@ def test_caller_who_leaves_takes_the_targets_call_along() -> None:
     referred = blind()
     assert referred.transfer.leave() == []
     assert referred.transfer.state is TransferState.CALLER_GONE
+
+
+def test_hand_over_that_fell_with_the_callers_call_joins_nobody() -> None:
+    for status in (481, 487):
+        attempt = answered(ONE, TWO)
+        assert attempt.hear(reported(status)) == [e.ReleaseTarget()]
+        assert (attempt.transfer.is_over, attempt.transfer.state) == (True, TransferState.CALLER_GONE)
 
 
 def test_news_of_another_kind_change_nothing() -> None:
