@@ -129,6 +129,10 @@ class SessionBridge:
         for event in early:
             self._deliver(leg, event)
 
+    def move(self, leg: int) -> None:
+        """Go on with another leg; what was queued at the old one is lost."""
+        self._leg = leg
+
     # Uplink.
 
     def set_open(self, *, is_open: bool) -> None:

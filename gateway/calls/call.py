@@ -35,6 +35,7 @@ from gateway.calls.events import (
     BargeIn,
     BridgeAudio,
     CallerLeft,
+    CallerReplaced,
     CallerSpoke,
     CallNotes,
     CloseSession,
@@ -460,6 +461,9 @@ class Call:
         outcome = Outcome.GATEWAY_HUNG_UP if self._is_answered else Outcome.CANCELLED
         return self._end(outcome, "operator", self._part(Reject(status=480)))
 
+    def _on_caller_replaced(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
+        return [TellModel(text="The caller has put another person through, who is on the line now. Greet them.")]
+
     def _on_media_lost(self, event: MediaLost, _at: datetime) -> list[Command]:
         return self._end(Outcome.FAILED, event.cause, HangUp(reason='SIP;cause=408;text="no audio"'))
 
@@ -508,6 +512,7 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.TALKING, DigitReceived): Call._on_digit,
     (_S.TALKING, ToolAsked): Call._on_tool,
     (_S.TALKING, SessionLost): Call._on_session_lost,
+    (_S.TALKING, CallerReplaced): Call._on_caller_replaced,
     (_S.PLAYING, PlayoutEnded): Call._on_played,
     (_S.PLAYING, DigitReceived): Call._on_digit,
     (_S.PLAYING, SessionLost): Call._on_session_lost_unused,

@@ -71,6 +71,11 @@ class CallerLeft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallerReplaced:
+    """The PBX has put somebody else in the caller's place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallerSpoke:
     """The model heard the caller begin to speak."""
 
@@ -175,6 +180,7 @@ Event: TypeAlias = (
     | Rang
     | Refused
     | CallerLeft
+    | CallerReplaced
     | CallerSpoke
     | DigitReceived
     | ToolAsked

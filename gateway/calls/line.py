@@ -109,6 +109,16 @@ class Line:
         self._agree(stream)
         return description
 
+    def succeeded_by(self, leg_id: str, hear: Callable[[sip_events.Event], None]) -> Line:
+        """A line for the leg that takes this one's place, on a port of its own. Raises: `ResourceError`."""
+        services = self._services
+        port = services.media.ports.open()
+        local = replace(self._local, port=port.port, session_id=self._local.session_id + 1, version=1)
+        line = Line(services, port=port, local=local, sink=self._sink, leg_id=leg_id)
+        line.formats = self._formats
+        services.legs.enter(leg_id, hear)
+        return line
+
     # Media.
 
     @property

@@ -3,6 +3,7 @@
 ::
 
     SipEndpoint ──event──> CallManager.dispatch ──CallOffered──> admission, negotiation, dialplan ──> CallTask
+                                               ├──… with Replaces──> the CallTask of the leg it replaces
                                                └──anything else──> whoever listens to its leg
     operator ──place──> CallTask ──INVITE──> telephone
 
@@ -84,11 +85,19 @@ class NotAdmitted(ResourceError):
         super().__init__(message)
 
 
+class CallGone(StateError):
+    """A call that is to take the place of another came too late."""
+
+    sip_status = 481
+
+
 def reason_of(error: GatewayError) -> RejectReason:
     """What a call refused by `error` is counted as."""
     match error:
         case NotAdmitted():
             return error.reason
+        case CallGone():
+            return RejectReason.UNKNOWN_DIALOG
         case NegotiationError():
             return RejectReason.NO_CODEC
         case ResourceError():
@@ -168,7 +177,10 @@ class CallManager:
     def dispatch(self, event: sip_events.Event) -> None:
         """Hand an event of the user agent to the call it belongs to."""
         if isinstance(event, sip_events.CallOffered):
-            self._offer(event)
+            if event.replaces is None:
+                self._offer(event)
+            elif not self._services.legs.tell(event.replaces, event):
+                self._refuse(event, CallGone("the call that it replaces has ended"))
             return
         leg_id = getattr(event, "leg_id", None)
         if leg_id is not None:

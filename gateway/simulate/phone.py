@@ -96,14 +96,16 @@ class Phone:
 
     # Calls.
 
-    def dial(self, peer: str, number: str) -> PhoneCall:
+    def dial(self, peer: str, number: str, headers: tuple[tuple[str, str], ...] = ()) -> PhoneCall:
         """Call `number` at the peer of that name."""
         port = self.media.ports.open()
         terms = SrtpTerms.draw(self._options.srtp, secrets.token_bytes)
         address = self._options.peers[peer]
         target = Uri.parse(f"sip:{number}@{address.host}:{address.port}")
         offer = make_offer(self._local_media(port, terms))
-        leg_id = self.user_agent.invite(peer, target, offer=offer, from_user=self._options.user, now=time.monotonic())
+        leg_id = self.user_agent.invite(
+            peer, target, offer=offer, from_user=self._options.user, headers=headers, now=time.monotonic()
+        )
         call = self.calls[leg_id] = PhoneCall(self.media, leg_id, port, self.hang_up)
         call.offer, call.srtp = offer, terms
         self._endpoint.transmit()

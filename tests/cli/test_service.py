@@ -546,6 +546,55 @@ async def test_peer_that_refers_us_is_declined(open_house: Open) -> None:
     call.hang_up()
 
 
+async def test_call_that_replaces_another_goes_on_with_its_session(open_house: Open) -> None:
+    """How a PBX completes a transfer to us (RFC 3891)."""
+    house = await open_house(replies=greeting(0.2))
+    old, session = await house.talk()
+    await old.wait_for_speech(from_ms=0, within_s=3)
+    await old.wait_for_silence(lasting_ms=200, within_s=3)
+    replaces = house.phone.user_agent.replaces_value(old.leg_id)
+    new = house.phone.dial("gateway", "7000", (("Replaces", replaces),))
+    await eventually(old.ended.is_set, 3)
+    assert old.ended_by_peer
+    told = await session.received("conversation.item.create")
+    assert "another person" in told["item"]["content"][0]["text"]
+    await session.start()
+    await session.say(pcm24(ANSWER_HZ, 0.5))
+    await session.finish()
+    await eventually(lambda: tone_seconds(new.heard(), ANSWER_HZ) > 0.4, 3)
+    before = session.appended_ms
+    await eventually(lambda: session.appended_ms > before + 200, 3)
+    assert house.service.media.ports.open_count == 1
+    new.hang_up()
+    record = await house.record()
+    assert record.outcome is Outcome.CALLER_HUNG_UP
+    assert len(house.notebook.ended) == 1
+    await eventually(lambda: house.service.user_agent.leg_count == 0, 3)
+    assert house.service.media.ports.open_count == 0
+
+
+async def test_call_that_is_given_up_while_it_replaces_another_takes_it_along_and_leaves_nothing(
+    open_house: Open,
+) -> None:
+    house = await open_house(replies=greeting(0.2))
+    old, _ = await house.talk()
+    replaces = house.phone.user_agent.replaces_value(old.leg_id)
+    new = house.phone.dial("gateway", "7000", (("Replaces", replaces),))
+    new.hang_up()
+    old.hang_up()
+    await house.record()
+    await eventually(lambda: house.service.user_agent.leg_count == 0, 3)
+    assert house.service.media.ports.open_count == 0
+    assert len(house.service.services.legs) == 0
+
+
+async def test_call_that_replaces_one_we_do_not_have_is_481(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2))
+    call = house.phone.dial("gateway", "7000", (("Replaces", "nobody@x;to-tag=1;from-tag=2"),))
+    await eventually(call.ended.is_set, 3)
+    assert call.refused == 481
+
+
 async def test_provider_that_drops_mid_call_is_answered_by_the_fallback(open_house: Open) -> None:
     house = await open_house(plan=PLAN + DOWN, replies=greeting(0.2))
     call, session = await house.talk()
