@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 
-from tests.interop.conftest import AGENT_TONE_HZ, Speak
-from tests.interop.gateway_process import GatewayProcess
+from tests.interop.conftest import AGENT_TONE_HZ, GatewayMaker, PhoneMaker, Speak
+from tests.interop.gateway_process import DIALPLAN, GatewayProcess
 from tests.interop.pbx import Pbx
 from tests.interop.phone import Phone
 from tests.support.listening import read_wav, silence, tone, tone_seconds, write_wav
@@ -64,3 +65,35 @@ def test_a_caller_whom_nobody_takes_comes_back_to_the_gateway(pbx: Pbx, gateway_
     pbx.wait_for_log(r"X-Transfer-Failed: CHANUNAVAIL", since=mark)
     assert len(gateway_process.found("call started")) == 2
     pbx.wait_until_idle(15)
+
+
+def test_call_whose_caller_was_lost_in_a_failed_transfer_is_ended_soon(
+    pbx: Pbx, gateway_process: GatewayProcess, make_phone: PhoneMaker
+) -> None:
+    """Asterisk keeps the gateway's call open and silent after a busy target; the caller has been hung up on."""
+    alice = make_phone("alice", plays=tone(CALLER_TONE_HZ, 60))
+    alice.dial("7000")
+    gateway_process.wait_for("= state", new="talking", timeout_s=10)
+    time.sleep(1)  # a caller who has been heard for a while
+    alice.press("9")
+    gateway_process.wait_for("transfer", state="failed")
+    alice.wait_for("CALL_CLOSED", timeout_s=2)
+    ended = gateway_process.wait_for("call ended", timeout_s=5)
+    assert ended["cause"] == "the PBX kept the caller of a transfer that failed"
+    pbx.wait_until_idle()
+
+
+def test_call_that_is_forwarded_at_once_is_not_too_early_for_the_pbx(
+    pbx: Pbx, make_gateway: GatewayMaker, make_phone: PhoneMaker, agent_phone: Phone
+) -> None:
+    """Asterisk fails a REFER that comes while it still bridges the call, one in ten or so; it is sent again."""
+    forward = 'routes:\n  - {name: forward, match: {to: "49*"}, do: [{transfer: operator}]}\n'
+    gateway = make_gateway(dialplan=DIALPLAN.replace("routes:\n", forward))
+    gateway.wait_until_registered()
+    alice = make_phone("alice")
+    for _ in range(12):
+        mark = gateway.mark()
+        alice.dial("491234567")
+        ended = gateway.wait_for("call ended", since=mark)
+        assert (ended["outcome"], ended["transfer_state"]) == ("transferred", "handed-over")
+        pbx.hang_up_all()
