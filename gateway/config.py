@@ -218,6 +218,7 @@ class TrunkSection(Section):
     acl: tuple[Network, ...] = ()
     inbound_auth: InboundAuthSection | None = None
     called_headers: tuple[str, ...] = default_of(NumberPolicy, "called_headers")
+    follow_refers: bool = default_of(TrunkPolicy, "follow_refers")
 
     @model_validator(mode="after")
     def _has_one_end(self) -> TrunkSection:
@@ -538,6 +539,7 @@ class Configuration(Section):
                 referral_host=_host_text(hops[name][0].address),
                 srtp=SrtpPolicy(trunk.srtp),
                 srtp_over_plain=trunk.srtp_over_plain,
+                follow_refers=trunk.follow_refers,
             )
             for name, trunk in self.sip.trunks.items()
         }

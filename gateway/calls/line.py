@@ -59,11 +59,18 @@ class Line:
         *,
         call_id: str | None = None,
         display_name: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Call `target`; `hear` is told what becomes of it."""
         services, self._offered = self._services, make_offer(self._local)
         self.leg_id = services.user_agent.invite(
-            trunk, target, offer=self._offered, call_id=call_id, display_name=display_name, now=services.clock()
+            trunk,
+            target,
+            offer=self._offered,
+            call_id=call_id,
+            display_name=display_name,
+            headers=headers,
+            now=services.clock(),
         )
         services.legs.enter(self.leg_id, hear)
 
@@ -109,14 +116,13 @@ class Line:
         self._agree(stream)
         return description
 
-    def succeeded_by(self, leg_id: str, hear: Callable[[sip_events.Event], None]) -> Line:
+    def succeeded_by(self, leg_id: str) -> Line:
         """A line for the leg that takes this one's place, on a port of its own. Raises: `ResourceError`."""
         services = self._services
         port = services.media.ports.open()
         local = replace(self._local, port=port.port, session_id=self._local.session_id + 1, version=1)
         line = Line(services, port=port, local=local, sink=self._sink, leg_id=leg_id)
         line.formats = self._formats
-        services.legs.enter(leg_id, hear)
         return line
 
     # Media.

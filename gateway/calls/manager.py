@@ -70,6 +70,8 @@ class TrunkPolicy:
     """Whether audio is encrypted."""
     srtp_over_plain: bool = False
     """Tell SRTP keys over UDP and TCP, too, where whoever sees them can listen; otherwise over TLS alone."""
+    follow_refers: bool = False
+    """Whether the PBX may make us call somebody else in the caller's place (REFER)."""
 
     def srtp_terms(self, hop: Hop) -> SrtpTerms:
         """What a call whose signalling goes by `hop` brings to its negotiation, with keys of its own."""
@@ -222,6 +224,7 @@ class CallManager:
             referral_host=policy.referral_host,
             limits=self._limits(target.user),
             own_numbers=frozenset({policy.numbers.contact_user}),
+            follows_refers=policy.follow_refers,
         )
         return self._begin(CallTask(services, brief, on_state), tasks)
 
@@ -292,6 +295,7 @@ class CallManager:
             referral_host=policy.referral_host,
             limits=self._limits(facts.from_),
             own_numbers=frozenset({facts.to, policy.numbers.contact_user}),
+            follows_refers=policy.follow_refers,
         )
 
     def _check_capacity(self) -> None:

@@ -29,6 +29,7 @@ from gateway.calls.record import CallDirection, CallRecord
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
+from gateway.calls.succession import Succession
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
 from gateway.dialplan.model import Action, CallFacts, Dialplan
@@ -73,6 +74,7 @@ class CallBrief:
     referral_host: str  # host[:port] put behind the extensions a transfer names
     limits: TransferLimits
     own_numbers: frozenset[str] = frozenset()  # those that lead back to us
+    follows_refers: bool = False  # whether the peer may make us call somebody else
 
     @property
     def direction(self) -> CallDirection:
@@ -106,7 +108,14 @@ class CallTask:
         self._on_state = on_state
         leg_id = start.leg_id if isinstance(start, sip_events.CallOffered) else ""
         self._line = Line(services, port=brief.port, local=brief.local, sink=self, leg_id=leg_id)
-        self._successor: Line | None = None  # of somebody who is about to take the caller's place
+        self._succession = Succession(
+            services,
+            trunk=start.trunk,
+            follows_refers=brief.follows_refers,
+            hear=self.on_signalling,
+            take_over=self._take_over,
+            lose=self._lose,
+        )
         self._desk = TransferDesk(
             services,
             self._line,
@@ -209,9 +218,7 @@ class CallTask:
         if self._bridge is not None:
             self._bridge.abandon()
         self._desk.release()
-        if self._successor is not None:
-            self._successor.hang_up()
-            self._give_up_successor()
+        self._succession.release()
         statistics = self._line.close()
         if statistics is not None:
             self.record.media = statistics
@@ -308,11 +315,12 @@ class CallTask:
 
     def on_signalling(self, event: sip_events.Event) -> None:
         """React to what the user agent reports of this call's leg, or of one that is to take its place."""
+        is_free = self._call.state in REPLACEABLE
         if isinstance(event, sip_events.CallOffered):
-            self._on_successor_offered(event)
-        elif self._successor is not None and getattr(event, "leg_id", None) == self._successor.leg_id:
-            self._on_successor(self._successor, event)
-        elif not (isinstance(event, sip_events.CallEnded) and event.cause is sip_events.EndCause.REPLACED):
+            self._succession.offer(event, self._line, is_free=is_free)
+        elif isinstance(event, sip_events.TransferRequested):
+            self._succession.follow(event, self._line, is_free=is_free)
+        elif not self._succession.hears(event):
             self._on_news(event)
         self._services.transmit()
 
@@ -338,58 +346,25 @@ class CallTask:
                 self.dispatch(
                     call_events.TransferReported(status=event.status, reason=event.reason, is_final=event.is_final)
                 )
-            case sip_events.TransferRequested():
-                self._services.user_agent.reject_refer(event.leg_id, 603, self._services.clock())
             case sip_events.DigitsSignalled():
                 self.dispatch(call_events.DigitReceived(digit=event.digit))
             case _:
                 self._log.debug("! unexpected news", news=type(event).__name__)
 
-    # A PBX that puts somebody else in the caller's place (RFC 3891).
-
-    def _on_successor_offered(self, offered: sip_events.CallOffered) -> None:
-        """Answer the new call; it takes over when its ACK is here, and the user agent ends the old one."""
-        agent, now = self._services.user_agent, self._services.clock()
-        is_free = self._successor is None and self._call.state in REPLACEABLE
-        if not is_free or offered.trunk != self._brief.start.trunk:
-            agent.reject(offered.leg_id, 486, now)
-            return
-        try:
-            self._successor = self._line.succeeded_by(offered.leg_id, self.on_signalling)
-            self._successor.answer(offered.offer)
-        except GatewayError as error:
-            self._log.info("call not taken over", reason=str(error))
-            self._give_up_successor()
-            agent.reject(offered.leg_id, error.sip_status, now)
-
-    def _on_successor(self, line: Line, event: sip_events.Event) -> None:
-        match event:
-            case sip_events.CallEstablished(description=answer):
-                self._succeed(line, answer)
-            case sip_events.OfferReceived(offer=offer):
-                line.renegotiate(offer)
-            case sip_events.CallEnded() | sip_events.CallCancelled():
-                self._give_up_successor()
-                self.dispatch(call_events.CallerLeft(cause="replaced, and the other call failed"))
-            case _:
-                self._log.debug("! unexpected news", news=type(event).__name__)
-
-    def _succeed(self, line: Line, answer: SessionDescription | None) -> None:
+    def _take_over(self, line: Line, answer: SessionDescription | None) -> None:
         """Go on with `line`. What the old one has not been sent yet is lost, and the model knows how much was heard."""
         self._barge_in()
         self._line.close()
-        self._line, self._desk.line, self._successor = line, line, None
+        self._line = self._desk.line = line
         if self._take_answer(answer) and line.leg is not None:
             if self._bridge is not None:
                 self._bridge.move(line.leg)
             self._note_media()
-            self._log.info("call taken over", by=line.leg_id)
+            self._log.info("call taken over", leg=line.leg_id)
             self.dispatch(call_events.CallerReplaced())
 
-    def _give_up_successor(self) -> None:
-        successor, self._successor = self._successor, None
-        if successor is not None:
-            successor.close()
+    def _lose(self, cause: str) -> None:
+        self.dispatch(call_events.CallerLeft(cause=cause))
 
     def _on_established(self, answer: SessionDescription | None) -> None:
         """The ACK; on a delayed offer it brings the peer's answer."""

@@ -43,7 +43,18 @@ def test_help_lists_the_commands() -> None:
     shown = gateway("--help").stdout
     assert all(
         command in shown
-        for command in ("run", "check", "call", "demo", "dialplan", "serve-embedded", "simulate", "bench", "config", "version")
+        for command in (
+            "run",
+            "check",
+            "call",
+            "demo",
+            "dialplan",
+            "serve-embedded",
+            "simulate",
+            "bench",
+            "config",
+            "version",
+        )
     )
 
 

@@ -7,6 +7,7 @@ import audioop
 import json
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from gateway.config import load_configuration
 from gateway.errors import ResourceError
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
+from gateway.sip import events as sip_events
 from gateway.sip.hop import Hop
 from gateway.sip.message import Address, Request, make_response, parse_message
 from gateway.sip.reject_reason import RejectReason
@@ -154,6 +156,7 @@ async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
             environment: Mapping[str, str] | None = None,
             trunk: str = "",
             srtp: SrtpPolicy = SrtpPolicy.OFF,
+            kind: type[Phone] = Phone,
             **provider: object,
         ) -> House:
             server = await stack.enter_async_context(RealtimeServer(**provider))  # type: ignore[arg-type]
@@ -163,7 +166,7 @@ async def open_house(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
             )
             peers = {"gateway": gateway, "6001": human.address, "6002": Address("127.0.0.1", 9)}  # nobody is at 9
             phone = await stack.enter_async_context(
-                Phone(PhoneOptions(peers=peers, rtp_ports=(42000, 42399), srtp=srtp))
+                kind(PhoneOptions(peers=peers, rtp_ports=(42000, 42399), srtp=srtp, answers=kind is not Phone))
             )
             (tmp_path / "plan.yaml").write_text(plan)
             write_tone(tmp_path / "jingle.wav", tone(LAST_HZ, 1.0))
@@ -593,6 +596,66 @@ async def test_call_that_replaces_one_we_do_not_have_is_481(open_house: Open) ->
     call = house.phone.dial("gateway", "7000", (("Replaces", "nobody@x;to-tag=1;from-tag=2"),))
     await eventually(call.ended.is_set, 3)
     assert call.refused == 481
+
+
+class ReferringPhone(Phone):
+    """A telephone that is called back by whom it refers: takes calls only for `takes`."""
+
+    takes = "6001"
+
+    def _on_offered(self, event: sip_events.CallOffered) -> None:
+        if event.request_uri.user != self.takes:
+            self.user_agent.reject(event.leg_id, 486, time.monotonic())
+        else:
+            super()._on_offered(event)
+
+
+async def test_session_follows_a_refer_to_the_new_call_where_the_trunk_allows_it(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2), trunk="follow_refers: true", kind=ReferringPhone)
+    call, session = await house.talk()
+    house.phone.refer(call, f"sip:6001@127.0.0.1:{house.phone.address.port}")
+    new = await asyncio.wait_for(house.phone.incoming.get(), 3)
+    await eventually(call.ended.is_set, 3)
+    assert (call.refer_status, call.ended_by_peer) == (200, True)
+    await session.received("conversation.item.create")
+    await session.start()
+    await session.say(pcm24(ANSWER_HZ, 0.5))
+    await session.finish()
+    await eventually(lambda: tone_seconds(new.heard(), ANSWER_HZ) > 0.4, 3)
+    before = session.appended_ms
+    await eventually(lambda: session.appended_ms > before + 200, 3)
+    new.hang_up()
+    assert (await house.record()).outcome is Outcome.CALLER_HUNG_UP
+    await eventually(lambda: house.service.user_agent.leg_count == 0, 3)
+    assert house.service.media.ports.open_count == 0
+
+
+async def test_refer_to_somebody_who_is_busy_is_reported_and_the_call_stays(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2), trunk="follow_refers: true", kind=ReferringPhone)
+    call, session = await house.talk()
+    house.phone.refer(call, f"sip:6002@127.0.0.1:{house.phone.address.port}")
+    await eventually(lambda: call.refer_status == 486, 3)
+    before = session.appended_ms
+    await eventually(lambda: session.appended_ms > before + 200, 3)
+    assert not call.ended.is_set()
+    call.hang_up()
+    await house.record()
+    assert house.service.media.ports.open_count == 0
+
+
+async def test_peer_may_hang_up_when_its_refer_was_taken(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2), trunk="follow_refers: true", kind=ReferringPhone)
+    call, session = await house.talk()
+    house.phone.refer(call, f"sip:6001@127.0.0.1:{house.phone.address.port}")
+    await eventually(lambda: call.refer_status, 3)
+    call.hang_up()
+    new = await asyncio.wait_for(house.phone.incoming.get(), 3)
+    await session.received("conversation.item.create")
+    before = session.appended_ms
+    await eventually(lambda: session.appended_ms > before + 200, 3)
+    new.hang_up()
+    await house.record()
+    await eventually(lambda: house.service.user_agent.leg_count == 0, 3)
 
 
 async def test_provider_that_drops_mid_call_is_answered_by_the_fallback(open_house: Open) -> None:
