@@ -248,7 +248,8 @@ class Service:
         self._policies |= self._configuration.trunk_policies(self._hops_or_placeholders())
         _log.info("trunk located", trunk=trunk, servers=[str(hop) for hop in hops])
         self.user_agent.relocate(trunk, hops, now)
-        if not was_located and self._configuration.sip.trunks[trunk].registrar is not None:
+        has_registrar = self._configuration.sip.trunks[trunk].registrar is not None
+        if self._takes_calls and has_registrar and not was_located:
             self.user_agent.register(trunk, now)
         self._endpoint.transmit()
 
