@@ -21,7 +21,7 @@ from gateway.config import Configuration
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.targets import DialTarget
 from gateway.errors import ConfigurationError, Problem, ResourceError, shown
-from gateway.simulate.phone import free_udp_port
+from gateway.simulate.phone import free_sip_port
 
 _ORDERLY = (Outcome.CALLEE_HUNG_UP, Outcome.GATEWAY_HUNG_UP, Outcome.TRANSFERRED)
 _TOLD = {
@@ -163,7 +163,7 @@ def _end_by_signal(call: CallTask) -> None:
 def _elsewhere(configuration: Configuration) -> str:
     host = configuration.listen.host
     shown_host = f"[{host}]" if ":" in host else host
-    port = free_udp_port(host)
+    port = free_sip_port(host)
     return (
         f"Beside a gateway that runs, call from another port: GATEWAY__SIP__LISTEN={shown_host}:{port} gateway call …"
     )

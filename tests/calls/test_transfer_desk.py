@@ -16,7 +16,7 @@ from gateway.calls.record import CallRecord, Speech
 from gateway.calls.transfer_state import TransferState
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
-from gateway.simulate.phone import Phone, PhoneOptions, free_udp_port
+from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip import events as sip_events
 from gateway.sip.message import Address
@@ -145,7 +145,7 @@ async def open_scene(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
         async def build() -> Scene:
             tool = ToolCalls(calls=[Call(name="transfer", arguments='{"contact": "sales"}')])
             server = await stack.enter_async_context(RealtimeServer(replies=[tool]))
-            gateway = Address("127.0.0.1", free_udp_port("127.0.0.1"))
+            gateway = Address("127.0.0.1", free_sip_port("127.0.0.1"))
             options = PhoneOptions(peers={"gateway": gateway}, rtp_ports=(46200, 46399))
             pbx = await stack.enter_async_context(PbxPhone(options))
             pbx.answer_refer = pbx.join

@@ -23,7 +23,7 @@ from gateway.cli.service import Service, load_plans
 from gateway.config import Configuration, load_configuration
 from gateway.dialplan.targets import parse_target
 from gateway.errors import ConfigurationError, ResourceError
-from gateway.simulate.phone import Phone, PhoneOptions, free_udp_port
+from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip import events as sip_events
 from gateway.sip.message import Address
@@ -106,7 +106,7 @@ async def open_desk(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
 
         async def build(kind: type[Phone] = Phone, *, answers: bool = True, **provider: object) -> Desk:
             server = await stack.enter_async_context(RealtimeServer(**provider))  # type: ignore[arg-type]
-            gateway = Address("127.0.0.1", free_udp_port("127.0.0.1"))
+            gateway = Address("127.0.0.1", free_sip_port("127.0.0.1"))
             options = PhoneOptions(peers={"gateway": gateway}, rtp_ports=(45200, 45399), answers=answers)
             phone = await stack.enter_async_context(kind(options))
             (tmp_path / "plan.yaml").write_text(PLAN)
