@@ -362,7 +362,11 @@ class Call:
         """Begin with the contact's first target; only what the dialplan names is ever dialled."""
         granted = self._grant(contact, at)
         if isinstance(granted, str):
-            return [NoteRefusedTransfer(contact=contact, reason=granted), *self._transfer_failed(granted, at)]
+            is_known = contact in self._plan.contacts  # what else a model says may be a caller's words: not for the log
+            note = NoteRefusedTransfer(
+                contact=contact if is_known else "", reason=granted if is_known else "there is no such contact"
+            )
+            return [note, *self._transfer_failed(granted, at)]
         self._transfers += 1
         self._transfer = Transfer(
             contact=granted.contact,

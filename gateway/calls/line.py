@@ -25,6 +25,7 @@ from gateway.transport.rtp_ports import RtpPort
 
 CARRIED_ITEM = "carried"
 STEADY_SHARE = 0.8
+MIN_STEADY_MS = 1000
 MAX_CARRIED_MS = 200.0
 """Audio of another line that may wait here; beyond, it is dropped rather than heard late."""
 
@@ -191,7 +192,7 @@ class Line:
             return False
         elapsed_ms = 1000 * (self._services.clock() - self._opened_s)
         received = self._services.media.statistics(self.leg).packets_received
-        return received * self.stream.ptime_ms >= STEADY_SHARE * elapsed_ms
+        return elapsed_ms >= MIN_STEADY_MS and received * self.stream.ptime_ms >= STEADY_SHARE * elapsed_ms
 
     def close(self) -> LegStatistics | None:
         """Give media leg and port back, and hear no more; the leg's final figures. Safe to repeat."""

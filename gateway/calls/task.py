@@ -33,7 +33,7 @@ from gateway.calls.succession import Succession
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
 from gateway.dialplan.model import Action, CallFacts, Dialplan
-from gateway.errors import GatewayError, shown
+from gateway.errors import GatewayError
 from gateway.realtime.session import SessionOptions, Tool
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
@@ -275,7 +275,7 @@ class CallTask:
             case call_events.Play(file=file):
                 self._play_file(file)
             case call_events.NoteRefusedTransfer():
-                self._log.warning("transfer refused", contact=shown(command.contact), reason=command.reason)
+                self._log.warning("transfer refused", contact=command.contact, reason=command.reason)
             case call_events.HangUp(reason=reason):
                 self._line.hang_up(reason)
             case call_events.StartTimer(timer=timer, delay_s=delay_s):

@@ -155,6 +155,7 @@ def test_model_can_reach_nobody_that_the_dialplan_does_not_name(plan: Dialplan, 
     commands = call.step(transfer(contact), NOON)
     reply = next(command for command in commands if isinstance(command, e.ReplyToTool))
     assert reply.output["status"] == "failed"
+    assert e.NoteRefusedTransfer(contact="", reason="there is no such contact") in commands
     assert call.state is CallState.TALKING
     assert not referred(feed(call, e.PlayoutEnded(), e.TimerFired(timer=e.TimerName.ANNOUNCEMENT)))
 
