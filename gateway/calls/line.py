@@ -117,12 +117,14 @@ class Line:
         self._agree(stream)
         return description
 
-    def succeeded_by(self, leg_id: str) -> Line:
-        """A line for the leg that takes this one's place, on a port of its own. Raises: `ResourceError`."""
+    def succeeded_by(self, leg_id: str, local: Callable[[int], LocalMedia]) -> Line:
+        """A line for the leg that takes this one's place, with the media that `local` makes for its port.
+
+        Raises: `ResourceError`.
+        """
         services = self._services
         port = services.media.ports.open()
-        local = replace(self._local, port=port.port, session_id=self._local.session_id + 1, version=1)
-        line = Line(services, port=port, local=local, sink=self._sink, leg_id=leg_id)
+        line = Line(services, port=port, local=local(port.port), sink=self._sink, leg_id=leg_id)
         line.formats = self._formats
         return line
 

@@ -221,6 +221,7 @@ class CallManager:
             actions=(SessionAction(name=session),),
             port=port,
             local=self._local_media(policy, port.port, services.user_agent.hop_of(trunk)),
+            further_media=self._further_media(trunk),
             referral_host=policy.referral_host,
             limits=self._limits(target.user),
             own_numbers=frozenset({policy.numbers.contact_user}),
@@ -243,6 +244,10 @@ class CallManager:
     def _limits(self, caller: str) -> TransferLimits:
         per_call = self._options.transfers_per_call
         return TransferLimits(per_call=per_call, take=lambda: self._quota.take(caller))
+
+    def _further_media(self, trunk: str) -> Callable[[int, Hop | None], LocalMedia]:
+        policy, agent = self._trunks[trunk], self._services.user_agent
+        return lambda port, hop: self._local_media(policy, port, hop or agent.hop_of(trunk))
 
     def _local_media(self, policy: TrunkPolicy, port: int, hop: Hop) -> LocalMedia:
         """What a call whose signalling goes by `hop` offers or answers, with keys of its own."""
@@ -292,6 +297,7 @@ class CallManager:
             actions=decision.actions,
             port=port,
             local=local,
+            further_media=self._further_media(offered.trunk),
             referral_host=policy.referral_host,
             limits=self._limits(facts.from_),
             own_numbers=frozenset({facts.to, policy.numbers.contact_user}),

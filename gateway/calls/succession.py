@@ -20,8 +20,9 @@ from gateway.calls.line import Line
 from gateway.calls.services import CallServices
 from gateway.errors import GatewayError, StateError
 from gateway.sip import events as sip_events
+from gateway.sip.hop import Hop
 from gateway.sip.message import Uri
-from gateway.sip.sdp import SessionDescription
+from gateway.sip.sdp import LocalMedia, SessionDescription
 from gateway.sip.uri import unescape
 
 _log = structlog.stdlib.get_logger("gateway.calls")
@@ -31,7 +32,8 @@ class Succession:
     """The change of one call from its line to another.
 
     `hear` is who listens to the new leg's news, and gives them to `hears`; `take_over` gets the line that stands, with
-    the peer's answer if one came only now; `lose` is told that the call has nobody left.
+    the peer's answer if one came only now; `lose` is told that the call has nobody left. `local` makes the media to
+    offer or answer on a port, for signalling that goes by a hop (None: the trunk's).
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Succession:
         *,
         trunk: str,
         follows_refers: bool,
+        local: Callable[[int, Hop | None], LocalMedia],
         hear: Callable[[sip_events.Event], None],
         take_over: Callable[[Line, SessionDescription | None], None],
         lose: Callable[[str], None],
@@ -47,6 +50,7 @@ class Succession:
         self._services = services
         self._trunk = trunk
         self._follows_refers = follows_refers
+        self._local = local
         self._hear = hear
         self._take_over = take_over
         self._lose = lose
@@ -60,7 +64,7 @@ class Succession:
             agent.reject(offered.leg_id, 486, now)
             return
         try:
-            self._line = line.succeeded_by(offered.leg_id)
+            self._line = line.succeeded_by(offered.leg_id, lambda port: self._local(port, offered.source))
             self._services.legs.enter(offered.leg_id, self._hear)
             self._line.answer(offered.offer)
         except GatewayError as error:
@@ -78,7 +82,7 @@ class Succession:
         agent.accept_refer(asked.leg_id, now)
         self._referrer = line
         try:
-            self._line = line.succeeded_by("")
+            self._line = line.succeeded_by("", lambda port: self._local(port, None))
             self._line.dial(self._trunk, target, self._hear, headers=_replaces_of(target))
         except GatewayError as error:
             self._notify(error.sip_status, str(error))

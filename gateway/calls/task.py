@@ -36,6 +36,7 @@ from gateway.dialplan.model import Action, CallFacts, Dialplan
 from gateway.errors import GatewayError
 from gateway.realtime.session import SessionOptions, Tool
 from gateway.sip import events as sip_events
+from gateway.sip.hop import Hop
 from gateway.sip.message import Uri
 from gateway.sip.sdp import LocalMedia, SessionDescription
 from gateway.transport.rtp_ports import RtpPort
@@ -71,6 +72,9 @@ class CallBrief:
     actions: tuple[Action, ...]
     port: RtpPort
     local: LocalMedia
+    further_media: Callable[[int, Hop | None], LocalMedia]
+    """What a further line of the call brings, on a port, with keys of its own; its signalling goes by a hop, or by the
+    trunk's present one."""
     referral_host: str  # host[:port] put behind the extensions a transfer names
     limits: TransferLimits
     own_numbers: frozenset[str] = frozenset()  # those that lead back to us
@@ -112,6 +116,7 @@ class CallTask:
             services,
             trunk=start.trunk,
             follows_refers=brief.follows_refers,
+            local=brief.further_media,
             hear=self.on_signalling,
             take_over=self._take_over,
             lose=self._lose,
@@ -123,7 +128,7 @@ class CallTask:
             trunk=start.trunk,
             referral_host=brief.referral_host,
             who=brief.facts.display_name or brief.facts.from_,
-            local=lambda port: replace(brief.local, port=port),
+            local=lambda port: brief.further_media(port, None),
         )
         self._detector = start.detector if isinstance(start, Placement) else None
         self._events: deque[call_events.Event] = deque()
@@ -341,6 +346,7 @@ class CallTask:
                 self.dispatch(call_events.Refused(refusal=refusal, status=event.status, reason=event.reason))
             case sip_events.OfferReceived():
                 self._line.renegotiate(event.offer)
+                self._note_media()
             case sip_events.TransferProgressed():
                 self._desk.on_reported(has_failed=event.is_final and event.status >= 300)
                 self.dispatch(

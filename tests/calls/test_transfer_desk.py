@@ -67,7 +67,7 @@ class PbxPhone(Phone):
     def pick_up(self, call: PhoneCall) -> None:
         assert self.consultation is not None
         assert self.consultation.offer is not None
-        answer, stream = negotiate(self.consultation.offer, self._local_media(call.port))
+        answer, stream = negotiate(self.consultation.offer, self._local_media(call.port, call.srtp))
         self._agree(call, stream)
         self.user_agent.answer(call.leg_id, answer, time.monotonic())
         self._endpoint.transmit()

@@ -65,7 +65,7 @@ class EarlyPhone(Phone):
         assert event.offer is not None
         port = self.media.ports.open()
         call = self.calls[event.leg_id] = PhoneCall(self.media, event.leg_id, port, self.hang_up)
-        answer, stream = negotiate(event.offer, self._local_media(port))
+        answer, stream = negotiate(event.offer, self._local_media(port, call.srtp))
         self._agree(call, stream)
         self.user_agent.progress(event.leg_id, 183, time.monotonic(), answer=answer)
         self.incoming.put_nowait(call)
@@ -73,7 +73,7 @@ class EarlyPhone(Phone):
     def pick_up(self, call: PhoneCall) -> None:
         assert self.offered is not None
         assert self.offered.offer is not None
-        answer, _ = negotiate(self.offered.offer, self._local_media(call.port))
+        answer, _ = negotiate(self.offered.offer, self._local_media(call.port, call.srtp))
         self.user_agent.answer(call.leg_id, answer, time.monotonic())
         self._endpoint.transmit()
 
