@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -21,6 +22,7 @@ from gateway.simulate.phone_call import PhoneCall
 from gateway.sip import events as sip_events
 from gateway.sip.message import Address
 from gateway.sip.replaces import Replaces
+from gateway.sip.sdes import SrtpPolicy, SrtpTerms
 from gateway.sip.sdp import negotiate
 from gateway.sip.uri import unescape
 from tests.support.aio import eventually
@@ -41,7 +43,7 @@ routes: [{name: talk, do: [{session: reception}]}]
 CONFIGURATION = """
 sip:
   listen: %(listen)s
-  trunks: {pbx: {peer: "%(peer)s"}}
+  trunks: {pbx: {peer: "%(peer)s", %(trunk)s}}
 media: {rtp: {ports: 46000-46199}}
 realtime: {default: {provider: openai, url: %(url)s, api_key: test, model: test}}
 dialplans: [plan.yaml]
@@ -61,6 +63,7 @@ class PbxPhone(Phone):
         self.consultation = event
         port = self.media.ports.open()
         call = self.calls[event.leg_id] = PhoneCall(self.media, event.leg_id, port, self.hang_up)
+        call.srtp = SrtpTerms.draw(self._options.srtp, secrets.token_bytes)
         self.user_agent.progress(event.leg_id, 180, time.monotonic())
         self.incoming.put_nowait(call)
 
@@ -142,16 +145,17 @@ OpenScene = Callable[..., "asyncio.Future[Scene]"]
 async def open_scene(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
     async with AsyncExitStack() as stack:
 
-        async def build() -> Scene:
+        async def build(trunk: str = "", srtp: SrtpPolicy = SrtpPolicy.OFF) -> Scene:
             tool = ToolCalls(calls=[Call(name="transfer", arguments='{"contact": "sales"}')])
             server = await stack.enter_async_context(RealtimeServer(replies=[tool]))
             gateway = Address("127.0.0.1", free_sip_port("127.0.0.1"))
-            options = PhoneOptions(peers={"gateway": gateway}, rtp_ports=(46200, 46399))
+            options = PhoneOptions(peers={"gateway": gateway}, rtp_ports=(46200, 46399), srtp=srtp)
             pbx = await stack.enter_async_context(PbxPhone(options))
             pbx.answer_refer = pbx.join
             (tmp_path / "plan.yaml").write_text(PLAN)
             file = tmp_path / "gateway.yaml"
-            file.write_text(CONFIGURATION % {"listen": str(gateway), "peer": str(pbx.address), "url": server.url})
+            values = {"listen": str(gateway), "peer": str(pbx.address), "url": server.url, "trunk": trunk}
+            file.write_text(CONFIGURATION % values)
             configuration, notes = load_configuration(file, {}), Notes([])
             service = await stack.enter_async_context(Service(configuration, notes, load_plans(configuration)))
             caller = pbx.dial("gateway", "7000")
@@ -203,6 +207,21 @@ async def test_pbx_that_refuses_replaces_leaves_the_audio_to_the_gateway(open_sc
     await eventually(scene.caller.ended.is_set, 3)
     record = await scene.record()
     assert (record.outcome, record.transfer_state) == (Outcome.TRANSFERRED, TransferState.BRIDGED)
+    await scene.assert_nothing_is_left()
+
+
+async def test_caller_and_contact_have_encrypted_lines_with_keys_of_their_own(open_scene: OpenScene) -> None:
+    scene = await open_scene("srtp: required, srtp_over_plain: true", SrtpPolicy.REQUIRED)
+    scene.pbx.answer_refer = scene.pbx.decline
+    scene.pbx.pick_up(scene.contact)
+    await scene.session.wait_closed()
+    scene.caller.say(tone(CALLER_HZ, 1.0))
+    await eventually(lambda: tone_seconds(scene.contact.heard(), CALLER_HZ) > 0.9, 4)
+    streams = [call.stream for call in (scene.caller, scene.contact)]
+    keys = [stream.srtp for stream in streams if stream is not None and stream.srtp is not None]
+    assert len({key.remote_key for key in keys}) == 2
+    scene.contact.hang_up()
+    assert (await scene.record()).srtp is not None
     await scene.assert_nothing_is_left()
 
 
