@@ -110,7 +110,8 @@ def reason_of(error: GatewayError) -> RejectReason:
 class CallManager:
     """The registry of calls. `run` must be running while `dispatch` is called.
 
-    `overload` says why the machine cannot take a call beside so many others; None where it can.
+    `overload` says why the machine cannot take a call beside so many others; None where it can. One that does not take
+    calls only places them.
     """
 
     def __init__(
@@ -120,8 +121,11 @@ class CallManager:
         trunks: Mapping[str, TrunkPolicy],
         plans: Sequence[Dialplan],
         overload: Callable[[int], RejectReason | None] = lambda calls: None,
+        *,
+        takes_calls: bool = True,
     ) -> None:
         self._overload = overload
+        self._takes_calls = takes_calls
         self._options = options
         self._services = services
         self._trunks = trunks
@@ -263,6 +267,8 @@ class CallManager:
 
     def _offer(self, offered: sip_events.CallOffered) -> None:
         try:
+            if not self._takes_calls:
+                raise NotAdmitted("this gateway only places a call", RejectReason.DRAINING)
             tasks = self._open_tasks()
             brief = self._admit(offered)
         except GatewayError as error:

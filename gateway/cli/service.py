@@ -155,6 +155,7 @@ class Service:
             self._policies,
             self._plans,
             self.load.refusal,
+            takes_calls=self._takes_calls,
         )
         tasks.create_task(self.calls.run(), name="calls")
         await self.calls.wait_until_open()

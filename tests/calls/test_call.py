@@ -362,7 +362,7 @@ def test_a_draining_gateway_begins_no_transfer_and_the_caller_stays_with_the_mod
 def test_a_transfer_that_is_under_way_survives_the_beginning_of_a_drain(plan: Dialplan) -> None:
     call = talking(plan)
     feed(call, transfer("sales"), e.PlayoutEnded(), e.DrainBegan())
-    assert call.state is CallState.REFERRING
+    assert call.state is CallState.TRANSFERRING
     feed(call, e.TransferReported(status=200, reason="OK", is_final=True))
     assert call.notes.outcome is e.Outcome.TRANSFERRED
 

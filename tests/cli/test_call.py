@@ -251,4 +251,4 @@ async def test_gateway_started_for_a_call_takes_none(open_desk: OpenDesk) -> Non
     async with Service(desk.configuration, Notebook(), load_plans(desk.configuration), takes_calls=False):
         call = desk.phone.dial("gateway", "7000")
         await eventually(call.ended.is_set, 3)
-    assert call.refused == 480
+    assert call.refused == 503
