@@ -422,3 +422,12 @@ def test_an_open_acl_needs_credentials(load: Load, network: str) -> None:
     ((_, _, told),) = problems(load, trunk % "")
     assert "inbound_auth" in told
     assert load(trunk % ", inbound_auth: {username: a, password: b}").sip.trunks["PBX"].acl == (network,)
+
+
+def test_how_an_account_is_shown_and_a_nat_kept_open_is_the_operators(load: Load) -> None:
+    trunk = "{registrar: 'sip:127.0.0.1', username: u, realm: home, minimum_digest: SHA-256, keep_alive: 25s}"
+    (options,) = (
+        load(f"sip: {{trunks: {{a: {trunk}}}}}\n").user_agent_options({"a": (Hop("127.0.0.1", 5060),)}, "").trunks
+    )
+    assert (options.auth_realm, options.minimum_algorithm, options.keepalive_s) == ("home", "SHA-256", 25.0)
+    assert "did you mean 'MD5'" in problems(load, "sip: {trunks: {a: {peer: 127.0.0.1, minimum_digest: MD4}}}\n")[0][2]

@@ -1,0 +1,176 @@
+"""The whole file, and the Options of the packages that use it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from gateway.calls.facts import NumberPolicy
+from gateway.calls.manager import CallOptions, TrunkPolicy
+from gateway.config.sections import LimitsSection, LogSection, MediaSection, RealtimeSection, session_options_of
+from gateway.config.sip import SipSection, trunk_options_of
+from gateway.config.values import DNS_PORT, check_network, parse_address
+from gateway.errors import shown
+from gateway.located import Section, WrongValue
+from gateway.media.engine import MediaOptions
+from gateway.realtime.session import SessionOptions
+from gateway.sip.guard import GuardOptions
+from gateway.sip.hop import Hop, Listener, Transport
+from gateway.sip.message import Address
+from gateway.sip.sdes import SrtpPolicy
+from gateway.sip.user_agent import UserAgentOptions
+from gateway.transport.load_watch import LoadLimits
+from gateway.transport.resolver import ResolverOptions
+from gateway.transport.rtp_ports import RtpPortOptions
+from gateway.transport.tls import TlsOptions
+
+
+class Configuration(Section):
+    """The whole file."""
+
+    sip: SipSection = SipSection()
+    media: MediaSection = MediaSection()
+    realtime: dict[str, RealtimeSection] = Field(default_factory=lambda: {"default": RealtimeSection()})
+    dialplans: tuple[Path, ...] = ()
+    limits: LimitsSection = LimitsSection()
+    log: LogSection = LogSection()
+
+    @model_validator(mode="after")
+    def _traces_what_exists(self) -> Configuration:
+        for name in self.log.sip_trace_only:
+            if name not in self.sip.trunks:
+                try:
+                    check_network(name)
+                except WrongValue:
+                    message = f"log.sip_trace_only names no trunk: {shown(name)}"
+                    raise WrongValue(message, expected="expected a trunk's name, an address or a network") from None
+        return self
+
+    @property
+    def listen(self) -> Address:
+        """Where SIP is received: the first address."""
+        return parse_address(self.sip.listen[0])
+
+    @property
+    def media_host(self) -> str:
+        """The address of our audio, as SDP tells it."""
+        return self.sip.advertised_for(Address(self.media.rtp.listen or self.listen.host, 0)).host
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """Everywhere SIP is received, and where it is sent from."""
+        return self.sip.listeners()
+
+    def tls_options(self) -> TlsOptions | None:
+        """The files of TLS; None where nothing speaks it."""
+        if not any(listener.transport is Transport.TLS for listener in self.listeners()):
+            return None
+        tls = self.sip.tls
+        return TlsOptions(
+            certificate=tls.certificate,
+            key=tls.key,
+            ca=tls.ca,
+            verify_server=tls.verify_server,
+            verify_client=tls.verify_client,
+            minimum_version=tls.minimum_version,
+        )
+
+    @property
+    def families(self) -> tuple[socket.AddressFamily, ...]:
+        """Those of the addresses that we listen on, in their order."""
+        hosts = [listener.address.host for listener in self.listeners()]
+        return tuple(dict.fromkeys(socket.AF_INET6 if ":" in host else socket.AF_INET for host in hosts))
+
+    def resolver_options(self) -> ResolverOptions:
+        """Who is asked where trunks are."""
+        dns = self.sip.dns
+        servers = None if dns.servers is None else tuple(parse_address(server, DNS_PORT) for server in dns.servers)
+        return ResolverOptions(servers=servers, timeout_s=dns.timeout)
+
+    def user_agent_options(self, hops: Mapping[str, tuple[Hop, ...]], product: str) -> UserAgentOptions:
+        """The SIP side. `hops` are the trunks' servers by trunk name, numeric, the preferred one first."""
+        return UserAgentOptions(
+            listeners=self.listeners(),
+            product=product,
+            trunks=tuple(trunk_options_of(name, trunk, hops[name]) for name, trunk in self.sip.trunks.items()),
+            guard=GuardOptions(ban_after=self.limits.ban_after, ban_s=self.limits.ban),
+            calls_per_s=self.limits.calls_per_s,
+            call_burst=self.limits.call_burst,
+            messages_per_s=self.limits.messages_per_s,
+            message_burst=self.limits.message_burst,
+        )
+
+    def trunk_policies(self, hops: Mapping[str, tuple[Hop, ...]]) -> dict[str, TrunkPolicy]:
+        """What calls of each trunk are given."""
+        return {
+            name: TrunkPolicy(
+                codecs=trunk.codecs,
+                numbers=NumberPolicy(contact_user=trunk.user, called_headers=trunk.called_headers),
+                referral_host=_host_text(hops[name][0].address),
+                srtp=SrtpPolicy(trunk.srtp),
+                srtp_over_plain=trunk.srtp_over_plain,
+                follow_refers=trunk.follow_refers,
+            )
+            for name, trunk in self.sip.trunks.items()
+        }
+
+    def call_options(self) -> CallOptions:
+        """Limits of all calls."""
+        return CallOptions(
+            max_calls=self.limits.max_calls,
+            transfers_per_call=self.limits.transfers_per_call,
+            transfers_per_hour=self.limits.transfers_per_hour,
+        )
+
+    def load_limits(self) -> LoadLimits:
+        """Beyond which load new calls are refused."""
+        limits = self.limits
+        return LoadLimits(cpu_percent=limits.cpu, lag_ms=limits.lag * 1000, descriptors_percent=limits.descriptors)
+
+    def traced_networks(self, hops: Mapping[str, tuple[Hop, ...]]) -> tuple[str, ...] | None:
+        """Whose SIP messages a trace shows; None: everybody's. `hops` are the trunks' servers, as far as found."""
+        if not self.log.sip_trace_only:
+            return None
+        trunks = {name: self._networks(name, hops) for name in self.sip.trunks}
+        return tuple(network for name in self.log.sip_trace_only for network in trunks.get(name, (name,)))
+
+    def trusted_media_networks(self, hops: Mapping[str, tuple[Hop, ...]]) -> tuple[str, ...]:
+        """Whose audio addresses need no proof: peers that are known by their address."""
+        names = [name for name, trunk in self.sip.trunks.items() if trunk.inbound_auth is None]
+        return tuple(network for name in names for network in self._networks(name, hops))
+
+    def _networks(self, trunk: str, hops: Mapping[str, tuple[Hop, ...]]) -> tuple[str, ...]:
+        return (*(hop.host for hop in hops[trunk]), *self.sip.trunks[trunk].acl)
+
+    def rtp_port_options(self) -> RtpPortOptions:
+        """The RTP ports."""
+        first, last = self.media.rtp.ports.split("-")
+        host = self.media.rtp.listen or self.listen.host
+        return RtpPortOptions(
+            bind_host=host,
+            first_port=int(first),
+            last_port=int(last),
+            source_policy=self.media.rtp.source,
+            own_sip_addresses=tuple(
+                address for one in self.listeners() if one.is_open for address in (one.address, one.advertise)
+            ),
+        )
+
+    def media_options(self) -> MediaOptions:
+        """The media engine."""
+        max_legs = self.limits.max_calls + max(4, self.limits.max_calls // 4)  # contacts of attended transfers
+        return MediaOptions(max_legs=max_legs, append_ms=int(self.media.append.removesuffix("ms")))
+
+    def session_options(self, embedded_urls: Mapping[str, str]) -> dict[str, SessionOptions]:
+        """The realtime sessions by name; `embedded_urls` are the addresses of those whose server we started."""
+        return {
+            name: session_options_of(section, section.url or embedded_urls[name])
+            for name, section in self.realtime.items()
+        }
+
+
+def _host_text(address: Address) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"

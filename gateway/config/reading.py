@@ -1,0 +1,118 @@
+"""Reading: the file, the environment and flags over it, secrets put in, every problem with its place."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.config.file import Configuration
+from gateway.errors import ConfigurationError, Problem, shown
+from gateway.located import Document, WrongValue, examine, in_order, load_yaml
+
+ENVIRONMENT_PREFIX = "GATEWAY__"
+
+_SUBSTITUTION = re.compile(r"\$\{(env|file):([^}]*)\}")
+
+
+def load_configuration(
+    file: Path, environment: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
+) -> Configuration:
+    """The configuration of `file`, with the environment and flags (``section.key`` to text) put over it.
+
+    Relative paths in it are taken from the file's folder.
+
+    Raises:
+        ConfigurationError: with every problem found.
+    """
+    environment = os.environ if environment is None else environment
+    document = load_yaml(file)
+    problems = _misspelt(environment)
+    for name, text in _overrides(environment, flags or {}):
+        document, problem = _overridden(document, name, text)
+        problems += problem
+    document = document.with_texts(_Substitution(environment))
+    examined = examine(Configuration, document)
+    problems += examined.problems
+    if problems or examined.value is None:
+        raise ConfigurationError(in_order(problems, str(file)))
+    return _with_paths(examined.value, file.parent)
+
+
+def _overrides(environment: Mapping[str, str], flags: Mapping[str, str]) -> list[tuple[str, str]]:
+    chosen = [(name, text) for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)]
+    as_flags = [(ENVIRONMENT_PREFIX + path.replace(".", "__"), text) for path, text in flags.items()]
+    return [*sorted(chosen), *as_flags]
+
+
+def _misspelt(environment: Mapping[str, str]) -> list[Problem]:
+    """Variables that were meant for us, and would be passed over in silence."""
+    near = [name for name in environment if re.match(r"GATEWAY_[A-Z0-9]+__", name)]
+    return [
+        Problem(
+            file=name,
+            message="has one underscore behind GATEWAY",
+            expected=f"did you mean {name.replace('_', '__', 1)}?",
+        )
+        for name in sorted(near)
+    ]
+
+
+def _overridden(document: Document, name: str, text: str) -> tuple[Document, list[Problem]]:
+    """`document` with the value of one variable; YAML where it is written as a list or table, else plain text."""
+    path: list[str] = []
+    for word in name.removeprefix(ENVIRONMENT_PREFIX).split("__"):
+        known = document.keys(path)
+        same = next((key for key in known if key.casefold() == word.casefold()), None)
+        counted = known[int(word)] if same is None and word.isdigit() and int(word) < len(known) else None
+        path.append(same or counted or word.lower())
+    try:
+        value = load_yaml(text if _is_flow_form(text) else f"{_quoted(text)}\n", name)
+    except ConfigurationError as error:
+        return document, list(error.problems)
+    return document.with_value(path, value), []
+
+
+def _is_flow_form(text: str) -> bool:
+    """Whether `text` is a list or table. ``[::1]:5060`` is neither."""
+    return text[:1] + text.rstrip()[-1:] in ("[]", "{}")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class _Substitution:
+    """Puts the environment and files in the place of ``${env:NAME}`` and ``${file:/path}``."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def __call__(self, text: str) -> str:
+        return _SUBSTITUTION.sub(self._value, text) if "${" in text else text
+
+    def _value(self, match: re.Match[str]) -> str:
+        kind, name = match.groups()
+        if kind == "env":
+            value = self._environment.get(name)
+            if value is None:
+                raise WrongValue(f"environment variable {shown(name)} is not set", expected=f"export {shown(name)}=…")
+            return value
+        try:
+            return Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise WrongValue(f"{shown(name)} cannot be read: {reason}", expected="expected a readable file") from error
+
+
+def _with_paths(configuration: Configuration, folder: Path) -> Configuration:
+    realtime = {
+        name: section.model_copy(update={"brain": folder / section.brain}) if section.brain else section
+        for name, section in configuration.realtime.items()
+    }
+    plans = tuple(folder / plan for plan in configuration.dialplans)
+    tls = configuration.sip.tls
+    files = {name: folder / file for name in ("certificate", "key", "ca") if (file := getattr(tls, name)) is not None}
+    sip = configuration.sip.model_copy(update={"tls": tls.model_copy(update=files)})
+    return configuration.model_copy(update={"dialplans": plans, "realtime": realtime, "sip": sip})

@@ -1,0 +1,146 @@
+"""The sections ``media``, ``realtime``, ``limits`` and ``log``; and the Options of realtime sessions that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from gateway.calls.call import MAX_CALL_S
+from gateway.calls.manager import CallOptions
+from gateway.config.values import EMBEDDED, IpAddress, Percent, PortRange, Provider, default_of
+from gateway.located import Seconds, Section, WrongValue
+from gateway.media.codec import AudioFormat
+from gateway.realtime.session import Secret, SessionOptions, TurnDetection
+from gateway.sip.guard import GuardOptions
+from gateway.sip.user_agent import UserAgentOptions
+from gateway.transport.load_watch import LoadLimits
+from gateway.transport.rtp_ports import RtpPortOptions, SourcePolicy
+
+
+class RtpSection(Section):
+    """Where audio is received."""
+
+    listen: IpAddress | None = None
+    # Apart from Asterisk's own (10000-20000), which is often on the same machine.
+    ports: PortRange = "30000-30999"
+    source: SourcePolicy = default_of(RtpPortOptions, "source_policy")
+    timeout: Annotated[Seconds, Field(ge=5)] = 30.0
+
+
+class MediaSection(Section):
+    """Audio."""
+
+    rtp: RtpSection = RtpSection()
+    append: Literal["20ms", "40ms", "60ms", "100ms"] = "20ms"
+
+
+_TURNS = TurnDetection()
+
+
+class TurnDetectionSection(Section):
+    """When the caller's turn has ended."""
+
+    kind: Literal["server_vad", "semantic_vad"] = "server_vad"
+    threshold: Annotated[float, Field(ge=0, le=1)] = _TURNS.threshold
+    prefix_padding_ms: Annotated[int, Field(ge=0, le=5000)] = _TURNS.prefix_padding_ms
+    silence_duration_ms: Annotated[int, Field(ge=50, le=10000)] = _TURNS.silence_duration_ms
+    eagerness: Literal["low", "medium", "high", "auto"] = _TURNS.eagerness
+    interrupt: bool = _TURNS.interrupts_response
+
+
+class RealtimeSection(Section):
+    """One kind of realtime session."""
+
+    provider: Provider = EMBEDDED
+    url: str = ""
+    model: str = ""
+    api_key: str = Field(default="", repr=False)
+    voice: str = ""
+    instructions: str = ""
+    audio: Literal["pcm16", "pcmu"] = "pcm16"
+    turn_detection: TurnDetectionSection = TurnDetectionSection()
+    noise_reduction: Literal["near_field", "far_field"] | None = None
+    transcription: str | None = None
+    language: str | None = None
+    connect_timeout: Seconds = default_of(SessionOptions, "connect_timeout_s")
+    brain: Path | None = None
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> RealtimeSection:
+        if (self.url or self.provider != EMBEDDED) and not _is_url(self.url):
+            raise WrongValue("has no url that can be called", expected="expected url: wss://HOST/v1")
+        if self.provider != EMBEDDED and self.brain is not None:
+            raise WrongValue("has a brain", expected="expected it with provider embedded only")
+        return self
+
+    @property
+    def is_embedded_here(self) -> bool:
+        """Whether the gateway starts this session's server itself."""
+        return self.provider == EMBEDDED and not self.url
+
+
+class LimitsSection(Section):
+    """How much is let in."""
+
+    max_calls: Annotated[int, Field(ge=1, le=10000)] = default_of(CallOptions, "max_calls")
+    max_call: Annotated[Seconds, Field(gt=0)] = MAX_CALL_S
+    transfers_per_call: Annotated[int, Field(ge=0, le=100)] = default_of(CallOptions, "transfers_per_call")
+    transfers_per_hour: Annotated[int, Field(ge=1, le=10000)] = default_of(CallOptions, "transfers_per_hour")
+    drain: Seconds = 300.0
+    cpu: Percent = default_of(LoadLimits, "cpu_percent")
+    lag: Seconds = default_of(LoadLimits, "lag_ms") / 1000
+    descriptors: Percent = default_of(LoadLimits, "descriptors_percent")
+    calls_per_s: Annotated[float, Field(gt=0)] = default_of(UserAgentOptions, "calls_per_s")
+    call_burst: Annotated[int, Field(ge=1)] = default_of(UserAgentOptions, "call_burst")
+    messages_per_s: Annotated[float, Field(gt=0)] = default_of(UserAgentOptions, "messages_per_s")
+    message_burst: Annotated[int, Field(ge=1)] = default_of(UserAgentOptions, "message_burst")
+    ban_after: Annotated[int, Field(ge=1)] = default_of(GuardOptions, "ban_after")
+    ban: Seconds = default_of(GuardOptions, "ban_s")
+
+
+class LogSection(Section):
+    """What is written to standard output."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    mask_numbers: bool = True
+    sip_trace: bool = False
+    sip_trace_only: tuple[str, ...] = ()
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("ws", "wss", "http", "https") and bool(parts.hostname)
+
+
+def session_options_of(section: RealtimeSection, url: str) -> SessionOptions:
+    """The Options of sessions of one kind, at `url`."""
+    turns = section.turn_detection
+    audio = AudioFormat.PCM16_24K if section.audio == "pcm16" else AudioFormat.PCMU
+    return SessionOptions(
+        provider="openai" if section.provider == EMBEDDED else section.provider,
+        url=url,
+        model=section.model or (EMBEDDED if section.provider == EMBEDDED else ""),
+        api_key=Secret(section.api_key) if section.api_key else None,
+        voice=section.voice,
+        instructions=section.instructions,
+        input_format=audio,
+        output_format=audio,
+        turn_detection=TurnDetection(
+            kind=turns.kind,
+            threshold=turns.threshold,
+            prefix_padding_ms=turns.prefix_padding_ms,
+            silence_duration_ms=turns.silence_duration_ms,
+            eagerness=turns.eagerness,
+            interrupts_response=turns.interrupt,
+        ),
+        noise_reduction=section.noise_reduction,
+        transcription_model=section.transcription or (EMBEDDED if section.provider == EMBEDDED else None),
+        transcription_language=section.language,
+        connect_timeout_s=section.connect_timeout,
+    )

@@ -1,0 +1,146 @@
+"""What one value of the configuration may be: an address, a share, a registrar, each with what was expected instead.
+
+Raises: `WrongValue`, which `gateway.located` turns into a problem with its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from gateway.errors import MessageError
+from gateway.located import WrongValue
+from gateway.realtime.session import providers
+from gateway.sip.grammar import parse_host_port
+from gateway.sip.hop import Transport
+from gateway.sip.message import Address, Uri
+
+EMBEDDED = "embedded"
+DNS_PORT = 53
+
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
+
+
+def default_of(options: type, name: str) -> Any:
+    """The default of an Options field, so that it is told once."""
+    return next(f.default for f in dataclasses.fields(options) if f.name == name)
+
+
+def parse_address(text: str, default_port: int = 0) -> Address:
+    """A numeric endpoint."""
+    host, port = parse_host_port(text)
+    return Address(host, port or default_port)
+
+
+def _endpoint(text: str) -> str:
+    """HOST:PORT with a numeric host; IPv6 in brackets."""
+    host, _, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise WrongValue(expected="expected IP:PORT, as 127.0.0.1:5060") from None
+    if not port.isdigit() or not 0 < int(port) <= 65535:
+        raise WrongValue(expected="expected a port of 1 to 65535 behind the colon")
+    return text
+
+
+def _ip(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise WrongValue(expected="expected an IP address, as 192.0.2.5") from None
+    return text
+
+
+def check_network(text: str) -> str:
+    """An address or a network, itself."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise WrongValue(expected="expected 192.0.2.7 or 192.0.2.0/24") from None
+    return text
+
+
+def _port_range(text: str) -> str:
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and 1024 <= int(first) < int(last) <= 65535):
+        raise WrongValue(expected="expected FIRST-LAST within 1024-65535")
+    return text
+
+
+def _registrar(text: str) -> str:
+    try:
+        uri = Uri.parse(text)
+    except MessageError:
+        uri = None
+    if uri is None or uri.scheme not in ("sip", "sips") or not uri.host:
+        raise WrongValue(expected="expected a SIP URI, as sip:192.0.2.10:5060 or sips:pbx.example.com")
+    if Transport.of_uri(uri) is None:
+        raise WrongValue(expected="expected ;transport=udp, tcp or tls, and no udp with sips")
+    return text
+
+
+def _peer(text: str) -> str:
+    try:
+        parse_host_port(text)
+    except MessageError:
+        raise WrongValue(expected="expected HOST or HOST:PORT, as pbx.example or 192.0.2.10:5060") from None
+    return text
+
+
+def _name_server(text: str) -> str:
+    try:
+        host, _ = parse_host_port(text)
+        ipaddress.ip_address(host)
+    except (MessageError, ValueError):
+        raise WrongValue(expected="expected IP or IP:PORT, as 192.0.2.53") from None
+    return text
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _server_name(text: str) -> str:
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        text = ""
+    if not re.fullmatch(r"[A-Za-z0-9._:\-]+", text):
+        raise WrongValue(expected="expected the host name or address in the server's certificate, as pbx.example.com")
+    return text
+
+
+def _provider(text: str) -> str:
+    known = (EMBEDDED, *providers())
+    if text not in known:
+        raise WrongValue(expected=f"expected one of {', '.join(known)}")
+    return text
+
+
+def _percent(value: object) -> object:
+    """``85%`` or a bare number."""
+    if isinstance(value, bool) or not isinstance(value, str):
+        return value
+    if not (match := _PERCENT.fullmatch(value)):
+        raise WrongValue(expected="expected a share such as 85%")
+    return float(match[1])
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Percent = Annotated[float, BeforeValidator(_percent, json_schema_input_type=str | float), Field(ge=0, le=100)]
+IpAddress = Annotated[str, AfterValidator(_ip)]
+Network = Annotated[str, AfterValidator(check_network)]
+PortRange = Annotated[str, AfterValidator(_port_range)]
+Registrar = Annotated[str, AfterValidator(_registrar)]
+Peer = Annotated[str, AfterValidator(_peer)]
+NameServer = Annotated[str, AfterValidator(_name_server)]
+OneOrMore = BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])
+ServerName = Annotated[str, AfterValidator(_server_name)]
+Provider = Annotated[str, AfterValidator(_provider)]
+Endpoints = Annotated[tuple[Endpoint, ...], Field(min_length=1, max_length=16), OneOrMore]
+CodecName = Literal["PCMU", "PCMA"]
