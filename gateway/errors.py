@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 SHOWN_CHARACTERS = 80
+LONGEST_PATH_CHARACTERS = 4096
 
 
 def shown(value: object, limit: int = SHOWN_CHARACTERS) -> str:
@@ -31,6 +32,11 @@ def shown(value: object, limit: int = SHOWN_CHARACTERS) -> str:
     text = value if isinstance(value, str) else repr(value)
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def shown_path(file: object) -> str:
+    """A file's path as `shown`, but whole: who is to mend it must find it."""
+    return shown(str(file), LONGEST_PATH_CHARACTERS)
 
 
 class GatewayError(Exception):

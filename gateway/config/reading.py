@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.config.file import Configuration
-from gateway.errors import ConfigurationError, Problem, shown
+from gateway.errors import ConfigurationError, Problem, shown, shown_path
 from gateway.located import Document, WrongValue, examine, in_order, load_yaml
 
 ENVIRONMENT_PREFIX = "GATEWAY__"
@@ -103,7 +103,9 @@ class _Substitution:
             return Path(name).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not text"
-            raise WrongValue(f"{shown(name)} cannot be read: {reason}", expected="expected a readable file") from error
+            raise WrongValue(
+                f"{shown_path(name)} cannot be read: {reason}", expected="expected a readable file"
+            ) from error
 
 
 def _with_paths(configuration: Configuration, folder: Path) -> Configuration:

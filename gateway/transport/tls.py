@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, cast
 
-from gateway.errors import ResourceError, shown
+from gateway.errors import ResourceError, shown, shown_path
 
 TlsVersion = Literal["1.2", "1.3"]
 _VERSIONS: Mapping[TlsVersion, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -99,16 +99,16 @@ def _load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> 
         context.load_cert_chain(certificate, key, password=_no_pass_phrase)
     except _EncryptedKeyError as error:
         raise ResourceError(
-            f"TLS key {shown(str(key))} has a pass phrase: decrypt it with `openssl pkey -in … -out …`"
+            f"TLS key {shown_path(key)} has a pass phrase: decrypt it with `openssl pkey -in … -out …`"
         ) from error
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise ResourceError(
-                f"TLS key {shown(str(key))} does not belong to certificate {shown(str(certificate))}: "
+                f"TLS key {shown_path(key)} does not belong to certificate {shown_path(certificate)}: "
                 "configure the two that were made together"
             ) from error
         raise ResourceError(
-            f"TLS certificate {shown(str(certificate))} with key {shown(str(key))} cannot be used "
+            f"TLS certificate {shown_path(certificate)} with key {shown_path(key)} cannot be used "
             f"({error.reason or 'not PEM'}): "
             "expected PEM files, -----BEGIN CERTIFICATE----- and -----BEGIN PRIVATE KEY-----"
         ) from error
@@ -129,7 +129,7 @@ def _load_authorities(context: ssl.SSLContext, ca: Path) -> None:
         context.load_verify_locations(cafile=ca)
     except ssl.SSLError as error:
         raise ResourceError(
-            f"TLS ca {shown(str(ca))} holds no certificate ({error.reason or 'not PEM'}): "
+            f"TLS ca {shown_path(ca)} holds no certificate ({error.reason or 'not PEM'}): "
             "expected a PEM file with -----BEGIN CERTIFICATE-----"
         ) from error
 
@@ -139,7 +139,7 @@ def _check_readable(file: Path, what: str) -> None:
         file.read_bytes()
     except OSError as error:
         raise ResourceError(
-            f"TLS {what} {shown(str(file))} cannot be read: {error.strerror}; "
+            f"TLS {what} {shown_path(file)} cannot be read: {error.strerror}; "
             f"configure sip.tls.{what}, or let this user read it"
         ) from error
 

@@ -36,7 +36,7 @@ def stream() -> Iterator[io.StringIO]:
     structlog.reset_defaults()
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_a_hostile_value_stays_one_printable_line_and_is_told_exactly(stream: io.StringIO, text: str) -> None:
     structlog.stdlib.get_logger("x").info("call started", display_name=text)
     written = stream.getvalue()
@@ -46,7 +46,7 @@ def test_a_hostile_value_stays_one_printable_line_and_is_told_exactly(stream: io
     assert json.loads(written)["display_name"] == text
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_lines_of_libraries_are_escaped_as_well(stream: io.StringIO, text: str) -> None:
     logging.getLogger("library").warning("peer said %s", text)
     written = stream.getvalue()
