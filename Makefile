@@ -15,7 +15,7 @@ DEV_READY := $(VENV)/.ready-dev
 FUZZ_READY := $(VENV)/.ready-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-load test-flood fuzz lint bench asterisk asterisk-stop clean
+.PHONY: help demo run test test-unit test-interop test-load test-flood fuzz lint bench asterisk asterisk-stop clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,11 +26,13 @@ demo: $(RUN_READY) ## place a real call to the gateway over loopback; leaves dem
 run: $(RUN_READY) ## the gateway with CONFIG (config/gateway.yaml)
 	$(BIN)/gateway run -c $(CONFIG) $(ARGS)
 
-test: $(DEV_READY) ## every test; against a real Asterisk where one can be had (REQUIRE_ASTERISK=1: a skip fails)
-	$(BIN)/pytest $(ARGS)
+test: test-unit test-interop ## every test; against a real Asterisk where one can be had (REQUIRE_ASTERISK=1: a skip fails)
 
-test-unit: $(DEV_READY) ## the tests that need no Asterisk
-	$(BIN)/pytest --ignore=tests/interop $(ARGS)
+test-unit: $(DEV_READY) ## the tests that need no Asterisk, on all cores
+	$(BIN)/pytest --ignore=tests/interop -n auto --dist loadfile $(ARGS)
+
+test-interop: $(DEV_READY) ## those against a real Asterisk and other telephones, one after the other
+	$(BIN)/pytest tests/interop $(ARGS)
 
 test-load: $(DEV_READY) ## 20 calls at once through a real Asterisk for 60 s
 	LOAD_CALLS=20 LOAD_SECONDS=60 $(BIN)/pytest -s tests/interop/test_load.py $(ARGS)
