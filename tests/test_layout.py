@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,3 +148,9 @@ def test_the_rank_rule_sees_every_form_of_import(module: str, source: str, expec
 def test_the_purity_rule_sees_a_clock() -> None:
     assert impure_imports("from time import monotonic", PACKAGE / "sip/dialog.py") != []
     assert impure_imports("from datetime import datetime", PACKAGE / "dialplan/hours.py") == []
+
+
+def test_the_map_of_the_sip_room_names_every_module() -> None:
+    drawing = (PACKAGE / "sip/__init__.py").read_text().partition("::")[2].partition("`")[0]
+    modules = {module.stem for module in (PACKAGE / "sip").glob("*.py")} - {"__init__"}
+    assert modules - set(re.findall(r"[a-z_]+", drawing)) == set()

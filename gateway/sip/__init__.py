@@ -1,5 +1,16 @@
-"""Signalling without input and output: RFC 3261 and its neighbours as values, tables and state machines.
+"""SIP by RFC 3261 and those around it, without I/O: bytes and time in, messages and events out.
 
-Bytes and the time come in as arguments; datagrams and events go out as values. Nothing in here opens a socket, reads a
-clock or awaits anything. `gateway.transport` is the shell around it.
+::
+
+    wire       hop, framing, grammar, uri, headers, message, multipart, bodies, vocabulary    what is written
+    door       guard, auth_server, inspection, reception, reject_reason                       who and what is let in
+    requests   timers, transaction, transaction_layer, client_request, auth                   request and response
+    trunks     trunk, registration, probe, peer_watch                                         whom we know
+    calls      dialog, invite_usage, leg, legs, invite_server, invite_client, reliable,       one call leg and its parts
+               redirect, renegotiation, session_timer, refer_client, refer_server, replaces,
+               digits, identity, failure
+    media      description, sdp, sdes                                                         what a call agrees on
+    front      user_agent, core, events                                                       commands in, events out
+
+`gateway.sip.user_agent.UserAgent` is the whole of it to everybody else.
 """
