@@ -43,6 +43,7 @@ from gateway.transport.rtp_ports import RtpPort
 
 FILE_ITEM = "file"
 MEDIA_WATCH_S = 5.0
+MEDIA_WATCH_LEAST_S = 0.1
 REPLACEABLE = (CallState.TALKING, CallState.PLAYING)
 """States in which somebody else may take the caller's place."""
 PLAYOUT_TAIL_S = 0.2
@@ -451,11 +452,13 @@ class CallTask:
         self._look_at_playout()
 
     def _watch_media(self) -> None:
-        """Look every few seconds whether the caller still sends; on hold they need not."""
-        if self._line.silent_s() > self._services.media_timeout_s:
+        """Look whether the caller still sends, now and then and the moment they are missed; on hold they need not."""
+        left_s = self._services.media_timeout_s - self._line.silent_s()
+        if left_s <= 0:
             self.dispatch(call_events.MediaLost())
         if not self._ended.is_set():
-            self._media_watch = asyncio.get_running_loop().call_later(MEDIA_WATCH_S, self._watch_media)
+            delay_s = min(max(left_s, MEDIA_WATCH_LEAST_S), MEDIA_WATCH_S)
+            self._media_watch = asyncio.get_running_loop().call_later(delay_s, self._watch_media)
 
     def _look_at_playout(self) -> None:
         """Tell the call, once, when nothing is left to be said and the telephone has had time to play it."""

@@ -474,6 +474,15 @@ async def test_caller_who_falls_silent_on_the_wire_is_let_go_but_not_on_hold(
     assert (await house.record()).cause == "no audio from the caller"
 
 
+async def test_caller_who_falls_silent_on_the_wire_is_missed_on_time(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2))
+    object.__setattr__(house.service.services, "media_timeout_s", 0.6)
+    call, _ = await house.talk()
+    house.phone.media.engine.set_direction(call.leg, send=False, receive=True)  # type: ignore[arg-type]
+    await eventually(call.ended.is_set, 3)
+    assert (await house.record()).cause == "no audio from the caller"
+
+
 async def test_interrupted_greeting_from_the_cache_is_told_as_far_as_it_was_heard(open_house: Open) -> None:
     text = "one two three four five six seven eight nine ten"
     plan = PLAN.replace("Welcome.", text)
