@@ -3,6 +3,9 @@
 Whether they run: as root on Debian an Asterisk is installed and started; with `ASTERISK_SIP=host:port` that PBX is
 used by `test_any_pbx.py` (it needs the accounts gateway, alice and agent of `tests/interop/asterisk/pjsip.conf`); on
 other machines they are skipped with the reason. `REQUIRE_ASTERISK=1` makes such a skip a failure.
+
+Tests marked `long` take minutes; `make test-interop-long` runs them. How much others do is set in the environment:
+`CANCEL_RACES`, `LOSS_CALLS`, `LEAK_CALLS`, `LOST_CALLS`, each with a default for the suite and a figure in the Makefile.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ import pytest
 
 from tests.interop import asterisk_package, phone
 from tests.interop.gateway_process import GatewayProcess, GatewaySetup
-from tests.interop.pbx import HOME, Pbx, Ports, remove_abandoned
-from tests.interop.speech_server import SpeechServer, speech_server
+from tests.interop.pbx import HOME, HOST, Pbx, Ports, remove_abandoned
+from tests.interop.speech_server import MODEL_RATE_HZ, SpeechServer, speech_server
 from tests.support.listening import Samples, silence, tone, write_wav
 
 AGENT_TONE_HZ = 1004.0
+MODEL_TONE_HZ = 440.0
 PHONE_SOUND_S = 180
 
 
@@ -30,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.interop)
+            if item.get_closest_marker("long") and os.environ.get("INTEROP_LONG") != "1":
+                item.add_marker(pytest.mark.skip(reason="takes minutes: make test-interop-long"))
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -59,16 +65,22 @@ def started_pbx() -> Iterator[Pbx | str]:
         pbx.remove()
 
 
-@pytest.fixture
-def pbx(started_pbx: Pbx | str) -> Iterator[Pbx]:
-    """A PBX whose console, log and recordings the test may use; without calls before and after."""
+@pytest.fixture(scope="module")
+def module_pbx(started_pbx: Pbx | str) -> Pbx:
+    """A PBX that a whole module's calls use; the calls must have ended before the first test begins."""
     if os.environ.get("ASTERISK_SIP"):
         pytest.skip("looks into the PBX, which the one named by ASTERISK_SIP does not allow")
     if isinstance(started_pbx, str):
         unavailable(started_pbx)
-    yield started_pbx
-    started_pbx.trace_sip(False)
-    started_pbx.hang_up_all()
+    return started_pbx
+
+
+@pytest.fixture
+def pbx(module_pbx: Pbx) -> Iterator[Pbx]:
+    """A PBX whose console, log and recordings the test may use; without calls before and after."""
+    yield module_pbx
+    module_pbx.trace_sip(False)
+    module_pbx.hang_up_all()
 
 
 @pytest.fixture
@@ -145,14 +157,38 @@ def make_gateway(registrar: tuple[str, int], tmp_path: Path) -> Iterator[Gateway
         started: list[GatewayProcess] = []
 
         def make(**choices: object) -> GatewayProcess:
-            setup = GatewaySetup(registrar=registrar, **choices)  # type: ignore[arg-type]
+            setup = GatewaySetup(**{"registrar": registrar, **choices})  # type: ignore[arg-type]
             gateway = GatewayProcess.of(setup, tmp_path / f"gateway-{len(started)}")
             started.append(gateways.enter_context(gateway))
             return gateway
 
         yield make
-    if complaints := [line for gateway in started for line in gateway.complaints()]:
+    fail_if_complained(started)
+
+
+def fail_if_complained(gateways: Sequence[GatewayProcess]) -> None:
+    """Errors and tracebacks in a gateway's log fail the test that it served."""
+    if complaints := [line for gateway in gateways for line in gateway.complaints()]:
         pytest.fail("the gateway complained:\n" + "\n".join(map(json.dumps, complaints)), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def static_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """One gateway for all tests of a module that takes calls from any port of this machine, without registration.
+
+    The model's greeting is a tone of MODEL_TONE_HZ. At its end it may hold nothing any more.
+    """
+    with speech_server([tone(MODEL_TONE_HZ, 0.5, rate_hz=MODEL_RATE_HZ)] * 1000) as server:
+        setup = GatewaySetup(
+            trunks={"peers": {"peer": HOST}}, realtime_url=server.url, media_timeout="5s", drain="5s", log_level="info"
+        )
+        gateway = GatewayProcess.of(setup, tmp_path_factory.mktemp("static") / "gateway")
+        with gateway:
+            gateway.wait_until_ready()
+            yield gateway
+            figures = gateway.stop()
+    fail_if_complained([gateway])
+    assert {name: value for name, value in figures.items() if name.endswith("_left") and value} == {}
 
 
 @pytest.fixture

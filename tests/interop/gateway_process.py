@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.interop.pbx import HOST, free_port, wait_until
+from tests.support.listening import tone, write_wav
 
 GREETING = "Welcome to the laboratory, how can I help you?"
 READY_DEADLINE_S = 40.0  # the embedded server loads its speech models on a busy machine
@@ -27,6 +29,11 @@ timezone: UTC
 contacts:
   operator: {dial: [sip:6001], description: a human agent}
   busy: {dial: [sip:6003], description: a line that is always busy}
+  congested: {dial: [sip:6004], description: a line that has no way}
+  patient: {dial: [sip:6005], description: a line that rings for ever}
+  absent: {dial: [sip:1002], description: a telephone that is not registered}
+  nowhere: {dial: [sip:6999], description: a number that does not exist}
+  impatient: {dial: [sip:6011], description: a human agent who has five seconds}
 sessions:
   reception:
     use: default
@@ -35,33 +42,33 @@ sessions:
     tools: [transfer, hang_up]
 routes:
   - name: reception
-    match: {to: ["7000", "7003", "7004", "7005", "7006", "7007", "7010", "7014", "49*"]}
+    match: {to: ["7000", "7003", "7004", "7005", "7006", "7007", "7008", "7009", "7010", "7014", "49*"]}
     do: [{session: reception}]
+  - {name: played, match: {to: "7097"}, do: [{play: beep.wav}]}
+  - {name: refused, match: {to: "7099"}, do: [{reject: {code: 603, reason: Declined}}]}
 escalations:
   - {name: zero, when: {dtmf: "0"}, do: [{transfer: operator}]}
   - {name: nine, when: {dtmf: "9"}, do: [{transfer: busy}]}
+  - {name: eight, when: {dtmf: "8"}, do: [{transfer: congested}]}
+  - {name: seven, when: {dtmf: "7"}, do: [{transfer: patient}]}
+  - {name: six, when: {dtmf: "6"}, do: [{transfer: absent}]}
+  - {name: five, when: {dtmf: "5"}, do: [{transfer: nowhere}]}
+  - {name: four, when: {dtmf: "4"}, do: [{transfer: impatient}]}
   - {name: down, when: {provider_down: true}, do: [{transfer: operator}]}
 """
 
 CONFIGURATION = """\
 sip:
-  listen: %(host)s:%(sip_port)d
-  trunks:
-    pbx:
-      registrar: sip:%(registrar)s
-      username: %(account)s
-      password: %(password)s
-      expires: %(expires)s
-      srtp: %(srtp)s
-      srtp_over_plain: %(srtp_over_plain)s
-      inbound_auth: %(inbound_auth)s
+  listen: "%(host)s:%(sip_port)d"
+  trunks: %(trunks)s
 media:
   rtp:
     ports: %(rtp_first)d-%(rtp_last)d
+    timeout: %(media_timeout)s
 realtime:
   default: %(realtime)s
 dialplans: [dialplan.yaml]
-limits: {max_calls: 100, drain: %(drain)s, cpu: 0, lag: 0}  # the machine may be busy with other tests
+limits: {max_calls: %(max_calls)d, drain: %(drain)s, cpu: 0, lag: 0}  # the machine may be busy with other tests
 log: {level: %(log_level)s, mask_numbers: false}
 """
 
@@ -70,17 +77,24 @@ log: {level: %(log_level)s, mask_numbers: false}
 class GatewaySetup:
     """What a test decides about its gateway; the rest is CONFIGURATION and DIALPLAN above.
 
-    `realtime` is the session's configuration: the embedded server, or the `url` of a test's own.
+    With a `registrar` it registers there as `account`, on the trunk `pbx`; `trunks` are further ones, as the
+    configuration has them. `realtime` is the session's configuration: the embedded server, or the `url` of a test's own.
     """
 
-    registrar: tuple[str, int]
+    registrar: tuple[str, int] | None = None
     account: str = "gateway"
     password: str = ""
     expires: str = "60s"
     srtp: str = "optional"
     srtp_over_plain: bool = False
     inbound_auth: dict[str, Any] | None = None
+    trunks: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    host: str = HOST
+    sip_port: int = 0
+    """0: one that is free."""
     drain: str = "20s"
+    media_timeout: str = "30s"
+    max_calls: int = 100
     realtime_url: str = ""
     dialplan: str = DIALPLAN
     log_level: str = "debug"
@@ -92,20 +106,17 @@ class GatewaySetup:
         if self.realtime_url:
             realtime = {"provider": "openai", "url": self.realtime_url, "model": "test", "api_key": "test"}
         (folder / "dialplan.yaml").write_text(self.dialplan % {"greeting": GREETING})
+        write_wav(folder / "beep.wav", tone(500, 0.2))
         file = folder / "gateway.yaml"
         file.write_text(
             CONFIGURATION
             % {
-                "host": HOST,
+                "host": self.host,
                 "sip_port": sip_port,
-                "registrar": f"{self.registrar[0]}:{self.registrar[1]}",
-                "account": self.account,
-                "password": self.password or f"lab-{self.account}",
-                "expires": self.expires,
-                "srtp": self.srtp,
-                "srtp_over_plain": str(self.srtp_over_plain).lower(),
-                "inbound_auth": json.dumps(self.inbound_auth),
+                "trunks": json.dumps(self._all_trunks()),
                 "drain": self.drain,
+                "media_timeout": self.media_timeout,
+                "max_calls": self.max_calls,
                 "log_level": self.log_level,
                 "rtp_first": rtp_first,
                 "rtp_last": rtp_first + 399,
@@ -114,21 +125,44 @@ class GatewaySetup:
         )
         return file
 
+    def _all_trunks(self) -> dict[str, Mapping[str, object]]:
+        if self.registrar is None:
+            return dict(self.trunks)
+        host, port = self.registrar
+        registered = {
+            "registrar": f"sip:{host}:{port}",
+            "username": self.account,
+            "password": self.password or f"lab-{self.account}",
+            "expires": self.expires,
+            "srtp": self.srtp,
+            "srtp_over_plain": self.srtp_over_plain,
+            "inbound_auth": self.inbound_auth,
+        }
+        return {"pbx": registered, **self.trunks}
+
 
 class GatewayProcess:
     """A running `python -m gateway run`; a context manager that ends what it started.
 
     `configuration` must make it listen on `sip_port`; `environment` is added to ours. Its standard error goes to
     `folder`. `lines` are its log lines as dictionaries, in order; one that is no JSON is `{"event": "not JSON"}`.
+    `within` is put before the command, as `ip netns exec NAME`.
     """
 
-    def __init__(self, configuration: Path, folder: Path, sip_port: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        configuration: Path,
+        folder: Path,
+        sip_port: int,
+        environment: Mapping[str, str],
+        within: Sequence[str] = (),
+    ) -> None:
         self.sip_port = sip_port
         self.lines: list[dict[str, Any]] = []
         self._errors = (folder / "stderr").open("w")
         self._errors_file = folder / "stderr"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", "-c", str(configuration)],
+            [*within, sys.executable, "-m", "gateway", "run", "-c", str(configuration)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -138,11 +172,11 @@ class GatewayProcess:
         self._reader.start()
 
     @classmethod
-    def of(cls, setup: GatewaySetup, folder: Path) -> Self:
+    def of(cls, setup: GatewaySetup, folder: Path, within: Sequence[str] = ()) -> Self:
         """A gateway with files of its own in the new `folder`."""
         folder.mkdir(parents=True)
-        sip_port = free_port()
-        return cls(setup.write(folder, sip_port), folder, sip_port, {})
+        sip_port = setup.sip_port or free_port()
+        return cls(setup.write(folder, sip_port), folder, sip_port, {}, within)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -210,8 +244,17 @@ class GatewayProcess:
             last = "\n".join(json.dumps(line) for line in self.lines[-15:])
             raise TimeoutError(f"{error}; stderr:\n{self._errors_file.read_text()[-2000:]}\nlog:\n{last}") from None
 
+    def wait_until_ready(self) -> Mapping[str, Any]:
+        return self.wait_for("gateway ready", timeout_s=READY_DEADLINE_S)
+
+    def stop(self) -> Mapping[str, Any]:
+        """SIGTERM, and what it tells at its end: how punctual it was, what it still holds."""
+        self.terminate()
+        assert self.wait_for_exit(60) == 0
+        return self.wait_for("gateway stopped")
+
     def wait_until_registered(self) -> Mapping[str, Any]:
-        self.wait_for("gateway ready", timeout_s=READY_DEADLINE_S)
+        self.wait_until_ready()
         return self.wait_for("registered")
 
     def complaints(self) -> list[dict[str, Any]]:
@@ -221,3 +264,8 @@ class GatewayProcess:
             for line in self.lines
             if line.get("level") in {"error", "critical"} or line["event"] == "not JSON" or "exception" in line
         ]
+
+
+def seconds_between(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
+    """How long after the log line `first` the line `second` was written."""
+    return (datetime.fromisoformat(second["time"]) - datetime.fromisoformat(first["time"])).total_seconds()
