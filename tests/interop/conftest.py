@@ -4,8 +4,8 @@ Whether they run: as root on Debian an Asterisk is installed and started; with `
 used by `test_any_pbx.py` (it needs the accounts gateway, alice and agent of `tests/interop/asterisk/pjsip.conf`); on
 other machines they are skipped with the reason. `REQUIRE_ASTERISK=1` makes such a skip a failure.
 
-Tests marked `long` take minutes; `make test-interop-long` runs them. How much others do is set in the environment:
-`CANCEL_RACES`, `LOSS_CALLS`, `LEAK_CALLS`, `LOST_CALLS`, each with a default for the suite and a figure in the Makefile.
+Tests marked `long` take minutes; `make test-interop-long` runs them. How much others do is set in the environment, each
+with a default for the suite and a figure in the Makefile: `CANCEL_RACES`, `LOSS_CALLS`, `LOST_CALLS`, `LEAK_CALLS`.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def module_pbx(started_pbx: Pbx | str) -> Pbx:
         pytest.skip("looks into the PBX, which the one named by ASTERISK_SIP does not allow")
     if isinstance(started_pbx, str):
         unavailable(started_pbx)
+    started_pbx.start()  # unless it runs: a test that failed may have left it killed
     return started_pbx
 
 
@@ -79,6 +80,7 @@ def module_pbx(started_pbx: Pbx | str) -> Pbx:
 def pbx(module_pbx: Pbx) -> Iterator[Pbx]:
     """A PBX whose console, log and recordings the test may use; without calls before and after."""
     yield module_pbx
+    module_pbx.start()
     module_pbx.trace_sip(False)
     module_pbx.hang_up_all()
 

@@ -78,7 +78,7 @@ class GatewaySetup:
     """What a test decides about its gateway; the rest is CONFIGURATION and DIALPLAN above.
 
     With a `registrar` it registers there as `account`, on the trunk `pbx`; `trunks` are further ones, as the
-    configuration has them. `realtime` is the session's configuration: the embedded server, or the `url` of a test's own.
+    configuration has them. The session's provider is the embedded server, or a test's own at `realtime_url`.
     """
 
     registrar: tuple[str, int] | None = None

@@ -145,6 +145,10 @@ class Phone:
     def resume(self) -> None:
         self._command("resume")
 
+    def transfer(self, number: str) -> None:
+        """Hand the other party on by a blind REFER."""
+        self._command("transfer", f"sip:{number}@{self.domain}")
+
     def press(self, key: str) -> None:
         """Send one key as an RFC 4733 event."""
         self._command("sndcode", key)

@@ -1,0 +1,89 @@
+"""Transfers that the PBX cannot carry out: each failure is told by its status, and every call ends with a reason.
+
+What becomes of the caller is up to Asterisk: after 404 they are still with the gateway, after 486 and 503 Asterisk has
+taken them away and sends no BYE, so that the gateway's part ends when it hears nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.interop.conftest import fail_if_complained
+from tests.interop.gateway_process import GatewayProcess, GatewaySetup
+from tests.interop.pbx import Pbx, wait_until
+from tests.interop.speech_server import speech_server
+
+KEYS = "987654"
+STAY_S = 4
+GONE = ("failed", "no audio from the caller")
+WITH_US = ("caller-hung-up", "remote_bye")
+
+
+@dataclass(frozen=True)
+class Transfers:
+    """All calls of this module, made at once: each caller pressed another key, which named another target."""
+
+    gateway: GatewayProcess
+    pbx_log: str
+
+    def ended(self, escalation: str) -> dict[str, Any]:
+        return next(line for line in self.gateway.found("call ended") if line["escalations"] == [escalation])
+
+    def failure(self, escalation: str) -> tuple[int, str]:
+        call_id = self.ended(escalation)["call_id"]
+        [line] = self.gateway.found("transfer failed", call_id=call_id)
+        return line["status"], line["reason"]
+
+
+@pytest.fixture(scope="module")
+def transfers(module_pbx: Pbx, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Transfers]:
+    pbx = module_pbx
+    with speech_server([]) as server:
+        setup = GatewaySetup(registrar=pbx.address, realtime_url=server.url, media_timeout="5s")
+        with GatewayProcess.of(setup, tmp_path_factory.mktemp("transfers") / "gateway") as gateway:
+            gateway.wait_until_registered()
+            pbx.trace_sip()
+            mark = pbx.log_mark()
+            for key in KEYS:
+                pbx.originate("7000", keys=key, delay_s=1, stay_s=STAY_S)
+            # Callers of busy and absent people, and one comes back.
+            wait_until(lambda: len(gateway.found("call ended")) == len(KEYS) + 1, "the end of all calls", 30)
+            pbx.trace_sip(False)
+            pbx.hang_up_all()
+            yield Transfers(gateway, pbx.log_since(mark))
+            figures = gateway.stop()
+    fail_if_complained([gateway])
+    assert (figures["legs_left"], figures["calls_left"], figures["rtp_ports_left"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("escalation", "failure", "end"),
+    [
+        pytest.param("nine", (486, "Busy Here"), GONE, id="6003-busy"),
+        pytest.param("eight", (503, "Service Unavailable"), GONE, id="6004-congestion"),
+        pytest.param("six", (503, "Service Unavailable"), GONE, id="not-registered"),
+        pytest.param("five", (404, "Not Found"), WITH_US, id="no-such-number"),
+    ],
+)
+def test_a_failed_transfer_is_told_by_its_status_and_its_call_ends_with_a_reason(
+    transfers: Transfers, escalation: str, failure: tuple[int, str], end: tuple[str, str]
+) -> None:
+    assert transfers.failure(escalation) == failure
+    ended = transfers.ended(escalation)
+    assert (ended["outcome"], ended["cause"]) == end
+    assert ended["transfer"] is None
+
+
+@pytest.mark.parametrize("escalation", [pytest.param("seven", id="6005-rings"), pytest.param("four", id="6011-rings")])
+def test_a_transfer_that_rings_is_the_pbx_s_affair(transfers: Transfers, escalation: str) -> None:
+    assert transfers.ended(escalation)["outcome"] == "transferred"
+
+
+def test_a_caller_whom_nobody_takes_is_back_with_the_reason(transfers: Transfers) -> None:
+    [back] = [line for line in transfers.gateway.found("call ended") if line["escalations"] == []]
+    assert back["to"] == "7000"
+    assert "X-Transfer-Failed: CHANUNAVAIL" in transfers.pbx_log
