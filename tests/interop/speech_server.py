@@ -52,9 +52,10 @@ class Conversation:
 class SpeechServer:
     """`url` is what goes into the gateway's configuration."""
 
-    def __init__(self, answers: Sequence[Samples]) -> None:
+    def __init__(self, answers: Sequence[Samples], delay_s: float) -> None:
         self.url = ""
-        self._server = RealtimeServer(replies=[Speech(audio=answer.astype("<i2").tobytes()) for answer in answers])
+        replies = [Speech(audio=answer.astype("<i2").tobytes()) for answer in answers]
+        self._server = RealtimeServer(replies=replies, delay_s=delay_s)
         self._loop = asyncio.new_event_loop()
         self._is_ended = asyncio.Event()
         self._is_ready = threading.Event()
@@ -90,9 +91,9 @@ class SpeechServer:
 
 
 @contextmanager
-def speech_server(answers: Sequence[Samples]) -> Iterator[SpeechServer]:
-    """A server on a free port that says `answers` (24 kHz)."""
-    server = SpeechServer(answers)
+def speech_server(answers: Sequence[Samples], delay_s: float = 0.0) -> Iterator[SpeechServer]:
+    """A server on a free port that says `answers` (24 kHz), and takes `delay_s` to open a session."""
+    server = SpeechServer(answers, delay_s)
     server.start()
     try:
         yield server

@@ -1,8 +1,6 @@
-"""baresip as the caller, behind the PBX and face to face with the gateway: keys, hold, and transfers that it asks for."""
+"""baresip as the caller, behind the PBX and face to face with the gateway: keys, hold, transfers that it asks for."""
 
 from __future__ import annotations
-
-import time
 
 import numpy as np
 
@@ -38,8 +36,8 @@ def test_the_gateway_stays_with_a_colleague_to_whom_the_caller_hands_it(
     alice.transfer("1002")
     bob.wait_for("CALL_ESTABLISHED")
     wait_until(lambda: lately_heard(conversation, AGENT_TONE_HZ), "the colleague", 8)
-    told = rf"Transmitting SIP request[^\n]*to UDP:{HOST}:{gateway.sip_port}[^<]*\n(?:INVITE|UPDATE) sip:gateway(?:(?!<---)[\s\S])*"
-    pbx.wait_for_log(told + r"P-Asserted-Identity: [^\n]*1002@", since=mark)
+    told = rf"to UDP:{HOST}:{gateway.sip_port}[^<]*\n(?:INVITE|UPDATE) sip:gateway(?:(?!<---)[\s\S])*"
+    pbx.wait_for_log("Transmitting SIP request[^\n]*" + told + r"P-Asserted-Identity: [^\n]*1002@", since=mark)
     conversation.answer()
     wait_until(lambda: tone_seconds(bob.heard(), MODEL_TONE_HZ) > 1, "the model's words at the colleague", 6)
     assert not gateway.found("call ended")

@@ -7,7 +7,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.interop.conftest import GatewayMaker, SpeechServerMaker
+from tests.interop.conftest import SESSION_DELAY_S, GatewayMaker, SpeechServerMaker
 from tests.interop.pbx import Pbx, wait_until
 
 RACES = int(os.environ.get("CANCEL_RACES", "50"))
@@ -18,7 +18,7 @@ RATE_CPS = 15.0  # the gateway takes 20 new calls a second from a trunk in the l
 def test_cancel_and_answer_may_cross_in_any_order(
     pbx: Pbx, make_gateway: GatewayMaker, make_speech_server: SpeechServerMaker
 ) -> None:
-    gateway = make_gateway(realtime_url=make_speech_server([]).url, log_level="info")
+    gateway = make_gateway(realtime_url=make_speech_server([], SESSION_DELAY_S).url, log_level="info")
     gateway.wait_until_registered()
 
     def give_up(patience_s: float) -> None:

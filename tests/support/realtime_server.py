@@ -366,6 +366,8 @@ class ServerSession:
             await self.error(refusal.code, refusal.message)
             await self.close(refusal.close_code, f"invalid_request_error.{refusal.code}")
             return False
+        if self.server.delay_s:
+            await asyncio.sleep(self.server.delay_s)
         if not self.server.is_silent:
             await self.send("session.created", session=self.config)
         return True
@@ -516,6 +518,7 @@ class RealtimeServer:
         is_replying: bool = True,
         is_echoing: bool = False,
         piece_ms: int = 200,
+        delay_s: float = 0.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.replies = list(replies)
@@ -527,6 +530,8 @@ class RealtimeServer:
         self.is_replying = is_replying
         self.is_echoing = is_echoing
         self.piece_ms = piece_ms
+        self.delay_s = delay_s
+        """What a session takes to be created, as a hosted model's does."""
         self.sessions: list[ServerSession] = []
         """All connections there ever were."""
         self.attempts = 0
