@@ -315,6 +315,7 @@ class Service:
             "ticks_missed": self.media.clock.missed,
             "media_failures": self.media.failures,
             "legs_left": self.user_agent.leg_count,
+            "transactions_left": self.user_agent.transaction_count,
             "rtp_ports_left": self.media.ports.open_count,
             "calls_left": self.calls.call_count,
         }

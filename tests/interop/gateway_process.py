@@ -44,6 +44,7 @@ routes:
   - name: reception
     match: {to: ["7000", "7003", "7004", "7005", "7006", "7007", "7008", "7009", "7010", "7014", "49*"]}
     do: [{session: reception}]
+  - {name: waiting, match: {to: "7096"}, do: [{play: patience.wav}]}
   - {name: played, match: {to: "7097"}, do: [{play: beep.wav}]}
   - {name: refused, match: {to: "7099"}, do: [{reject: {code: 603, reason: Declined}}]}
 escalations:
@@ -95,6 +96,8 @@ class GatewaySetup:
     drain: str = "20s"
     media_timeout: str = "30s"
     max_calls: int = 100
+    rtp_ports: int = 400
+    """A port rests for 30 s after its call: a test with many calls needs many."""
     realtime_url: str = ""
     dialplan: str = DIALPLAN
     log_level: str = "debug"
@@ -107,6 +110,7 @@ class GatewaySetup:
             realtime = {"provider": "openai", "url": self.realtime_url, "model": "test", "api_key": "test"}
         (folder / "dialplan.yaml").write_text(self.dialplan % {"greeting": GREETING})
         write_wav(folder / "beep.wav", tone(500, 0.2))
+        write_wav(folder / "patience.wav", tone(500, 20))
         file = folder / "gateway.yaml"
         file.write_text(
             CONFIGURATION
@@ -119,7 +123,7 @@ class GatewaySetup:
                 "max_calls": self.max_calls,
                 "log_level": self.log_level,
                 "rtp_first": rtp_first,
-                "rtp_last": rtp_first + 399,
+                "rtp_last": rtp_first + self.rtp_ports - 1,
                 "realtime": json.dumps(realtime),
             }
         )

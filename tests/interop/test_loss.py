@@ -1,0 +1,77 @@
+"""A wire that loses every tenth SIP packet, and a caller who sends every twentieth twice.
+
+Every call goes as it should or ends with a reason, none is there twice, nothing is left. `LOSS_CALLS=1000` for more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.interop import network
+from tests.interop.conftest import fail_if_complained, unavailable
+from tests.interop.gateway_process import GatewayProcess, GatewaySetup
+from tests.interop.pbx import REPOSITORY, wait_until
+
+CALLS = int(os.environ.get("LOSS_CALLS", "60"))
+RATE_CPS = 15.0
+LOSS_PERCENT = 10
+DUPLICATES = 0.05
+LEAST_COMPLETED = 0.995
+COMPLETED = ("talk: completed", "played: hung up on", "refused: 603", "cancelled: 487", "cancelled: completed")
+LONGEST_S = 64.0
+"""An INVITE transaction and a BYE's, one after the other, with nothing but bad luck."""
+
+
+def test_calls_survive_a_wire_that_loses_and_doubles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if reason := network.obstacle():
+        unavailable(reason)
+    with network.LossyWire(LOSS_PERCENT) as wire:
+        setup = GatewaySetup(
+            host=wire.far,
+            sip_port=network.SIP_PORT,
+            trunks={"near": {"peer": wire.near}},
+            realtime_url="ws://127.0.0.1:9/v1",  # no call here needs a model
+            rtp_ports=4000,
+            max_calls=1000,
+            log_level="info",
+        )
+        with GatewayProcess.of(setup, tmp_path / "gateway", wire.within(wire.far)) as gateway:
+            gateway.wait_until_ready()
+            outcomes = outcomes_of_calls(wire)
+            started, ended = gateway.found("call started"), gateway.found("call ended")
+            wait_until(lambda: len(gateway.found("call ended")) == len(started), "the end of every call", LONGEST_S)
+            ended = gateway.found("call ended")
+            lost = wire.lost()
+            figures = gateway.stop()
+    fail_if_complained([gateway])
+    with capsys.disabled():
+        sys.stdout.write(f"\n{dict(outcomes)}; lost to and from the gateway: {lost}\n")
+    assert min(lost) > 0
+    assert sum(outcomes.values()) == CALLS
+    assert sum(outcomes[name] for name in COMPLETED) >= CALLS * LEAST_COMPLETED
+    assert len({line["call_id"] for line in started}) == len(started) == CALLS
+    assert all(line["outcome"] for line in ended)
+    assert (figures["calls_left"], figures["rtp_ports_left"], figures["legs_left"]) == (0, 0, 0)
+
+
+def outcomes_of_calls(wire: network.LossyWire) -> Counter[str]:
+    """Let a caller at the near end make the calls: a quarter each of every kind."""
+    command = [sys.executable, "-m", "tests.interop.fast_caller", f"{wire.far}:{network.SIP_PORT}"]
+    command += ["--from", wire.near, "--calls", str(CALLS), "--rate", str(RATE_CPS), "--duplicates", str(DUPLICATES)]
+    command += ["--kinds", "talk=7096,played=7097,refused=7099,cancelled=7096"]
+    told = subprocess.run(
+        [*wire.within(wire.near), *command],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=CALLS / RATE_CPS + 3 * LONGEST_S,
+    )
+    return Counter(json.loads(told.stdout))
