@@ -158,6 +158,18 @@ def reoffer(cseq: int, body: str, *checks: str) -> list[str]:
     return [again, expect(100, is_optional=True), expect(200, *checks), request("ACK", cseq, branch=f"ACK-{cseq}")]
 
 
+def routed(steps: Sequence[str]) -> list[str]:
+    """The same call by way of a proxy: what is said within it goes by the route that was recorded (RFC 3261 12.2.1)."""
+    by_route = []
+    for step in steps:
+        if "[peer_tag_param]" in step:
+            start, _, rest = step.partition("sip:[service]@[remote_ip]:[remote_port] SIP/2.0\n")
+            by_route.append(f"{start}[next_url] SIP/2.0\n[routes]\n{rest}")
+        else:
+            by_route.append(step.replace('<recv response="200"', '<recv response="200" rrs="true"'))
+    return by_route
+
+
 def rendered(steps: Sequence[str]) -> str:
     """The scenario as SIPp reads it."""
     lines = "\n".join(steps)
