@@ -15,10 +15,11 @@ DEV_READY := $(VENV)/.ready-dev
 FUZZ_READY := $(VENV)/.ready-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-interop test-load test-flood fuzz lint bench asterisk asterisk-stop clean
+.PHONY: help demo run test test-unit test-interop test-load test-flood test-interop-long test-leaks fuzz lint bench asterisk \
+	asterisk-stop clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUN_READY) ## place a real call to the gateway over loopback; leaves demo.wav
 	$(BIN)/gateway demo --wav demo.wav $(ARGS)
@@ -42,6 +43,13 @@ test-flood: $(DEV_READY) ## 2,000 messages a second of strangers for 60 s beside
 
 fuzz: $(DEV_READY) $(FUZZ_READY) ## every parser under atheris, FUZZ_SECONDS (60) each; FUZZ_TARGETS="sdp uri" only those
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+test-interop-long: $(DEV_READY) ## what takes minutes: session timers, 1000 CANCEL races, 1000 calls over a lossy wire
+	INTEROP_LONG=1 CANCEL_RACES=1000 LOSS_CALLS=1000 LOST_CALLS=100 $(BIN)/pytest -s $(addprefix tests/interop/test_, \
+		cancel.py loss.py registration.py session_timer.py sipp.py) $(ARGS)
+
+test-leaks: $(DEV_READY) ## 10,000 short calls leave descriptors, memory, transactions and legs as they were
+	LEAK_CALLS=10000 $(BIN)/pytest -s tests/interop/test_leaks.py $(ARGS)
 
 lint: $(DEV_READY) ## formatting, lint rules, types
 	$(BIN)/ruff format --check .

@@ -184,7 +184,13 @@ def static_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway
     """
     with speech_server([tone(MODEL_TONE_HZ, 0.5, rate_hz=MODEL_RATE_HZ)] * 1000, SESSION_DELAY_S) as server:
         setup = GatewaySetup(
-            trunks={"peers": {"peer": HOST}}, realtime_url=server.url, media_timeout="5s", drain="5s", log_level="info"
+            trunks={"peers": {"peer": HOST}},
+            realtime_url=server.url,
+            media_timeout="5s",
+            drain="5s",
+            max_calls=1000,
+            rtp_ports=4000,
+            log_level="info",
         )
         gateway = GatewayProcess.of(setup, tmp_path_factory.mktemp("static") / "gateway")
         with gateway:

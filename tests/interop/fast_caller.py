@@ -29,8 +29,7 @@ T1_S = 0.5
 T2_S = 4.0
 PATIENCE_S = 64 * T1_S
 HOLD_S = 0.15
-LINGER_S = 1.0
-"""How long it still listens, and answers what comes again, when all calls have ended."""
+POLL_S = 0.5
 
 
 class Kind(Enum):
@@ -53,6 +52,8 @@ class Plan:
     rate_cps: float
     duplicates: float = 0.0
     """The share of our datagrams that are sent twice."""
+    linger_s: float = 1.0
+    """How long it must have been quiet when all calls have ended: what comes again until then is answered again."""
 
 
 @dataclass(slots=True)
@@ -114,15 +115,14 @@ class FastCaller:
         with selectors.DefaultSelector() as selector:
             for line in self._lines:
                 selector.register(line.sip, selectors.EVENT_READ, line)
-            ended_s = float("inf")
-            while time.monotonic() < ended_s:
-                next_s = min(self._due[0][0] if self._due else ended_s, ended_s, time.monotonic() + 1)
-                for key, _ in selector.select(max(0.0, next_s - time.monotonic())):
+            heard_s = time.monotonic()
+            while self._open or time.monotonic() < heard_s + self._plan.linger_s:
+                wait_s = self._due[0][0] - time.monotonic() if self._due else POLL_S
+                for key, _ in selector.select(min(max(0.0, wait_s), POLL_S)):
                     self._receive(key.data)
+                    heard_s = time.monotonic()
                 while self._due and self._due[0][0] <= time.monotonic():
                     heapq.heappop(self._due)[2]()
-                if self._open == 0 and ended_s == float("inf"):
-                    ended_s = time.monotonic() + LINGER_S
         for line in self._lines:
             line.close()
         return Counter(f"{call.kind.value}: {call.outcome}" for call in self._calls.values())
@@ -253,6 +253,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--kinds", required=True)
     parser.add_argument("--duplicates", type=float, default=0.0)
+    parser.add_argument("--linger", type=float, default=1.0)
     arguments = parser.parse_args()
     host, _, port = arguments.gateway.rpartition(":")
     plan = Plan(
@@ -262,6 +263,7 @@ def main() -> int:
         calls=arguments.calls,
         rate_cps=arguments.rate,
         duplicates=arguments.duplicates,
+        linger_s=arguments.linger,
     )
     sys.stdout.write(json.dumps(FastCaller(plan).run()) + "\n")
     return 0

@@ -6,6 +6,7 @@ Nothing outside the namespaces is touched, and everything goes with them.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from types import TracebackType
@@ -34,6 +35,10 @@ def obstacle() -> str:
     return f"{', '.join(missing)} missing: apt-get install iproute2 nftables" if missing else ""
 
 
+class NotAllowed(Exception):
+    """This machine, most likely a container, lets nobody make namespaces, wires or packet filters."""
+
+
 class LossyWire:
     """`far` and `near`, one wire between them; of the SIP that `far` (port 5060) sends and gets, a share is lost.
 
@@ -51,8 +56,14 @@ class LossyWire:
         return ("ip", "netns", "exec", self._names[host])
 
     def __enter__(self) -> Self:
+        """Raises: NotAllowed."""
         try:
             self._lay()
+        except subprocess.CalledProcessError as error:
+            self._remove()
+            if re.search("not permitted|not supported|denied", error.stderr or "", re.IGNORECASE):
+                raise NotAllowed(error.stderr.strip()) from error
+            raise
         except BaseException:
             self._remove()
             raise
@@ -71,7 +82,9 @@ class LossyWire:
             _run("ip", "-n", name, "addr", "add", f"{host}/30", "dev", "wire")
             _run("ip", "-n", name, "link", "set", "wire", "up")
         rules = RULES.format(port=SIP_PORT, percent=self._loss_percent)
-        subprocess.run([*self.within(self.far), "nft", "-f", "-"], input=rules, text=True, check=True)
+        subprocess.run(
+            [*self.within(self.far), "nft", "-f", "-"], input=rules, text=True, check=True, capture_output=True
+        )
 
     def lost(self) -> list[int]:
         """How many SIP packets were lost on the way to `far` and from it."""
