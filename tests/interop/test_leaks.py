@@ -25,6 +25,9 @@ RATE_CPS = float(os.environ.get("LEAK_CPS", "50"))
 SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 6))
 NUMBERS = {Kind.TALK: "7000", Kind.PLAYED: "7097", Kind.REFUSED: "7099", Kind.CANCELLED: "7000"}
 WARM_UP_CALLS = 40
+MEMORY_SHARE = 0.05
+KEPT_A_CALL_KIB = 100
+"""Within half a minute nothing of a call is forgotten: transactions, a resting port. Measured: 15 to 45."""
 REST_S = 33  # ports rest for 30 s, transactions for 32 s
 AS_IT_SHOULD_BE = {
     "talk: completed",
@@ -88,7 +91,8 @@ def test_short_calls_leave_everything_where_it_was(tmp_path: Path, capsys: pytes
         sys.stdout.write(f"\n{dict(outcomes)}; {idle} descriptors; RSS {rss_before_kib} -> {rss_kib} KiB\n")
     fail_if_complained([gateway])
     assert sum(outcomes.values()) == CALLS
-    assert rss_kib < rss_before_kib * (1.05 if IS_LONG else 1.10)
+    growth_kib = rss_kib - rss_before_kib
+    assert growth_kib < (rss_before_kib * MEMORY_SHARE if IS_LONG else CALLS // 2 * KEPT_A_CALL_KIB)
     assert (figures["legs_left"], figures["calls_left"], figures["rtp_ports_left"]) == (0, 0, 0)
     if IS_LONG:
         assert figures["transactions_left"] == 0

@@ -20,7 +20,7 @@ import pytest
 
 from tests.interop import sipp
 from tests.interop.conftest import unavailable
-from tests.interop.gateway_process import GatewayProcess, seconds_between
+from tests.interop.gateway_process import GatewayProcess, GatewaySetup, seconds_between
 from tests.interop.pbx import HOST, wait_until
 from tests.interop.sipp import (
     Run,
@@ -39,6 +39,7 @@ from tests.interop.sipp import (
     request,
     sdp,
 )
+from tests.interop.speech_server import speech_server
 
 LOST_CALLS = int(os.environ.get("LOST_CALLS", "3"))
 CANCEL_RACES = int(os.environ.get("CANCEL_RACES", "50"))
@@ -263,6 +264,20 @@ def giving_up_after(milliseconds: int) -> list[str]:
         label("3"),
         pause(1),  # SIPp does not survive a label behind which nothing stands
     ]
+
+
+def test_calls_come_over_ipv6(start_sipp: SippMaker, tmp_path: Path) -> None:
+    with speech_server([]) as server:
+        setup = GatewaySetup(host="[::1]", trunks={"peers": {"peer": "[::1]"}}, realtime_url=server.url)
+        with GatewayProcess.of(setup, tmp_path / "gateway") as gateway:
+            gateway.wait_until_ready()
+            run = Run(scenario="uac", port=gateway.sip_port, host="[::1]", own_host="::1", calls=3, hold_ms=300)
+            start_sipp(run).wait()
+            ended = ended_since(gateway, 0, 3)
+            figures = gateway.stop()
+    assert {line["outcome"] for line in ended} == {"caller-hung-up"}
+    assert all(line["rtp_sent"] > 5 for line in ended)
+    assert (figures["legs_left"], figures["calls_left"], figures["rtp_ports_left"]) == (0, 0, 0)
 
 
 # ---- session timers --------------------------------------------------------------------------------------------------
