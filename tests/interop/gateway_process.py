@@ -42,7 +42,7 @@ sessions:
     tools: [transfer, hang_up]
 routes:
   - name: reception
-    match: {to: ["7000", "7003", "7004", "7005", "7006", "7007", "7008", "7009", "7010", "7014", "49*"]}
+    match: {to: ["700*", "701*", "49*"]}
     do: [{session: reception}]
   - {name: waiting, match: {to: "7096"}, do: [{play: patience.wav}]}
   - {name: played, match: {to: "7097"}, do: [{play: beep.wav}]}
@@ -59,9 +59,7 @@ escalations:
 """
 
 CONFIGURATION = """\
-sip:
-  listen: "%(host)s:%(sip_port)d"
-  trunks: %(trunks)s
+sip: %(sip)s
 media:
   rtp:
     ports: %(rtp_first)d-%(rtp_last)d
@@ -89,7 +87,11 @@ class GatewaySetup:
     srtp: str = "optional"
     srtp_over_plain: bool = False
     inbound_auth: dict[str, Any] | None = None
+    trunk: Mapping[str, object] = field(default_factory=dict)
+    """Further keys of the trunk `pbx`, or other values of them."""
     trunks: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    sip: Mapping[str, object] = field(default_factory=dict)
+    """Further keys of the section `sip`."""
     host: str = HOST
     sip_port: int = 0
     """0: one that is free."""
@@ -115,9 +117,7 @@ class GatewaySetup:
         file.write_text(
             CONFIGURATION
             % {
-                "host": self.host,
-                "sip_port": sip_port,
-                "trunks": json.dumps(self._all_trunks()),
+                "sip": json.dumps({"listen": f"{self.host}:{sip_port}", "trunks": self._all_trunks(), **self.sip}),
                 "drain": self.drain,
                 "media_timeout": self.media_timeout,
                 "max_calls": self.max_calls,
@@ -141,6 +141,7 @@ class GatewaySetup:
             "srtp": self.srtp,
             "srtp_over_plain": self.srtp_over_plain,
             "inbound_auth": self.inbound_auth,
+            **self.trunk,
         }
         return {"pbx": registered, **self.trunks}
 

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from tests.interop import asterisk_package
+from tests.interop import asterisk_package, certificates
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("ASTERISK_HOME") or REPOSITORY / ".asterisk")
@@ -54,6 +54,7 @@ class Ports:
     """Where one Asterisk listens; the RTP range includes both ends."""
 
     sip: int = 5070
+    tls: int = 5071
     rtp_first: int = 20000
     rtp_last: int = 20999
     http: int = 8088
@@ -62,7 +63,7 @@ class Ports:
     def free(cls) -> Ports:
         """Ports nobody uses now. RTP ranges of two PBXs may meet: Asterisk passes over a port that is taken."""
         first = 20000 + 400 * random.randrange(25)
-        return cls(sip=free_port(), rtp_first=first, rtp_last=first + 399, http=free_port())
+        return cls(sip=free_port(), tls=free_port(), rtp_first=first, rtp_last=first + 399, http=free_port())
 
 
 def free_port() -> int:
@@ -105,6 +106,11 @@ class Pbx:
         return self.root / "usr/share/asterisk/sounds/en_US_f_Allison"
 
     @property
+    def authority(self) -> Path:
+        """The certificate of who has signed the PBX's own."""
+        return self.folder / "keys/ca.crt"
+
+    @property
     def recordings(self) -> Path:
         return self.folder / "spool/monitor"
 
@@ -122,6 +128,7 @@ class Pbx:
         for name in ("etc", "run", "db", "log", "lib", "keys", "spool/monitor", "spool/tmp", "spool/prompts"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._render()
+        self._make_certificates()
         self._process = self._spawn()
         (self.folder / "run/pid").write_text(str(self._process.pid))
         self._await_ready(self._process)
@@ -168,6 +175,7 @@ class Pbx:
             "HOME": f"/lab/{self.name}",
             "MODULES": "/" + str(modules.relative_to(self.root)),
             "SIP_PORT": self.ports.sip,
+            "TLS_PORT": self.ports.tls,
             "RTP_FIRST": self.ports.rtp_first,
             "RTP_LAST": self.ports.rtp_last,
             "HTTP_PORT": self.ports.http,
@@ -177,6 +185,12 @@ class Pbx:
             (self.folder / "etc" / template.name).write_text(text)
         for part in self.gateway_part.glob("*.conf"):
             shutil.copyfile(part, self.folder / "etc" / f"gateway-{part.name}")
+
+    def _make_certificates(self) -> None:
+        """Who trusts `keys/ca.crt` trusts this PBX. Without openssl it has no TLS, and says so in its log."""
+        if not certificates.obstacle() and not (self.folder / "keys/ca.crt").exists():
+            certificates.make_authority(self.folder / "keys")
+            certificates.make_certificate(self.folder / "keys", "pbx", HOST)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         environment = {"PATH": "/usr/sbin:/usr/bin", "HOME": "/tmp", "TERM": "dumb", "LANG": "C.UTF-8", "TZ": "UTC"}  # noqa: S108
