@@ -29,7 +29,7 @@ def authority(pbx: Pbx) -> str:
 
 
 def over_tls(pbx: Pbx, **more: object) -> dict[str, object]:
-    return {"registrar": f"sip:{HOST}:{pbx.ports.tls};transport=tls", **more}
+    return {"registrar": f"sip:{HOST}:{pbx.ports.tls}", "transport": "tls", **more}
 
 
 @dataclass(frozen=True)
