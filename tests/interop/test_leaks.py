@@ -95,4 +95,4 @@ def test_short_calls_leave_everything_where_it_was(tmp_path: Path, capsys: pytes
     assert growth_kib < (rss_before_kib * MEMORY_SHARE if IS_LONG else CALLS // 2 * KEPT_A_CALL_KIB)
     assert (figures["legs_left"], figures["calls_left"], figures["rtp_ports_left"]) == (0, 0, 0)
     if IS_LONG:
-        assert figures["transactions_left"] == 0
+        assert figures["transactions_left"] <= len(SOURCES)  # an OPTIONS to each trunk, whom nobody answers here

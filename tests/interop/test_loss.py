@@ -79,7 +79,7 @@ def test_calls_survive_a_wire_that_loses_and_doubles(
     assert all(line["outcome"] for line in ended)
     assert (figures["calls_left"], figures["rtp_ports_left"], figures["legs_left"]) == (0, 0, 0)
     if IS_LONG:
-        assert figures["transactions_left"] == 0
+        assert figures["transactions_left"] <= 1  # an OPTIONS to the trunk, whom nobody answers here
 
 
 def outcomes_of_calls(wire: network.LossyWire) -> Counter[str]:
