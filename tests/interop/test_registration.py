@@ -65,7 +65,7 @@ def test_two_gateways_stand_side_by_side(
 ) -> None:
     server = make_speech_server([])
     gateways = {"7000": make_gateway(realtime_url=server.url)}
-    gateways["7007"] = make_gateway(realtime_url=server.url, account="gateway-two")
+    gateways["7009"] = make_gateway(realtime_url=server.url, account="gateway-two")
     for number, gateway in gateways.items():
         gateway.wait_until_registered()
         pbx.originate(number, delay_s=1, stay_s=0)
