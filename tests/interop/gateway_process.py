@@ -29,11 +29,6 @@ timezone: UTC
 contacts:
   operator: {dial: [sip:6001], description: a human agent}
   busy: {dial: [sip:6003], description: a line that is always busy}
-  congested: {dial: [sip:6004], description: a line that has no way}
-  patient: {dial: [sip:6005], description: a line that rings for ever}
-  absent: {dial: [sip:1002], description: a telephone that is not registered}
-  nowhere: {dial: [sip:6999], description: a number that does not exist}
-  impatient: {dial: [sip:6011], description: a human agent who has five seconds}
 sessions:
   reception:
     use: default
@@ -50,11 +45,6 @@ routes:
 escalations:
   - {name: zero, when: {dtmf: "0"}, do: [{transfer: operator}]}
   - {name: nine, when: {dtmf: "9"}, do: [{transfer: busy}]}
-  - {name: eight, when: {dtmf: "8"}, do: [{transfer: congested}]}
-  - {name: seven, when: {dtmf: "7"}, do: [{transfer: patient}]}
-  - {name: six, when: {dtmf: "6"}, do: [{transfer: absent}]}
-  - {name: five, when: {dtmf: "5"}, do: [{transfer: nowhere}]}
-  - {name: four, when: {dtmf: "4"}, do: [{transfer: impatient}]}
   - {name: down, when: {provider_down: true}, do: [{transfer: operator}]}
 """
 

@@ -13,10 +13,27 @@ from typing import Any
 import pytest
 
 from tests.interop.conftest import fail_if_complained
-from tests.interop.gateway_process import GatewayProcess, GatewaySetup
+from tests.interop.gateway_process import DIALPLAN, GatewayProcess, GatewaySetup
 from tests.interop.pbx import Pbx, wait_until
 from tests.interop.speech_server import speech_server
 
+CONTACTS = """\
+  congested: {dial: [sip:6004], description: a line that has no way}
+  patient: {dial: [sip:6005], description: a line that rings for ever}
+  absent: {dial: [sip:1002], description: a telephone that is not registered}
+  nowhere: {dial: [sip:6999], description: a number that does not exist}
+  impatient: {dial: [sip:6011], description: a human agent who has five seconds}
+"""
+ESCALATIONS = """\
+  - {name: eight, when: {dtmf: "8"}, do: [{transfer: congested}]}
+  - {name: seven, when: {dtmf: "7"}, do: [{transfer: patient}]}
+  - {name: six, when: {dtmf: "6"}, do: [{transfer: absent}]}
+  - {name: five, when: {dtmf: "5"}, do: [{transfer: nowhere}]}
+  - {name: four, when: {dtmf: "4"}, do: [{transfer: impatient}]}
+"""
+PLAN = DIALPLAN.replace("sessions:\n", f"{CONTACTS}sessions:\n").replace(
+    "escalations:\n", f"escalations:\n{ESCALATIONS}"
+)
 KEYS = "987654"
 STAY_S = 4
 GONE = ("failed", "no audio from the caller")
@@ -33,17 +50,18 @@ class Transfers:
     def ended(self, escalation: str) -> dict[str, Any]:
         return next(line for line in self.gateway.found("call ended") if line["escalations"] == [escalation])
 
-    def failure(self, escalation: str) -> tuple[int, str]:
+    def why(self, escalation: str) -> str:
+        """Why the transfer failed, as an operator reads it."""
         call_id = self.ended(escalation)["call_id"]
-        [line] = self.gateway.found("transfer failed", call_id=call_id)
-        return line["status"], line["reason"]
+        [line] = self.gateway.found("transfer", call_id=call_id, state="failed")
+        return str(line["why"])
 
 
 @pytest.fixture(scope="module")
 def transfers(module_pbx: Pbx, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Transfers]:
     pbx = module_pbx
     with speech_server([]) as server:
-        setup = GatewaySetup(registrar=pbx.address, realtime_url=server.url, media_timeout="5s")
+        setup = GatewaySetup(registrar=pbx.address, realtime_url=server.url, media_timeout="5s", dialplan=PLAN)
         with GatewayProcess.of(setup, tmp_path_factory.mktemp("transfers") / "gateway") as gateway:
             gateway.wait_until_registered()
             pbx.trace_sip()
@@ -61,26 +79,27 @@ def transfers(module_pbx: Pbx, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize(
-    ("escalation", "failure", "end"),
+    ("escalation", "why", "end"),
     [
-        pytest.param("nine", (486, "Busy Here"), GONE, id="6003-busy"),
-        pytest.param("eight", (503, "Service Unavailable"), GONE, id="6004-congestion"),
-        pytest.param("six", (503, "Service Unavailable"), GONE, id="not-registered"),
-        pytest.param("five", (404, "Not Found"), WITH_US, id="no-such-number"),
+        pytest.param("nine", "busy (486 Busy Here)", GONE, id="6003-busy"),
+        pytest.param("eight", "unreachable (503 Service Unavailable)", GONE, id="6004-congestion"),
+        pytest.param("six", "unreachable (503 Service Unavailable)", GONE, id="not-registered"),
+        pytest.param("five", "not found (404 Not Found)", WITH_US, id="no-such-number"),
     ],
 )
 def test_a_failed_transfer_is_told_by_its_status_and_its_call_ends_with_a_reason(
-    transfers: Transfers, escalation: str, failure: tuple[int, str], end: tuple[str, str]
+    transfers: Transfers, escalation: str, why: str, end: tuple[str, str]
 ) -> None:
-    assert transfers.failure(escalation) == failure
+    assert transfers.why(escalation) == why
     ended = transfers.ended(escalation)
     assert (ended["outcome"], ended["cause"]) == end
-    assert ended["transfer"] is None
+    assert (ended["transfer"], ended["transfer_state"]) == (None, "failed")
 
 
 @pytest.mark.parametrize("escalation", [pytest.param("seven", id="6005-rings"), pytest.param("four", id="6011-rings")])
 def test_a_transfer_that_rings_is_the_pbx_s_affair(transfers: Transfers, escalation: str) -> None:
-    assert transfers.ended(escalation)["outcome"] == "transferred"
+    ended = transfers.ended(escalation)
+    assert (ended["outcome"], ended["transfer_state"]) == ("transferred", "handed-over")
 
 
 def test_a_caller_whom_nobody_takes_is_back_with_the_reason(transfers: Transfers) -> None:
