@@ -230,6 +230,7 @@ class FastCaller:
             self._end(call, str(status))
             return
         self._send(call.line, self._request(call, "ACK", 1))
+        self._at(time.monotonic() + 2 * PATIENCE_S, lambda: self._end(call, "never hung up on"))
         if "2 BYE" not in call.sent and not call.outcome and call.kind is not Kind.PLAYED:
             self._at(time.monotonic() + HOLD_S, lambda: self._hang_up(call))
 

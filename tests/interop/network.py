@@ -15,16 +15,13 @@ from typing import Self
 SIP_PORT = 5060
 RULES = """\
 table ip wire {{
-  chain to_far {{
+  chain arriving {{
     type filter hook input priority 0
-    udp dport {port} numgen random mod 100 < {percent} counter drop
-  }}
-  chain from_far {{
-    type filter hook output priority 0
-    udp sport {port} numgen random mod 100 < {percent} counter drop
+    udp {end} {port} numgen random mod 100 < {percent} counter drop
   }}
 }}
 """
+"""Packets are lost on arrival: one that is dropped where it leaves is an error that its sender is told."""
 
 
 def obstacle() -> str:
@@ -81,20 +78,19 @@ class LossyWire:
         for host, name in self._names.items():
             _run("ip", "-n", name, "addr", "add", f"{host}/30", "dev", "wire")
             _run("ip", "-n", name, "link", "set", "wire", "up")
-        rules = RULES.format(port=SIP_PORT, percent=self._loss_percent)
-        subprocess.run(
-            [*self.within(self.far), "nft", "-f", "-"], input=rules, text=True, check=True, capture_output=True
-        )
+        for host, end in ((self.far, "dport"), (self.near, "sport")):
+            rules = RULES.format(end=end, port=SIP_PORT, percent=self._loss_percent)
+            _run(*self.within(host), "nft", "-f", "-", told=rules)
 
     def lost(self) -> list[int]:
         """How many SIP packets were lost on the way to `far` and from it."""
-        text = _run(*self.within(self.far), "nft", "list", "table", "ip", "wire")
-        return [int(line.split("packets ")[1].split()[0]) for line in text.splitlines() if "counter packets" in line]
+        texts = [_run(*self.within(host), "nft", "list", "table", "ip", "wire") for host in (self.far, self.near)]
+        return [int(re.findall(r"counter packets (\d+)", text)[0]) for text in texts]
 
     def _remove(self) -> None:
         for name in self._names.values():
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
-def _run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def _run(*command: str, told: str = "") -> str:
+    return subprocess.run(command, input=told, check=True, capture_output=True, text=True).stdout
