@@ -45,6 +45,7 @@ async def run_service(configuration: Configuration) -> None:
         freeze_garbage()
         await leaving.wait()
         await _drain(service, configuration.limits.drain, hurried)
+        await service.await_farewells()
         figures = service.media_figures()
     _log.info("gateway stopped", **figures)
 

@@ -142,7 +142,7 @@ class Service:
         )
         self._endpoint.start()
         self._stack.callback(self._endpoint.close)
-        self._stack.push_async_callback(self._await_farewells)
+        self._stack.push_async_callback(self.await_farewells)
         ports = RtpPorts(configuration.rtp_port_options())
         self.media = MediaLoop(MediaEngine(configuration.media_options()), ports)
         self.media.start()
@@ -273,7 +273,7 @@ class Service:
 
     # Life.
 
-    async def _await_farewells(self) -> None:
+    async def await_farewells(self) -> None:
         """Give the last BYEs a moment to be answered, or sent again."""
         deadline_s = time.monotonic() + FAREWELL_LIMIT_S
         while self.user_agent.leg_count and time.monotonic() < deadline_s:  # noqa: ASYNC110 - legs tell no end

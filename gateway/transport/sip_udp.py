@@ -93,7 +93,11 @@ class UdpPort:
         return True
 
     def send(self, data: bytes, destination: Hop) -> bool:
-        """Send a datagram; False where it can never arrive. What the kernel has no room for is dropped."""
+        """Send a datagram; False where none can ever arrive.
+
+        What a full buffer or the network of this moment does not let through (no route, a firewall) is dropped: SIP
+        repeats what matters, and networks come back.
+        """
         if self._socket is None:
             return True
         try:
@@ -119,7 +123,7 @@ class UdpPort:
         if code != self._send_trouble:
             self._send_trouble = code
             _log.warning("datagram not sent", peer=str(destination), size_bytes=len(data), error=str(error))
-        return code in (errno.EAGAIN, errno.ENOBUFS)
+        return code not in (errno.EINVAL, errno.EAFNOSUPPORT)
 
 
 class UdpPorts:

@@ -314,6 +314,8 @@ async def test_a_datagram_too_large_for_udp_is_dropped_and_the_next_one_goes_out
     assert peer.recv(100) == b"small"
     assert endpoint.counters.dropped_too_large == 1
     assert endpoint.counters.dropped_unreachable == 1
+    await eventually(lambda: core.broken)
+    assert core.broken == [Hop("127.0.0.1", 70000)]  # there is no such port, and never will be
 
 
 class FailingSocket:
@@ -349,13 +351,15 @@ async def test_a_full_send_buffer_drops_what_sip_will_send_again(
     core: ScriptedCore, endpoint: SipEndpoint, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = FailingSocket(port_of(endpoint)._socket)  # type: ignore[arg-type]
-    failing.send_errors = [errno.EAGAIN, errno.ENOBUFS, errno.ENETUNREACH]
+    failing.send_errors = [errno.EAGAIN, errno.ENOBUFS, errno.ENETUNREACH, errno.EPERM]
     monkeypatch.setattr(port_of(endpoint), "_socket", failing)
-    core.outbox += [(data, address_of(peer)) for data in (b"1", b"2", b"3", b"4")]
+    core.outbox += [(data, address_of(peer)) for data in (b"1", b"2", b"3", b"4", b"5")]
     endpoint.transmit()
-    assert peer.recv(100) == b"4"
+    assert peer.recv(100) == b"5"
     assert endpoint.counters.dropped_buffer_full == 2
-    assert endpoint.counters.dropped_unreachable == 1
+    assert endpoint.counters.dropped_unreachable == 2
+    await asyncio.sleep(0)
+    assert core.broken == []  # what the network refuses for a moment ends no transaction
 
 
 async def test_an_icmp_error_does_not_stop_reception(
