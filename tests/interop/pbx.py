@@ -29,7 +29,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -67,13 +67,17 @@ class Ports:
 
 
 def free_port() -> int:
-    """A port that is free for both UDP and TCP."""
+    """A port that is free for UDP and TCP, three free UDP ones behind it (RTCP, SIPp's video).
+
+    Of a range that the kernel gives nobody by chance (ip_local_port_range), so that it is still free when it is used.
+    """
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind((HOST, 0))
-            with suppress(OSError):
-                tcp.bind((HOST, udp.getsockname()[1]))
-                return int(udp.getsockname()[1])
+        port = random.randrange(10000, 20000, 2)
+        with ExitStack() as probes, suppress(OSError):
+            probes.enter_context(socket.socket()).bind((HOST, port))
+            for number in range(port, port + 4):
+                probes.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((HOST, number))
+            return port
 
 
 @dataclass(slots=True, kw_only=True)
