@@ -114,6 +114,8 @@ class UserAgentOptions(TimerOptions):
     """Call legs at a time; more are answered 503."""
     max_transactions: int = 4000
     """Transactions at a time, 8 KB each; beyond, requests outside calls get 503 and are forgotten at once."""
+    max_transaction_bytes: int = 16 << 20
+    """Requests of peers that are remembered at a time, all together; beyond, the same."""
 
 
 @dataclass(slots=True)

@@ -121,6 +121,11 @@ class _Message:
         """All values of Route, Record-Route, Path or Service-Route, the topmost first."""
         return list(self.headers.view(name, _parse_routes))
 
+    @property
+    def size_bytes(self) -> int:
+        """About how long it is: headers in characters, and the body."""
+        return len(self.body) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
     def _to_bytes(self, start_line: str) -> bytes:
         if "\r" in start_line or "\n" in start_line:
             raise ValueError(f"line break in the start line: {shown(start_line)}")

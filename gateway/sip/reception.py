@@ -129,8 +129,9 @@ class Reception:
         What belongs to something that is there passes: calls must go on, and must be able to end.
         """
         is_first = request.to.tag is None and request.method != "CANCEL"
-        limit = self._core.options.max_transactions * (1 if is_first else 2)
-        if len(self._core.transactions) >= limit:
+        options, transactions, share = self._core.options, self._core.transactions, 1 if is_first else 2
+        is_full = transactions.held_bytes >= options.max_transaction_bytes * share
+        if is_full or len(transactions) >= options.max_transactions * share:
             return RejectReason.OVERLOAD
         if is_first and self._speaker is not None and not self._message_buckets[self._speaker.name].take(now):
             return RejectReason.RATE

@@ -299,6 +299,8 @@ class Transaction:
         """The last response that a server sent."""
         self.heard_from = destination
         """Where the other side's last message really came from."""
+        self.held_bytes = 0
+        """What the layer counts for the request of a peer."""
         self._user = user
         self._context = context
         self._last_sent = b""

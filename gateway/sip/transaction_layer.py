@@ -43,6 +43,8 @@ class TransactionLayer:
         self._clients: dict[Key, Transaction] = {}
         self._servers: dict[Key, Transaction] = {}
         self._requests: dict[Key, Transaction] = {}
+        self.held_bytes = 0
+        """Requests of peers that are remembered, all together: few that are long cost as much as many."""
 
     def __len__(self) -> int:
         return len(self._clients) + len(self._servers)
@@ -97,6 +99,8 @@ class TransactionLayer:
             context=self._context,
         )
         transaction.heard_from = source
+        transaction.held_bytes = request.size_bytes
+        self.held_bytes += transaction.held_bytes
         self._servers[_server_key(request, request.method)] = transaction
         self._requests.setdefault(_request_key(request), transaction)
         transaction.step(Stimulus.START, now, request)
@@ -121,6 +125,7 @@ class TransactionLayer:
             self._clients.pop(_client_key(request.top_via.branch or "", request.method), None)
             return
         self._servers.pop(_server_key(request, request.method), None)
+        self.held_bytes -= transaction.held_bytes
         key = _request_key(request)
         if self._requests.get(key) is transaction:
             del self._requests[key]

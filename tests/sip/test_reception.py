@@ -260,6 +260,21 @@ def test_beyond_the_limit_of_transactions_first_requests_get_503_and_are_forgott
     assert exchange(wire, pbx, pbx.request("OPTIONS", cseq=99))[-1] == 200
 
 
+def test_long_requests_are_remembered_up_to_a_limit_of_bytes_whoever_sends_them() -> None:
+    wire, gateway, pbx = world(max_transaction_bytes=20_000)
+    floods = [pbx.request("OPTIONS", call_id=f"{number}@pbx", body=b"x" * 9_000) for number in range(5)]
+    assert exchange(wire, pbx, *floods) == [200] * 3 + [503] * 2
+    assert gateway.user_agent.transaction_count == 3
+    in_call = [
+        pbx.request("OPTIONS", call_id=f"in {number}@pbx".replace(" ", ""), to_tag="gone", body=b"x" * 9_000)
+        for number in range(5)
+    ]
+    assert exchange(wire, pbx, *in_call)[5:] == [481] * 2 + [503] * 3
+    wire.run(33)
+    assert gateway.user_agent.transaction_count == 0
+    assert exchange(wire, pbx, pbx.request("OPTIONS", call_id="later@pbx", body=b"x" * 9_000))[-1] == 200
+
+
 def test_calls_that_are_there_go_on_and_end_beyond_the_limit_of_transactions() -> None:
     call = taken_call(max_transactions=5)
     call.pbx.send(call.pbx.invite(call_id="ringing@pbx", branch="z9hG4bKringing"))
