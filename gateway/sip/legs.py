@@ -86,12 +86,12 @@ class Legs:
     def find(self, request: Request, source: Hop) -> Leg | None:
         """The leg whose dialog `request` claims to be in, if its trunk lets `source` speak for it."""
         leg = self._by_dialog.get((request.call_id, request.to.tag or ""))
-        return leg if leg is not None and leg.usage.trunk.hears(source) else None
+        return leg if leg is not None and _hears(leg, source) else None
 
     def find_replaced(self, wanted: Replaces, source: Hop) -> Leg | None:
         """The leg that `wanted` names, if its trunk lets `source` speak for it (RFC 3891 3)."""
         leg = self._by_dialog.get((wanted.call_id, wanted.to_tag))
-        if leg is None or not leg.usage.trunk.allows(source.host) or not leg.usage.is_with(wanted.from_tag):
+        if leg is None or not _hears(leg, source) or not leg.usage.is_with(wanted.from_tag):
             return None
         return leg
 
@@ -101,3 +101,12 @@ class Legs:
 
     def _drop_invite(self, invite: Transaction) -> None:
         self._by_invite.pop(invite, None)
+
+
+def _hears(leg: Leg, source: Hop) -> bool:
+    """Whether `source` may speak for `leg`: what began on TLS stays there, whatever its trunk is on (RFC 3261 26.2.2).
+
+    The answer to an offer in plain text would tell the keys of the call's audio.
+    """
+    is_secure = source.transport.is_secure or not leg.usage.peer.transport.is_secure
+    return is_secure and leg.usage.trunk.hears(source)

@@ -6,8 +6,10 @@ import pytest
 
 from gateway.errors import ResourceError, StateError
 from gateway.sip.events import CallOffered
+from gateway.sip.hop import Transport
 from gateway.sip.invite_usage import LegState
 from gateway.sip.legs import REMEMBERED
+from gateway.sip.replaces import Replaces
 from tests.support.calls import taken_call
 from tests.support.wire import PBX, STRANGER
 
@@ -26,6 +28,21 @@ def test_a_leg_is_found_by_id_and_dialog_until_it_ends() -> None:
     assert (len(legs), legs._by_dialog, legs._by_invite) == (0, {}, {})
     with pytest.raises(StateError):
         legs.get(call.leg_id)
+
+
+def test_a_call_that_began_on_tls_is_not_spoken_for_in_plain_text() -> None:
+    call = taken_call()
+    legs, bye = call.user_agent._legs, call.request("BYE")
+    leg = legs.get(call.leg_id)
+    secure = PBX._replace(transport=Transport.TLS, connection=1)
+    assert legs.find(bye, secure) is leg
+    leg.usage.peer = secure
+    wanted = Replaces(call_id=bye.call_id, to_tag=bye.to.tag or "", from_tag=bye.from_.tag or "")
+    for plain in (PBX, PBX._replace(transport=Transport.TCP)):
+        assert legs.find(bye, plain) is None
+        assert legs.find_replaced(wanted, plain) is None
+    assert legs.find(bye, secure) is leg
+    assert legs.find_replaced(wanted, secure) is leg
 
 
 def test_legs_that_have_ended_are_known_for_a_while() -> None:
