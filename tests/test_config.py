@@ -416,12 +416,18 @@ def test_a_trace_of_nobody_is_a_mistake(load: Load) -> None:
     assert "a trunk's name" in told
 
 
-@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "192.0.0.0/7", "2000::/3"])
 def test_an_open_acl_needs_credentials(load: Load, network: str) -> None:
     trunk = f"sip: {{trunks: {{PBX: {{peer: 127.0.0.1, acl: ['{network}']%s}}}}}}"
     ((_, _, told),) = problems(load, trunk % "")
     assert "inbound_auth" in told
     assert load(trunk % ", inbound_auth: {username: a, password: b}").sip.trunks["PBX"].acl == (network,)
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "fc00::/7", "198.51.100.0/24", "2001:db8::/32"])
+def test_the_acl_of_a_private_network_or_a_carrier_needs_none(load: Load, network: str) -> None:
+    trunk = f"sip: {{trunks: {{PBX: {{peer: 127.0.0.1, acl: ['{network}']}}}}}}"
+    assert load(trunk).sip.trunks["PBX"].acl == (network,)
 
 
 def test_how_an_account_is_shown_and_a_nat_kept_open_is_the_operators(load: Load) -> None:

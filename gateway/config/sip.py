@@ -39,6 +39,12 @@ def _asked_by(registrar: Uri) -> Transport | None:
     return Transport.of_uri(registrar) if registrar.scheme == "sips" or registrar.parameter("transport") else None
 
 
+def _is_nearly_everybody(network: str) -> bool:
+    """Whether it is wider than any one owner's: 10.0.0.0/8 is the widest for private use, fc00::/7 aside."""
+    parsed = ipaddress.ip_network(network, strict=False)
+    return parsed.prefixlen < (8 if parsed.version == 4 else 16) and not parsed.is_private
+
+
 class InboundAuthSection(Section):
     """What a trunk's peer must prove to know before it is listened to."""
 
@@ -84,8 +90,9 @@ class TrunkSection(Section):
             raise WrongValue("needs a registrar or a peer", expected="expected exactly one of the two")
         if self.registrar is not None and not self.username:
             raise WrongValue("registers without a user name", expected="expected username and password")
-        if self.inbound_auth is None and any(ipaddress.ip_network(n, strict=False).prefixlen == 0 for n in self.acl):
-            raise WrongValue("lets everybody call", expected="expected inbound_auth beside an acl of 0.0.0.0/0 or ::/0")
+        wide = next((network for network in self.acl if _is_nearly_everybody(network)), None)
+        if self.inbound_auth is None and wide is not None:
+            raise WrongValue(f"lets everybody in {wide} call", expected="expected inbound_auth beside an acl that wide")
         if not self.codecs:
             raise WrongValue("has no codecs", expected="expected PCMU, PCMA or both")
         self._check_transports()
