@@ -211,7 +211,10 @@ def _problem(model: type[BaseModel], document: Document, error: ErrorDetails) ->
         text = node.written if isinstance(node, Scalar) else ""
         expected = hint(text, words) if words else f"expected {context.get('expected', '')}"
         return document.problem(path, f"{subject} {_described(node)}", expected)
-    return document.problem(path, f"{subject} {_described(node)}", _expectation(error))
+    expected = _expectation(error)
+    # Where a table is expected, text may be a secret that stands one level too high.
+    is_text = expected == _EXPECTATIONS["model"] and isinstance(node, Scalar) and not node.is_null
+    return document.problem(path, f"{subject} {'is text' if is_text else _described(node)}", expected)
 
 
 def _subject(path: Sequence[Key], whole: str) -> str:
