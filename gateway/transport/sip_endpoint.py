@@ -229,7 +229,7 @@ class SipEndpoint:
             self.transmit()
 
     def _show(self, direction: Direction, data: bytes, hop: Hop) -> None:
-        is_logged = sip_trace.is_logged()
+        is_logged = sip_trace.shows(hop)
         if not is_logged and self._trace is None:
             return
         masked = sip_trace.mask_secrets(data)

@@ -63,8 +63,13 @@ def switch(*, is_on: bool) -> None:
 
 
 def is_logged() -> bool:
-    """Whether `log_datagram` would write anything; asked before masking, which costs."""
+    """Whether `log_datagram` would write anything."""
     return _level.isEnabledFor(logging.DEBUG)
+
+
+def shows(peer: Hop) -> bool:
+    """Whether it would of a message of `peer`; asked before masking, which costs more than dropping a stranger does."""
+    return is_logged() and _is_of_interest(peer.host)
 
 
 def _is_of_interest(host: str) -> bool:
@@ -76,7 +81,5 @@ def _is_of_interest(host: str) -> bool:
 
 
 def log_datagram(direction: Direction, masked: bytes, peer: Hop) -> None:
-    """One DEBUG line a message."""
-    if not _is_of_interest(peer.host):
-        return
+    """One DEBUG line a message, of a peer that it `shows`."""
     _log.debug(direction, peer=str(peer), size_bytes=len(masked), message=masked.decode("utf-8", "backslashreplace"))
