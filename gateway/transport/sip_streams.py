@@ -100,7 +100,8 @@ class Streams:
         self._is_working = False
         self._tasks: dict[Connection, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._troubled: dict[Hop, tuple[str, float]] = {}
+        self._troubled: dict[Hop, str] = {}
+        self._told_at: dict[tuple[Hop, str], float] = {}
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -227,6 +228,9 @@ class Streams:
         if not self._user.is_known(Hop(peer.host, peer.port, kind)):
             self._counters.strangers_refused += 1
             turn_away(tcp)
+            return
+        if kind is Transport.TLS and (self.tls is None or self.tls.server is None):
+            turn_away(tcp)  # never in plain text instead
             return
         open_to_others = self._options.max_connections - self._options.reserved_connections
         if (
@@ -370,12 +374,18 @@ class Streams:
 
     def _note_trouble(self, peer: Hop, reason: str) -> None:
         """One log line for an outage, however many connections it costs; for one of theirs, every ten minutes."""
-        told, told_at = self._troubled.get(peer, ("", 0.0))
-        if told == reason and (peer.port or self._clock() - told_at < TELL_AGAIN_S):
+        now = self._clock()
+        told_at = self._told_at.get((peer, reason), float("-inf"))
+        is_told = self._troubled.get(peer) == reason if peer.port else now - told_at < TELL_AGAIN_S
+        if is_told:
             return
-        if len(self._troubled) >= MAX_REMEMBERED_TROUBLES:
-            self._troubled.clear()
-        self._troubled[peer] = (reason, self._clock())
+        for remembered in (self._troubled, self._told_at):
+            if len(remembered) >= MAX_REMEMBERED_TROUBLES:
+                remembered.clear()
+        if peer.port:
+            self._troubled[peer] = reason
+        else:
+            self._told_at[peer, reason] = now
         _log.warning("no connection", peer=str(peer), reason=reason)
 
     def _check(self) -> None:

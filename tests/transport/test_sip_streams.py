@@ -809,18 +809,21 @@ async def test_an_outage_is_one_line_and_its_end_another(
     assert told == ["its certificate is for pbx.example, not for other.example"]
 
 
-async def test_a_clients_failures_are_told_again_after_ten_minutes(
+async def test_a_clients_failures_of_each_kind_are_told_again_after_ten_minutes(
     start: Start, connect: Connect, contexts: TlsContexts, authority: Authority, clock: Clock
 ) -> None:
     endpoint = start(listener(Transport.TLS), tls=contexts)
     with capture_logs() as lines:
         for count, passed_s in enumerate((0, 300, 301)):
             clock.now += passed_s
-            (await connect(endpoint, kind=Transport.TLS)).send(b"no handshake")
-            await eventually(lambda count=count: endpoint.counters.handshakes_failed > count)  # type: ignore[misc]
+            for tries, hello in enumerate((b"no handshake", b"GET / HTTP/1.0\r\n\r\n"), start=1):
+                (await connect(endpoint, kind=Transport.TLS)).send(hello)
+                failures = 2 * count + tries
+                await eventually(lambda n=failures: endpoint.counters.handshakes_failed >= n)  # type: ignore[misc]
             await connect(endpoint, client_context(authority))  # a good one in between is no news
     told = [line for line in lines if line["event"] == "no connection"]
-    assert [line["peer"] for line in told] == ["127.0.0.1:0/TLS"] * 2
+    assert [line["peer"] for line in told] == ["127.0.0.1:0/TLS"] * 4
+    assert len({line["reason"] for line in told}) == 2
     assert not [line for line in lines if line["event"] == "= connected again"]
 
 
@@ -890,6 +893,17 @@ async def test_renewed_certificates_are_for_new_connections_alone(
     for peer in (before, after):
         peer.send(message())
     await eventually(lambda: len(core.received) == 2)
+
+
+async def test_where_the_certificate_is_gone_nobody_is_heard_in_plain_text_instead(
+    core: ScriptedCore, start: Start, connect: Connect, contexts: TlsContexts, authority: Authority
+) -> None:
+    endpoint = start(listener(Transport.TLS), tls=contexts)
+    endpoint.replace_tls(load_tls(TlsOptions(ca=authority.ca)))
+    peer = await connect(endpoint, kind=Transport.TLS)
+    peer.send(message())
+    assert await peer.is_closed()
+    assert core.received == []
 
 
 async def test_listening_with_tls_needs_a_certificate(core: ScriptedCore, start: Start, authority: Authority) -> None:
