@@ -19,6 +19,7 @@ from gateway.transport.sockets import explain, family_of, kernel_drops, open_udp
 MAX_DATAGRAM_BYTES = 65536
 RECEIVE_BUFFER_BYTES = 1 << 20
 MAX_REMEMBERED_PEERS = 4096
+TELL_AGAIN_S = 60.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("gateway.transport.sip")
 
@@ -41,6 +42,8 @@ class UdpPort:
         self._socket: socket.socket | None = None
         self._buffer = bytearray(MAX_DATAGRAM_BYTES)
         self._send_trouble: int | None = None
+        self._told_at = float("-inf")
+        self._is_told = False
 
     @property
     def address(self) -> Address:
@@ -105,13 +108,17 @@ class UdpPort:
         except (OSError, OverflowError) as error:  # OverflowError: no such port
             return self._note_unsent(error, data, destination)
         self._counters.sent += 1
-        if self._send_trouble is not None:
-            self._send_trouble = None
+        self._send_trouble = None
+        if self._is_told:
+            self._is_told = False
             _log.info("= sending again")
         return True
 
     def _note_unsent(self, error: OSError | OverflowError, data: bytes, destination: Hop) -> bool:
-        """Count it; one log line for an outage, however many datagrams it costs."""
+        """Count it; one log line for an outage, however many datagrams it costs, and one a minute.
+
+        Peers can make answers fail and arrive in turn, by requests so long that the answers are too long.
+        """
         code = getattr(error, "errno", None) or errno.EINVAL
         match code:
             case errno.EAGAIN | errno.ENOBUFS:
@@ -120,8 +127,9 @@ class UdpPort:
                 self._counters.dropped_too_large += 1
             case _:
                 self._counters.dropped_unreachable += 1
-        if code != self._send_trouble:
-            self._send_trouble = code
+        is_new, self._send_trouble = code != self._send_trouble, code
+        if is_new and self._clock() - self._told_at >= TELL_AGAIN_S:
+            self._is_told, self._told_at = True, self._clock()
             _log.warning("datagram not sent", peer=str(destination), size_bytes=len(data), error=str(error))
         return code not in (errno.EINVAL, errno.EAFNOSUPPORT)
 

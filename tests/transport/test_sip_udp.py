@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import ResourceError
 from gateway.sip.hop import Hop
@@ -65,6 +66,19 @@ async def test_to_somebody_new_it_leaves_by_the_address_of_the_kernels_route(
     monkeypatch.setattr(sip_udp, "source_towards", lambda _host: None)
     assert ports.send(b"INVITE", Hop(*peer.getsockname()))
     assert peer.recvfrom(10) == (b"INVITE", next(iter(ports)).address)
+
+
+async def test_answers_that_fail_and_arrive_in_turn_are_told_once_a_minute(peer: socket.socket) -> None:
+    now_s = [0.0]
+    ports = UdpPorts([Address("127.0.0.1", 0)], lambda _data, _source: None, EndpointCounters(), lambda: now_s[0])
+    ports.open()
+    there = Hop(*peer.getsockname())
+    with capture_logs() as lines:
+        for now_s[0] in (0.0, 1.0, 59.0, 60.0, 61.0):
+            assert not ports.send(b"x" * 65536, there)
+            assert ports.send(b"x", there)
+    ports.close()
+    assert [line["event"] for line in lines] == ["datagram not sent", "= sending again"] * 2
 
 
 async def test_each_family_has_its_own_socket(ports: UdpPorts) -> None:
