@@ -160,7 +160,12 @@ class Service:
         tasks.create_task(self.calls.run(), name="calls")
         await self.calls.wait_until_open()
         watch = tasks.create_task(
-            watch_signalling(self.user_agent, self._endpoint.counters.as_dict), name="watch signalling"
+            watch_signalling(
+                self.user_agent,
+                self._endpoint.counters.as_dict,
+                masks_numbers=configuration.log.mask_numbers,
+            ),
+            name="watch signalling",
         )
         self._stack.callback(report_sources, self.user_agent)
         self._stack.callback(watch.cancel)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.calls.logbook import masked
 from gateway.errors import shown
 from gateway.sip.reject_reason import RejectReason
 from gateway.sip.user_agent import UserAgent
+from gateway.transport.sip_trace import mask_secrets
 
 if TYPE_CHECKING:
     from gateway.cli.service import Service
@@ -34,11 +37,15 @@ SUMMED_UP = (
 )
 """Told as sums; strangers are told by source, and a refused call has a line of its own."""
 
+_number = re.compile("[0-9]{6,}")  # longer than a port
+
 _log = structlog.stdlib.get_logger("gateway.service")
 _security_log = structlog.stdlib.get_logger("gateway.security")
 
 
-async def watch_signalling(user_agent: UserAgent, count_connections: Callable[[], Mapping[str, int]]) -> None:
+async def watch_signalling(
+    user_agent: UserAgent, count_connections: Callable[[], Mapping[str, int]], *, masks_numbers: bool = True
+) -> None:
     """Until cancelled: a line for what was refused lately, and a line for each source that was not let in."""
 
     def refused() -> dict[str, int]:
@@ -52,11 +59,18 @@ async def watch_signalling(user_agent: UserAgent, count_connections: Callable[[]
         new = {name: now[name] - before[name] for name in SUMMED_UP if now[name] > before.get(name, 0)}
         if new:
             is_malformed = RejectReason.MALFORMED.value in new
-            details = {"last_malformed": shown(user_agent.counters.last_malformed, 160)} if is_malformed else {}
+            flaw = _harmless(user_agent.counters.last_malformed, masks_numbers=masks_numbers)
+            details = {"last_malformed": shown(flaw, 160)} if is_malformed else {}
             _log.warning("sip messages refused", **new, **details)
         before = now
         if time.monotonic() - reported_at >= REPORT_PERIOD_S and report_sources(user_agent):
             reported_at = time.monotonic()
+
+
+def _harmless(flaw: str, *, masks_numbers: bool) -> str:
+    """`flaw` without secrets, and without numbers where the log has none: it quotes what it finds fault with."""
+    text = mask_secrets(flaw.encode("utf-8", "replace")).decode("utf-8", "replace")
+    return _number.sub(lambda found: masked(found[0]), text) if masks_numbers else text
 
 
 def report_sources(user_agent: UserAgent) -> bool:

@@ -54,6 +54,26 @@ async def test_a_first_stranger_is_told_soon_and_then_once_a_minute(monkeypatch:
     assert PBX.host in lines[1]["last_malformed"]
 
 
+@pytest.mark.parametrize(("masks_numbers", "number"), [(True, "…678"), (False, "4915112345678")])
+async def test_what_is_wrong_with_a_message_is_told_without_secrets_and_numbers(
+    monkeypatch: pytest.MonkeyPatch, masks_numbers: bool, number: str
+) -> None:
+    monkeypatch.setattr("gateway.cli.status.WATCH_PERIOD_S", 0.01)
+    agent = user_agent()
+    flawed = b"INVITE sip:4915112345678:canary@10.0.0.1?Subject=x SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\r\n"
+    with capture_logs() as lines:
+        counts = EndpointCounters().as_dict
+        watch = asyncio.create_task(watch_signalling(agent, counts, masks_numbers=masks_numbers))
+        await asyncio.sleep(0)  # it has looked at the counts
+        agent.receive_datagram(flawed, Hop(PBX.host, 65061), time.monotonic())
+        await eventually(lambda: lines, 2)
+        watch.cancel()
+    told = lines[0]["last_malformed"]
+    assert told.startswith(f"{PBX.host}:65061: ")
+    assert f"sip:{number}:***@" in told
+    assert "canary" not in told
+
+
 async def test_what_is_told_of_a_peer_is_told_by_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.cli.status.WATCH_PERIOD_S", 0.01)
     agent, pbx = user_agent(), ScriptedPeer()
