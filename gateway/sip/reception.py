@@ -2,7 +2,8 @@
 
 ::
 
-    request -> [repetition? -> its transaction] -> [credentials owed? -> 401] -> [too many? -> 503] -> inspect
+    request -> [repetition? -> its transaction] -> [credentials owed? -> 401] -> [of no call? -> 481]
+        -> [too many? -> 503] -> inspect
         -> within a dialog -> its leg
         -> INVITE -> a new leg
         -> OPTIONS -> 200
@@ -38,6 +39,9 @@ from gateway.sip.transaction_layer import note_source, response_destination
 from gateway.sip.trunk import TokenBucket, Trunk, Trunks
 
 _log = logging.getLogger(__name__)
+
+SHORT_BYTES = 2048
+"""A request outside calls that is longer than this counts as several against its trunk's rate."""
 
 _OVERLOAD = Refusal(status=503, headers=(("Retry-After", "5"),), counted=RejectReason.RATE)
 
@@ -77,6 +81,11 @@ class Reception:
         proof, self._speaker = self._find_speaker(request, source, now)
         if proof is not Proof.PROVEN:
             self._challenge(request, source, proof, now)
+            return
+        if self._is_of_no_call(request, source):
+            refusal = self._unknown_dialog()
+            self._core.counters.rejected.add(refusal.counted)
+            self._answer_without_state(request, refusal.status, source)
             return
         excess = self._excess(request, now)
         if excess is None:
@@ -123,6 +132,13 @@ class Reception:
         limit = MAX_GROWTH * len(request.to_bytes())
         self._answer_without_state(request, 401, source, challenges, limit_bytes=limit)
 
+    def _is_of_no_call(self, request: Request, source: Hop) -> bool:
+        """Whether it belongs to something that is not there: nothing is remembered of it, so that no flood of such
+        requests, from whatever address, keeps out those of calls (RFC 3261 8.2.7)."""
+        if request.method == "CANCEL":
+            return self._core.transactions.find_cancelled(request) is None
+        return request.to.tag is not None and self._legs.find(request, source) is None
+
     def _excess(self, request: Request, now: float) -> RejectReason | None:
         """Which limit forbids a request that begins something.
 
@@ -133,9 +149,10 @@ class Reception:
         is_full = transactions.held_bytes >= options.max_transaction_bytes * share
         if is_full or len(transactions) >= options.max_transactions * share:
             return RejectReason.OVERLOAD
-        if is_first and self._speaker is not None and not self._message_buckets[self._speaker.name].take(now):
-            return RejectReason.RATE
-        return None
+        if not is_first or self._speaker is None:
+            return None
+        cost = 1 + request.size_bytes // SHORT_BYTES
+        return None if self._message_buckets[self._speaker.name].take(now, cost) else RejectReason.RATE
 
     def refuse_malformed(self, error: MessageRefused, source: Hop, *, is_answered: bool) -> None:
         """Answer what is no message, where enough of it can be read and the source has a right to answers."""

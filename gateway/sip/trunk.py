@@ -244,14 +244,14 @@ class TokenBucket:
         self._level = float(burst)
         self._filled_at: float | None = None
 
-    def take(self, now: float) -> bool:
-        """Take one; False when there is none."""
+    def take(self, now: float, count: int = 1) -> bool:
+        """Take `count`; False when there are not so many."""
         elapsed_s = 0.0 if self._filled_at is None else max(now - self._filled_at, 0.0)
         self._filled_at = now
         self._level = min(self._level + elapsed_s * self._rate_per_s, self._burst)
-        if self._level < 1:
+        if self._level < count:
             return False
-        self._level -= 1
+        self._level -= count
         return True
 
 

@@ -265,14 +265,27 @@ def test_long_requests_are_remembered_up_to_a_limit_of_bytes_whoever_sends_them(
     floods = [pbx.request("OPTIONS", call_id=f"{number}@pbx", body=b"x" * 9_000) for number in range(5)]
     assert exchange(wire, pbx, *floods) == [200] * 3 + [503] * 2
     assert gateway.user_agent.transaction_count == 3
-    in_call = [
-        pbx.request("OPTIONS", call_id=f"in {number}@pbx".replace(" ", ""), to_tag="gone", body=b"x" * 9_000)
-        for number in range(5)
-    ]
-    assert exchange(wire, pbx, *in_call)[5:] == [481] * 2 + [503] * 3
     wire.run(33)
     assert gateway.user_agent.transaction_count == 0
     assert exchange(wire, pbx, pbx.request("OPTIONS", call_id="later@pbx", body=b"x" * 9_000))[-1] == 200
+
+
+def test_a_flood_of_requests_of_no_call_is_answered_and_not_remembered() -> None:
+    wire, gateway, pbx = world(max_transactions=5)
+    floods = [pbx.request("INFO", call_id=f"{number}@pbx", to_tag="gone", body=b"x" * 9_000) for number in range(20)]
+    floods.append(pbx.request("CANCEL", call_id="none@pbx"))
+    assert exchange(wire, pbx, *floods) == [481] * 21
+    assert len({response.to.tag for response in pbx.responses(481)}) == 2  # "gone", and one of ours for the CANCEL
+    assert gateway.user_agent.transaction_count == 0
+    assert gateway.user_agent.counters.rejected[RejectReason.UNKNOWN_DIALOG] == 21
+    assert exchange(wire, pbx, pbx.request("OPTIONS"))[-1] == 200
+
+
+def test_long_requests_count_as_several_against_the_rate_of_their_trunk() -> None:
+    wire, gateway, pbx = world(messages_per_s=0.001, message_burst=6)
+    floods = [pbx.request("OPTIONS", call_id=f"{number}@pbx", body=b"x" * 4_096) for number in range(3)]
+    assert exchange(wire, pbx, *floods) == [200] * 2 + [503]
+    assert gateway.user_agent.counters.rejected[RejectReason.RATE] == 1
 
 
 def test_calls_that_are_there_go_on_and_end_beyond_the_limit_of_transactions() -> None:
