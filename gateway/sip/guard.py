@@ -13,7 +13,9 @@ those who guess passwords, and for whoever feeds a firewall from the log.
 
 Everything here is bounded. Under a flood from forged addresses the oldest entry makes room for the newest, so that such
 a flood can make us forget a ban of strangers, at no cost; offenders against passwords are kept apart, and forged
-addresses cannot get among them, because a nonce is good only for the address that it was sent to.
+addresses cannot get among them, because a nonce is good only for the address that it was sent to. Nor does whoever
+forges the address of a trunk that is on TLS, in plain text, get that banned: a firewall fed from the log would lock it
+out.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from gateway.sip.hop import Hop
+from gateway.sip.hop import Hop, Transport
 from gateway.sip.reject_reason import RejectReason, RejectTable
 from gateway.sip.trunk import TokenBucket, Trunk
 
@@ -87,11 +89,11 @@ class Guard:
         """The trunks that a message or connection of `source` may speak for; none where it is not to be looked at."""
         trunks = self._trunks_of(source)
         if not trunks:
-            self._drop(self._strangers, source.host, now, RejectReason.STRANGER)
+            self._drop(self._strangers, source, now, RejectReason.STRANGER)
         elif self._offenders and not is_trusted(trunks):
             offender = self._offenders.get(source_of(source.host))
             if offender is not None and offender.banned_until > now:
-                self._drop(self._offenders, source.host, now, RejectReason.BANNED)
+                self._drop(self._offenders, source, now, RejectReason.BANNED)
                 return ()
         return trunks
 
@@ -143,13 +145,13 @@ class Guard:
         self._forgotten_sources = self._forgotten_dropped = 0
         return report
 
-    def _drop(self, table: OrderedDict[str, _Source], host: str, now: float, reason: RejectReason) -> None:
-        record = self._record(table, source_of(host), now)
+    def _drop(self, table: OrderedDict[str, _Source], source: Hop, now: float, reason: RejectReason) -> None:
+        record = self._record(table, source_of(source.host), now)
         record.dropped += 1
         if record.banned_until > now:
             reason = RejectReason.BANNED
         else:
-            self._hit(record, now)
+            self._hit(record, now, forged=source)
         self._rejected.add(reason)
 
     def _record(self, table: OrderedDict[str, _Source], source: str, now: float) -> _Source:
@@ -168,14 +170,16 @@ class Guard:
             self._forgotten_sources += 1
             self._forgotten_dropped += record.dropped
 
-    def _hit(self, record: _Source, now: float) -> None:
+    def _hit(self, record: _Source, now: float, *, forged: Hop | None = None) -> None:
+        """Count towards a ban; `forged` is an address that may be, and is banned only where no trunk is there."""
         options = self._options
         if now - record.since > options.ban_s:
             record.since, record.hits = now, 0
         record.hits += 1
         if record.hits >= options.ban_after and options.ban_s > 0:
-            record.banned_until = now + options.ban_s
             record.hits = 0
+            if forged is None or not self._trunks_of(forged._replace(transport=Transport.TLS)):
+                record.banned_until = now + options.ban_s
 
 
 class _Source:

@@ -124,7 +124,7 @@ def test_a_flood_from_forged_addresses_does_not_wash_away_the_ban_of_who_guesses
     for _ in range(10):
         door.note_wrong_credentials(STRANGER.host, 0.0)
     for number in range(1000):
-        door._drop(door._strangers, f"10.1.0.{number}", 1.0, RejectReason.STRANGER)
+        door._drop(door._strangers, Hop(f"10.1.0.{number}", 5060), 1.0, RejectReason.STRANGER)
     assert not door.admit(STRANGER, 2.0)
 
 
@@ -154,6 +154,18 @@ def test_plain_text_does_not_speak_for_a_trunk_on_tls() -> None:
     for _ in range(20):
         assert not door.admit(PBX, 0.0)
     assert door.admit(Hop(PBX.host, 40000, Transport.TLS), 0.0)
+
+
+def test_whoever_forges_the_address_of_a_trunk_on_tls_does_not_get_it_banned() -> None:
+    door = guard(TrunkOptions(name="pbx", peer=Hop(PBX.host, 5061, Transport.TLS)))
+    for _ in range(25):
+        door.admit(PBX, 0.0)
+        door.admit(STRANGER, 0.0)
+    assert door.bans(0.0) == 1
+    assert {(row.source, row.dropped, row.is_banned) for row in door.report(0.0).sources} == {
+        (PBX.host, 25, False),
+        (STRANGER.host, 25, True),
+    }
 
 
 @pytest.mark.parametrize("hosts", [1, 60_000])
