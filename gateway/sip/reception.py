@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
 from gateway.errors import MessageError
-from gateway.sip.auth_server import MAX_GROWTH, DigestServer, Proof
+from gateway.sip.auth_server import MAX_GROWTH, DigestServer, InboundAuth, Proof
 from gateway.sip.bodies import SDP, session_description_of
 from gateway.sip.core import Core, capabilities
 from gateway.sip.dialog import Dialog
@@ -124,13 +125,25 @@ class Reception:
             self._guard.note_wrong_credentials(source.host, now)
         else:
             self._core.counters.rejected.add(RejectReason.UNAUTHORIZED)
-        asking = next((trunk.options.inbound_auth for trunk in self._trunks.of(source)), None)
         is_answered = request.method != "CANCEL" and self._guard.may_challenge(source.host, now)
-        if asking is None or not is_answered:
+        if not is_answered:
             return
-        challenges = self._digest.challenge(asking, source.host, now, is_stale=proof is Proof.STALE)
+        challenges = tuple(
+            header
+            for account in self._asked(source)
+            for header in self._digest.challenge(account, source.host, now, is_stale=proof is Proof.STALE)
+        )
         limit = MAX_GROWTH * len(request.to_bytes())
         self._answer_without_state(request, 401, source, challenges, limit_bytes=limit)
+
+    def _asked(self, source: Hop) -> Iterable[InboundAuth]:
+        """One account for each realm that `source` may know a password of; which it knows, only its answer tells."""
+        accounts: dict[str, InboundAuth] = {}
+        for trunk in self._trunks.of(source):
+            account = trunk.options.inbound_auth
+            if account is not None:
+                accounts.setdefault(account.realm, account)
+        return accounts.values()
 
     def _is_of_no_call(self, request: Request, source: Hop) -> bool:
         """Whether it belongs to something that is not there: nothing is remembered of it, so that no flood of such

@@ -439,6 +439,20 @@ def test_the_account_tells_the_trunk_where_several_are_open() -> None:
     assert gateway.last(CallOffered).trunk == "branch"
 
 
+def test_accounts_of_several_realms_are_all_asked_for() -> None:
+    elsewhere = InboundAuth(username="branch", password="battery staple", realm="elsewhere")
+    wire, _, caller = world(open_trunk(), open_trunk(name="branch", inbound_auth=elsewhere))
+    caller.send(caller.invite())
+    wire.run(0.1)
+    asked = parse_challenges(caller.responses(401)[0].headers.get_all("WWW-Authenticate"))
+    assert [(challenge.realm, challenge.hash_name) for challenge in asked] == [
+        ("gateway", "SHA-256"),
+        ("gateway", "MD5"),
+        ("elsewhere", "SHA-256"),
+        ("elsewhere", "MD5"),
+    ]
+
+
 def test_the_gateways_own_address_is_not_in_a_challenge() -> None:
     wire, _, caller = world()
     caller.send(caller.request("OPTIONS", uri="sip:x@y"))
