@@ -6,7 +6,8 @@
 
 Contexts live as long as their keys: a hold, a new address or a refresh of the session leaves roll-over counters and
 replay windows as they are. New keys begin anew at counter 0 (RFC 4568 6.4), for each direction by itself. For a while
-after a change the peer's packets under its old key are still taken, since those are on their way when it changes.
+after a change the peer's packets under its old key are still taken, since those are on their way when it changes. A
+peer that comes back to a key of before finds its counters where they were: what was recorded then stays a replay.
 
 Only RTP passes here; RTCP will be sealed and opened by the same sessions.
 """
@@ -24,6 +25,8 @@ WINDOW_PACKETS = 128
 """Packets behind the newest that are still told from replays: 2.5 s of speech."""
 MAX_SOURCES = 16
 """Streams of one peer that are remembered, by SSRC; a new one beyond these costs the oldest its counters."""
+MAX_KEYS = 4
+"""Of the peer, whose counters are kept while it uses others (media that goes to and fro between two of its devices)."""
 MAX_PACKET_BYTES = 1500
 """What the library takes; no packet of speech comes near."""
 
@@ -55,14 +58,19 @@ class SrtpContext:
         self._outbound = _session(keys.suite, keys.local_key, Policy.SSRC_ANY_OUTBOUND)
         self._inbound = _Inbound(keys)
         self._former: _Inbound | None = None
+        self._retired: deque[_Inbound] = deque(maxlen=MAX_KEYS)
 
     def renew(self, keys: SrtpKeys) -> None:
         """Go on under `keys`; a direction whose key stays goes on as it is."""
         old, self._keys = self._keys, keys
         if (keys.suite, keys.local_key) != (old.suite, old.local_key):
             self._outbound = _session(keys.suite, keys.local_key, Policy.SSRC_ANY_OUTBOUND)
-        if (keys.suite, keys.remote_key, keys.remote_mki) != (old.suite, old.remote_key, old.remote_mki):
-            self._former, self._inbound = self._inbound, _Inbound(keys)
+        if not self._inbound.fits(keys):
+            self._retired.append(self._inbound)
+            known = next((inbound for inbound in self._retired if inbound.fits(keys)), None)
+            self._former, self._inbound = self._inbound, known or _Inbound(keys)
+            if known is not None:
+                self._retired.remove(known)
 
     def seal(self, packet: memoryview) -> bytes:
         """The SRTP packet of an RTP packet of ours. Raises: ValueError for one that cannot be sent."""
@@ -95,6 +103,12 @@ class _Inbound:
         self._session = _session(keys.suite, keys.remote_key, Policy.SSRC_ANY_INBOUND)
         self._sources: deque[bytes] = deque()
         self._mki, self._tag_bytes = keys.remote_mki, _TAG_BYTES[keys.suite]
+        self._keys = keys
+
+    def fits(self, keys: SrtpKeys) -> bool:
+        """Whether the peer's side of `keys` is the one that this was made for."""
+        mine = self._keys
+        return (keys.suite, keys.remote_key, keys.remote_mki) == (mine.suite, mine.remote_key, mine.remote_mki)
 
     def open(self, datagram: bytes) -> bytes | Dropped:
         if self._mki:

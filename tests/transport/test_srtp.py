@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.sip.sdes import SUITES, SrtpKeys, SrtpPolicy, SrtpTerms
-from gateway.transport.srtp import MAX_PACKET_BYTES, MAX_SOURCES, WINDOW_PACKETS, Dropped, SrtpContext
+from gateway.transport.srtp import MAX_KEYS, MAX_PACKET_BYTES, MAX_SOURCES, WINDOW_PACKETS, Dropped, SrtpContext
 
 TAG_BYTES = {
     "AES_CM_128_HMAC_SHA1_80": 10,
@@ -213,3 +213,21 @@ class TestHostile:
         for packet in (b"", bytes(1400)):
             with pytest.raises(ValueError, match=r"."):
                 us.seal(memoryview(packet))
+
+
+def test_what_was_recorded_under_a_key_stays_a_replay_when_the_peer_comes_back_to_it() -> None:
+    us, peer = pair()
+    recorded = [peer.seal(rtp(sequence)) for sequence in range(65_530, 65_540)]
+    assert all(isinstance(opened(us, packet), bytes) for packet in recorded)
+    for _ in range(3):
+        us.renew(keys_for(remote=3))
+        us.renew(keys_for())
+    assert {opened(us, packet) for packet in recorded} == {Dropped.REPLAY}
+    assert opened(us, peer.seal(rtp(65_540))) == rtp(65_540)
+
+
+def test_only_so_many_keys_of_a_peer_are_remembered() -> None:
+    us, _ = pair()
+    for seed in range(3, 20):
+        us.renew(keys_for(remote=seed))
+    assert len(us._retired) == MAX_KEYS
