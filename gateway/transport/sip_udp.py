@@ -147,8 +147,9 @@ class UdpPorts:
         self._receive = receive
         self._counters = counters
         self._ports = [UdpPort(address, self._on_datagram, counters, clock) for address in addresses]
-        self._is_multihomed = len({port.family for port in self._ports}) < len(self._ports)
+        # Of those who were answered: strangers, who never are, cannot crowd them out.
         self._heard_by: OrderedDict[Hop, UdpPort] = OrderedDict()
+        self._latest: tuple[Hop, UdpPort] | None = None
         self._is_name_shown = False
 
     def __iter__(self) -> Iterator[UdpPort]:
@@ -180,12 +181,14 @@ class UdpPorts:
         return False
 
     def _on_datagram(self, port: UdpPort, data: bytes, source: Hop) -> None:
-        if self._is_multihomed:
-            self._heard_by[source] = port
-            self._heard_by.move_to_end(source)
-            if len(self._heard_by) > MAX_REMEMBERED_PEERS:
-                self._heard_by.popitem(last=False)
+        self._latest = (source, port)
         self._receive(data, source)
+
+    def _remember(self, peer: Hop, port: UdpPort) -> None:
+        self._heard_by[peer] = port
+        self._heard_by.move_to_end(peer)
+        if len(self._heard_by) > MAX_REMEMBERED_PEERS:
+            self._heard_by.popitem(last=False)
 
     def _port_towards(self, destination: Hop) -> UdpPort | None:
         family = family_of(destination.host)
@@ -193,6 +196,8 @@ class UdpPorts:
         if len(ports) < 2:
             return ports[0] if ports else None
         # RFC 3581 4: a response leaves by the address that its request arrived at.
+        if self._latest is not None and self._latest[0] == destination:
+            self._remember(*self._latest)
         heard_by = self._heard_by.get(destination)
         if heard_by is not None:
             return heard_by

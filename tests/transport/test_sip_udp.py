@@ -93,11 +93,29 @@ async def test_only_so_many_peers_are_remembered(
     ports: UdpPorts, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sip_udp, "MAX_REMEMBERED_PEERS", 2)
+    for count in range(1, 4):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(b"x", next(iter(ports)).address)
+            await eventually(lambda count=count: len(received) == count)  # type: ignore[misc]
+            ports.send(b"200", received[-1][1])
+    assert list(ports._heard_by) == [source for _, source in received[1:]]
+
+
+async def test_strangers_who_get_no_answer_do_not_crowd_out_peers(
+    ports: UdpPorts, received: Received, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sip_udp, "MAX_REMEMBERED_PEERS", 2)
+    asked = list(ports)[1].address
+    peer.sendto(b"INVITE", asked)
+    await eventually(lambda: received)
+    there = received[0][1]
+    assert ports.send(b"100", there)
     for _ in range(3):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.sendto(b"x", next(iter(ports)).address)
-    await eventually(lambda: len(received) == 3)
-    assert list(ports._heard_by) == [source for _, source in received[1:]]
+    await eventually(lambda: len(received) == 4)
+    assert ports.send(b"200", there)
+    assert [peer.recvfrom(10) for _ in range(2)] == [(b"100", asked), (b"200", asked)]
 
 
 async def test_one_address_that_is_taken_leaves_none_bound(peer: socket.socket) -> None:
