@@ -270,6 +270,14 @@ def test_long_requests_are_remembered_up_to_a_limit_of_bytes_whoever_sends_them(
     assert exchange(wire, pbx, pbx.request("OPTIONS", call_id="later@pbx", body=b"x" * 9_000))[-1] == 200
 
 
+def test_a_call_goes_on_and_ends_beyond_the_limit_of_bytes() -> None:
+    call = taken_call(max_transaction_bytes=6_000)
+    floods = [call.pbx.request("OPTIONS", call_id=f"{number}@pbx", body=b"x" * 6_000) for number in range(2)]
+    assert exchange(call.wire, call.pbx, *floods)[-2:] == [200, 503]
+    call.send("BYE")
+    assert call.statuses("BYE") == [200]
+
+
 def test_a_flood_of_requests_of_no_call_is_answered_and_not_remembered() -> None:
     wire, gateway, pbx = world(max_transactions=5)
     floods = [pbx.request("INFO", call_id=f"{number}@pbx", to_tag="gone", body=b"x" * 9_000) for number in range(20)]

@@ -217,6 +217,7 @@ class TestTerms:
 
     def test_nothing_usable_is_no_agreement(self) -> None:
         assert terms().answer([CryptoLine.parse("nonsense")], "RTP/SAVP") is None
+        assert terms().answer([CryptoLine.parse(f"{line().text} UNENCRYPTED_SRTP")], "RTP/SAVP") is None
 
     def test_key_stays_as_long_as_the_peers_does(self) -> None:
         agreed = terms().answer([line()], "RTP/SAVP")

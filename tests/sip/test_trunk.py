@@ -250,3 +250,25 @@ def test_a_redirect_is_remembered_as_a_server_and_forgotten_when_the_list_change
     of.redirect(TLS_SECOND._replace(transport=Transport.UDP))
     assert not of.relocate((PBX, of.hop))
     assert not of.is_elsewhere
+
+
+def test_a_network_is_all_of_it_and_no_more_and_of_its_own_version() -> None:
+    of = trunk(acl=("192.0.2.4/30", "::a09:909/128"))
+    hosts = [
+        "192.0.2.3",
+        "192.0.2.4",
+        "192.0.2.7",
+        "192.0.2.8",
+        "10.9.9.9",
+        "::a09:909",
+        "::ffff:192.0.2.5",
+        "pbx",
+        PBX.host,
+    ]
+    assert [host for host in hosts if of.allows(host)] == [
+        "192.0.2.4",
+        "192.0.2.7",
+        "::a09:909",
+        "::ffff:192.0.2.5",
+        PBX.host,
+    ]

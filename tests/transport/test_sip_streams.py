@@ -720,6 +720,21 @@ async def test_tls_is_spoken_by_the_server(
     assert core.received[0][1] == Hop(*peer.address, Transport.TLS, 1)
 
 
+async def test_a_tls_client_is_not_taken_for_the_server_of_its_address(
+    core: ScriptedCore, start: Start, connect: Connect, contexts: TlsContexts, authority: Authority
+) -> None:
+    endpoint = start(listener(Transport.TLS), tls=contexts)
+    peer = await connect(endpoint, client_context(authority))
+    peer.send(message())
+    await eventually(lambda: core.received)
+    core.outbox.append((b"secret", Hop(*peer.address, Transport.TLS)))
+    endpoint.transmit()
+    await eventually(lambda: core.broken)  # nobody listens there
+    core.outbox.append((b"answer", core.received[0][1]))
+    endpoint.transmit()
+    assert await peer.read(6) == b"answer"
+
+
 async def test_tls_is_spoken_by_the_client_with_its_certificate_and_the_name_it_wants(
     core: ScriptedCore, start: Start, server: Server, mutual: TlsContexts
 ) -> None:

@@ -41,6 +41,14 @@ def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> ssl.SSLObject
     return ends[0]
 
 
+def test_neither_renegotiation_nor_compression_is_spoken(authority: Authority, identity: Identity) -> None:
+    contexts = load_tls(TlsOptions(certificate=identity.certificate, key=identity.key, ca=authority.ca))
+    for context in (contexts.server, contexts.client):
+        assert context is not None
+        assert context.options & ssl.OP_NO_RENEGOTIATION
+        assert context.options & ssl.OP_NO_COMPRESSION
+
+
 def test_both_roles_speak_with_each_other(authority: Authority, identity: Identity) -> None:
     contexts = load_tls(TlsOptions(certificate=identity.certificate, key=identity.key, ca=authority.ca))
     assert contexts.server is not None
