@@ -32,7 +32,7 @@ class Transport(Enum):
 
     @property
     def is_secure(self) -> bool:
-        """Whether ``sips:`` may travel on it, and SRTP keys in SDP (RFC 3261 26.2.2, RFC 4568 7)."""
+        """Whether ``sips:`` may travel on it, and SRTP keys in SDP (RFC 3261 26.2.2, RFC 4568 8.3)."""
         return self is Transport.TLS
 
     @property

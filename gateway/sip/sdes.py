@@ -2,7 +2,7 @@
 
 A key here is a master key with its salt behind it, as the line has it. Keys are secrets: no field that holds one is in
 a repr, and no error names one. Whether a description may carry keys at all is for whoever makes the `SrtpTerms`, who
-knows the transport (RFC 4568 7 wants it to be secure).
+knows the transport (RFC 4568 8.3 wants it to be secure).
 
 Suites are those that our SRTP library has: no AES_192/256_CM (RFC 6188), no F8. Lines are taken with one key, with or
 without an MKI, and with no session parameter that changes packets; any other line is passed over (RFC 4568 7.1.2).
