@@ -1,0 +1,197 @@
+"""Whole calls on a wire; model and PBX do whatever they like: nobody hears the wrong party, nothing stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gateway.calls import events as call_events
+from gateway.calls.call import CallState
+from gateway.calls.events import Outcome
+from gateway.calls.transfer_state import TransferState
+from gateway.dialplan.load import load_dialplan
+from gateway.dialplan.model import Dialplan
+from gateway.errors import StateError
+from gateway.sip import events as sip_events
+from gateway.sip.events import Event
+from gateway.sip.message import Uri
+from tests.support.call_house import CALLER_AUDIO, CONTACT_AUDIO, MODEL_AUDIO, CallHouse, play_out
+from tests.support.wire import PBX, Party, description
+
+PLAN = """
+version: 1
+name: warm
+timezone: UTC
+contacts:
+  sales: {dial: [sip:6001, sip:6002], mode: attended, ring: 3s}
+sessions:
+  reception: {use: default, tools: [transfer, hang_up]}
+routes: [{name: talk, do: [{session: reception}]}]
+"""
+FALLBACK = "escalations: [{name: down, when: {provider_down: true}, do: [{transfer: sales}]}]\n"
+CALLER_PORT, CONTACT_PORT = 20000, 21000
+SEEDS = 60
+
+
+def plan_of(folder: Path, text: str) -> Dialplan:
+    file = folder / "plan.yaml"
+    file.write_text(text)
+    return load_dialplan(file)
+
+
+def forgiving(act: Callable[[float], object]) -> Callable[[float], None]:
+    """What may come too late."""
+
+    def do(now: float) -> None:
+        with suppress(StateError):
+            act(now)
+
+    return do
+
+
+@dataclass
+class WhimsicalPbx:
+    """Rings, answers, refuses, joins, stays silent and hangs up by chance, now or a little later."""
+
+    random: Random
+    caller_leg: str = ""
+    consultations: list[str] = field(default_factory=list)
+    picked_up: list[str] = field(default_factory=list)
+    errands: list[tuple[float, Callable[[float], None]]] = field(default_factory=list)
+
+    def __call__(self, party: Party, event: Event, now: float) -> None:
+        agent = party.user_agent
+        match event:
+            case sip_events.CallOffered():
+                self.consultations.append(event.leg_id)
+                self._be_called(party, event, now)
+            case sip_events.TransferRequested():
+                self._be_referred(party, event, now)
+            case sip_events.OfferReceived():
+                agent.accept_offer(event.leg_id, description(PBX.host, CALLER_PORT), now)
+
+    def later(self, now: float, act: Callable[[float], object], most_s: float = 4.0) -> None:
+        self.errands.append((now + self.random.choice((0.0, self.random.uniform(0, most_s))), forgiving(act)))
+
+    def work(self, now: float) -> None:
+        due = [act for at, act in self.errands if at <= now]
+        self.errands = [(at, act) for at, act in self.errands if at > now]
+        for act in due:
+            act(now)
+
+    def _be_called(self, party: Party, event: sip_events.CallOffered, now: float) -> None:
+        agent, leg = party.user_agent, event.leg_id
+        if self.random.random() < 0.8:
+            agent.progress(leg, self.random.choice((180, 183)), now)
+        match self.random.randrange(6):
+            case 0:
+                status = self.random.choice((404, 480, 486, 503, 603))
+                self.later(now, lambda at: agent.reject(leg, status, at))
+            case 1:
+                pass
+            case 2:  # at the very moment of the CANCEL
+                self.errands.append(
+                    (now + 2.98 + self.random.uniform(0, 0.06), lambda at: self._pick_up(party, leg, at))
+                )
+            case _:
+                self.later(now, lambda at: self._pick_up(party, leg, at))
+        if self.random.random() < 0.3:
+            self.later(now, lambda at: agent.bye(leg, at), 8)
+
+    def _pick_up(self, party: Party, leg: str, now: float) -> None:
+        try:
+            party.user_agent.answer(leg, description(PBX.host, CONTACT_PORT), now)
+        except StateError:
+            return
+        self.picked_up.append(leg)
+
+    def _be_referred(self, party: Party, event: sip_events.TransferRequested, now: float) -> None:
+        agent, leg = party.user_agent, event.leg_id
+        statuses = (200, 200, 200, 400, 404, 481, 486, 487, 500, 501, 603)
+        match self.random.randrange(4):
+            case 0:
+                status = self.random.choice((400, 481, 487, 500, 501, 603))
+                agent.reject_refer(leg, status, now)
+            case 1:
+                agent.accept_refer(leg, now)
+            case _:
+                agent.accept_refer(leg, now)
+                status = self.random.choice(statuses)
+                self.later(now, lambda at: agent.notify_transfer(leg, status, None, at), 2)
+                if status == 200:
+                    self.later(now, lambda at: agent.bye(self.consultations[-1], at), 2)
+        if self.random.random() < 0.3:
+            self.later(now, lambda at: agent.bye(leg, at), 3)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_attended_transfer_mixes_no_voices_and_leaves_nothing_whatever_happens(tmp_path: Path, seed: int) -> None:
+    random = Random(seed)
+    pbx = WhimsicalPbx(random)
+    house = CallHouse(plan_of(tmp_path, PLAN + (FALLBACK if random.random() < 0.5 else "")), pbx, seed=seed)
+    house.wire.loss = random.choice((0.0, 0.0, 0.1))
+    house.contact_ports.add(CONTACT_PORT)
+
+    async def script() -> None:
+        agent = house.pbx.user_agent
+        target = Uri.parse("sip:7000@10.0.0.1")
+        pbx.caller_leg = agent.invite("gateway", target, offer=description(PBX.host, CALLER_PORT), now=house.wire.now)
+        await house.live(3)
+        if not house.sessions or not house.manager._calls:
+            return
+        (call,) = house.manager._calls
+        session = house.sessions[0]
+        session.ask("transfer", contact="sales")
+        mishaps: tuple[Callable[[float], object], ...] = (
+            lambda at: agent.bye(pbx.caller_leg, at),
+            lambda at: session.lose(),
+            lambda at: house.manager.end_all(),
+            lambda at: call.dispatch(call_events.DrainBegan()),
+            lambda at: call.hang_up(),
+            lambda at: agent.reoffer(pbx.caller_leg, description(PBX.host, CALLER_PORT, version=7), at),
+            lambda at: session.ask("transfer", contact="sales"),
+            lambda at: session.say(),
+            lambda at: setattr(house.media.ports, "limit", 1),
+        )
+        for mishap in random.sample(mishaps, random.choice((0, 1, 1, 2, 3))):
+            pbx.errands.append((house.wire.now + random.uniform(0.2, 8), forgiving(mishap)))
+
+        is_joined = False
+
+        def look() -> None:
+            nonlocal is_joined
+            pbx.work(house.wire.now)
+            heard = len(session.heard)
+            if call._call.state in (CallState.TRANSFERRING, CallState.JOINED):
+                session.say()
+                assert len(session.heard) == heard
+            for leg in house.media.legs.values():
+                is_contact = leg.remote.port == CONTACT_PORT
+                strangers = (CONTACT_AUDIO, MODEL_AUDIO) if is_contact else (CALLER_AUDIO,)
+                assert not set(strangers) & set(leg.played)
+                if is_joined and call._call.state is CallState.JOINED:
+                    assert leg.played[-1] == (CALLER_AUDIO if is_contact else CONTACT_AUDIO)
+            is_joined = call._call.state is CallState.JOINED and len(house.media.legs) == 2
+
+        await house.live(45, look)
+        if house.manager.call_count:
+            agent.bye(pbx.caller_leg, house.wire.now)
+        await house.live(70, look, step_s=0.25)
+        assert CONTACT_AUDIO not in session.heard
+        record = house.ended[0]
+        assert record.outcome is not None
+        assert record.ended_s is not None
+        if record.transfer_state in (TransferState.ANSWERED, TransferState.HANDED_OVER, TransferState.BRIDGED):
+            assert pbx.picked_up
+        if record.outcome is Outcome.TRANSFERRED:
+            assert record.transfer_state in (TransferState.HANDED_OVER, TransferState.BRIDGED)
+        assert len(house.ended) == 1
+        house.assert_nothing_is_left()
+        assert house.pbx.leg_ids == []
+
+    play_out(house, script)
