@@ -70,8 +70,10 @@ class Consultation:
             case sip_events.CallAnswered(description=description):
                 self._on_answered(description)
             case sip_events.CallRefused():
+                self.line.has_ended = True
                 self._dispatch(refused(event))
             case sip_events.CallEnded():
+                self.line.has_ended = True
                 self._dispatch(call_events.TargetLeft())
             case sip_events.OfferReceived(offer=offer):
                 self.line.renegotiate(offer)

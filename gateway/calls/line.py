@@ -46,6 +46,8 @@ class Line:
         self._formats = (AudioFormat.PCM16_8K, AudioFormat.PCM16_8K)
         self.leg_id = leg_id
         """The SIP leg; "" before `dial`."""
+        self.has_ended = False
+        """Whether the user agent has told the end of the SIP leg, which it forgets some time after."""
         self.leg: int | None = None
         """The media leg; None until both sides agreed, and after `close`."""
         self.stream: AudioStream | None = None
@@ -105,8 +107,8 @@ class Line:
             agent.accept_offer(self.leg_id, description, now)
 
     def hang_up(self, reason: str | None = None) -> None:
-        """BYE, CANCEL or 480, whatever the stage; nothing if nobody was called."""
-        if self.leg_id:
+        """BYE, CANCEL or 480, whatever the stage; nothing if nobody was called, or the leg is known to have ended."""
+        if self.leg_id and not self.has_ended:
             self._services.user_agent.bye(self.leg_id, self._services.clock(), reason=reason)
 
     def _describe(self, offer: SessionDescription | None) -> SessionDescription:

@@ -193,15 +193,22 @@ class CallTask:
             except GatewayError as error:
                 self._log.warning("command failed", command=type(command).__name__, error=str(error))
                 self._events.append(call_events.CommandFailed(reason=str(error)))
-                break
+                if not self._is_over:
+                    break
             except Exception as error:  # noqa: BLE001 - a caller must never be left on a line that nobody holds
                 self._log.exception("command failed", command=type(command).__name__)
                 self._events.append(call_events.CommandFailed(reason=type(error).__name__))
-                break
-        if self._call.state is CallState.ENDED:
+                if not self._is_over:
+                    break
+        if self._is_over:
             self._finish()
         else:
             self._look_at_playout()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether only farewells are left, each of which is due whatever became of the one before."""
+        return self._call.state is CallState.ENDED
 
     def _finish(self) -> None:
         if self._ended.is_set():

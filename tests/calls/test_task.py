@@ -13,6 +13,7 @@ import pytest
 from gateway.calls import events as call_events
 from gateway.calls.call import CallState
 from gateway.calls.events import Outcome
+from gateway.calls.task import CallTask
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
@@ -193,5 +194,59 @@ def test_attended_transfer_mixes_no_voices_and_leaves_nothing_whatever_happens(t
         assert len(house.ended) == 1
         house.assert_nothing_is_left()
         assert house.pbx.leg_ids == []
+
+    play_out(house, script)
+
+
+@dataclass
+class ObedientPbx:
+    """Rings and picks up at once; what it does about a REFER the test says."""
+
+    on_refer: Callable[[Party, sip_events.TransferRequested, float], None] = lambda party, event, now: None
+    answer: bool = True
+    contact: str = ""
+
+    def __call__(self, party: Party, event: Event, now: float) -> None:
+        agent = party.user_agent
+        match event:
+            case sip_events.CallOffered() if event.request_uri.user == "busy":
+                agent.reject(event.leg_id, 486, now)
+            case sip_events.CallOffered():
+                self.contact = event.leg_id
+                agent.progress(event.leg_id, 180, now)
+                if self.answer:
+                    agent.answer(event.leg_id, description(PBX.host, CONTACT_PORT), now)
+            case sip_events.TransferRequested():
+                self.on_refer(party, event, now)
+            case sip_events.OfferReceived():
+                agent.accept_offer(event.leg_id, description(PBX.host, CALLER_PORT), now)
+
+
+async def asked_for_sales(house: CallHouse) -> tuple[CallTask, str]:
+    """A caller whose model has just asked for the transfer; their call here and their leg at the PBX."""
+    offer = description(PBX.host, CALLER_PORT)
+    leg = house.pbx.user_agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, now=house.wire.now)
+    await house.live(1)
+    (call,) = house.manager._calls
+    house.sessions[0].ask("transfer", contact="sales")
+    await house.live(1)
+    return call, leg
+
+
+def test_contact_whose_leg_was_forgotten_meanwhile_holds_neither_port_nor_caller(tmp_path: Path) -> None:
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.accept_refer(event.leg_id, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        call, _ = await asked_for_sales(house)
+        house.pbx.user_agent.bye(pbx.contact, house.wire.now)
+        await house.live(0.5)
+        for _ in range(300):
+            house.gateway.user_agent.invite("pbx", Uri.parse("sip:busy@10.0.0.2"), offer=None, now=house.wire.now)
+            await house.live(0.05)
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
 
     play_out(house, script)

@@ -44,6 +44,7 @@ class BookedLeg:
     remote: Any
     sink: Any
     played: list[bytes] = field(default_factory=list)
+    keys: list[tuple[str, int]] = field(default_factory=list)
 
 
 class BookedPorts:
@@ -76,7 +77,7 @@ class BookedMedia:
         self.ports = BookedPorts()
         self.engine = self
         self.legs: dict[int, BookedLeg] = {}
-        self.silent_ports: set[str] = set()
+        self.silent_ports: set[int] = set()
         self._clock = clock
         self._numbers = count(1)
         self._heard_s: dict[int, float] = {}
@@ -111,6 +112,9 @@ class BookedMedia:
     def play_pcm(self, leg: int, item: str, _pcm: object) -> None:
         self.legs[leg].played.append(item.encode())
 
+    def send_digits(self, leg: int, digits: str, *, duration_ms: int = 100, gap_ms: int = 100) -> None:
+        self.legs[leg].keys.append((digits, duration_ms))
+
     def end_item(self, leg: int, _item: str) -> None:
         assert leg in self.legs
 
@@ -125,7 +129,7 @@ class BookedMedia:
     def tick(self, voice_of: Callable[[BookedLeg], bytes]) -> None:
         """Let everybody say 20 ms."""
         for number, leg in list(self.legs.items()):
-            if number in self.legs:
+            if number in self.legs and leg.remote.port not in self.silent_ports:
                 self._heard_s[number] = self._clock()
                 leg.sink.on_audio(voice_of(leg))
 
@@ -263,9 +267,14 @@ def play_out(house: CallHouse, script: Callable[[], Any]) -> None:
     async def scene() -> None:
         running = asyncio.create_task(house.manager.run())
         await house.manager.wait_until_open()
-        await script()
-        house.manager.close()
-        await running
+        try:
+            await script()
+            house.manager.close()
+        except BaseException:
+            running.cancel()
+            raise
+        finally:
+            await asyncio.gather(running, return_exceptions=True)
 
     try:
         loop.run_until_complete(scene())
