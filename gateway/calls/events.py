@@ -108,6 +108,7 @@ class TransferReported:
     status: int
     reason: str
     is_final: bool
+    is_notified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

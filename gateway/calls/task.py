@@ -358,7 +358,12 @@ class CallTask:
             case sip_events.TransferProgressed():
                 self._desk.on_reported(has_failed=event.is_final and event.status >= 300)
                 self.dispatch(
-                    call_events.TransferReported(status=event.status, reason=event.reason, is_final=event.is_final)
+                    call_events.TransferReported(
+                        status=event.status,
+                        reason=event.reason,
+                        is_final=event.is_final,
+                        is_notified=event.is_notified,
+                    )
                 )
             case sip_events.DigitsSignalled():
                 self.dispatch(call_events.DigitReceived(digit=event.digit))

@@ -77,6 +77,10 @@ class Transfer:
         """Whether nothing is left to be tried or awaited."""
         return self.state in (_S.HANDED_OVER, _S.BRIDGED, _S.FAILED, _S.TIMED_OUT, _S.CALLER_GONE)
 
+    @property
+    def _is_attended(self) -> bool:
+        return self.mode is TransferMode.ATTENDED
+
     def begin(self) -> list[Command]:
         """Try the next target."""
         self._target = self._targets.pop(0)
@@ -101,6 +105,8 @@ class Transfer:
             return []
         if state in (_S.FAILED, _S.TIMED_OUT):
             return self._fail(event, state)
+        if state is _S.CALLER_GONE:
+            self.refusal, self.why = _reason_of(event)
         self._enter(state)
         return self._follow()
 
@@ -136,9 +142,9 @@ class Transfer:
         match event:
             case TransferReported(status=status, is_final=True) if status < 300:
                 return _N.JOINED
-            case TransferReported(status=481 | 487, is_final=True) if self.mode is TransferMode.ATTENDED:
+            case TransferReported(status=481 | 487, is_final=True, is_notified=False) if self._is_attended:
                 return _N.CALLER_LEFT  # the REFER fell with the caller's call, the end of which is on its way
-            case TransferReported(is_final=True) if self.mode is TransferMode.ATTENDED:
+            case TransferReported(is_final=True) if self._is_attended:
                 return _N.NOT_JOINED
             case TransferReported(status=408, is_final=True):
                 return _N.EXPIRED

@@ -230,6 +230,8 @@ class TransferProgressed:
     status: int
     reason: str
     is_final: bool
+    is_notified: bool = False
+    """Whether it tells of the new call (by NOTIFY), rather than of the REFER itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

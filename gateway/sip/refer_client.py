@@ -99,11 +99,11 @@ class ReferClient:
         subscription.is_terminated = state == "terminated"
         found = read_sipfrag(request.body) if request.content_type == "message/sipfrag" else None
         if found is not None and found[0] >= 200:
-            self._conclude(subscription, *found, now)
+            self._conclude(subscription, *found, now, is_notified=True)
         elif subscription.is_terminated:
             self._conclude(subscription, 408, "the peer stopped reporting without a result", now)
         elif found is not None and not subscription.has_result:
-            self._tell(*found, is_final=False)
+            self._tell(*found, is_final=False, is_notified=True)
 
     def _receive(self, subscription: _Subscription, response: Response, now: float) -> None:
         """A response to the REFER itself."""
@@ -123,18 +123,26 @@ class ReferClient:
     def _pass_limit(self, subscription: _Subscription, now: float) -> None:
         self._conclude(subscription, 408, "no result in time", now)
 
-    def _conclude(self, subscription: _Subscription, status: int, reason: str, now: float) -> None:
+    def _conclude(
+        self, subscription: _Subscription, status: int, reason: str, now: float, *, is_notified: bool = False
+    ) -> None:
         if subscription.has_result:
             return
         subscription.has_result = True
         subscription.limit.cancel()
-        self._tell(status, reason, is_final=True)
+        self._tell(status, reason, is_final=True, is_notified=is_notified)
         self._usage.settle_transfer(now)
 
-    def _tell(self, status: int, reason: str, *, is_final: bool) -> None:
+    def _tell(self, status: int, reason: str, *, is_final: bool, is_notified: bool = False) -> None:
         if self._usage.state is not LegState.ENDED:
             self._core.emit(
-                TransferProgressed(leg_id=self._usage.leg_id, status=status, reason=reason, is_final=is_final)
+                TransferProgressed(
+                    leg_id=self._usage.leg_id,
+                    status=status,
+                    reason=reason,
+                    is_final=is_final,
+                    is_notified=is_notified,
+                )
             )
 
     def _end(self, now: float) -> None:

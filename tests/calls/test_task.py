@@ -250,3 +250,23 @@ def test_contact_whose_leg_was_forgotten_meanwhile_holds_neither_port_nor_caller
         house.assert_nothing_is_left()
 
     play_out(house, script)
+
+
+@pytest.mark.parametrize("status", [481, 487])
+def test_pbx_that_finds_no_call_to_replace_leaves_both_to_us(tmp_path: Path, status: int) -> None:
+    def report(party: Party, event: sip_events.TransferRequested, now: float) -> None:
+        party.user_agent.accept_refer(event.leg_id, now)
+        party.user_agent.notify_transfer(event.leg_id, status, None, now)
+
+    pbx = ObedientPbx(report)
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        call, leg = await asked_for_sales(house)
+        assert call._call.state is CallState.JOINED
+        house.pbx.user_agent.bye(leg, house.wire.now)
+        await house.live(40, step_s=0.25)
+        assert house.ended[0].outcome is Outcome.TRANSFERRED
+        house.assert_nothing_is_left()
+
+    play_out(house, script)

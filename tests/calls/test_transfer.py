@@ -200,6 +200,7 @@ def test_hand_over_that_fell_with_the_callers_call_joins_nobody() -> None:
         attempt = answered(ONE, TWO)
         assert attempt.hear(reported(status)) == [e.ReleaseTarget()]
         assert (attempt.transfer.is_over, attempt.transfer.state) == (True, TransferState.CALLER_GONE)
+        assert str(status) in attempt.transfer.why
 
 
 def test_news_of_another_kind_change_nothing() -> None:
