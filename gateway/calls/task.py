@@ -464,8 +464,11 @@ class CallTask:
         self._look_at_playout()
 
     def _watch_media(self) -> None:
-        """Look whether the caller still sends, now and then and the moment they are missed; on hold they need not."""
-        left_s = self._services.media_timeout_s - self._line.silent_s()
+        """Look whether the caller, or whom they talk to, still sends, now and then and the moment they are missed.
+
+        On hold they need not.
+        """
+        left_s = self._services.media_timeout_s - max(self._line.silent_s(), self._desk.silent_s())
         if left_s <= 0:
             self.dispatch(call_events.MediaLost())
         if not self._ended.is_set():

@@ -270,3 +270,21 @@ def test_pbx_that_finds_no_call_to_replace_leaves_both_to_us(tmp_path: Path, sta
         house.assert_nothing_is_left()
 
     play_out(house, script)
+
+
+def test_contact_who_sends_nothing_any_more_ends_a_call_that_we_carry(tmp_path: Path) -> None:
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 501, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        call, _ = await asked_for_sales(house)
+        assert call._call.state is CallState.JOINED
+        house.media.silent_ports.add(CONTACT_PORT)
+        await house.live(25, step_s=0.25)
+        assert call._call.state is CallState.JOINED
+        await house.live(15, step_s=0.25)
+        assert house.ended[0].outcome is Outcome.FAILED
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
