@@ -29,7 +29,7 @@ class Consultation:
     ) -> None:
         self._services = services
         self._dispatch = dispatch
-        self._carry: Callable[[bytes], None] | None = None
+        self._joined: Line | None = None
         port = services.media.ports.open()
         self.line = Line(services, port=port, local=local(port.port), sink=self)
 
@@ -41,9 +41,9 @@ class Consultation:
             self.line.close()
             raise
 
-    def join(self, carry: Callable[[bytes], None]) -> None:
-        """Give the contact's audio to `carry`, 20 ms of 16-bit samples at 8 kHz a time."""
-        self._carry = carry
+    def join(self, line: Line) -> None:
+        """Let `line` hear the contact, and have their keys."""
+        self._joined = line
 
     def release(self) -> None:
         """End it at whatever stage it is."""
@@ -52,11 +52,13 @@ class Consultation:
 
     def on_audio(self, audio: bytes) -> None:
         """The contact's audio."""
-        if self._carry is not None:
-            self._carry(audio)
+        if self._joined is not None:
+            self._joined.carry(audio)
 
-    def on_digit(self, _digit: str, _duration_ms: int) -> None:
-        """Keys of the contact mean nothing here."""
+    def on_digit(self, digit: str, duration_ms: int) -> None:
+        """A key of the contact, which means nothing here."""
+        if self._joined is not None:
+            self._joined.press(digit, duration_ms)
 
     def on_item_finished(self, _item_id: str, _content_index: int) -> None:
         """What is carried has no end of its own."""
@@ -75,6 +77,8 @@ class Consultation:
             case sip_events.CallEnded():
                 self.line.has_ended = True
                 self._dispatch(call_events.TargetLeft())
+            case sip_events.DigitsSignalled(digit=digit, duration_ms=duration_ms):
+                self.on_digit(digit, duration_ms)
             case sip_events.OfferReceived(offer=offer):
                 self.line.renegotiate(offer)
             case sip_events.TransferRequested():

@@ -9,12 +9,13 @@ A call has one line to the caller. While it is transferred with attendance it ha
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.calls.services import CallServices
-from gateway.errors import NegotiationError
+from gateway.errors import NegotiationError, ResourceError, StateError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, LegStatistics
 from gateway.sip import events as sip_events
@@ -28,6 +29,9 @@ STEADY_SHARE = 0.8
 MIN_STEADY_MS = 1000
 MAX_CARRIED_MS = 200.0
 """Audio of another line that may wait here; beyond, it is dropped rather than heard late."""
+MIN_KEY_MS, MAX_KEY_MS, KEY_GAP_MS = 40, 1000, 60
+MAX_PRESSING_S = 5.0
+"""Keys of another line that may wait here."""
 
 
 class Line:
@@ -43,6 +47,7 @@ class Line:
         self._offered: SessionDescription | None = None  # our offer that waits for the peer's answer
         self._opened_s = 0.0  # the media leg
         self._listening_since_s = 0.0  # when the peer was last agreed to be sending
+        self._pressing_until_s = 0.0  # when the last key that was passed on will have been released
         self._formats = (AudioFormat.PCM16_8K, AudioFormat.PCM16_8K)
         self.leg_id = leg_id
         """The SIP leg; "" before `dial`."""
@@ -172,6 +177,22 @@ class Line:
         """Let the peer hear 20 ms of another line, in this one's downlink format."""
         if self.leg is not None and self._services.media.engine.queued_ms(self.leg) < MAX_CARRIED_MS:
             self._services.media.engine.play(self.leg, CARRIED_ITEM, audio)
+
+    def press(self, digit: str, duration_ms: int) -> None:
+        """Press a key towards the peer: as an RTP event where it takes them, else by INFO.
+
+        Keys that come faster than they can be pressed are dropped, and so are those to a peer who is leaving.
+        """
+        now = self._services.clock()
+        if self.leg is None or self.stream is None or self._pressing_until_s - now > MAX_PRESSING_S:
+            return
+        duration_ms = min(max(duration_ms, MIN_KEY_MS), MAX_KEY_MS)
+        self._pressing_until_s = max(self._pressing_until_s, now) + (duration_ms + KEY_GAP_MS) / 1000
+        if self.stream.telephone_event_payload_type is not None:
+            self._services.media.engine.send_digits(self.leg, digit, duration_ms=duration_ms, gap_ms=KEY_GAP_MS)
+            return
+        with contextlib.suppress(StateError, ResourceError):
+            self._services.user_agent.send_digit(self.leg_id, digit, duration_ms, now)
 
     def flush(self) -> None:
         """Drop what is queued for the peer."""

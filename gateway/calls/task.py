@@ -366,7 +366,7 @@ class CallTask:
                     )
                 )
             case sip_events.DigitsSignalled():
-                self.dispatch(call_events.DigitReceived(digit=event.digit))
+                self.on_digit(event.digit, event.duration_ms)
             case _:
                 self._log.debug("! unexpected news", news=type(event).__name__)
 
@@ -450,8 +450,9 @@ class CallTask:
         if verdict is not None:
             self._detector, self.record.answered_by = None, verdict
 
-    def on_digit(self, digit: str, _duration_ms: int) -> None:
-        """A key, by RFC 4733."""
+    def on_digit(self, digit: str, duration_ms: int) -> None:
+        """A key, by RFC 4733 or INFO."""
+        self._desk.on_digit(digit, duration_ms)
         self.dispatch(call_events.DigitReceived(digit=digit))
 
     def on_item_finished(self, item_id: str, _content_index: int) -> None:

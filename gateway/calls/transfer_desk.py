@@ -124,6 +124,11 @@ class TransferDesk:
         if self._is_joined and self._consultation is not None:
             self._consultation.line.carry(audio)
 
+    def on_digit(self, digit: str, duration_ms: int) -> None:
+        """A key of the caller: the contact's, likewise."""
+        if self._is_joined and self._consultation is not None:
+            self._consultation.line.press(digit, duration_ms)
+
     def on_ringing_played(self) -> None:
         """One cadence of the ring-back tone is over."""
         if self._is_ringing:
@@ -166,7 +171,7 @@ class TransferDesk:
             raise StateError("nobody was called")
         self.line.flush()
         self.line.formats = CARRIED
-        self._consultation.join(self.line.carry)
+        self._consultation.join(self.line)
         self._is_joined = True
 
     def _play_ringing(self, *, is_on: bool) -> None:

@@ -288,3 +288,23 @@ def test_contact_who_sends_nothing_any_more_ends_a_call_that_we_carry(tmp_path: 
         house.assert_nothing_is_left()
 
     play_out(house, script)
+
+
+def test_keys_go_from_one_line_to_the_other_when_we_carry_the_call(tmp_path: Path) -> None:
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 501, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        call, leg = await asked_for_sales(house)
+        lines = {media_leg.remote.port: media_leg for media_leg in house.media.legs.values()}
+        lines[CALLER_PORT].sink.on_digit("5", 120)
+        lines[CONTACT_PORT].sink.on_digit("#", 80)
+        house.pbx.user_agent.send_digit(leg, "7", 100, house.wire.now)
+        await house.live(1)
+        assert lines[CONTACT_PORT].keys == [("5", 120), ("7", 100)]
+        assert lines[CALLER_PORT].keys == [("#", 80)]
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
