@@ -375,12 +375,16 @@ class CallTask:
         self._barge_in()
         self._line.close()
         self._line = self._desk.line = line
-        if self._take_answer(answer) and line.leg is not None:
-            if self._bridge is not None:
-                self._bridge.move(line.leg)
-            self._note_media()
-            self._log.info("call taken over", leg=line.leg_id)
-            self.dispatch(call_events.CallerReplaced())
+        if not self._take_answer(answer):
+            return
+        if line.leg is None:
+            self._fail_media("an answer without media")
+            return
+        if self._bridge is not None:
+            self._bridge.move(line.leg)
+        self._note_media()
+        self._log.info("call taken over", leg=line.leg_id)
+        self.dispatch(call_events.CallerReplaced())
 
     def _lose(self, cause: str) -> None:
         self.dispatch(call_events.CallerLeft(cause=cause))
@@ -395,8 +399,7 @@ class CallTask:
         if not self._take_answer(answer):
             return
         if self._line.stream is None:
-            self._line.hang_up()
-            self.dispatch(call_events.Refused(refusal=Refusal.FAILED, status=488, reason="an answer without media"))
+            self._fail_media("an answer without media")
             return
         self.record.answered_s = self._services.clock()
         self._begin_conversation()
@@ -413,11 +416,18 @@ class CallTask:
                 self._line.take_answer(answer)
                 self._note_media()
         except GatewayError as error:
-            self._line.hang_up()
-            self.dispatch(call_events.CallerLeft(cause=f"failed: {error}"))
+            self._fail_media(str(error))
             return False
         self._line.settle()
         return True
+
+    def _fail_media(self, why: str) -> None:
+        """There will be no audio between the two: the call ends, and nobody has hung up."""
+        self._line.hang_up('SIP;cause=488;text="no common media"')
+        if self._call.state in (CallState.DIALLING, CallState.RINGING):
+            self.dispatch(call_events.Refused(refusal=Refusal.FAILED, status=488, reason=why))
+        else:
+            self.dispatch(call_events.CommandFailed(reason=why))
 
     def _on_progressed(self, event: sip_events.CallProgressed) -> None:
         """It rings. Of early media of several branches the last is heard (RFC 3261 13.2.1)."""

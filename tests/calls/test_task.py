@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -13,10 +13,12 @@ import pytest
 from gateway.calls import events as call_events
 from gateway.calls.call import CallState
 from gateway.calls.events import Outcome
+from gateway.calls.refusal import Refusal
 from gateway.calls.task import CallTask
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
+from gateway.dialplan.targets import parse_target
 from gateway.errors import StateError
 from gateway.sip import events as sip_events
 from gateway.sip.events import Event
@@ -305,6 +307,56 @@ def test_keys_go_from_one_line_to_the_other_when_we_carry_the_call(tmp_path: Pat
         assert lines[CALLER_PORT].keys == [("#", 80)]
         call.hang_up()
         await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def refer_to(house: CallHouse, leg: str, target: str) -> None:
+    house.pbx.user_agent.refer(leg, Uri.parse(target), house.wire.now)
+
+
+async def talking(house: CallHouse) -> tuple[CallTask, str]:
+    offer = description(PBX.host, CALLER_PORT)
+    leg = house.pbx.user_agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, now=house.wire.now)
+    await house.live(1)
+    (call,) = house.manager._calls
+    return call, leg
+
+
+def test_call_does_not_go_on_with_somebody_who_answered_without_media(tmp_path: Path) -> None:
+    pbx = ObedientPbx(answer=False)
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx, follow_refers=True)
+
+    async def script() -> None:
+        call, leg = await talking(house)
+        refer_to(house, leg, "sip:6009@10.0.0.2")
+        await house.live(1)
+        (new_leg,) = set(house.services.legs._listeners) - {call._line.leg_id}
+        house.manager.dispatch(sip_events.CallAnswered(leg_id=new_leg, description=None, branch=""))
+        await house.live(40, step_s=0.25)
+        assert [record.outcome for record in house.ended] == [Outcome.FAILED]
+        assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_callee_whose_answer_cannot_be_used_did_not_hang_up(tmp_path: Path) -> None:
+    pbx = ObedientPbx(answer=False)
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        plan = house.manager._plans[0]
+        call = house.manager.place("pbx", parse_target("6009"), plan, "reception")
+        await house.live(1)
+        assert call._call.state is CallState.RINGING
+        unusable = description(PBX.host, CONTACT_PORT)
+        unusable = replace(unusable, media=())
+        house.pbx.user_agent.answer(pbx.contact, unusable, house.wire.now)
+        await house.live(40, step_s=0.25)
+        assert [(record.outcome, record.refusal) for record in house.ended] == [(Outcome.REFUSED, Refusal.FAILED)]
+        assert house.pbx.leg_ids == []
         house.assert_nothing_is_left()
 
     play_out(house, script)
