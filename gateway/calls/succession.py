@@ -33,7 +33,8 @@ class Succession:
 
     `hear` is who listens to the new leg's news, and gives them to `hears`; `take_over` gets the line that stands, with
     the peer's answer if one came only now; `lose` is told that the call has nobody left. `local` makes the media to
-    offer or answer on a port, for signalling that goes by a hop (None: the trunk's).
+    offer or answer on a port, for signalling that goes by a hop (None: the trunk's). `may_follow` is asked, last of
+    all, whether whom a REFER names may be called.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Succession:
         services: CallServices,
         *,
         trunk: str,
-        follows_refers: bool,
+        may_follow: Callable[[Uri], bool],
         local: Callable[[int, Hop | None], LocalMedia],
         hear: Callable[[sip_events.Event], None],
         take_over: Callable[[Line, SessionDescription | None], None],
@@ -49,7 +50,7 @@ class Succession:
     ) -> None:
         self._services = services
         self._trunk = trunk
-        self._follows_refers = follows_refers
+        self._may_follow = may_follow
         self._local = local
         self._hear = hear
         self._take_over = take_over
@@ -76,7 +77,8 @@ class Succession:
         """The peer of `line` asks us to call somebody in their place (RFC 3515); declined unless that is allowed."""
         agent, now = self._services.user_agent, self._services.clock()
         target = asked.refer_to.uri
-        if not (self._follows_refers and is_free and self._line is None and target.scheme == "sip"):
+        is_call = target.scheme == "sip" and (target.parameter("method") or "INVITE") == "INVITE"
+        if not (is_call and is_free and self._line is None and self._may_follow(target)):
             agent.reject_refer(asked.leg_id, 603, now)
             return
         agent.accept_refer(asked.leg_id, now)
@@ -158,6 +160,11 @@ class Succession:
         line, self._line, self._referrer = self._line, None, None
         if line is not None:
             line.close()
+
+
+def has_replaces(target: Uri) -> bool:
+    """Whether a call to `target` would join one that is there already."""
+    return bool(_replaces_of(target))
 
 
 def _replaces_of(target: Uri) -> tuple[tuple[str, str], ...]:

@@ -29,7 +29,7 @@ from gateway.calls.record import CallDirection, CallRecord
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
-from gateway.calls.succession import Succession
+from gateway.calls.succession import Succession, has_replaces
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
 from gateway.dialplan.model import Action, CallFacts, Dialplan
@@ -116,7 +116,7 @@ class CallTask:
         self._succession = Succession(
             services,
             trunk=start.trunk,
-            follows_refers=brief.follows_refers,
+            may_follow=self._may_follow,
             local=brief.further_media,
             hear=self.on_signalling,
             take_over=self._take_over,
@@ -140,6 +140,7 @@ class CallTask:
         self._timers: dict[call_events.TimerName, asyncio.TimerHandle] = {}
         self._bridge: SessionBridge | None = None
         self._session_options: SessionOptions | None = None
+        self._referrals = 0  # REFERs of the peer that were followed
         self._is_awaiting_playout = False
         self._playout_tail: asyncio.TimerHandle | None = None
         self._media_watch: asyncio.TimerHandle | None = None
@@ -336,6 +337,15 @@ class CallTask:
         elif not self._succession.hears(event):
             self._on_news(event)
         self._services.transmit()
+
+    def _may_follow(self, target: Uri) -> bool:
+        """Whether the peer may make us call `target`, which counts as one of the caller's transfers."""
+        brief = self._brief
+        makes_loop = target.user in brief.own_numbers and not has_replaces(target)
+        if not brief.follows_refers or makes_loop or self._referrals >= brief.limits.per_call:
+            return False
+        self._referrals += 1
+        return brief.limits.take()
 
     def _on_news(self, event: sip_events.Event) -> None:
         match event:

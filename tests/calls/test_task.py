@@ -342,6 +342,44 @@ def test_call_does_not_go_on_with_somebody_who_answered_without_media(tmp_path: 
     play_out(house, script)
 
 
+@pytest.mark.parametrize("target", ["sip:7000@10.0.0.2", "sip:gateway@10.0.0.2", "sip:6009@10.0.0.2;method=BYE"])
+def test_peer_cannot_refer_us_to_ourselves_nor_to_anything_but_a_call(tmp_path: Path, target: str) -> None:
+    pbx = ObedientPbx()
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx, follow_refers=True)
+
+    async def script() -> None:
+        call, leg = await talking(house)
+        refer_to(house, leg, target)
+        await house.live(1)
+        assert pbx.contact == ""
+        assert call._call.state is CallState.TALKING
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_calls_that_refers_make_count_as_transfers(tmp_path: Path) -> None:
+    pbx = ObedientPbx()
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx, follow_refers=True)
+
+    async def script() -> None:
+        _, leg = await talking(house)
+        called = []
+        for _ in range(5):
+            refer_to(house, leg, "sip:6009@10.0.0.2")
+            await house.live(1)
+            called.append(pbx.contact)
+            leg = pbx.contact
+        assert len(set(called)) == 3
+        house.manager.end_all()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
 def test_callee_whose_answer_cannot_be_used_did_not_hang_up(tmp_path: Path) -> None:
     pbx = ObedientPbx(answer=False)
     house = CallHouse(plan_of(tmp_path, PLAN), pbx)
