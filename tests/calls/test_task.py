@@ -38,7 +38,7 @@ routes: [{name: talk, do: [{session: reception}]}]
 """
 FALLBACK = "escalations: [{name: down, when: {provider_down: true}, do: [{transfer: sales}]}]\n"
 CALLER_PORT, CONTACT_PORT = 20000, 21000
-SEEDS = 60
+SEEDS = 50
 
 
 def plan_of(folder: Path, text: str) -> Dialplan:
@@ -395,6 +395,102 @@ def test_callee_whose_answer_cannot_be_used_did_not_hang_up(tmp_path: Path) -> N
         await house.live(40, step_s=0.25)
         assert [(record.outcome, record.refusal) for record in house.ended] == [(Outcome.REFUSED, Refusal.FAILED)]
         assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+@dataclass
+class RestlessPbx:
+    """Takes calls by chance, and answers what it is asked."""
+
+    random: Random
+    errands: list[tuple[float, Callable[[float], None]]] = field(default_factory=list)
+
+    def __call__(self, party: Party, event: Event, now: float) -> None:
+        agent = party.user_agent
+        match event:
+            case sip_events.CallOffered():
+                if self.random.random() < 0.7:
+                    agent.progress(event.leg_id, 180, now)
+                if self.random.random() < 0.3:
+                    act = forgiving(lambda at: agent.reject(event.leg_id, 486, at))
+                else:
+                    act = forgiving(lambda at: agent.answer(event.leg_id, description(PBX.host, CONTACT_PORT), at))
+                self.errands.append((now + self.random.uniform(0, 3), act))
+                self.errands.append(
+                    (now + self.random.uniform(0, 20), forgiving(lambda at: agent.bye(event.leg_id, at)))
+                )
+            case sip_events.OfferReceived():
+                agent.accept_offer(event.leg_id, description(PBX.host, CALLER_PORT), now)
+            case sip_events.TransferRequested():
+                agent.reject_refer(event.leg_id, 603, now)
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_caller_who_is_replaced_or_refers_us_leaves_nothing_whatever_happens(
+    tmp_path: Path, seed: int, *, is_ours: bool
+) -> None:
+    random = Random(seed)
+    pbx = RestlessPbx(random)
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx, seed=seed, follow_refers=True)
+    house.wire.loss = random.choice((0.0, 0.0, 0.1))
+    agent, started_s = house.pbx.user_agent, house.wire.now
+
+    def replace_one(at: float, *, has_offer: bool = True) -> None:
+        leg = random.choice(agent._legs.ids)
+        value = (("Replaces", agent.replaces_value(leg)),)
+        offer = description(PBX.host, CALLER_PORT + 2) if has_offer else None
+        new = agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, headers=value, now=at)
+        if random.random() < 0.3:
+            pbx.errands.append((at + random.uniform(0, 0.1), forgiving(lambda late: agent.bye(new, late))))
+
+    def on_one(act: Callable[[str, float], object]) -> Callable[[float], object]:
+        return lambda at: act(random.choice(agent._legs.ids), at) if agent._legs.ids else None
+
+    def on_call(act: Callable[[CallTask], object]) -> Callable[[float], object]:
+        return lambda _at: [act(call) for call in list(house.manager._calls)]
+
+    mishaps: tuple[Callable[[float], object], ...] = (
+        lambda at: replace_one(at) if agent._legs.ids else None,
+        lambda at: replace_one(at) if agent._legs.ids else None,
+        lambda at: replace_one(at, has_offer=False) if agent._legs.ids else None,
+        on_one(lambda leg, at: agent.refer(leg, Uri.parse("sip:6009@10.0.0.2"), at)),
+        on_one(lambda leg, at: agent.refer(leg, Uri.parse("sip:6009@10.0.0.2"), at)),
+        on_one(lambda leg, at: agent.bye(leg, at)),
+        on_one(lambda leg, at: agent.reoffer(leg, description(PBX.host, CALLER_PORT, version=9), at)),
+        on_call(lambda call: call.hang_up()),
+        lambda at: house.sessions[0].lose() if house.sessions else None,
+        lambda at: house.sessions[0].ask("transfer", contact="sales") if house.sessions else None,
+        lambda at: house.manager.end_all(),
+        lambda at: setattr(house.media.ports, "limit", 1),
+    )
+
+    async def script() -> None:
+        if is_ours:
+            house.manager.place("pbx", parse_target("6001"), house.manager._plans[0], "reception")
+        else:
+            offer = description(PBX.host, CALLER_PORT)
+            agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, now=started_s)
+        for mishap in random.sample(mishaps, random.choice((1, 2, 3, 4))):
+            pbx.errands.append((started_s + random.uniform(0, 8), forgiving(mishap)))
+
+        def work() -> None:
+            due = [act for at, act in pbx.errands if at <= house.wire.now]
+            pbx.errands = [(at, act) for at, act in pbx.errands if at > house.wire.now]
+            for act in due:
+                act(house.wire.now)
+
+        await house.live(12, work)
+        await house.live(20, work, step_s=0.25)
+        for leg in agent._legs.ids:
+            forgiving(lambda at, leg=leg: agent.bye(leg, at))(house.wire.now)  # type: ignore[misc]
+        await house.live(60, work, step_s=0.25)
+        house.manager.end_all()
+        await house.live(70, work, step_s=0.25)
+        assert house.pbx.leg_ids == []
+        assert all(record.outcome is not None for record in house.ended)
         house.assert_nothing_is_left()
 
     play_out(house, script)
