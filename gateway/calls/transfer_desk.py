@@ -78,9 +78,11 @@ class TransferDesk:
         """Do it. Raises: `ResourceError` and `StateError`, as the user agent and the ports do."""
         match command:
             case call_events.Refer(target=target):
+                self._stop_watching()
                 self._was_steady = self.line.is_steady
                 self._refer(self._uri(target))
             case call_events.CallTarget(target=target):
+                self._stop_watching()
                 self._call(target)
             case call_events.PlayRinging(is_on=is_on):
                 self._play_ringing(is_on=is_on)
@@ -93,12 +95,16 @@ class TransferDesk:
 
     def release(self) -> None:
         """End our call to the contact; safe to repeat."""
-        if self._caller_watch is not None:
-            self._caller_watch.cancel()
+        self._stop_watching()
         consultation, self._consultation = self._consultation, None
         self._is_joined = False
         if consultation is not None:
             consultation.release()
+
+    def _stop_watching(self) -> None:
+        self._was_steady = False
+        if self._caller_watch is not None:
+            self._caller_watch.cancel()
 
     def on_reported(self, *, has_failed: bool) -> None:
         """The PBX has told of its REFER. After a failure look whether it has left us the caller.

@@ -32,6 +32,7 @@ name: warm
 timezone: UTC
 contacts:
   sales: {dial: [sip:6001, sip:6002], mode: attended, ring: 3s}
+  porter: {dial: [sip:6003]}
 sessions:
   reception: {use: default, tools: [transfer, hang_up]}
 routes: [{name: talk, do: [{session: reception}]}]
@@ -292,6 +293,33 @@ def test_contact_who_sends_nothing_any_more_ends_a_call_that_we_carry(tmp_path: 
     play_out(house, script)
 
 
+@pytest.mark.parametrize("joined", [False, True])
+def test_caller_is_missed_soon_only_while_a_failed_blind_transfer_may_have_taken_them(
+    tmp_path: Path, *, joined: bool
+) -> None:
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 603, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        call, _ = await talking(house)
+        await house.live(1)
+        house.sessions[0].ask("transfer", contact="porter")
+        await house.live(0.4)
+        assert call._call.state is CallState.TALKING
+        if joined:
+            house.sessions[0].ask("transfer", contact="sales")
+            await house.live(0.4)
+            assert call._call.state is CallState.JOINED
+        house.media.silent_ports.add(CALLER_PORT)
+        await house.live(8)
+        assert house.manager.call_count == int(joined)
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
 def test_keys_go_from_one_line_to_the_other_when_we_carry_the_call(tmp_path: Path) -> None:
     pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 501, now))
     house = CallHouse(plan_of(tmp_path, PLAN), pbx)
@@ -458,7 +486,7 @@ def test_caller_who_is_replaced_or_refers_us_leaves_nothing_whatever_happens(
         lambda at: replace_one(at, has_offer=False) if agent._legs.ids else None,
         on_one(lambda leg, at: agent.refer(leg, Uri.parse("sip:6009@10.0.0.2"), at)),
         on_one(lambda leg, at: agent.refer(leg, Uri.parse("sip:6009@10.0.0.2"), at)),
-        on_one(lambda leg, at: agent.bye(leg, at)),
+        on_one(agent.bye),
         on_one(lambda leg, at: agent.reoffer(leg, description(PBX.host, CALLER_PORT, version=9), at)),
         on_call(lambda call: call.hang_up()),
         lambda at: house.sessions[0].lose() if house.sessions else None,

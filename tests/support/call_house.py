@@ -44,6 +44,7 @@ class BookedLeg:
     remote: Any
     sink: Any
     played: list[bytes] = field(default_factory=list)
+    packets: int = 0
     keys: list[tuple[str, int]] = field(default_factory=list)
 
 
@@ -104,7 +105,8 @@ class BookedMedia:
     def statistics(self, leg: int) -> LegStatistics:
         assert leg in self.legs
         figures: dict[str, Any] = dict.fromkeys(LegStatistics.__dataclass_fields__, 0)
-        return LegStatistics(**(figures | {"last_received_s": self._heard_s.get(leg)}))
+        figures |= {"last_received_s": self._heard_s.get(leg), "packets_received": self.legs[leg].packets}
+        return LegStatistics(**figures)
 
     def play(self, leg: int, _item: str, audio: bytes, _index: int = 0) -> None:
         self.legs[leg].played.append(audio)
@@ -131,6 +133,7 @@ class BookedMedia:
         for number, leg in list(self.legs.items()):
             if number in self.legs and leg.remote.port not in self.silent_ports:
                 self._heard_s[number] = self._clock()
+                leg.packets += 1
                 leg.sink.on_audio(voice_of(leg))
 
 
