@@ -169,10 +169,13 @@ class CallTask:
                 if self._opening is not None:
                     self._opening.cancel()
         finally:
-            self._release()
-            if self._bridge is not None:
-                await self._bridge.close()
-            self._services.observer.call_ended(self.record)
+            try:
+                self._release()
+                if self._bridge is not None:
+                    await self._bridge.close()
+            finally:
+                self._note_end()
+                self._services.observer.call_ended(self.record)
 
     def dispatch(self, event: call_events.Event) -> None:
         """Let the call react to `event` now; from within a step, right after that step."""
@@ -222,6 +225,12 @@ class CallTask:
         self.record.ended_s = self._services.clock()
         self._release()
         self._ended.set()
+
+    def _note_end(self) -> None:
+        """A call that did not come to an end of its own met a fault of ours."""
+        if self.record.outcome is None:
+            self.record.outcome, self.record.cause = call_events.Outcome.FAILED, "internal error"
+            self.record.ended_s = self._services.clock()
 
     def _release(self) -> None:
         """Give leg, port and timers back; safe to repeat."""

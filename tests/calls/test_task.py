@@ -227,10 +227,7 @@ class ObedientPbx:
 
 async def asked_for_sales(house: CallHouse) -> tuple[CallTask, str]:
     """A caller whose model has just asked for the transfer; their call here and their leg at the PBX."""
-    offer = description(PBX.host, CALLER_PORT)
-    leg = house.pbx.user_agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, now=house.wire.now)
-    await house.live(1)
-    (call,) = house.manager._calls
+    call, leg = await talking(house)
     house.sessions[0].ask("transfer", contact="sales")
     await house.live(1)
     return call, leg
@@ -344,10 +341,15 @@ def refer_to(house: CallHouse, leg: str, target: str) -> None:
     house.pbx.user_agent.refer(leg, Uri.parse(target), house.wire.now)
 
 
-async def talking(house: CallHouse) -> tuple[CallTask, str]:
+async def ringing(house: CallHouse) -> str:
     offer = description(PBX.host, CALLER_PORT)
     leg = house.pbx.user_agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, now=house.wire.now)
     await house.live(1)
+    return leg
+
+
+async def talking(house: CallHouse) -> tuple[CallTask, str]:
+    leg = await ringing(house)
     (call,) = house.manager._calls
     return call, leg
 
@@ -519,6 +521,29 @@ def test_caller_who_is_replaced_or_refers_us_leaves_nothing_whatever_happens(
         await house.live(70, work, step_s=0.25)
         assert house.pbx.leg_ids == []
         assert all(record.outcome is not None for record in house.ended)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+@pytest.mark.parametrize("when", ["connect", "close"])
+def test_call_that_a_fault_ends_is_told_as_failed_and_leaves_nothing(tmp_path: Path, when: str) -> None:
+    house = CallHouse(plan_of(tmp_path, PLAN), ObedientPbx())
+
+    async def fail(*_arguments: object) -> None:
+        house.sessions[0].is_closed = True
+        raise RuntimeError("a fault of ours")
+
+    async def script() -> None:
+        house.on_session = lambda session: setattr(session, when, fail)
+        call, _ = await talking(house) if when == "close" else (None, await ringing(house))
+        if call is not None:
+            call.hang_up()
+        await house.live(40, step_s=0.25)
+        expected = Outcome.FAILED if when == "connect" else Outcome.GATEWAY_HUNG_UP
+        assert [(record.outcome, bool(record.cause)) for record in house.ended] == [(expected, True)]
+        assert house.ended[0].ended_s is not None
+        assert house.pbx.leg_ids == []
         house.assert_nothing_is_left()
 
     play_out(house, script)

@@ -192,6 +192,7 @@ class CallHouse:
         self.faults: list[BaseException] = []
         self.ended: list[CallRecord] = []
         self.sessions: list[ScriptedSession] = []
+        self.on_session: Callable[[ScriptedSession], None] = lambda session: None
         self.media = BookedMedia(lambda: self.wire.now)
         self.gateway = gateway_on(self.wire, application=self._tell)
         self.pbx = phone_on(self.wire, application=pbx_does)
@@ -218,6 +219,7 @@ class CallHouse:
 
     def _open_session(self, options: realtime.SessionOptions) -> Any:
         self.sessions.append(ScriptedSession(options))
+        self.on_session(self.sessions[-1])
         return self.sessions[-1]
 
     def _spoken(self, _record: CallRecord, _speech: Speech) -> None: ...
