@@ -65,6 +65,8 @@ class PlacedCall:
     def summary(self) -> str:
         """One line for people."""
         record = self.record
+        if record.outcome is Outcome.CANCELLED:
+            return f"{self.number}: cancelled"
         if record.established_s is None:
             return f"{self.number}: {record.cause}"
         outcome = record.outcome.value if record.outcome else "failed"

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -76,6 +77,15 @@ class EarlyPhone(Phone):
         answer, _ = negotiate(self.offered.offer, self._local_media(call.port, call.srtp))
         self.user_agent.answer(call.leg_id, answer, time.monotonic())
         self._endpoint.transmit()
+
+
+class SilentPhone(Phone):
+    """Responds nothing at all to whoever calls."""
+
+    async def __aenter__(self) -> Self:
+        phone = await super().__aenter__()
+        self.user_agent.receive_datagram = lambda *_heard: None  # type: ignore[method-assign]
+        return phone
 
 
 @dataclass
@@ -188,6 +198,26 @@ async def test_interrupt_cancels_a_call_that_rings(open_desk: OpenDesk) -> None:
     assert not placed.is_ok
     assert placed.record.outcome is Outcome.CANCELLED
     await eventually(call.ended.is_set, 3)
+
+
+async def test_interrupt_while_the_model_is_awaited_calls_nobody(open_desk: OpenDesk) -> None:
+    desk = await open_desk(is_confirming=False)
+    placing = desk.call()
+    await desk.provider.connection()
+    os.kill(os.getpid(), signal.SIGINT)
+    placed = await asyncio.wait_for(placing, 5)
+    assert (placed.is_ok, placed.record.outcome) == (False, Outcome.CANCELLED)
+    assert desk.phone.incoming.empty()
+
+
+async def test_interrupt_ends_a_call_to_somebody_who_never_responds(open_desk: OpenDesk) -> None:
+    desk = await open_desk(SilentPhone, replies=[greeting()])
+    placing = desk.call()
+    await eventually(lambda: "dialling" in desk.said, 5)
+    os.kill(os.getpid(), signal.SIGINT)
+    placed = await asyncio.wait_for(placing, 5)
+    assert (placed.is_ok, placed.record.outcome) == (False, Outcome.CANCELLED)
+    assert placed.summary() == "sip:6001: cancelled"
 
 
 async def test_interrupt_hangs_up_a_call_that_is_answered(open_desk: OpenDesk) -> None:
