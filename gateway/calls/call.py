@@ -315,7 +315,7 @@ class Call:
                 return self._tell_digits()
             case TimerName.ANNOUNCEMENT, CallState.ANNOUNCING:
                 return self._begin_transfer()
-            case TimerName.RING | TimerName.RETRY, CallState.TRANSFERRING:
+            case TimerName.RING | TimerName.JOIN | TimerName.RETRY, CallState.TRANSFERRING:
                 return self._on_transfer_news(event, at)
             case TimerName.ANNOUNCEMENT, CallState.CLOSING:
                 return self._on_closing(PlayoutEnded(), at)

@@ -24,6 +24,7 @@ class TimerName(Enum):
     DIGITS = "digits"  # pause after which the digits pressed so far are told to the model
     LIMIT = "limit"  # the longest a call may last
     RING = "ring"  # how long the target of an attended transfer may ring
+    JOIN = "join"  # how long caller and contact wait in silence for a PBX to join them
     RETRY = "retry"  # pause before a REFER that came too early is sent again
 
 

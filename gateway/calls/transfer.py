@@ -35,6 +35,8 @@ RETRY_PAUSE_S = 0.2
 MAX_TRIES = 5
 """REFERs sent for one attempt: Asterisk fails one (400, 500, by response or NOTIFY) for a call it is still bridging."""
 TOO_EARLY = (400, 500)
+JOIN_LIMIT_S = 4.0
+"""How long a PBX may take to join caller and contact before we carry their audio; if it does later, we let go."""
 
 _S, _N = TransferState, TransferNews
 
@@ -158,6 +160,8 @@ class Transfer:
                 return _N.TARGET_LEFT
             case TimerFired(timer=TimerName.RING):
                 return _N.EXPIRED
+            case TimerFired(timer=TimerName.JOIN) if self.state is _S.ANSWERED:
+                return _N.NOT_JOINED
             case _:
                 return None
 
@@ -169,7 +173,9 @@ class Transfer:
             case _S.CALLER_GONE:
                 return [ReleaseTarget()]
             case _S.ANSWERED:
-                return [StopTimer(timer=TimerName.RING), PlayRinging(is_on=False), HandOver(target=self._target)]
+                waiting = StartTimer(timer=TimerName.JOIN, delay_s=JOIN_LIMIT_S)
+                quiet = (StopTimer(timer=TimerName.RING), PlayRinging(is_on=False))
+                return [*quiet, HandOver(target=self._target), waiting]
             case _:
                 return []
 

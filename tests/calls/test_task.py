@@ -272,6 +272,33 @@ def test_pbx_that_finds_no_call_to_replace_leaves_both_to_us(tmp_path: Path, sta
     play_out(house, script)
 
 
+@pytest.mark.parametrize("joins_late", [False, True])
+def test_pbx_that_takes_the_hand_over_and_says_no_more_keeps_nobody_in_silence(
+    tmp_path: Path, *, joins_late: bool
+) -> None:
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.accept_refer(event.leg_id, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        call, leg = await asked_for_sales(house)
+        assert call._call.state is CallState.TRANSFERRING
+        await house.live(5)
+        assert call._call.state is CallState.JOINED
+        if joins_late:
+            house.pbx.user_agent.bye(pbx.contact, house.wire.now)
+            house.pbx.user_agent.notify_transfer(leg, 200, None, house.wire.now)
+        else:
+            await house.live(40, step_s=0.25)
+            assert call._call.state is CallState.JOINED
+            house.pbx.user_agent.bye(leg, house.wire.now)
+        await house.live(40, step_s=0.25)
+        assert [record.outcome for record in house.ended] == [Outcome.TRANSFERRED]
+        assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
 def test_contact_who_sends_nothing_any_more_ends_a_call_that_we_carry(tmp_path: Path) -> None:
     pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 501, now))
     house = CallHouse(plan_of(tmp_path, PLAN), pbx)

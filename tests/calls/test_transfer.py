@@ -6,7 +6,7 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.refusal import Refusal
-from gateway.calls.transfer import MAX_TRIES, Transfer
+from gateway.calls.transfer import JOIN_LIMIT_S, MAX_TRIES, Transfer
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.model import TransferMode
 from gateway.dialplan.targets import parse_target
@@ -17,7 +17,12 @@ RETRY = e.TimerFired(timer=e.TimerName.RETRY)
 BUSY = e.TargetRefused(refusal=Refusal.BUSY, status=486, reason="Busy Here")
 CALLED = [e.CallTarget(target=ONE), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
 QUIET = [e.StopTimer(timer=e.TimerName.RING), e.PlayRinging(is_on=False), e.ReleaseTarget()]
-HAND_OVER = [e.StopTimer(timer=e.TimerName.RING), e.PlayRinging(is_on=False), e.HandOver(target=ONE)]
+HAND_OVER = [
+    e.StopTimer(timer=e.TimerName.RING),
+    e.PlayRinging(is_on=False),
+    e.HandOver(target=ONE),
+    e.StartTimer(timer=e.TimerName.JOIN, delay_s=JOIN_LIMIT_S),
+]
 
 
 def reported(status: int, reason: str = "", *, is_final: bool = True) -> e.TransferReported:
@@ -159,6 +164,16 @@ def test_pbx_that_joins_nobody_leaves_both_to_us(status: int) -> None:
     attempt = answered()
     assert attempt.hear(reported(status)) == []
     assert (attempt.transfer.is_over, attempt.transfer.state) == (True, TransferState.BRIDGED)
+
+
+def test_pbx_that_joins_nobody_in_time_leaves_both_to_us_unless_the_contact_has_left() -> None:
+    expired = e.TimerFired(timer=e.TimerName.JOIN)
+    attempt = answered()
+    attempt.hear(expired)
+    assert (attempt.transfer.is_over, attempt.transfer.state) == (True, TransferState.BRIDGED)
+    left = answered()
+    assert left.hear(e.TargetLeft(), expired) == []
+    assert left.transfer.state is TransferState.RELEASED
 
 
 def test_hand_over_that_came_too_early_is_tried_again() -> None:
