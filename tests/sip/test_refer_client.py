@@ -112,6 +112,14 @@ def test_a_refer_that_is_refused_is_final(status: int) -> None:
     assert call.gateway.all(CallEnded) == []
 
 
+def test_what_became_of_the_new_call_is_told_apart_from_what_became_of_the_refer() -> None:
+    reported, _ = referring()
+    notify(reported, "SIP/2.0 487 Request Terminated")
+    refused, _ = referring(response=487)
+    events = [call.gateway.last(TransferProgressed) for call in (reported, refused)]
+    assert [(event.status, event.is_notified) for event in events] == [(487, True), (487, False)]
+
+
 def test_a_peer_that_lost_the_call_ends_it() -> None:
     call, _ = referring(response=481)
     assert told(call) == [(481, True)]
