@@ -48,6 +48,12 @@ def plan_of(folder: Path, text: str) -> Dialplan:
     return load_dialplan(file)
 
 
+def begin_drain(house: CallHouse, call: CallTask) -> None:
+    """As `CallManager.drain` does, without its patience."""
+    house.gateway.user_agent.refuse_calls(503, 10)
+    call.dispatch(call_events.DrainBegan())
+
+
 def forgiving(act: Callable[[float], object]) -> Callable[[float], None]:
     """What may come too late."""
 
@@ -155,7 +161,7 @@ def test_attended_transfer_mixes_no_voices_and_leaves_nothing_whatever_happens(t
             lambda at: agent.bye(pbx.caller_leg, at),
             lambda at: session.lose(),
             lambda at: house.manager.end_all(),
-            lambda at: call.dispatch(call_events.DrainBegan()),
+            lambda at: begin_drain(house, call),
             lambda at: call.hang_up(),
             lambda at: agent.reoffer(pbx.caller_leg, description(PBX.host, CALLER_PORT, version=7), at),
             lambda at: session.ask("transfer", contact="sales"),
@@ -571,6 +577,49 @@ def test_call_that_a_fault_ends_is_told_as_failed_and_leaves_nothing(tmp_path: P
         assert [(record.outcome, bool(record.cause)) for record in house.ended] == [(expected, True)]
         assert house.ended[0].ended_s is not None
         assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_contact_may_change_their_session_but_nobody_takes_their_place_nor_sends_us_elsewhere(tmp_path: Path) -> None:
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 501, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+    agent = house.pbx.user_agent
+
+    async def script() -> None:
+        call, _ = await asked_for_sales(house)
+        agent.reoffer(pbx.contact, description(PBX.host, CONTACT_PORT + 2, version=3), house.wire.now)
+        refer_to(house, pbx.contact, "sip:6009@10.0.0.2")
+        value = (("Replaces", agent.replaces_value(pbx.contact)),)
+        offer = description(PBX.host, CALLER_PORT + 2)
+        agent.invite(
+            "gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, headers=value, call_id="third", now=house.wire.now
+        )
+        await house.live(2)
+        assert CONTACT_PORT + 2 in [leg.remote.port for leg in house.media.legs.values()]
+        assert house.pbx.last(sip_events.TransferProgressed).status == 603
+        assert house.pbx.last(sip_events.CallRefused).status == 486
+        assert call._call.state is CallState.JOINED
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_contact_who_cannot_be_called_for_want_of_a_leg_costs_no_port(tmp_path: Path) -> None:
+    house = CallHouse(plan_of(tmp_path, PLAN), ObedientPbx())
+
+    async def script() -> None:
+        call, _ = await talking(house)
+        house.gateway.user_agent.refuse_calls(503)
+        house.sessions[0].ask("transfer", contact="sales")
+        await house.live(2)
+        assert call._call.state is CallState.TALKING
+        assert house.media.ports.open_count == 1
+        call.hang_up()
+        await house.live(40, step_s=0.25)
         house.assert_nothing_is_left()
 
     play_out(house, script)
