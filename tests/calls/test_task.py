@@ -623,3 +623,43 @@ def test_contact_who_cannot_be_called_for_want_of_a_leg_costs_no_port(tmp_path: 
         house.assert_nothing_is_left()
 
     play_out(house, script)
+
+
+@pytest.mark.parametrize("contact", ["porter", "sales"])
+def test_refer_to_a_caller_who_left_a_moment_ago_fails_the_transfer_alone(tmp_path: Path, contact: str) -> None:
+    house = CallHouse(plan_of(tmp_path, PLAN), ObedientPbx())
+
+    async def script() -> None:
+        call, _ = await talking(house)
+        house.gateway.user_agent.bye(call._line.leg_id, house.wire.now)  # its news has not come yet
+        house.sessions[0].ask("transfer", contact=contact)
+        await house.live(2)
+        assert call._call.state is CallState.TALKING
+        assert "481" in house.sessions[0].told[-1]
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_contact_who_left_the_moment_they_answered_is_nobody_to_hand_over_to(tmp_path: Path) -> None:
+    pbx = ObedientPbx(answer=False)
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        call, _ = await asked_for_sales(house)
+        (leg_id,) = set(house.services.legs._listeners) - {call._line.leg_id}
+        house.gateway.user_agent.bye(leg_id, house.wire.now)
+        call.dispatch(call_events.TargetAnswered())
+        first = pbx.contact
+        await house.live(1)
+        assert call._call.state is CallState.TRANSFERRING
+        assert pbx.contact != first
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
