@@ -47,8 +47,10 @@ class Consultation:
 
     def release(self) -> None:
         """End it at whatever stage it is."""
-        self.line.hang_up()
-        self.line.close()
+        try:
+            self.line.hang_up()
+        finally:
+            self.line.close()
 
     def on_audio(self, audio: bytes) -> None:
         """The contact's audio."""

@@ -663,3 +663,65 @@ def test_contact_who_left_the_moment_they_answered_is_nobody_to_hand_over_to(tmp
         house.assert_nothing_is_left()
 
     play_out(house, script)
+
+
+def test_caller_who_took_anothers_place_is_the_one_who_is_transferred(tmp_path: Path) -> None:
+    referred: list[str] = []
+    pbx = ObedientPbx(lambda party, event, now: referred.append(event.leg_id))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+    agent = house.pbx.user_agent
+
+    async def script() -> None:
+        call, leg = await talking(house)
+        value = (("Replaces", agent.replaces_value(leg)),)
+        offer = description(PBX.host, CALLER_PORT + 2)
+        new = agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, headers=value, now=house.wire.now)
+        await house.live(1)
+        house.sessions[0].ask("transfer", contact="sales")
+        await house.live(1)
+        assert referred == [new]
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_fault_in_the_midst_of_a_transfer_lets_the_contact_go(tmp_path: Path) -> None:
+    house = CallHouse(plan_of(tmp_path, PLAN), ObedientPbx(answer=False))
+
+    async def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    async def script() -> None:
+        call, _ = await asked_for_sales(house)
+        call._tasks.create_task(fail())
+        await house.live(40, step_s=0.25)
+        assert [record.outcome for record in house.ended] == [Outcome.FAILED]
+        assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_farewell_that_cannot_be_said_costs_the_other_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = CallHouse(plan_of(tmp_path, PLAN), ObedientPbx(answer=False))
+    agent = house.gateway.user_agent
+    bye = agent.bye
+
+    async def script() -> None:
+        call, _ = await asked_for_sales(house)
+        (contact,) = set(house.services.legs._listeners) - {call._line.leg_id}
+
+        def stumble(leg_id: str, now: float, reason: str | None = None) -> None:
+            bye(leg_id, now, reason)
+            if leg_id == contact:
+                raise StateError("a fault of ours")
+
+        monkeypatch.setattr(agent, "bye", stumble)
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
