@@ -363,6 +363,9 @@ def test_keys_go_from_one_line_to_the_other_when_we_carry_the_call(tmp_path: Pat
         await house.live(1)
         assert lines[CONTACT_PORT].keys == [("5", 120), ("7", 100)]
         assert lines[CALLER_PORT].keys == [("#", 80)]
+        for _ in range(500):
+            lines[CALLER_PORT].sink.on_digit("1", 100)
+        assert len(lines[CONTACT_PORT].keys) < 50
         call.hang_up()
         await house.live(40, step_s=0.25)
         house.assert_nothing_is_left()
@@ -722,6 +725,50 @@ def test_farewell_that_cannot_be_said_costs_the_other_none(tmp_path: Path, monke
         call.hang_up()
         await house.live(40, step_s=0.25)
         assert house.pbx.leg_ids == []
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+@pytest.mark.parametrize("who_leaves", ["referrer", "gateway"])
+def test_call_to_whom_a_refer_named_ends_with_the_call_that_it_was_made_for(tmp_path: Path, who_leaves: str) -> None:
+    pbx = ObedientPbx(answer=False)
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx, follow_refers=True)
+    agent = house.pbx.user_agent
+
+    async def script() -> None:
+        call, leg = await talking(house)
+        refer_to(house, leg, "sip:6009@10.0.0.2")
+        await house.live(1)
+        if who_leaves == "referrer":
+            agent.bye(leg, house.wire.now)
+            await house.live(2)
+            assert house.manager.call_count == 1
+            agent.reject(pbx.contact, 486, house.wire.now)
+        else:
+            call.hang_up()
+        await house.live(2)
+        assert (house.manager.call_count, house.pbx.leg_ids) == (0, [])
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_caller_whose_successor_has_no_codec_in_common_stays(tmp_path: Path) -> None:
+    house = CallHouse(plan_of(tmp_path, PLAN), ObedientPbx())
+    agent = house.pbx.user_agent
+
+    async def script() -> None:
+        call, leg = await talking(house)
+        value = (("Replaces", agent.replaces_value(leg)),)
+        offer = replace(description(PBX.host, CALLER_PORT + 2), media=())
+        agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, headers=value, now=house.wire.now)
+        await house.live(1)
+        assert house.pbx.last(sip_events.CallRefused).status == 488
+        assert (call._call.state, house.media.ports.open_count) == (CallState.TALKING, 1)
+        call.hang_up()
+        await house.live(40, step_s=0.25)
         house.assert_nothing_is_left()
 
     play_out(house, script)
