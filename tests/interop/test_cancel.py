@@ -18,7 +18,8 @@ RATE_CPS = 15.0  # the gateway takes 20 new calls a second from a trunk in the l
 def test_cancel_and_answer_may_cross_in_any_order(
     pbx: Pbx, make_gateway: GatewayMaker, make_speech_server: SpeechServerMaker
 ) -> None:
-    gateway = make_gateway(realtime_url=make_speech_server([], SESSION_DELAY_S).url, log_level="info")
+    # A port rests for 30 s after its call: the long run holds some 450.
+    gateway = make_gateway(realtime_url=make_speech_server([], SESSION_DELAY_S).url, log_level="info", rtp_ports=2000)
     gateway.wait_until_registered()
 
     def give_up(patience_s: float) -> None:
@@ -39,7 +40,8 @@ def test_cancel_and_answer_may_cross_in_any_order(
     started = gateway.found("call started")
     wait_until(lambda: len(gateway.found("call ended")) == len(started), "the end of every call", 10)
     ended = gateway.found("call ended")
-    assert len(started) > RACES / 2  # who gives up at once may do so before a busy PBX has sent an INVITE
+    assert gateway.found("call refused") == []
+    assert len(started) > 0.8 * RACES  # who gives up at once may do so before a busy PBX has sent an INVITE
     assert {line["outcome"] for line in ended} == {"cancelled", "caller-hung-up"}
     assert {line["call_id"] for line in ended} == {line["call_id"] for line in started}
     figures = gateway.stop()
