@@ -32,8 +32,8 @@ test: test-unit test-interop ## every test; against a real Asterisk where one ca
 test-unit: $(DEV_READY) ## the tests that need no Asterisk, on all cores
 	$(BIN)/pytest --ignore=tests/interop -n auto --dist loadfile $(ARGS)
 
-test-interop: $(DEV_READY) ## those against a real Asterisk and other telephones, one after the other
-	$(BIN)/pytest tests/interop $(ARGS)
+test-interop: $(DEV_READY) ## those against a real Asterisk and other telephones, two at a time: they wait most of it
+	$(BIN)/pytest tests/interop -n 2 --dist loadfile $(ARGS)
 
 test-load: $(DEV_READY) ## 20 calls at once through a real Asterisk for 60 s
 	LOAD_CALLS=20 LOAD_SECONDS=60 $(BIN)/pytest -s tests/interop/test_load.py $(ARGS)

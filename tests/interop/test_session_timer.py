@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.interop.conftest import GatewayMaker, SpeechServerMaker
 from tests.interop.pbx import Pbx
 
 
-@pytest.mark.long  # 90 s is the shortest session that Asterisk takes
 def test_a_session_refresh_by_the_pbx_keeps_the_call(
     pbx: Pbx, make_gateway: GatewayMaker, make_speech_server: SpeechServerMaker
 ) -> None:
