@@ -1,4 +1,4 @@
-"""How many transfers one caller gets in an hour: what a talked-over model could cost is bounded (promise X3)."""
+"""How many transfers one caller gets in an hour: what a talked-over model could cost is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watching the peer of a trunk that does not register: which of its servers answer OPTIONS (promise O1).
+"""Watching the peer of a trunk that does not register: which of its servers answer OPTIONS.
 
 ::
 

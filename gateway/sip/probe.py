@@ -1,4 +1,4 @@
-"""OPTIONS to a registrar at an interval: a PBX that has gone shows before the next refresh is due (promise O1).
+"""OPTIONS to a registrar at an interval: a PBX that has gone shows before the next refresh is due.
 
 Any response is a sign of life, refusals and challenges too. A peer that never answered one is left in peace: some PBXs
 drop OPTIONS from extensions, and their silence means nothing. Of several servers each is judged by itself.

@@ -5,7 +5,7 @@ new party (message/sipfrag). The 202 says no more than that it will try. A peer 
 a result, or send the result a moment after BYE; in every case the application gets exactly one final
 `TransferProgressed`, and at the latest after `transfer_timeout_s`.
 
-A NOTIFY counts only inside the dialog, for a REFER of ours that still waits; it changes nothing else (promise X6).
+A NOTIFY counts only inside the dialog, for a REFER of ours that still waits; it changes nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Promises S3, S5 and S6 against a real process: a flood of strangers beside live calls. `make test-flood`: 60 s."""
+"""A real process under a flood of strangers, beside live calls. `make test-flood`: 60 s."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_flood_of_strangers_costs_no_call(tmp_path: Path, capsys: pytest
 
 
 async def test_calls_of_strangers_reach_neither_an_answer_nor_the_provider(tmp_path: Path) -> None:
-    """Promise S6: 1,000 INVITEs from an address that is in no ACL."""
+    """1,000 INVITEs from an address that is in no ACL."""
     async with gateway_rig(tmp_path) as rig:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.bind((flood.STRANGER, 0))

@@ -73,7 +73,7 @@ async def answer_to(rig: Rig, method: str, **parts: str) -> str:
 
 
 async def test_when_descriptors_run_out_calls_are_refused_and_those_that_are_up_go_on(tmp_path: Path) -> None:
-    """Promise O10: `ulimit -n`, and more calls than it allows."""
+    """`ulimit -n`, and more calls than it allows."""
     async with gateway_rig(tmp_path) as rig:
         first = await up(rig)
         limit_descriptors(rig, descriptors(rig) + 24)
@@ -111,7 +111,7 @@ async def test_without_a_single_descriptor_left_nothing_crashes(tmp_path: Path) 
 
 @pytest.mark.parametrize(("key", "value"), [("cpu", "0.5%"), ("lag", "0.1ms")])
 async def test_an_overloaded_process_refuses_and_keeps_what_it_has(tmp_path: Path, key: str, value: str) -> None:
-    """Promise O9, with limits that a single call exceeds."""
+    """With limits that a single call exceeds."""
     async with gateway_rig(tmp_path, settings={f"limits.{key}": value}) as rig:
         first = await up(rig)
         await rig.log("overloaded")
@@ -130,7 +130,7 @@ async def test_an_overloaded_process_refuses_and_keeps_what_it_has(tmp_path: Pat
 
 
 async def test_after_a_crash_the_next_process_answers_old_calls_with_481_and_takes_new_ones(tmp_path: Path) -> None:
-    """Promise O3, and with it O18's five seconds."""
+    """The PBX frees what it still holds, and nobody waits for more than five seconds."""
     async with gateway_rig(tmp_path) as rig:
         calls = [await up(rig) for _ in range(3)]
         rig.process.process.kill()
@@ -157,7 +157,6 @@ async def test_after_a_crash_the_next_process_answers_old_calls_with_481_and_tak
 
 
 async def test_a_process_that_is_told_to_go_refuses_new_calls_and_waits_for_the_old_ones(tmp_path: Path) -> None:
-    """Promise O4."""
     async with gateway_rig(tmp_path) as rig:
         calls = [await up(rig) for _ in range(3)]
         rig.process.terminate()
@@ -209,7 +208,7 @@ HOSTILE_NAMES = [
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 async def test_a_hostile_caller_writes_one_printable_line_a_line(tmp_path: Path, name: str) -> None:
-    """Promise S17, from the socket to standard output and to the prompt."""
+    """From the socket to standard output and to the prompt."""
     async with gateway_rig(tmp_path, settings={"log.level": "debug", "log.sip_trace": "true"}) as rig:
         body = description(HOST, 42998).to_bytes().decode()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:

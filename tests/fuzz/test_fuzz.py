@@ -14,7 +14,7 @@ from tests.fuzz.targets import NAMES, load
 RUNS = 5000
 SLOW = {"user_agent": 600, "responses": 600, "dialplan": 400, "provider_event": 1000}
 LONGEST_S = 0.05
-"""Promise S2; of processor time, and at the best of three: a busy machine or a collection of garbage is no finding."""
+"""Of processor time, and at the best of three: a busy machine or a collection of garbage is no finding."""
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -309,7 +309,7 @@ def test_a_call_with_credentials_is_taken_and_goes_on_without_them() -> None:
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "REGISTER", "REFER", "BYE", "INFO", "NOTIFY", "JUMP"])
 @pytest.mark.parametrize("tag", [None, "guess"])
 def test_without_credentials_there_is_a_401_and_nothing_else(method: str, tag: str | None) -> None:
-    """Promise S6, whatever From claims."""
+    """Whatever From claims."""
     wire, gateway, caller = world()
     caller.send(caller.request(method, to_tag=tag, headers=(("P-Asserted-Identity", "<sip:1001@10.0.0.2>"),)))
     wire.run(1)
@@ -402,7 +402,7 @@ def test_an_old_nonce_is_told_as_stale() -> None:
 
 
 def test_a_challenge_is_at_most_twice_as_long_as_what_asked_for_it() -> None:
-    """Promise S15: nobody is worth forging an address for."""
+    """Nobody is worth forging an address for."""
     wire, _, caller = world()
     tiny = (
         b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP 10.9.9.9;branch=z9hG4bKx\r\n"

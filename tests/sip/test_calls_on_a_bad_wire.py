@@ -1,4 +1,4 @@
-"""Thousands of calls of every kind over a wire that loses, repeats and reorders (promises S8 and S12).
+"""Thousands of calls of every kind over a wire that loses, repeats and reorders.
 
 Two user agents call each other. Chance decides who rings, answers, refuses, cancels, holds, presses keys, transfers and
 hangs up, and when; the wire loses 10 % of all datagrams, repeats 5 % and lets them overtake each other. Each call must
@@ -250,7 +250,7 @@ def test_no_invite_becomes_two_calls(telephony: Telephony) -> None:
 
 
 def test_nearly_every_call_that_both_sides_want_is_established(telephony: Telephony) -> None:
-    """Promise S8: 99.5 % at 10 % loss. A call may still die of seven losses in a row."""
+    """99.5 % at 10 % loss. A call may still die of seven losses in a row."""
     callers = [telephony.callers[call_id] for call_id, leg in telephony.takers.items() if leg.is_wanted]
     wanted = [leg for leg in callers if leg.is_wanted]
     assert len(wanted) > CALLS * 0.4

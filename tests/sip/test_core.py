@@ -103,7 +103,6 @@ def test_our_contact_is_where_we_are_advertised() -> None:
     ],
 )
 def test_a_next_hop_is_taken_at_its_word_within_the_trunk_only(hop: str, expected: Hop) -> None:
-    """Promises S14 to S16."""
     of = core(listeners=(udp_listener(Hop("0.0.0.0", 5060), GATEWAY), udp_listener(Hop("2001:db8::1", 5060))))  # noqa: S104
     acl = ("10.0.0.0/16", "224.0.0.0/8", "0.0.0.0/32", "255.255.255.255/32", "2001:db8::/32", "ff02::/16")
     assert of.destination_of(Uri.parse(hop), trunk(acl=acl), PBX) == expected

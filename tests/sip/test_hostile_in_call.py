@@ -1,4 +1,4 @@
-"""Requests of a peer that means harm within a call: refused, without effect, and the call goes on (promises S1, X6)."""
+"""Requests of a peer that means harm within a call: refused, without effect, and the call goes on."""
 
 from __future__ import annotations
 

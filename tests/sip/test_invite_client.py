@@ -170,7 +170,7 @@ def test_ack_and_bye_follow_the_route_of_the_2xx_not_of_the_180() -> None:
 def test_requests_go_to_the_next_hop_if_it_is_one_of_the_trunks_addresses_and_else_to_its_peer(
     contact: str, record_route: str | None, destination: Hop
 ) -> None:
-    """No resolver, no favours to strangers, no talking to ourselves (promises S14, S15, S16)."""
+    """No resolver, no favours to strangers, no talking to ourselves."""
     wire = Wire()
     gateway = gateway_on(wire, trunk_options(acl=("10.0.7.0/24", "10.0.0.1")))
     pbx = scripted_on(wire)

@@ -43,7 +43,7 @@ def test_digits_come_by_info() -> None:
     ],
 )
 def test_other_info_is_answered_and_goes_no_further(parts: dict[str, object], status: int) -> None:
-    """Promise X2: the text of a peer never reaches the model."""
+    """The text of a peer never reaches the model."""
     call = taken_call()
     call.send("INFO", **parts)
     assert call.statuses("INFO") == [status]

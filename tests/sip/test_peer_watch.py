@@ -1,4 +1,4 @@
-"""Watching the peers of trunks that do not register (promise O1: a loss shows within 45 s)."""
+"""Watching the peers of trunks that do not register (a loss shows within 45 s)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watching a registrar by OPTIONS (promise O1: its loss shows within 45 s)."""
+"""Watching a registrar by OPTIONS (its loss shows within 45 s)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that come in: whose they are, the right refusal for each, and floods (RFC 3261 8.2; promises S1, S3, O4)."""
+"""Requests that come in: whose they are, the right refusal for each, and floods (RFC 3261 8.2)."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_trunks_at_one_host_are_told_apart_by_port_and_then_by_the_number_called
 
 
 def test_a_call_of_one_trunk_cannot_be_touched_from_another() -> None:
-    """Even with the right Call-ID and tags (promise X6)."""
+    """Even with the right Call-ID and tags."""
     other = trunk_options(name="carrier", peer=Hop("10.0.5.1", 5060), registrar=None)
     call = taken_call(trunks=(trunk_options(), other))
     for method in ("BYE", "INFO", "INVITE", "UPDATE", "REFER", "NOTIFY"):

@@ -1,4 +1,4 @@
-"""Handing calls over: one final result for every REFER, whatever the peer does (RFC 3515; promises X4, X5, X6)."""
+"""Handing calls over: one final result for every REFER, whatever the peer does (RFC 3515)."""
 
 from __future__ import annotations
 

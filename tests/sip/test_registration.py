@@ -1,4 +1,4 @@
-"""Registrations: digest, refresh, 423, back-off, giving back (RFC 3261 10.2, RFC 8760; promises S7 and O1)."""
+"""Registrations: digest, refresh, 423, back-off, giving back (RFC 3261 10.2, RFC 8760)."""
 
 from __future__ import annotations
 

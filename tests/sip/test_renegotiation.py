@@ -424,7 +424,7 @@ def test_an_offer_that_waits_for_its_next_try_lets_theirs_pass_and_dies_with_the
 
 @pytest.mark.parametrize("seed", range(8))
 def test_both_sides_reach_the_same_session_when_their_offers_cross(seed: int) -> None:
-    """Promise S11, with two user agents of ours."""
+    """With two user agents of ours."""
     wire = Wire(seed=seed)
 
     def take(party: Party, event: object, now: float) -> None:

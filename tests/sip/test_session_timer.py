@@ -1,4 +1,4 @@
-"""Session timers in both roles (RFC 4028; promises S10 and S13)."""
+"""Session timers in both roles (RFC 4028)."""
 
 from __future__ import annotations
 

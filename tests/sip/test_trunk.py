@@ -1,4 +1,4 @@
-"""Who may speak for a trunk, and whom its account is shown to (promises S5, S6, S7)."""
+"""Who may speak for a trunk, and whom its account is shown to."""
 
 from __future__ import annotations
 

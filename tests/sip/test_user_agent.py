@@ -161,7 +161,7 @@ def test_keepalives_are_no_messages(data: bytes) -> None:
 @pytest.mark.parametrize("source", [STRANGER, Hop("10.0.0.3", 5060), Hop("127.0.0.9", 5060)])
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "REGISTER", "BYE"])
 def test_strangers_get_nothing_and_leave_nothing(source: Hop, method: str) -> None:
-    """Promises S5 and S6, whatever From, Via and Contact claim."""
+    """Whatever From, Via and Contact claim."""
     wire, gateway, pbx = world()
     for data in (pbx.request(method).to_bytes(), b"garbage"):
         wire.inject(data, source)
@@ -217,7 +217,6 @@ def hanging_up_after_a_while(party: Party, event: Event, now: float) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_200_calls_complete_under_10_percent_loss_and_5_percent_duplicates(seed: int) -> None:
-    """Promise S8."""
     wire = Wire(seed=seed, loss=0.1, duplicates=0.05, delay_s=(0.001, 0.08))
     gateway = gateway_on(wire, application=answering)
     phone = phone_on(wire, application=hanging_up_after_a_while)
@@ -237,7 +236,7 @@ def test_200_calls_complete_under_10_percent_loss_and_5_percent_duplicates(seed:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_calls_that_are_cancelled_at_any_moment_leave_no_half_call(seed: int) -> None:
-    """Promise S12: CANCEL between 0 and 300 ms after an INVITE that is answered after 0 to 300 ms."""
+    """CANCEL between 0 and 300 ms after an INVITE that is answered after 0 to 300 ms."""
     wire = Wire(seed=seed, loss=0.05, delay_s=(0.001, 0.05))
     chance = Random(seed)
 

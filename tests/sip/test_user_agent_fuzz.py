@@ -1,4 +1,4 @@
-"""Whatever arrives, nothing raises, nothing stays, and the next OPTIONS is answered (promises S1 and S2).
+"""Whatever arrives, nothing raises, nothing stays, and the next OPTIONS is answered.
 
 The state machine at the end drives two user agents through every command in every order over a lossy wire.
 """

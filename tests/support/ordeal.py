@@ -168,7 +168,7 @@ def undergo(ordeal: Ordeal, case: Case) -> Outcome:
 
 
 def assert_harmless(outcome: Outcome, data: bytes) -> None:
-    """What holds for every datagram (promises S1, S15 and S17)."""
+    """What holds for every datagram."""
     assert len(outcome.sent) <= 1
     # A 200 to OPTIONS tells what we can do, however short the question. Who is no peer gets nothing at all.
     limit = len(data) + CAPABILITIES_BYTES if outcome.verdict == "200" else 2 * len(data)

@@ -20,7 +20,7 @@ from tests.support.ordeal import Case, cases
 from tests.support.wire import ScriptedPeer
 
 ANSWERED_S = 0.2
-"""Promise S1."""
+"""The longest that OPTIONS may wait behind a hostile message."""
 ATTEMPTS = 3
 """So often a message is sent before its answer counts as late: a busy machine is not late three times in a row."""
 GATEWAY_MESSAGES = 100

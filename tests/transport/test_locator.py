@@ -314,7 +314,7 @@ class TestTrouble:
             assert (len(location.hops), server.count("A")) == (10, 1)
 
 
-# Beside the loop (promise S16) ----------------------------------------------------------------------------------------
+# Beside the loop ----------------------------------------------------------------------------------------
 
 
 async def lateness_s(until: asyncio.Future[object]) -> float:

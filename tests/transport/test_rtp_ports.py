@@ -459,7 +459,6 @@ def sent_to(ports: RtpPorts, count: int) -> int:
 def test_an_address_that_stays_silent_gets_five_seconds_of_audio_and_more_when_it_speaks(
     make_ports: MakePorts, make_peer: Callable[..., socket.socket]
 ) -> None:
-    """Promise S15."""
     ports, peer = make_ports(), make_peer()
     port = attached(ports, peer)
     assert sent_to(ports, 300) == 250

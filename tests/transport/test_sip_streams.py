@@ -672,7 +672,7 @@ def _descriptors() -> Iterator[None]:
 async def test_two_thousand_idle_connections_are_gone_in_time_while_a_peer_is_served(
     core: ScriptedCore, start: Start, connect: Connect, clock: Clock
 ) -> None:
-    """The scale of promise S4: 30 sources of the access list, and strangers."""
+    """On a large scale: 30 sources of the access list, and strangers."""
     core.known = lambda host: not host.startswith("127.0.1.")
     core.on_datagram = lambda data, source: core.outbox.append((b"ok", source))
     endpoint = start()
