@@ -166,7 +166,9 @@ class ClientRequest:
         if self._has_ended or self._fall_back_to_udp(transaction, now) or self._try_alternate(now):
             return
         self._has_ended = True
-        self._on_response(make_response(transaction.request, failure.value), now)
+        trouble = transaction.trouble if failure is Failure.TRANSPORT else ""
+        reason = f"no connection to {transaction.destination}: {trouble}" if trouble else None
+        self._on_response(make_response(transaction.request, failure.value, reason=reason), now)
 
     def _is_diverted(self, transaction: Transaction) -> bool:
         return transaction.destination.transport is not self._destination.transport

@@ -299,6 +299,8 @@ class Transaction:
         """The last response that a server sent."""
         self.heard_from = destination
         """Where the other side's last message really came from."""
+        self.trouble = ""
+        """What kept it from the other side, for people; empty where nothing did, or nobody knows."""
         self.held_bytes = 0
         """What the layer counts for the request of a peer."""
         self._user = user

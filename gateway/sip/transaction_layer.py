@@ -109,7 +109,7 @@ class TransactionLayer:
         """Send `response` through its server transaction, if its state still takes one."""
         transaction.step(stimulus_of(response), now, response)
 
-    def fail_towards(self, destination: Hop, now: float) -> None:
+    def fail_towards(self, destination: Hop, now: float, reason: str = "") -> None:
         """What went to `destination` did not arrive: tell every transaction that sent it (RFC 3261 17.1.4, 18.4).
 
         A hop with a connection stands for that connection, which broke; what was sent to its address without naming one
@@ -117,6 +117,7 @@ class TransactionLayer:
         """
         for transaction in [*self._clients.values(), *self._servers.values()]:
             if _travels_on(transaction.destination, destination):
+                transaction.trouble = reason
                 transaction.step(Stimulus.TRANSPORT_ERROR, now)
 
     def _forget(self, transaction: Transaction) -> None:

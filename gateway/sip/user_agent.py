@@ -107,9 +107,12 @@ class UserAgent:
         events, self._core.events = self._core.events, []
         return events
 
-    def handle_transport_error(self, hop: Hop, now: float) -> None:
-        """What was sent to `hop` could not be sent, or its connection broke (RFC 3261 17.1.4, 18.4)."""
-        self._core.transactions.fail_towards(hop, now)
+    def handle_transport_error(self, hop: Hop, now: float, reason: str = "") -> None:
+        """What was sent to `hop` could not be sent, or its connection broke (RFC 3261 17.1.4, 18.4).
+
+        `reason` says why, for people, on one line: it stands for the reason phrase that nobody has sent.
+        """
+        self._core.transactions.fail_towards(hop, now, reason)
         for registration in self._registrations.values():
             registration.note_broken(hop, now)
 

@@ -39,6 +39,12 @@ from gateway.transport.tls import TlsContexts
 SHORTEST_TIMER_S = 0.001
 """So that a core whose deadline stays in the past slows the loop down instead of stopping it."""
 
+UNSENT = (
+    "no such port, or an address of another family than we listen on",
+    "too much waits for it already, or it is no address that can be connected to",
+)
+"""Why nothing goes there, by datagram and by stream."""
+
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("gateway.transport.sip")
 
 
@@ -51,7 +57,7 @@ class SipCore(Protocol):
 
     def receive_refusal(self, error: MessageRefused, source: Hop, /) -> None: ...
 
-    def handle_transport_error(self, hop: Hop, now: float, /) -> None: ...
+    def handle_transport_error(self, hop: Hop, now: float, reason: str, /) -> None: ...
 
     def handle_timer(self, now: float, /) -> None: ...
 
@@ -89,7 +95,7 @@ class SipEndpoint:
         self._is_dispatching = False
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
-        self._failed: dict[Hop, None] = {}
+        self._failed: dict[Hop, str] = {}
         self._failures_shown: set[type[Exception]] = set()
         self.counters = EndpointCounters()
         udp = [one.address for one in listeners if one.transport is Transport.UDP and one.is_open]
@@ -212,18 +218,18 @@ class SipEndpoint:
         self._show(">", data, destination)
         way = self._streams if destination.transport.is_reliable else self._udp
         if not way.send(data, destination):
-            self._note_unreachable(destination)
+            self._note_unreachable(destination, UNSENT[destination.transport.is_reliable])
 
-    def _note_unreachable(self, hop: Hop) -> None:
+    def _note_unreachable(self, hop: Hop, reason: str) -> None:
         if self._loop is not None and not self._failed:
             self._loop.call_soon(self._report_unreachable)
-        self._failed[hop] = None
+        self._failed[hop] = reason
 
     def _report_unreachable(self) -> None:
         failed, self._failed = self._failed, {}
-        for hop in failed:
+        for hop, reason in failed.items():
             try:
-                self._user_agent.handle_transport_error(hop, self._clock())
+                self._user_agent.handle_transport_error(hop, self._clock(), reason)
             except Exception as error:  # noqa: BLE001 - one neighbour's end must never cost the others
                 self._note_failure(error, "handle_transport_error")
             self.transmit()

@@ -4,7 +4,7 @@
 
     accept ──ACL, limits──> Connection ──> ready ──slices──> user.message(data, hop)
     send(data, hop) ──by number, by address, or a new one──> Connection
-                                             broken ──> user.failure(hop)
+                                             broken ──> user.failure(hop, why)
 
 A wake-up takes at most 16 messages or 2 ms worth of them, one from each connection in turn, so that a flood on one
 delays neither the others nor the media. Strangers are closed without a byte: they never reach TLS.
@@ -48,7 +48,7 @@ class StreamUser:
     """Gets each message with the connection that it came over."""
     refusal: Callable[[MessageRefused, Hop], None]
     """Gets what could not be framed; its connection closes when this returns."""
-    failure: Callable[[Hop], None]
+    failure: Callable[[Hop, str], None]
     """Gets the hop of what could not be sent, and that of a connection that has ended."""
     is_known: Callable[[Hop], bool]
     """Whether whoever comes from there may connect."""
@@ -343,10 +343,11 @@ class Streams:
 
     def _report(self, connection: Connection) -> None:
         self._count_end(connection)
+        reason = _why(connection)
         for hop in dict.fromkeys(hop for _, hop in connection.take_unsent()):
-            self._user.failure(hop)
+            self._user.failure(hop, reason)
         if connection.was_open:
-            self._user.failure(connection.hop)
+            self._user.failure(connection.hop, reason)
 
     def _count_end(self, connection: Connection) -> None:
         closure, error = connection.closure, connection.error
@@ -356,8 +357,7 @@ class Streams:
                 closure = Closure.HANDSHAKE
             if closure is None:
                 self._counters.connects_failed += 1
-            reason = connection.complaint or _reason(error)
-            self._note_trouble(self._trouble_key(connection), reason)
+            self._note_trouble(self._trouble_key(connection), _why(connection))
         if closure is not None:
             self._counters.add(closure.value)
         _log.debug(
@@ -404,6 +404,17 @@ class Streams:
                 return
         if self._connections and self._loop is not None and self._timer is None:
             self._timer = self._loop.call_later(CHECK_INTERVAL_S, self._check)
+
+
+def _why(connection: Connection) -> str:
+    """Why it broke, for people, on one line."""
+    if connection.complaint:
+        return connection.complaint
+    error, reason = connection.error, _reason(connection.error)
+    was_hung_up_on = error is None or isinstance(error, ConnectionResetError) or not reason
+    if connection.hop.transport is Transport.TLS and not connection.was_open and was_hung_up_on:
+        return "it ended the connection in place of a TLS handshake: is this its port for TLS?"
+    return reason or "closed by the peer"
 
 
 def _reason(error: Exception | None) -> str:

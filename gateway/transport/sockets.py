@@ -22,6 +22,9 @@ _MEMINFO = struct.Struct("9I")
 _MEMINFO_DROPS = 8
 
 
+_CONNECTED, _UNCONNECTED, _LISTENING = "01", "07", "0A"  # include/net/tcp_states.h
+
+
 @functools.lru_cache(maxsize=4096)
 def family_of(host: str) -> socket.AddressFamily | None:
     """The family of a numeric address, without brackets or zone; None for anything else, names above all."""
@@ -174,9 +177,13 @@ def owner_of_port(port: int, protocol: Protocol = "udp") -> str:
 
 
 def _inodes(table: Path, port: int) -> list[str]:
-    """Of the sockets bound to `port`. Columns: slot, local address:port in hex, ..., inode as the tenth."""
+    """Of the sockets bound to `port`; of TCP those that listen, for connections may have the same number.
+
+    Columns: slot, local address:port in hex, remote, state, ..., inode as the tenth.
+    """
     try:
         rows = [line.split() for line in table.read_text().splitlines()[1:]]
     except OSError:
         return []
-    return [row[9] for row in rows if len(row) > 9 and int(row[1].rpartition(":")[2], 16) == port]
+    states = (_LISTENING,) if table.name.startswith("tcp") else (_UNCONNECTED, _CONNECTED)
+    return [row[9] for row in rows if len(row) > 9 and int(row[1].rpartition(":")[2], 16) == port and row[3] in states]

@@ -469,3 +469,12 @@ def test_what_belongs_to_a_request_goes_on_where_it_went_or_over_the_connection_
     long = Bench(body=LONG)
     long.answer(200, source=BY_TCP._replace(connection=5))
     assert long.client.peer == BY_TCP._replace(connection=5)
+
+
+def test_why_nothing_was_sent_stands_where_the_reason_phrase_would() -> None:
+    """Nobody has answered 503; the owner must not be made to believe so."""
+    reasons: list[str] = []
+    bench = Bench()
+    bench.client._on_response = lambda response, now: reasons.append(response.reason)
+    bench.core.transactions.fail_towards(PBX, 0.1, "its certificate is not accepted")
+    assert reasons == ["no connection to 10.0.0.2:5060: its certificate is not accepted"]

@@ -19,6 +19,7 @@ class ScriptedCore:
         self.outbox: list[tuple[bytes, Hop]] = []
         self.happened: list[Event] = []
         self.broken: list[Hop] = []
+        self.reasons: list[str] = []
         self.refused: list[tuple[MessageRefused, Hop]] = []
         self.known: Callable[[str], bool] = lambda _host: True
         self.on_datagram: Callable[[bytes, Hop], None] = lambda _data, _source: None
@@ -35,8 +36,9 @@ class ScriptedCore:
         self.refused.append((refusal, source))
         self.on_refusal(refusal, source)
 
-    def handle_transport_error(self, hop: Hop, now: float) -> None:
+    def handle_transport_error(self, hop: Hop, now: float, reason: str) -> None:
         self.broken.append(hop)
+        self.reasons.append(reason)
 
     def handle_timer(self, now: float) -> None:
         self.rung.append(now)

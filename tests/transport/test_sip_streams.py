@@ -414,6 +414,17 @@ async def test_a_server_that_does_not_answer_is_given_up(core: ScriptedCore, sta
             assert core.broken == [hop]
 
 
+async def test_nobody_there_is_told_as_that(core: ScriptedCore, start: Start) -> None:
+    with socket.socket() as closed:
+        closed.bind((LOOPBACK, 0))
+        hop = Hop(*closed.getsockname(), Transport.TCP)
+    endpoint = start()
+    core.outbox.append((b"x", hop))
+    endpoint.transmit()
+    await eventually(lambda: core.reasons)
+    assert core.reasons == ["Connection refused"]
+
+
 async def test_too_many_messages_for_a_connection_that_is_not_open_yet_fail(
     core: ScriptedCore, start: Start, server: Server
 ) -> None:
@@ -759,6 +770,19 @@ async def assert_refused(core: ScriptedCore, endpoint: SipEndpoint, hop: Hop) ->
     assert core.broken == [hop]
     assert endpoint.connection_count == 0
     assert endpoint.counters.handshakes_failed == 1
+
+
+async def test_a_server_that_hangs_up_instead_of_a_handshake_may_be_another_port(
+    core: ScriptedCore, start: Start, contexts: TlsContexts
+) -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), LOOPBACK, 0)
+    async with server:
+        hop = Hop(*server.sockets[0].getsockname(), Transport.TLS)
+        endpoint = start(listener(Transport.TLS, is_open=False), tls=contexts, server_name=NAME)
+        core.outbox.append((b"x", hop))
+        endpoint.transmit()
+        await eventually(lambda: core.reasons)
+        assert "is this its port for TLS?" in core.reasons[0]
 
 
 async def test_a_server_of_another_name_is_refused_before_a_message_is_sent(

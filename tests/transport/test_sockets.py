@@ -112,3 +112,11 @@ def test_a_taken_port_cannot_be_bound_twice_and_leaks_no_descriptor() -> None:
                 open_udp_socket(taken, receive_buffer_bytes=65536)
         assert udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 65536
         assert not udp.getblocking()
+
+
+def test_a_connection_that_happens_to_have_the_number_does_not_own_the_port() -> None:
+    with open_tcp_listener(Address("127.0.0.1", 0), backlog=1) as tcp, socket.socket() as client:
+        client.connect(tcp.getsockname())
+        port = client.getsockname()[1]
+        assert owner_of_port(port, "tcp") == ""
+        assert owner_of_port(tcp.getsockname()[1], "tcp") == "this process itself"
