@@ -1,8 +1,10 @@
 """SIP as it went over the wire, for the log and for whoever watches; never with what would let others in.
 
-What is masked: the values of Authorization and Proxy-Authorization (a digest can be cracked at leisure), the SDES keys
-of SDP (``a=crypto``, ``k=``, and what follows ``inline:`` wherever else it stands, as in ``a=acap``), and passwords in
-SIP URIs. Masking works on raw bytes, so that it holds for datagrams that no parser would take as well.
+What is masked: the values of Authorization, Authentication-Info and their proxy forms (a digest can be cracked at
+leisure), also where a URI carries them as headers; the keys of SDP (``a=crypto``, ``k=``, ``a=key-mgmt``, and what
+follows ``inline:`` or ``key-mgmt:`` wherever else it stands, as in ``a=acap``); passwords in SIP URIs; and the keys
+that a caller presses by INFO (a PIN), of which application/dtmf is the whole body. Masking works on raw bytes, so that
+it holds for datagrams that no parser would take as well.
 
 The trace is switched on and off while the gateway runs, and may be limited to some peers: with thousands of strangers
 at the door it would show little else.
@@ -32,11 +34,38 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(LOGGER)
 _level = logging.getLogger(LOGGER)
 
 _LINE_START = rb"(?:\A|(?<=[\r\n]))"
+_LINE_END = rb"(?:\r\n|\r|\n)"
+
+
+def _escapable(text: str) -> bytes:
+    """A pattern of `text` as a URI may write it (RFC 3261 19.1.4: %41 is A)."""
+    return "".join(f"(?:{char}|{'|'.join({f'%{ord(c):02x}' for c in (char, char.upper())})})" for char in text).encode()
+
+
 _credentials = re.compile(
-    _LINE_START + rb"((?:proxy-)?authorization[ \t]*:)[^\r\n]*+(?:(?:\r\n|\r|\n)[ \t][^\r\n]*+)*+", re.IGNORECASE
+    _LINE_START
+    + rb"((?:proxy-)?(?:authorization|authentication-info)[ \t]*+:)[^\r\n]*+(?:"
+    + _LINE_END
+    + rb"[ \t][^\r\n]*+)*+",
+    re.IGNORECASE,
+)
+_uri_credentials = re.compile(
+    rb"([?&](?:" + _escapable("proxy-") + rb")?" + _escapable("authorization") + rb"=)[^&>\s]*+", re.IGNORECASE
 )
 _keys = re.compile(_LINE_START + rb"(a=crypto:|k=)[^\r\n]*+", re.IGNORECASE)
 _inline_keys = re.compile(rb"(\binline:[ \t]*+)[^\s|;]++", re.IGNORECASE)
+_key_management = re.compile(rb"(\bkey-mgmt:)[^\r\n]*+", re.IGNORECASE)
+_signals = re.compile(rb"(\bsignal[\s\x1c-\x1f]*+[=:])[^\r\n]*+", re.IGNORECASE)
+_digit_bodies = re.compile(
+    _LINE_START
+    + rb"((?:content-type|c)[ \t]*+:\s*+application\s*+/\s*+dtmf(?![\w.+-])[^\r\n]*+"
+    + rb"(?:"
+    + _LINE_END
+    + rb"[^\r\n]++)*+(?:"
+    + _LINE_END
+    + rb"){0,2}+)(.*+)",
+    re.IGNORECASE | re.DOTALL,
+)
 _passwords = re.compile(rb"(\bsips?:[^\s:@<>;?]{1,256}+:)[^\s@<>]{1,256}+@", re.IGNORECASE)
 
 
@@ -45,6 +74,10 @@ def mask_secrets(data: bytes) -> bytes:
     data = _credentials.sub(rb"\1 ***", data)
     data = _keys.sub(rb"\1***", data)
     data = _inline_keys.sub(rb"\1***", data)
+    data = _key_management.sub(rb"\1***", data)
+    data = _uri_credentials.sub(rb"\1***", data)
+    data = _signals.sub(rb"\1***", data)
+    data = _digit_bodies.sub(lambda found: found[1] + (b"***" if found[2] else b""), data)
     return _passwords.sub(rb"\1***@", data)
 
 

@@ -31,6 +31,38 @@ from gateway.transport.sip_trace import LOGGER, is_logged, log_datagram, mask_se
         (b" a=CRYPTO:1 X INLINE: K1;inline:K2\r\n", b" a=CRYPTO:1 X INLINE: ***;inline:***\r\n"),
         (b"v=0\r\nk=base64:KEY\r\nm=audio", b"v=0\r\nk=***\r\nm=audio"),
         (b"Contact: <sip:bob:pass@host:5060>", b"Contact: <sip:bob:***@host:5060>"),
+        (
+            b"Via: x\r\nAuthentication-Info: rspauth=a,\r\n cnonce=b, nc=1\r\nTo: x",
+            b"Via: x\r\nAuthentication-Info: ***\r\nTo: x",
+        ),
+        (b"proxy-authentication-info:rspauth=a\nTo: x", b"proxy-authentication-info: ***\nTo: x"),
+        (b"a=key-mgmt:mikey KEY\r\na=x", b"a=key-mgmt:***\r\na=x"),
+        (b"a=acap:1 KEY-MGMT: mikey KEY\r\na=x", b"a=acap:1 KEY-MGMT:***\r\na=x"),
+        (
+            b"Refer-To: <sip:a@b?Authorization=Digest%20c&Subject=d>\r\n",
+            b"Refer-To: <sip:a@b?Authorization=***&Subject=d>\r\n",
+        ),
+        (
+            b"Refer-To: <sip:a@b?Subject=d&proxy-authorization=c>;x",
+            b"Refer-To: <sip:a@b?Subject=d&proxy-authorization=***>;x",
+        ),
+        (b"REFER sip:a@b?%41uthorization=c SIP/2.0\r\n", b"REFER sip:a@b?%41uthorization=*** SIP/2.0\r\n"),
+        (
+            b"Content-Type: application/dtmf-relay\r\n\r\nSignal=5\r\nDuration=160\r\n",
+            b"Content-Type: application/dtmf-relay\r\n\r\nSignal=***\r\nDuration=160\r\n",
+        ),
+        (
+            b"c: application/dtmf-relay\n\nDuration=160\n signal : 5",
+            b"c: application/dtmf-relay\n\nDuration=160\n signal :***",
+        ),
+        (
+            b"Content-Type: application/dtmf\r\nContent-Length: 1\r\n\r\n5",
+            b"Content-Type: application/dtmf\r\nContent-Length: 1\r\n\r\n***",
+        ),
+        (b"C:\r\n Application/DTMF ;x=y\r\n\r\n\r\n5\r\n6", b"C:\r\n Application/DTMF ;x=y\r\n\r\n***"),
+        (b"Duration=1\x0bSignal\x1c=5\r\n", b"Duration=1\x0bSignal\x1c=***\r\n"),
+        (b"c: application / dtmf\n\n5", b"c: application / dtmf\n\n***"),
+        (b"c: application/dtmf\nTo: x\n\n5\n", b"c: application/dtmf\nTo: x\n\n***"),
     ],
 )
 def test_secrets_are_masked_and_the_rest_is_left(sent: bytes, shown: bytes) -> None:
@@ -43,6 +75,11 @@ def test_secrets_are_masked_and_the_rest_is_left(sent: bytes, shown: bytes) -> N
         b"INVITE sip:bob@host:5060 SIP/2.0\r\nX-Authorization: fine\r\nContact: <sip:a@b:1>, <sip:c@d:2>\r\n\r\n",
         b'WWW-Authenticate: Digest realm="a", nonce="b"\r\n',
         b"a=cryptography\r\n",
+        b"Content-Type: application/dtmf-events\r\n\r\n5",
+        b"Accept: application/dtmf\r\n\r\nv=0\r\n",
+        b"Content-Type: application/dtmf\r\nContent-Length: 0\r\n\r\n",
+        b"Content-Type: application/dtmf\r\nTo: x\r\n",
+        b"Refer-To: <sip:a@b?X-Authorization=c&Subject=d>\r\n",
         b"\x00\xff\r\n\r\n",
     ],
 )
@@ -51,7 +88,20 @@ def test_what_is_no_secret_is_shown_as_it_is(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"sip:" * 16000, b"sip:a:" + b"b" * 65000, b"Authorization:" + b"\r\n " * 20000, b"inline:" * 9000]
+    "data",
+    [
+        b"sip:" * 16000,
+        b"sip:a:" + b"b" * 65000,
+        b"Authorization:" + b"\r\n " * 20000,
+        b"inline:" * 9000,
+        b"key-mgmt:" * 7000,
+        b"?authorization=" * 4000,
+        b"c: application/dtmf\r\n" * 3000,
+        b"\nc:" + b"\r\n " * 20000,
+        b"\nc:" * 20000,
+        b"\nsignal" + b" " * 65000,
+        b"\n" + b" " * 65000,
+    ],
 )
 def test_masking_takes_linear_time(data: bytes) -> None:
     began = time.process_time()
