@@ -13,8 +13,10 @@ from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
 from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Address
+from gateway.sip.trunk import TrunkOptions
 from gateway.transport.locator import Target
 from gateway.transport.resolver import ResolverOptions
+from gateway.transport.tls import TlsOptions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = """\
@@ -437,3 +439,45 @@ def test_how_an_account_is_shown_and_a_nat_kept_open_is_the_operators(load: Load
     )
     assert (options.auth_realm, options.minimum_algorithm, options.keepalive_s) == ("home", "SHA-256", 25.0)
     assert "did you mean 'MD5'" in problems(load, "sip: {trunks: {a: {peer: 127.0.0.1, minimum_digest: MD4}}}\n")[0][2]
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("verify_client: true", lambda options: options.verify_client is True),
+        ("verify_server: false", lambda options: options.verify_server is False),
+        ("minimum_version: '1.3'", lambda options: options.minimum_version == "1.3"),
+    ],
+)
+def test_what_is_asked_of_tls_peers_reaches_the_contexts(
+    load: Load, key: str, found: Callable[[TlsOptions], bool]
+) -> None:
+    text = "sip: {tls: {listen: '127.0.0.1:5061', certificate: a.pem, ca: ca.pem%s}}\n"
+    before, after = load(text % "").tls_options(), load(text % f", {key}").tls_options()
+    assert before is not None
+    assert after is not None
+    assert (found(before), found(after)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("acl: [198.51.100.0/24]", lambda options: options.acl == ("198.51.100.0/24",)),
+        ("expires: 10m", lambda options: options.expires_s == 600),
+    ],
+)
+def test_a_key_of_a_trunk_reaches_the_trunk(load: Load, key: str, found: Callable[[TrunkOptions], bool]) -> None:
+    trunks = [
+        load(f"sip: {{trunks: {{a: {{peer: 127.0.0.1{more}}}}}}}\n")
+        .user_agent_options({"a": (Hop("127.0.0.1", 5060),)}, "")
+        .trunks[0]
+        for more in ("", f", {key}")
+    ]
+    assert [found(trunk) for trunk in trunks] == [False, True]
+
+
+def test_whom_a_leg_hears_is_the_operators(load: Load) -> None:
+    policies = [
+        load(f"media: {{rtp: {{{key}}}}}\n").rtp_port_options().source_policy for key in ("", "source: sdp-address")
+    ]
+    assert policies == ["sdp", "sdp-address"]
