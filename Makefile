@@ -45,11 +45,11 @@ fuzz: $(DEV_READY) $(FUZZ_READY) ## every parser under atheris, FUZZ_SECONDS (60
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 test-interop-long: $(DEV_READY) ## what takes minutes: session timers, 1000 CANCEL races, 1000 calls over a lossy wire
-	INTEROP_LONG=1 CANCEL_RACES=1000 LOSS_CALLS=1000 LOST_CALLS=100 $(BIN)/pytest -s $(addprefix tests/interop/test_, \
+	INTEROP_LONG=1 CANCEL_RACES=1000 LOSS_CALLS=1000 LOST_CALLS=100 $(BIN)/pytest -s --timeout=1800 $(addprefix tests/interop/test_, \
 		cancel.py loss.py registration.py session_timer.py sipp.py) $(ARGS)
 
 test-leaks: $(DEV_READY) ## 10,000 short calls leave descriptors, memory, transactions and legs as they were
-	LEAK_CALLS=10000 $(BIN)/pytest -s tests/interop/test_leaks.py $(ARGS)
+	LEAK_CALLS=10000 $(BIN)/pytest -s --timeout=1800 tests/interop/test_leaks.py $(ARGS)
 
 lint: $(DEV_READY) ## formatting, lint rules, types
 	$(BIN)/ruff format --check .
