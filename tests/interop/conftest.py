@@ -2,7 +2,8 @@
 
 Whether they run: as root on Debian an Asterisk is installed and started; with `ASTERISK_SIP=host:port` that PBX is
 used by `test_any_pbx.py` (it needs the accounts gateway, alice and agent of `tests/interop/asterisk/pjsip.conf`); on
-other machines they are skipped with the reason. `REQUIRE_ASTERISK=1` makes such a skip a failure.
+other machines they are skipped with the reason. `REQUIRE_ASTERISK=1` makes every skip a failure, but for those of tests
+marked `long`.
 
 Tests marked `long` take minutes; `make test-interop-long` runs them. How much others do is set in the environment, each
 with a default for the suite and a figure in the Makefile: `CANCEL_RACES`, `LOSS_CALLS`, `LOST_CALLS`, `LEAK_CALLS`.
@@ -24,6 +25,13 @@ from tests.interop.gateway_process import GatewayProcess, GatewaySetup
 from tests.interop.pbx import HOME, HOST, Pbx, Ports, remove_abandoned
 from tests.interop.speech_server import MODEL_RATE_HZ, SpeechServer, speech_server
 from tests.support.listening import Samples, silence, tone, write_wav
+from tests.support.required import (
+    is_everything_required,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 AGENT_TONE_HZ = 1004.0
 MODEL_TONE_HZ = 440.0
@@ -41,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def unavailable(reason: str) -> NoReturn:
     """Skip, or fail where REQUIRE_ASTERISK=1 says that everything must be there."""
-    if os.environ.get("REQUIRE_ASTERISK") == "1":
+    if is_everything_required():
         pytest.fail(f"{reason} (and REQUIRE_ASTERISK=1)", pytrace=False)
     pytest.skip(reason)
 
