@@ -28,11 +28,15 @@ class CallLogbook:
 
     def call_started(self, record: CallRecord) -> None:
         """Say that a call is there, and which route it took."""
-        _log.info("call started", **self._identity(record))
+        _log.info("call started", **self._identity(record), identity=record.identity)
 
     def spoken(self, record: CallRecord, speech: Speech) -> None:
         """Words are not for the log; their number is."""
         _log.debug("speech", call_id=record.call_id, speaker=speech.speaker.value, characters=len(speech.text))
+
+    def party_changed(self, record: CallRecord) -> None:
+        """Say who is at the other end now."""
+        _log.info("connected line", call_id=record.call_id, trunk=record.trunk, connected=self._connected(record))
 
     def call_ended(self, record: CallRecord) -> None:
         """The canonical line."""
@@ -42,6 +46,7 @@ class CallLogbook:
             **self._identity(record),
             outcome=record.outcome.value if record.outcome else "failed",
             cause=record.cause,
+            connected=self._connected(record),
             session=record.session,
             transfer=record.transfer_target,
             transfer_state=record.transfer_state.value if record.transfer_state else None,
@@ -61,6 +66,10 @@ class CallLogbook:
             rtp_lost=media.packets_lost if media else 0,
             jitter_ms=round(media.jitter_ms, 1) if media else None,
         )
+
+    def _connected(self, record: CallRecord) -> str | None:
+        connected = record.connected
+        return masked(connected) if connected and self._masks_numbers else connected
 
     def _identity(self, record: CallRecord) -> dict[str, str]:
         caller, called = record.caller, record.called

@@ -14,6 +14,9 @@ from gateway.calls.transfer_state import TransferState
 from gateway.media.engine import LegStatistics
 from gateway.realtime.session import Usage
 
+UNVERIFIED = "unverified"
+"""What Identity headers (RFC 8224) are worth to us: their signatures are not checked."""
+
 
 class CallDirection(Enum):
     """Who placed a call."""
@@ -50,6 +53,8 @@ class CallRecord:
     caller: str
     called: str
     route: str
+    identity: str | None = None  # `UNVERIFIED`: networks on the way vouch for the caller
+    connected: str | None = None  # who is at the other end by now, as the trunk says; None: nobody else was named
     started_at: datetime
     offered_s: float
     answered_s: float | None = None
@@ -98,6 +103,9 @@ class CallObserver(Protocol):
 
     def spoken(self, record: CallRecord, speech: Speech) -> None:
         """A sentence is known in words; once more, with ``heard_ms``, when the caller cut it off."""
+
+    def party_changed(self, record: CallRecord) -> None:
+        """The trunk names somebody else at the other end: `CallRecord.connected`."""
 
     def call_ended(self, record: CallRecord) -> None:
         """Everything the call owned has been released; the record is final."""

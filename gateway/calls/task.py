@@ -25,7 +25,7 @@ from gateway.calls.answering import AnswerDetector
 from gateway.calls.bridge import SessionBridge
 from gateway.calls.call import Call, CallState, TransferLimits
 from gateway.calls.line import Line
-from gateway.calls.record import CallDirection, CallRecord
+from gateway.calls.record import UNVERIFIED, CallDirection, CallRecord
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
@@ -33,7 +33,7 @@ from gateway.calls.succession import Succession, has_replaces
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
 from gateway.dialplan.model import Action, CallFacts, Dialplan
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, shown
 from gateway.realtime.session import SessionOptions, Tool
 from gateway.sip import events as sip_events
 from gateway.sip.hop import Hop
@@ -152,6 +152,7 @@ class CallTask:
             caller=brief.facts.from_,
             called=brief.facts.to,
             route=brief.route,
+            identity=UNVERIFIED if isinstance(start, sip_events.CallOffered) and start.identity else None,
             started_at=services.wall_clock(),
             offered_s=services.clock(),
         )
@@ -386,8 +387,15 @@ class CallTask:
                 )
             case sip_events.DigitsSignalled():
                 self.on_digit(event.digit, event.duration_ms)
+            case sip_events.IdentityChanged():
+                self._note_party(event.uri)
             case _:
                 self._log.debug("! unexpected news", news=type(event).__name__)
+
+    def _note_party(self, uri: Uri) -> None:
+        """Remember who is at the other end now. It is for people: the model is told nothing that a message claims."""
+        self.record.connected = shown(uri.unescaped_user or "")
+        self._services.observer.party_changed(self.record)
 
     def _take_over(self, line: Line, answer: SessionDescription | None) -> None:
         """Go on with `line`. What the old one has not been sent yet is lost, and the model knows how much was heard."""

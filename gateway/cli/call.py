@@ -90,6 +90,9 @@ class _Witness:
             self.say(f"{_who(speech)}: {speech.text}")
         self.said[speech.item_id, speech.speaker.value] = speech
 
+    def party_changed(self, record: CallRecord) -> None:
+        """Of no interest to whoever dialled."""
+
     def call_ended(self, _record: CallRecord) -> None:
         """The record is final."""
         self.ended.set()

@@ -134,6 +134,9 @@ class DemoObserver:
             cut = f"  [dim](interrupted: {speech.heard_ms} ms heard)[/]" if speech.heard_ms is not None else ""
             self.show(f"[{style}]{speech.speaker.value:>7}[/]  {escape(speech.text)}{cut}")
 
+    def party_changed(self, record: CallRecord) -> None:
+        """Nobody else is ever named in a demonstration."""
+
     def call_ended(self, record: CallRecord) -> None:
         """Note the figures."""
         self._result.setup_ms = record.setup_ms

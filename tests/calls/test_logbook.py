@@ -68,3 +68,34 @@ def test_words_are_never_logged() -> None:
     with capture_logs() as lines:
         CallLogbook().spoken(record(), Speech(speaker=Speaker.CALLER, text="my secret", at_ms=1))
     assert "secret" not in str(lines)
+
+
+@pytest.mark.parametrize("identity", [None, "unverified"])
+def test_start_of_a_call_tells_what_identity_headers_are_worth(identity: str | None) -> None:
+    started = record()
+    started.identity = identity
+    with capture_logs() as lines:
+        CallLogbook().call_started(started)
+    assert (lines[0]["event"], lines[0]["identity"]) == ("call started", identity)
+
+
+@pytest.mark.parametrize(
+    ("masks_numbers", "connected", "shown"),
+    [
+        (True, "+4930987654", "…654"),
+        (False, "+4930987654", "+4930987654"),
+        (True, "anonymous", "anonymous"),
+        (True, "", ""),
+        (True, None, None),
+    ],
+)
+def test_who_is_connected_is_told_at_once_and_at_the_end_and_masked_like_other_numbers(
+    masks_numbers: bool, connected: str | None, shown: str | None
+) -> None:
+    done, book = record(), CallLogbook(masks_numbers=masks_numbers)
+    done.connected = connected
+    with capture_logs() as lines:
+        book.party_changed(done)
+        book.call_ended(done)
+    assert [(line["event"], line["connected"]) for line in lines] == [("connected line", shown), ("call ended", shown)]
+    assert lines[0]["call_id"] == "c1"

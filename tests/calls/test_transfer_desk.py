@@ -113,6 +113,9 @@ class Notes:
     def spoken(self, _record: CallRecord, _speech: Speech) -> None:
         pass
 
+    def party_changed(self, record: CallRecord) -> None:
+        pass
+
     def call_ended(self, record: CallRecord) -> None:
         self.ended.append(record)
 

@@ -108,6 +108,9 @@ class Notebook:
     def spoken(self, _record: CallRecord, speech: Speech) -> None:
         self.said.append(speech)
 
+    def party_changed(self, record: CallRecord) -> None:
+        pass
+
     def call_ended(self, record: CallRecord) -> None:
         self.ended.append(record)
 

@@ -191,6 +191,7 @@ class CallHouse:
         self.wire = Wire(seed=seed)
         self.faults: list[BaseException] = []
         self.ended: list[CallRecord] = []
+        self.renamed: list[CallRecord] = []
         self.sessions: list[ScriptedSession] = []
         self.on_session: Callable[[ScriptedSession], None] = lambda session: None
         self.media = BookedMedia(lambda: self.wire.now)
@@ -204,7 +205,10 @@ class CallHouse:
             media=self.media,  # type: ignore[arg-type]
             sessions=_AnySession(),
             observer=SimpleNamespace(
-                call_started=lambda record: None, spoken=self._spoken, call_ended=self.ended.append
+                call_started=lambda record: None,
+                spoken=self._spoken,
+                party_changed=self.renamed.append,
+                call_ended=self.ended.append,
             ),
             greetings=GreetingCache(),
             media_host=GATEWAY.host,
