@@ -347,6 +347,11 @@ class Service:
         self.calls.replace_plans(plans)
         _log.info("dialplans reloaded", files=[str(file) for file in self._configuration.dialplans])
 
+    @property
+    def connection_count(self) -> int:
+        """Connections to and from peers."""
+        return self._endpoint.connection_count
+
     def _on_event(self, event: sip_events.Event) -> None:
         if isinstance(event, sip_events.RegistrationChanged):
             self._on_registration(event)

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import structlog
@@ -110,6 +111,8 @@ def log_status(service: Service) -> None:
             }
             for told in agent.registrations
         },
+        peers={told.trunk: {"state": told.state.value, "server": str(told.server)} for told in agent.peers},
+        connections=service.connection_count,
         calls=service.calls.call_count,
         legs=agent.leg_count,
         transactions=agent.transaction_count,
@@ -119,6 +122,7 @@ def log_status(service: Service) -> None:
         bans=agent.ban_count(now),
         rtp_ports=ports.open_count,
         rtp_ports_resting=ports.resting_count,
+        rtp_drops=asdict(ports.drops),
         late_p50_ms=round(late.p50_ms, 2),
         late_p99_ms=round(late.p99_ms, 2),
         late_max_ms=round(late.max_ms, 2),

@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Self
 
 import numpy as np
 
@@ -38,7 +39,7 @@ from gateway.transport.rtp_destination import canonical_host
 from gateway.transport.rtp_port import PortCounters, PortState, RtpPort, SourcePolicy
 from gateway.transport.sockets import explain, family_of, open_udp_socket
 
-__all__ = ["PortCounters", "PortState", "RtpPort", "RtpPortOptions", "RtpPorts", "SourcePolicy"]
+__all__ = ["PortCounters", "PortState", "RtpDrops", "RtpPort", "RtpPortOptions", "RtpPorts", "SourcePolicy"]
 
 MAX_PACKET_BYTES = 2048
 DESCRIPTOR_SHARE = 0.9
@@ -84,6 +85,26 @@ class RtpPortOptions:
         return range(self.first_port + self.first_port % 2, self.last_port + 1, 2)
 
 
+@dataclass(frozen=True, slots=True)
+class RtpDrops:
+    """Sums over ports; what each counts is told in `PortCounters`."""
+
+    foreign: int = 0
+    muted: int = 0
+    srtp_failures: int = 0
+
+    @classmethod
+    def at(cls, port: RtpPort) -> Self:
+        """Those of one port."""
+        counters = port.counters
+        return cls(counters.foreign, counters.muted, counters.srtp_failures)
+
+    def __add__(self, other: RtpDrops) -> RtpDrops:
+        return RtpDrops(
+            self.foreign + other.foreign, self.muted + other.muted, self.srtp_failures + other.srtp_failures
+        )
+
+
 class RtpPorts:
     """The ports of this process. For the thread of the event loop; no method blocks."""
 
@@ -98,6 +119,7 @@ class RtpPorts:
         self._by_leg: dict[int, RtpPort] = {}
         self._by_descriptor: dict[int, RtpPort] = {}
         self._open: set[RtpPort] = set()
+        self._drops_before = RtpDrops()  # of ports that were given back
         self._epoll = select.epoll()
         self._data = np.zeros((options.max_batch_packets, MAX_PACKET_BYTES), np.uint8)
         self._rows = [row.data for row in self._data]
@@ -106,6 +128,11 @@ class RtpPorts:
     def open_count(self) -> int:
         """Ports that calls hold."""
         return len(self._open)
+
+    @property
+    def drops(self) -> RtpDrops:
+        """Packets dropped at all ports since the start."""
+        return sum((RtpDrops.at(port) for port in self._open), self._drops_before)
 
     @property
     def resting_count(self) -> int:
@@ -208,6 +235,7 @@ class RtpPorts:
         self.detach(port)
         port.count_kernel_drops()
         self._open.discard(port)
+        self._drops_before += RtpDrops.at(port)
         port.rests_until = now + self._options.quarantine_s
         self._resting[port.port] = port
         self._next_release = min(self._next_release, port.rests_until)

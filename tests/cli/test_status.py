@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
+from collections.abc import Mapping, MutableMapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.cli.status import report_sources, watch_signalling
+from gateway.calls.logbook import CallLogbook
+from gateway.cli.service import Service, load_plans
+from gateway.cli.status import log_status, report_sources, watch_signalling
+from gateway.config import Configuration, load_configuration
+from gateway.simulate.phone import free_sip_port
 from gateway.sip.guard import REPORTED_SOURCES
 from gateway.sip.hop import Hop
-from gateway.sip.user_agent import UserAgent
+from gateway.sip.message import Request, make_response, parse_message
+from gateway.sip.reject_reason import RejectReason
+from gateway.sip.user_agent import UserAgent, UserAgentOptions
 from gateway.transport.sip_endpoint import EndpointCounters
 from tests.support.aio import eventually
-from tests.support.wire import PBX, STRANGER, ScriptedPeer, gateway_options
+from tests.support.wire import PBX, STRANGER, ScriptedPeer, description, gateway_options
 
 
 def user_agent() -> UserAgent:
@@ -87,3 +99,134 @@ async def test_what_is_told_of_a_peer_is_told_by_reason(monkeypatch: pytest.Monk
     told = lines[0]
     assert (told["event"], told["unsuitable"], told["unknown_dialog"]) == ("sip messages refused", 1, 1)
     assert "last_malformed" not in told
+
+
+PLAN = """
+version: 1
+name: status
+timezone: UTC
+sessions: {reception: {use: default}}
+routes: [{name: talk, match: {to: "7001"}, do: [{session: reception}]}]
+"""
+CONFIGURATION = """
+sip:
+  listen: %(listen)s
+  trunks:
+    office: {registrar: "sip:%(registrar)s", username: gateway, password: secret, expires: 300s}
+    branch: {peer: "%(peer)s"}
+media: {rtp: {ports: 44400-44499}}
+realtime: {default: {provider: openai, url: "ws://127.0.0.1:9/v1", api_key: test, model: test}}
+dialplans: [plan.yaml]
+limits: {ban_after: 3, cpu: 0, lag: 0}
+"""
+
+
+class UdpPbx(asyncio.DatagramProtocol):
+    """Agrees to all requests and acknowledges all refusals, until it is silent."""
+
+    def __init__(self) -> None:
+        self.is_silent = False
+        self.transport: asyncio.DatagramTransport
+        self.hop: Hop
+        self.writer: ScriptedPeer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+        self.hop = Hop(*transport.get_extra_info("sockname"))
+        self.writer = ScriptedPeer(self.hop)
+
+    def datagram_received(self, data: bytes, source: tuple[str, int]) -> None:
+        message = parse_message(data)
+        if self.is_silent:
+            return
+        if isinstance(message, Request):
+            expires = (
+                (("Expires", "300"), ("Contact", str(message.headers.get("Contact"))))
+                if message.method == "REGISTER"
+                else ()
+            )
+            self.transport.sendto(make_response(message, 200, to_tag="pbx", headers=expires).to_bytes(), source)
+        elif message.status >= 300:
+            ack = self.writer.request("ACK", branch="z9hG4bK-refused", to_tag=message.to.tag)
+            self.transport.sendto(ack.to_bytes(), source)
+
+
+async def udp_pbx(stack: AsyncExitStack, host: str) -> UdpPbx:
+    loop = asyncio.get_running_loop()
+    transport, pbx = await loop.create_datagram_endpoint(UdpPbx, local_addr=(host, 0))
+    stack.callback(transport.close)
+    return pbx
+
+
+def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers are asked every 0.3 s."""
+    options_of = Configuration.user_agent_options
+
+    def hurried(self: Configuration, hops: Mapping[str, tuple[Hop, ...]], product: str) -> UserAgentOptions:
+        return replace(options_of(self, hops, product), probe_interval_s=0.3, probe_timeout_s=0.2)
+
+    monkeypatch.setattr(Configuration, "user_agent_options", hurried)
+
+
+def status_of(service: Service) -> MutableMapping[str, Any]:
+    with capture_logs() as lines:
+        log_status(service)
+    (line,) = lines
+    assert line["event"] == "status"
+    return line
+
+
+async def test_status_tells_a_refused_call_a_banned_source_and_a_dead_peer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_often(monkeypatch)
+    async with AsyncExitStack() as stack:
+        registrar, peer = await udp_pbx(stack, "127.0.0.2"), await udp_pbx(stack, "127.0.0.3")
+        listen = ("127.0.0.1", free_sip_port("127.0.0.1"))
+        (tmp_path / "plan.yaml").write_text(PLAN)
+        file = tmp_path / "gateway.yaml"
+        names = {"listen": "{}:{}".format(*listen), "registrar": str(registrar.hop), "peer": str(peer.hop)}
+        file.write_text(CONFIGURATION % names)
+        configuration = load_configuration(file, {})
+        lines = stack.enter_context(capture_logs())
+        service = Service(configuration, CallLogbook(), load_plans(configuration))
+        await stack.enter_async_context(service)
+
+        def told(event: str) -> list[MutableMapping[str, Any]]:
+            return [line for line in lines if line["event"] == event]
+
+        await eventually(lambda: told("registered") and told("peer reachable"), 5)
+        before = status_of(service)
+        assert before["peers"] == {"branch": {"state": "reachable", "server": str(peer.hop)}}
+        assert (before["rejected"], before["bans"], before["connections"]) == ({}, 0, 0)
+
+        offer = description("127.0.0.3", 42998).to_bytes()
+        call = peer.writer.request(
+            "INVITE",
+            branch="z9hG4bK-refused",
+            headers=(("Identity", "eyJ.e30.c2ln;info=<https://x.example/c.pem>"),),
+            body=offer,
+            content_type="application/sdp",
+        )
+        peer.transport.sendto(call.to_bytes(), listen)
+        await eventually(lambda: told("call ended"), 5)
+        assert (told("call started")[0]["identity"], told("call ended")[0]["outcome"]) == ("unverified", "rejected")
+        _, connection = await asyncio.open_connection(*listen, local_addr=("127.0.0.3", 0))
+        stack.callback(connection.close)
+        stranger = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        stranger.bind(("127.0.0.9", 0))
+        for _ in range(5):
+            stranger.sendto(b"x", listen)
+        peer.is_silent = True
+        await eventually(lambda: told("peer unreachable"), 5)
+        await eventually(lambda: service.user_agent.counters.rejected[RejectReason.BANNED] >= 2, 5)
+
+        after = status_of(service)
+        assert after["peers"] == {"branch": {"state": "unreachable", "server": str(peer.hop)}}
+        assert after["registrations"] == {
+            "office": {"state": "registered", "server": str(registrar.hop), "expires_s": 300, "status": 200}
+        }
+        assert after["rejected"] == {"no_route": 1, "stranger": 3, "banned": 2}
+        assert (after["bans"], after["connections"], after["calls"]) == (1, 1, 0)
+        assert after["rtp_drops"] == {"foreign": 0, "muted": 0, "srtp_failures": 0}
+        assert [(line["trunk"], line["server"]) for line in told("peer unreachable")] == [("branch", str(peer.hop))]

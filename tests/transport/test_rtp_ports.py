@@ -16,7 +16,7 @@ from gateway.errors import ResourceError
 from gateway.media.rtp import OutgoingPackets
 from gateway.sip.message import Address
 from gateway.sip.sdes import SUITES, SrtpKeys
-from gateway.transport.rtp_ports import MAX_PACKET_BYTES, PortState, RtpPort, RtpPortOptions, RtpPorts
+from gateway.transport.rtp_ports import MAX_PACKET_BYTES, PortState, RtpDrops, RtpPort, RtpPortOptions, RtpPorts
 from gateway.transport.srtp import SrtpContext
 
 NOW = 1000.0
@@ -723,3 +723,22 @@ def test_a_packet_too_long_to_seal_is_counted_and_not_sent(
     port.use_srtp(sealed_pair()[0])
     assert port.send(memoryview(bytes(1400))) == 0
     assert port.counters.send_errors == 1
+
+
+def test_drops_are_summed_over_ports_those_that_were_given_back_included(
+    make_ports: MakePorts, make_peer: Callable[..., socket.socket]
+) -> None:
+    ports, peer, stranger = make_ports(), make_peer(), make_peer("127.0.0.9")
+    first = attached(ports, peer)
+    stranger.sendto(b"injected", ("127.0.0.1", first.port))
+    assert received(ports) == []
+    ports.close(first, NOW)
+    ours, _ = sealed_pair()
+    second = attached(ports, peer)
+    second.use_srtp(ours)
+    peer.sendto(speech(1), ("127.0.0.1", second.port))
+    stranger.sendto(b"injected", ("127.0.0.1", second.port))
+    assert received(ports) == []
+    ports.change_remote(second, Address("224.0.0.9", 9))
+    second.send(memoryview(b"voice"))
+    assert ports.drops == RtpDrops(foreign=2, muted=1, srtp_failures=1)
