@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.calls.media_hosts import MediaHost
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
@@ -230,7 +231,7 @@ def test_srtp_may_be_required_where_its_keys_may_be_told(load: Load, trunk: str)
 def test_listening_everywhere_needs_an_address_to_tell(load: Load) -> None:
     assert "advertise" in problems(load, "sip: {listen: '0.0.0.0:5060'}\n")[0][2]
     configuration = load("sip: {listen: '0.0.0.0:5060', advertise: 192.0.2.5}\n")
-    assert configuration.media_host == "192.0.2.5"
+    assert [host.advertise for host in configuration.media_hosts.hosts] == ["192.0.2.5"]
     assert {one.advertise for one in configuration.listeners()} == {("192.0.2.5", 5060)}
     told = problems(load, "sip: {listen: ['0.0.0.0:5060', '[::]:5060'], advertise: 192.0.2.5}\n")[0][2]
     assert "expected advertise: IPv6 address" in told
@@ -248,6 +249,43 @@ def test_several_addresses_of_both_families_are_listened_on(load: Load) -> None:
     ]
     assert configuration.listen == ("192.0.2.1", 5060)
     assert ("2001:db8::5", 5061) in configuration.rtp_port_options().own_sip_addresses
+
+
+BOTH = "['192.0.2.1:5060', '192.0.2.2:5060', '[2001:db8::1]:5060']"
+
+
+@pytest.mark.parametrize(
+    ("sip", "rtp", "over_ipv4", "over_ipv6"),
+    [
+        ("192.0.2.1:5060", "null", ("192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1")),
+        ("192.0.2.1:5060", "192.0.2.9", ("192.0.2.9", "192.0.2.9"), ("192.0.2.9", "192.0.2.9")),
+        ("192.0.2.1:5060", "'2001:db8::9'", ("2001:db8::9", "2001:db8::9"), ("2001:db8::9", "2001:db8::9")),
+        ("192.0.2.1:5060, advertise: 192.0.2.7", "null", ("192.0.2.1", "192.0.2.7"), ("192.0.2.1", "192.0.2.7")),
+        (BOTH, "null", ("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::1")),
+        (BOTH, "192.0.2.9", ("192.0.2.9", "192.0.2.9"), ("2001:db8::1", "2001:db8::1")),
+        (BOTH, "'2001:db8::9'", ("192.0.2.1", "192.0.2.1"), ("2001:db8::9", "2001:db8::9")),
+        (BOTH, "['2001:db8::9', 192.0.2.9]", ("192.0.2.9", "192.0.2.9"), ("2001:db8::9", "2001:db8::9")),
+        (f"{BOTH}, advertise: '2001:db8::7'", "null", ("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::7")),
+        (f"{BOTH}, advertise: 192.0.2.7", "192.0.2.9", ("192.0.2.9", "192.0.2.7"), ("2001:db8::1", "2001:db8::1")),
+        (
+            "192.0.2.1:5060, tls: {listen: '[2001:db8::2]:5061', certificate: a.pem}",
+            "null",
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8::2", "2001:db8::2"),
+        ),
+    ],
+)
+def test_audio_is_of_the_family_that_signalling_goes_by(
+    load: Load, sip: str, rtp: str, over_ipv4: tuple[str, str], over_ipv6: tuple[str, str]
+) -> None:
+    hosts = load(f"sip: {{listen: {sip}}}\nmedia: {{rtp: {{listen: {rtp}}}}}\n").media_hosts
+    assert hosts.towards(Hop("198.51.100.1", 5060)) == MediaHost(*over_ipv4)
+    assert hosts.towards(Hop("2001:db8:1::1", 5060)) == MediaHost(*over_ipv6)
+
+
+def test_audio_has_one_address_of_a_family(load: Load) -> None:
+    told = problems(load, "media: {rtp: {listen: [192.0.2.1, 192.0.2.2]}}\n")[0][2]
+    assert "expected one IPv4, one IPv6 or both" in told
 
 
 @pytest.mark.parametrize(

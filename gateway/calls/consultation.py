@@ -16,22 +16,26 @@ from gateway.errors import GatewayError, NegotiationError
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
 from gateway.sip.sdp import LocalMedia, SessionDescription
+from gateway.transport.rtp_ports import RtpPort
 
 
 class Consultation:
-    """Owns the line to the contact. `local` is what the caller's line offers; the port becomes one of its own.
+    """Owns the line to the contact. `open_media` gives its port, and what is offered there.
 
     Raises: `ResourceError` where there is no port or no leg left.
     """
 
     def __init__(
-        self, services: CallServices, local: Callable[[int], LocalMedia], dispatch: Callable[[call_events.Event], None]
+        self,
+        services: CallServices,
+        open_media: Callable[[], tuple[RtpPort, LocalMedia]],
+        dispatch: Callable[[call_events.Event], None],
     ) -> None:
         self._services = services
         self._dispatch = dispatch
         self._joined: Line | None = None
-        port = services.media.ports.open()
-        self.line = Line(services, port=port, local=local(port.port), sink=self)
+        port, local = open_media()
+        self.line = Line(services, port=port, local=local, sink=self)
 
     def call(self, trunk: str, target: Uri, display_name: str) -> None:
         """Call the contact; the name is what their telephone shows."""

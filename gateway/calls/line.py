@@ -124,14 +124,9 @@ class Line:
         self._agree(stream)
         return description
 
-    def succeeded_by(self, leg_id: str, local: Callable[[int], LocalMedia]) -> Line:
-        """A line for the leg that takes this one's place, with the media that `local` makes for its port.
-
-        Raises: `ResourceError`.
-        """
-        services = self._services
-        port = services.media.ports.open()
-        line = Line(services, port=port, local=local(port.port), sink=self._sink, leg_id=leg_id)
+    def succeeded_by(self, leg_id: str, port: RtpPort, local: LocalMedia) -> Line:
+        """A line for the leg that takes this one's place, which owns `port`."""
+        line = Line(self._services, port=port, local=local, sink=self._sink, leg_id=leg_id)
         line.formats = self._formats
         return line
 

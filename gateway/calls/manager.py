@@ -37,6 +37,7 @@ from gateway.sip.message import Uri
 from gateway.sip.reject_reason import RejectReason
 from gateway.sip.sdes import SrtpPolicy, SrtpTerms
 from gateway.sip.sdp import LocalMedia, make_offer, negotiate
+from gateway.transport.rtp_ports import RtpPort
 
 RETRY_AFTER_S = 10
 PLACED = "(placed)"
@@ -209,7 +210,7 @@ class CallManager:
         """
         policy, services = self._trunks[trunk], self._services
         tasks = self._open_tasks()
-        port = services.media.ports.open()
+        port, local = self._open_media(policy, services.user_agent.hop_of(trunk))
         start = Placement(
             call_id=secrets.token_hex(16),
             trunk=trunk,
@@ -224,7 +225,7 @@ class CallManager:
             route=PLACED,
             actions=(SessionAction(name=session),),
             port=port,
-            local=self._local_media(policy, port.port, services.user_agent.hop_of(trunk)),
+            local=local,
             further_media=self._further_media(trunk),
             referral_host=policy.referral_host,
             limits=self._limits(target.user),
@@ -249,20 +250,25 @@ class CallManager:
         per_call = self._options.transfers_per_call
         return TransferLimits(per_call=per_call, take=lambda: self._quota.take(caller))
 
-    def _further_media(self, trunk: str) -> Callable[[int, Hop | None], LocalMedia]:
+    def _further_media(self, trunk: str) -> Callable[[Hop | None], tuple[RtpPort, LocalMedia]]:
         policy, agent = self._trunks[trunk], self._services.user_agent
-        return lambda port, hop: self._local_media(policy, port, hop or agent.hop_of(trunk))
+        return lambda hop: self._open_media(policy, hop or agent.hop_of(trunk))
 
-    def _local_media(self, policy: TrunkPolicy, port: int, hop: Hop) -> LocalMedia:
-        """What a call whose signalling goes by `hop` offers or answers, with keys of its own."""
-        now = self._services.wall_clock()
-        return LocalMedia(
-            address=self._services.media_host,
-            port=port,
+    def _open_media(self, policy: TrunkPolicy, hop: Hop) -> tuple[RtpPort, LocalMedia]:
+        """A port for a call whose signalling goes by `hop`, and what is offered or answered there, with fresh keys.
+
+        Raises: `ResourceError`.
+        """
+        host = self._services.media_hosts.towards(hop)
+        now, srtp = self._services.wall_clock(), policy.srtp_terms(hop)
+        port = self._services.media.ports.open(host.bind)
+        return port, LocalMedia(
+            address=host.advertise,
+            port=port.port,
             codecs=policy.codecs,
             session_id=int(now.timestamp()),
             version=1,
-            srtp=policy.srtp_terms(hop),
+            srtp=srtp,
         )
 
     def _offer(self, offered: sip_events.CallOffered) -> None:
@@ -283,9 +289,8 @@ class CallManager:
     def _admit(self, offered: sip_events.CallOffered) -> CallBrief:
         """Everything that can refuse a call, the cheap before the dear; the port is bound before it is promised."""
         services, policy = self._services, self._trunks[offered.trunk]
-        port = services.media.ports.open()
+        port, local = self._open_media(policy, offered.source)
         try:
-            local = self._local_media(policy, port.port, offered.source)
             if offered.offer is None:
                 make_offer(local)
             else:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from gateway.calls.directory import LegDirectory
 from gateway.calls.greeting import GreetingCache
+from gateway.calls.media_hosts import MediaHosts
 from gateway.calls.record import CallObserver
 from gateway.realtime.session import SessionOptions
 from gateway.sip.user_agent import UserAgent
@@ -24,7 +25,7 @@ class CallServices:
     sessions: Mapping[str, SessionOptions]  # by the name dialplans use
     observer: CallObserver
     greetings: GreetingCache
-    media_host: str  # address told in SDP
+    media_hosts: MediaHosts
     max_call_s: float
     media_timeout_s: float
     clock: Callable[[], float]  # monotonic seconds, as user agent and media have them

@@ -24,6 +24,7 @@ from gateway.sip.hop import Hop
 from gateway.sip.message import Uri
 from gateway.sip.sdp import LocalMedia, SessionDescription
 from gateway.sip.uri import unescape
+from gateway.transport.rtp_ports import RtpPort
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -32,9 +33,9 @@ class Succession:
     """The change of one call from its line to another.
 
     `hear` is who listens to the new leg's news, and gives them to `hears`; `take_over` gets the line that stands, with
-    the peer's answer if one came only now; `lose` is told that the call has nobody left. `local` makes the media to
-    offer or answer on a port, for signalling that goes by a hop (None: the trunk's). `may_follow` is asked, last of
-    all, whether whom a REFER names may be called.
+    the peer's answer if one came only now; `lose` is told that the call has nobody left. `open_media` gives a
+    port and what to offer or answer there, for signalling that goes by a hop (None: the trunk's). `may_follow` is
+    asked, last of all, whether whom a REFER names may be called.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Succession:
         *,
         trunk: str,
         may_follow: Callable[[Uri], bool],
-        local: Callable[[int, Hop | None], LocalMedia],
+        open_media: Callable[[Hop | None], tuple[RtpPort, LocalMedia]],
         hear: Callable[[sip_events.Event], None],
         take_over: Callable[[Line, SessionDescription | None], None],
         lose: Callable[[str], None],
@@ -51,7 +52,7 @@ class Succession:
         self._services = services
         self._trunk = trunk
         self._may_follow = may_follow
-        self._local = local
+        self._open_media = open_media
         self._hear = hear
         self._take_over = take_over
         self._lose = lose
@@ -65,7 +66,7 @@ class Succession:
             agent.reject(offered.leg_id, 486, now)
             return
         try:
-            self._line = line.succeeded_by(offered.leg_id, lambda port: self._local(port, offered.source))
+            self._line = line.succeeded_by(offered.leg_id, *self._open_media(offered.source))
             self._services.legs.enter(offered.leg_id, self._hear)
             self._line.answer(offered.offer)
         except GatewayError as error:
@@ -84,7 +85,7 @@ class Succession:
         agent.accept_refer(asked.leg_id, now)
         self._referrer = line
         try:
-            self._line = line.succeeded_by("", lambda port: self._local(port, None))
+            self._line = line.succeeded_by("", *self._open_media(None))
             self._line.dial(self._trunk, target, self._hear, headers=_replaces_of(target))
         except GatewayError as error:
             self._notify(error.sip_status, str(error))

@@ -73,9 +73,9 @@ class CallBrief:
     actions: tuple[Action, ...]
     port: RtpPort
     local: LocalMedia
-    further_media: Callable[[int, Hop | None], LocalMedia]
-    """What a further line of the call brings, on a port, with keys of its own; its signalling goes by a hop, or by the
-    trunk's present one."""
+    further_media: Callable[[Hop | None], tuple[RtpPort, LocalMedia]]
+    """A port for a further line of the call, and what that brings, with keys of its own; its signalling goes by a hop,
+    or by the trunk's present one."""
     referral_host: str  # host[:port] put behind the extensions a transfer names
     limits: TransferLimits
     own_numbers: frozenset[str] = frozenset()  # those that lead back to us
@@ -117,7 +117,7 @@ class CallTask:
             services,
             trunk=start.trunk,
             may_follow=self._may_follow,
-            local=brief.further_media,
+            open_media=brief.further_media,
             hear=self.on_signalling,
             take_over=self._take_over,
             lose=self._lose,
@@ -129,7 +129,7 @@ class CallTask:
             trunk=start.trunk,
             referral_host=brief.referral_host,
             who=brief.facts.display_name or brief.facts.from_,
-            local=lambda port: brief.further_media(port, None),
+            open_media=lambda: brief.further_media(None),
         )
         self._detector = start.detector if isinstance(start, Placement) else None
         self._events: deque[call_events.Event] = deque()

@@ -25,6 +25,7 @@ from gateway.errors import ResourceError, StateError
 from gateway.media.codec import AudioFormat
 from gateway.sip.message import Uri
 from gateway.sip.sdp import LocalMedia
+from gateway.transport.rtp_ports import RtpPort
 
 RINGING_ITEM = "ringing"
 LOST_CALLER_S = 3.0
@@ -47,7 +48,7 @@ class TransferDesk:
     """Owns the consultation of one call. `line` is the caller's.
 
     `referral_host` (host[:port]) is put behind the extensions that targets name; `who` is what the contact's telephone
-    shows; `local` makes the media to offer on a port.
+    shows; `open_media` gives a port and what to offer there.
     """
 
     def __init__(
@@ -59,14 +60,14 @@ class TransferDesk:
         trunk: str,
         referral_host: str,
         who: str,
-        local: Callable[[int], LocalMedia],
+        open_media: Callable[[], tuple[RtpPort, LocalMedia]],
     ) -> None:
         self._services = services
         self._dispatch = dispatch
         self._trunk = trunk
         self._referral_host = referral_host
         self._who = who
-        self._local = local
+        self._open_media = open_media
         self._consultation: Consultation | None = None
         self._is_joined = False
         self._is_ringing = False  # the caller hears a ring-back tone
@@ -146,7 +147,7 @@ class TransferDesk:
     def _call(self, target: DialTarget) -> None:
         """Call the contact; without a port or leg to spare, that is as if they could not be reached."""
         try:
-            self._consultation = Consultation(self._services, self._local, self._dispatch)
+            self._consultation = Consultation(self._services, self._open_media, self._dispatch)
             self._consultation.call(self._trunk, self._uri(target), self._who)
         except ResourceError as error:
             self._consultation = None

@@ -215,7 +215,7 @@ class Service:
             greetings=self._greetings,
             max_call_s=configuration.limits.max_call,
             media_timeout_s=configuration.media.rtp.timeout,
-            media_host=configuration.media_host,
+            media_hosts=configuration.media_hosts,
             clock=time.monotonic,
             wall_clock=lambda: datetime.now(UTC),
         )

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from gateway.calls.facts import NumberPolicy
 from gateway.calls.manager import CallOptions, TrunkPolicy
+from gateway.calls.media_hosts import MediaHost, MediaHosts
 from gateway.config.sections import LimitsSection, LogSection, MediaSection, RealtimeSection, session_options_of
 from gateway.config.sip import SipSection, trunk_options_of
 from gateway.config.values import DNS_PORT, check_network, parse_address
@@ -25,6 +26,7 @@ from gateway.sip.user_agent import UserAgentOptions
 from gateway.transport.load_watch import LoadLimits
 from gateway.transport.resolver import ResolverOptions
 from gateway.transport.rtp_ports import RtpPortOptions
+from gateway.transport.sockets import family_of
 from gateway.transport.tls import TlsOptions
 
 
@@ -55,9 +57,15 @@ class Configuration(Section):
         return parse_address(self.sip.listen[0])
 
     @property
-    def media_host(self) -> str:
-        """The address of our audio, as SDP tells it."""
-        return self.sip.advertised_for(Address(self.media.rtp.listen or self.listen.host, 0)).host
+    def media_hosts(self) -> MediaHosts:
+        """Where audio is received: for each family of SIP what `media.rtp.listen` names of it, else where SIP is.
+
+        Where SIP has but one family, audio may be of the other.
+        """
+        named, heard = self.media.rtp.listen or (), tuple(listener.address.host for listener in self.listeners())
+        choice = (*named, *heard) if len(self.families) > 1 else named or heard
+        hosts = [next((host for host in choice if family_of(host) is family), choice[0]) for family in self.families]
+        return MediaHosts(tuple(MediaHost(host, self.sip.advertised_for(Address(host, 0)).host) for host in hosts))
 
     def listeners(self) -> tuple[Listener, ...]:
         """Everywhere SIP is received, and where it is sent from."""
@@ -147,9 +155,8 @@ class Configuration(Section):
     def rtp_port_options(self) -> RtpPortOptions:
         """The RTP ports."""
         first, last = self.media.rtp.ports.split("-")
-        host = self.media.rtp.listen or self.listen.host
         return RtpPortOptions(
-            bind_host=host,
+            bind_host=self.media_hosts.hosts[0].bind,
             first_port=int(first),
             last_port=int(last),
             source_policy=self.media.rtp.source,

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from gateway.calls.call import MAX_CALL_S
 from gateway.calls.manager import CallOptions
-from gateway.config.values import EMBEDDED, IpAddress, Percent, PortRange, Provider, default_of
+from gateway.config.values import EMBEDDED, IpAddress, OneOrMore, Percent, PortRange, Provider, default_of
 from gateway.located import Seconds, Section, WrongValue
 from gateway.media.codec import AudioFormat
 from gateway.realtime.session import Secret, SessionOptions, TurnDetection
@@ -23,11 +23,18 @@ from gateway.transport.rtp_ports import RtpPortOptions, SourcePolicy
 class RtpSection(Section):
     """Where audio is received."""
 
-    listen: IpAddress | None = None
+    listen: Annotated[tuple[IpAddress, ...], Field(min_length=1, max_length=2), OneOrMore] | None = None
     # Apart from Asterisk's own (10000-20000), which is often on the same machine.
     ports: PortRange = "30000-30999"
     source: SourcePolicy = default_of(RtpPortOptions, "source_policy")
     timeout: Annotated[Seconds, Field(ge=5)] = 30.0
+
+    @model_validator(mode="after")
+    def _has_one_of_a_family(self) -> RtpSection:
+        families = [":" in host for host in self.listen or ()]
+        if len(set(families)) < len(families):
+            raise WrongValue("listens on two addresses of one family", expected="expected one IPv4, one IPv6 or both")
+        return self
 
 
 class MediaSection(Section):

@@ -20,6 +20,7 @@ from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip import events as sip_events
+from gateway.sip.grammar import format_host
 from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address, Uri
 from gateway.sip.sdes import SrtpPolicy, SrtpTerms
@@ -101,7 +102,7 @@ class Phone:
         port = self.media.ports.open()
         terms = SrtpTerms.draw(self._options.srtp, secrets.token_bytes)
         address = self._options.peers[peer]
-        target = Uri.parse(f"sip:{number}@{address.host}:{address.port}")
+        target = Uri.parse(f"sip:{number}@{format_host(address.host)}:{address.port}")
         offer = make_offer(self._local_media(port, terms))
         leg_id = self.user_agent.invite(
             peer, target, offer=offer, from_user=self._options.user, headers=headers, now=time.monotonic()

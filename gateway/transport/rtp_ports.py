@@ -34,6 +34,7 @@ import numpy as np
 
 from gateway.errors import ResourceError
 from gateway.media.rtp import OutgoingPackets, PacketBatch
+from gateway.sip.grammar import format_host
 from gateway.sip.message import Address
 from gateway.transport.rtp_destination import canonical_host
 from gateway.transport.rtp_port import PortCounters, PortState, RtpPort, SourcePolicy
@@ -53,7 +54,7 @@ class RtpPortOptions:
     """Where media is received."""
 
     bind_host: str = "0.0.0.0"  # noqa: S104 - the usual choice; SDP names the address, not this
-    """Numeric address that all ports are bound to."""
+    """Numeric address that ports are bound to where `open` does not say otherwise."""
     first_port: int = 10000
     last_port: int = 19999
     """Both included. Even ports carry RTP; the odd ones between them stay free for RTCP (RFC 3550 11)."""
@@ -141,51 +142,51 @@ class RtpPorts:
 
     # Life of a port.
 
-    def open(self) -> RtpPort:
-        """A bound port that no other call had lately; the caller owes a `close`.
+    def open(self, host: str | None = None) -> RtpPort:
+        """A port bound to numeric `host` that no other call had lately, on any host; the caller owes a `close`.
 
         Raises:
             ResourceError: the range or the process's descriptors are used up.
         """
+        host = host or self._options.bind_host
         for _ in range(min(len(self._free), MAX_PORTS_TRIED)):
             number = self._free.popleft()
             try:
-                port = self._bind(number)
+                port = self._bind(Address(host, number))
             except OSError as error:
                 self._free.append(number)
                 if error.errno == errno.EADDRINUSE:  # another program's: passed over, and tried again in its turn
                     continue
-                raise ResourceError(explain(error, Address(self._options.bind_host, number))) from error
+                raise ResourceError(explain(error, Address(host, number))) from error
             self._open.add(port)
             return port
-        raise ResourceError(self._exhausted())
+        raise ResourceError(self._exhausted(host))
 
-    def _exhausted(self) -> str:
+    def _exhausted(self, host: str) -> str:
         options = self._options
         return (
-            f"no RTP port left in {options.bind_host}:{options.first_port}-{options.last_port}: {self.open_count} in "
+            f"no RTP port left in {format_host(host)}:{options.first_port}-{options.last_port}: {self.open_count} in "
             f"calls, {self.resting_count} resting up to {options.quarantine_s:g} s after a call, the rest "
             "taken by other programs; configure a wider range"
         )
 
-    def _bind(self, number: int) -> RtpPort:
+    def _bind(self, address: Address) -> RtpPort:
         """Bind, giving up the sockets of resting ports where descriptors run short (the ports go on resting)."""
         try:
-            return self._bind_within_limit(number)
+            return self._bind_within_limit(address)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._shut_resting():
                 raise
-        return self._bind_within_limit(number)
+        return self._bind_within_limit(address)
 
-    def _bind_within_limit(self, number: int) -> RtpPort:
-        address = Address(self._options.bind_host, number)
+    def _bind_within_limit(self, address: Address) -> RtpPort:
         udp = open_udp_socket(address, receive_buffer_bytes=self._options.receive_buffer_bytes)
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # The kernel gives the lowest free descriptor: its number tells how many are in use, without counting.
         if limit != resource.RLIM_INFINITY and udp.fileno() >= limit * DESCRIPTOR_SHARE:
             udp.close()
             raise OSError(errno.EMFILE, "nearly all descriptors are in use")
-        port = RtpPort(port=number, udp=udp)
+        port = RtpPort(port=address.port, udp=udp)
         port.report_icmp_errors()
         return port
 

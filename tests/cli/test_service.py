@@ -817,6 +817,41 @@ async def test_taken_port_is_told_with_its_number(open_house: Open, tmp_path: Pa
             pass
 
 
+# IPv4 and IPv6 -------------------------------------------------------------------------------------------------------
+
+
+async def test_calls_over_ipv4_and_ipv6_are_carried_side_by_side(tmp_path: Path) -> None:
+    port = free_sip_port("127.0.0.1")
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    file = tmp_path / "gateway.yaml"
+    async with (
+        RealtimeServer(replies=greeting(0.5) * 2) as provider,
+        Phone(PhoneOptions(peers={"gateway": Address("127.0.0.1", port)}, rtp_ports=(42000, 42399))) as four,
+        Phone(PhoneOptions(host="::1", peers={"gateway": Address("::1", port)}, rtp_ports=(42000, 42399))) as six,
+    ):
+        configured = {"phone": f"127.0.0.1:{four.address.port}", "url": provider.url, "audio": "pcm16"}
+        configured |= {"listen": f"['127.0.0.1:{port}', '[::1]:{port}']", "codecs": "PCMU", "trunk": ""}
+        file.write_text(CONFIGURATION % configured)
+        trunk = {"GATEWAY__SIP__TRUNKS__SIX__PEER": f"[::1]:{six.address.port}"}
+        configuration = load_configuration(file, trunk)
+        async with Service(configuration, Notebook(), load_plans(configuration)) as service:
+            up = []
+            for phone, frequency_hz in ((four, CALLER_HZ), (six, LAST_HZ)):
+                call, session = phone.dial("gateway", "7000"), await provider.session()
+                async with asyncio.timeout(5):
+                    await call.answered.wait()
+                call.say(tone(frequency_hz, 1.0))
+                up.append((call, session, frequency_hz))
+            for call, session, frequency_hz in up:
+                pcm = np.frombuffer(await session.wait_for_audio(round(48000 * 1.6)), "<i2")
+                assert tone_seconds(pcm, frequency_hz, rate_hz=24000) == pytest.approx(1.0, abs=0.15)
+                await eventually(lambda call=call: tone_seconds(call.heard(), GREETING_HZ) > 0.35, 5)  # type: ignore[misc]
+            assert service.calls.call_count == 2
+            for call, _, _ in up:
+                call.hang_up()
+            await eventually(lambda: service.media.ports.open_count == 0, 5)
+
+
 # Trunks by name ------------------------------------------------------------------------------------------------------
 
 NAMED = """

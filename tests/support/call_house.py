@@ -16,6 +16,7 @@ from typing import Any
 from gateway.calls.facts import NumberPolicy
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.manager import CallManager, CallOptions, TrunkPolicy
+from gateway.calls.media_hosts import MediaHost, MediaHosts
 from gateway.calls.record import CallRecord, Speech
 from gateway.calls.services import CallServices
 from gateway.dialplan.model import Dialplan
@@ -60,7 +61,7 @@ class BookedPorts:
     def open_count(self) -> int:
         return len(self.open_now)
 
-    def open(self) -> BookedPort:
+    def open(self, _host: str) -> BookedPort:
         if len(self.open_now) >= self.limit:
             raise ResourceError("no port left")
         port = BookedPort(next(self._numbers))
@@ -211,7 +212,7 @@ class CallHouse:
                 call_ended=self.ended.append,
             ),
             greetings=GreetingCache(),
-            media_host=GATEWAY.host,
+            media_hosts=MediaHosts((MediaHost(GATEWAY.host, GATEWAY.host),)),
             max_call_s=600,
             media_timeout_s=30,
             clock=lambda: self.wire.now,

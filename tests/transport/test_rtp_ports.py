@@ -639,6 +639,28 @@ def test_ipv6_media_goes_both_ways(make_ports: MakePorts, make_peer: Callable[..
     assert peer.recv(100) == b"audio"
 
 
+def test_ports_of_both_families_share_one_range(make_ports: MakePorts, make_peer: Callable[..., socket.socket]) -> None:
+    ports, four, six = make_ports(count=2), make_peer(), make_peer("::1")
+    opened = [ports.open(), ports.open("::1")]
+    assert [port.udp.getsockname()[0] for port in opened] == ["127.0.0.1", "::1"]
+    assert opened[0].port != opened[1].port
+    for leg, (port, peer) in enumerate(zip(opened, (four, six), strict=True)):
+        ports.attach(port, leg, address_of(peer))
+        peer.sendto(b"to %d" % leg, port.udp.getsockname())
+    assert sorted(received(ports)) == [(0, b"to 0"), (1, b"to 1")]
+    assert ports.send(packets((0, b"four"), (1, b"six"))) == 2
+    assert (four.recv(100), six.recv(100)) == (b"four", b"six")
+    with pytest.raises(ResourceError, match=r"in \[::1\]:\d+-\d+: 2 in calls"):
+        ports.open("::1")
+
+
+def test_a_host_that_is_not_ours_is_named_in_the_error(make_ports: MakePorts) -> None:
+    ports = make_ports(count=1)
+    with pytest.raises(ResourceError, match="2001:db8::1"):
+        ports.open("2001:db8::1")
+    assert ports.open().state is PortState.OPEN
+
+
 # SRTP.
 
 
