@@ -71,8 +71,11 @@ def check(config: ConfigOption) -> None:
 
     configuration = load_configuration(config)
     plans = load_plans(configuration)
-    for line in asyncio.run(describe_trunks(configuration)):
+    lines, error = asyncio.run(describe_trunks(configuration))
+    for line in lines:
         typer.echo(line)
+    if error is not None:
+        raise error
     tls = configuration.tls_options()
     if tls is not None:
         load_tls(tls)

@@ -265,9 +265,8 @@ class Locator:
             NameServiceError: none of the trunks can work, since no such names exist. Whoever cannot be asked yet is no
                 reason to give up: `run` goes on asking.
         """
-        errors = [error for error in await asyncio.gather(*map(self._ask, self._sites.values())) if error is not None]
-        if errors and len(errors) == len(self._sites) and all(error.is_absent for error in errors):
-            raise errors[0]
+        if error := hopeless(await asyncio.gather(*map(self._ask, self._sites.values()))):
+            raise error
         return {name: self.hops(name) for name in self._trunks}
 
     async def run(self) -> None:
@@ -321,6 +320,12 @@ class Locator:
             site.reason = error.why
             for name in self._concerned(site):
                 self._observer.not_located(name, error, self._pause_s(site))
+
+
+def hopeless(errors: Sequence[NameServiceError | None]) -> NameServiceError | None:
+    """Why no trunk can work, by what asking for each target led to: none of their names exists."""
+    absent = [error for error in errors if error is not None and error.is_absent]
+    return absent[0] if absent and len(absent) == len(errors) else None
 
 
 def locate_apart(resolver: Resolver, families: Families) -> Locate:

@@ -94,6 +94,22 @@ def test_check_of_a_trunk_whose_name_is_none_fails_with_a_remedy(config: Path) -
     assert "configure its IP address" in done.stderr
 
 
+def test_check_warns_of_a_name_that_is_none_where_another_server_will_do(config: Path) -> None:
+    absent = f"{'a' * 64}.example"
+    config.write_text(GOOD.replace("peer: 127.0.0.1", f"peer: [{absent}, 127.0.0.1]"))
+    done = gateway("check", "-c", config)
+    warning, verdict = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert warning.startswith(f"trunk pbx: {absent}: warning: cannot resolve ")
+    assert "good" in verdict
+
+
+def test_listen_that_is_no_address_is_bad_input_with_its_place(config: Path) -> None:
+    done = gateway("check", "-c", config, GATEWAY__SIP__LISTEN="[::1:5064")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("GATEWAY__SIP__LISTEN:1:1: 'listen' is '[::1:5064' (expected IP:PORT")
+
+
 def test_check_goes_on_where_no_name_server_answers(config: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
