@@ -93,7 +93,8 @@ def test_environment_may_add_a_trunk_and_give_a_list(load: Load) -> None:
 def test_trunk_may_have_several_servers_by_name_or_number(load: Load, key: str) -> None:
     servers = ["pbx.example", "pbx.example:5070", "[2001:db8::1]:5080", "[2001:db8::2]"]
     written = [f"sip:{server}" if key == "registrar" else server for server in servers]
-    trunk = load(f"sip: {{trunks: {{a: {{{key}: {written}, username: x}}}}}}\n").sip.trunks["a"]
+    text = f"sip: {{listen: '[::1]:5060', trunks: {{a: {{{key}: {written}, username: x}}}}}}\n"
+    trunk = load(text).sip.trunks["a"]
     assert [(target.host, target.port) for target in trunk.targets] == [
         ("pbx.example", None),
         ("pbx.example", 5070),
@@ -158,6 +159,8 @@ def test_every_problem_is_told_with_its_place_and_the_nearest_word(load: Load) -
         ("limits: {max_calls: 0}", "greater than or equal to 1"),
         ("limits: {drain: soon}", "20s"),
         ("limits: {cpu: much}", "85%"),
+        ("limits: {lag: 20}", "expected a time such as 20ms"),
+        ("limits: {lag: 0.02}", "expected a time such as 20ms"),
         ("limits: {cpu: 101%}", "less than or equal to 100"),
         ("limits: {ban_after: 0}", "greater than or equal to 1"),
         ("log: {level: loud}", "debug"),
@@ -182,6 +185,13 @@ def test_wrong_value_names_what_would_fit(load: Load, section: str, expected: st
         ("{registrar: ['sip:127.0.0.1', 'tel:1'], username: a}", "expected a SIP URI"),
         ("{peer: 'pbx:99999'}", "HOST:PORT"),
         ("{peer: ['pbx', 'not a host']}", "HOST:PORT"),
+        ("{peer: '::1:99999'}", "[2001:db8::1]:5060"),
+        ("{peer: 0.0.0.0}", "expected the address of one server"),
+        ("{peer: '[::]:5060'}", "expected the address of one server"),
+        ("{peer: '::'}", "expected the address of one server"),
+        ("{peer: [pbx, 224.0.1.75]}", "expected the address of one server"),
+        ("{registrar: 'sip:255.255.255.255:5060', username: a}", "expected the address of one server"),
+        ("{registrar: 'sip:[ff02::1]', username: a}", "expected the address of one server"),
         ("{peer: 127.0.0.1, codecs: []}", "no codecs"),
         ("{peer: 127.0.0.1, codecs: [G729]}", "PCMA"),
         ("{peer: 127.0.0.1, acl: [nowhere]}", "192.0.2.0/24"),
@@ -235,6 +245,65 @@ def test_listening_everywhere_needs_an_address_to_tell(load: Load) -> None:
     assert {one.advertise for one in configuration.listeners()} == {("192.0.2.5", 5060)}
     told = problems(load, "sip: {listen: ['0.0.0.0:5060', '[::]:5060'], advertise: 192.0.2.5}\n")[0][2]
     assert "expected advertise: IPv6 address" in told
+
+
+IPV4_ONLY = "is an IPv6 address, 'listen' has only IPv4 (expected an IPv6 address in sip.listen)"
+IPV6_ONLY = "is an IPv4 address, 'listen' has only IPv6 (expected an IPv4 address in sip.listen)"
+
+
+@pytest.mark.parametrize(
+    ("listen", "trunk", "column", "expected"),
+    [
+        ("[::1]:5060", "registrar: 'sip:192.0.2.1', username: x", 20, f"'registrar' {IPV6_ONLY}"),
+        ("127.0.0.1:5060", "peer: '[2001:db8::1]:5070'", 15, f"'peer' {IPV4_ONLY}"),
+        ("127.0.0.1:5060", "peer: [pbx.example, '2001:db8::1']", 29, f"item 2 of 'peer' {IPV4_ONLY}"),
+        ("127.0.0.1:5060", "peer: '::1', transport: tls", 15, f"'peer' {IPV4_ONLY}"),
+    ],
+)
+def test_numeric_server_needs_a_listener_of_its_family(
+    load: Load, listen: str, trunk: str, column: int, expected: str
+) -> None:
+    text = "sip:\n  listen: '%s'\n  trunks:\n    a: {%s}\n"
+    found = problems(load, text % (listen, trunk))
+    assert [(line, at) for line, at, _ in found] == [(4, column)]
+    assert found[0][2].endswith(expected)
+    assert load(text.replace("'%s'", "['127.0.0.1:5060', '[::1]:5060']") % trunk).sip.trunks["a"].targets
+
+
+def test_numeric_server_on_tls_needs_its_family_where_tls_is_listened_for(load: Load) -> None:
+    tls = "tls: {listen: '[::1]:5061', certificate: a.pem}"
+    found = problems(load, f"sip: {{{tls}, trunks: {{a: {{peer: 127.0.0.1, transport: tls}}}}}}\n")
+    assert "'tls.listen' has only IPv6 (expected an IPv4 address in sip.tls.listen)" in found[0][2]
+
+
+@pytest.mark.parametrize("listen", ["::1:5064", "[::1:5064", "::1]:5064", "[::1]", "127.0.0.1:1:5064"])
+def test_listen_that_is_no_endpoint_is_told_how_one_is_written(load: Load, listen: str) -> None:
+    (found,) = problems(load, GOOD, {"GATEWAY__SIP__LISTEN": listen})
+    assert found[2] == (
+        f"GATEWAY__SIP__LISTEN:1:1: 'listen' is {listen!r} (expected IP:PORT, as 127.0.0.1:5060 or [::1]:5060)"
+    )
+
+
+@pytest.mark.parametrize("port", ["", "0", "65536", "²"])
+def test_listen_needs_a_port(load: Load, port: str) -> None:
+    (found,) = problems(load, GOOD, {"GATEWAY__SIP__LISTEN": f"[::1]:{port}"})
+    assert "expected a port of 1 to 65535" in found[2]
+
+
+@pytest.mark.parametrize("peer", ["::1", "[::1]"])
+def test_peer_may_be_an_ipv6_address_with_or_without_brackets(load: Load, peer: str) -> None:
+    configuration = load("sip: {listen: '[::1]:5060'}\n", {"GATEWAY__SIP__TRUNKS__A__PEER": peer})
+    assert configuration.sip.trunks["a"].targets == (Target(host="::1"),)
+
+
+@pytest.mark.parametrize("listen", ["[::1]:5060", "[127.0.0.1:5060, [::1]:5060]", "[2001:db8::1]:5060"])
+def test_ipv6_without_quotes_is_told_to_need_them(load: Load, listen: str) -> None:
+    (found,) = problems(load, f"sip:\n  listen: {listen}\n")
+    assert 'put quotes around an IPv6 address, as "[::1]:5060"' in found[2]
+
+
+def test_lateness_may_be_switched_off_by_a_bare_zero(load: Load) -> None:
+    assert load("limits: {lag: 0}\n").load_limits().lag_ms == 0
 
 
 def test_several_addresses_of_both_families_are_listened_on(load: Load) -> None:
@@ -297,7 +366,7 @@ def test_audio_has_one_address_of_a_family(load: Load) -> None:
     ],
 )
 def test_environment_gives_one_address_or_a_list(load: Load, text: str, expected: list[Address]) -> None:
-    configuration = load(GOOD, {"GATEWAY__SIP__LISTEN": text})
+    configuration = load(GOOD.replace("sip:127.0.0.1:5070", "sip:pbx.example"), {"GATEWAY__SIP__LISTEN": text})
     assert [one.address for one in configuration.listeners() if one.transport is Transport.UDP] == expected
 
 
@@ -313,7 +382,7 @@ def test_environment_gives_one_address_or_a_list(load: Load, text: str, expected
         ("tls: {listen: 127.0.0.1:5060, certificate: a.pem}", "TLS on another port"),
         ("tls: {key: a.pem}", "has a key without a certificate"),
         ("tls: {verify_client: true}", "verifies clients against nobody"),
-        ("tls: {minimum_version: 1.1}", "1.3"),
+        ("tls: {minimum_version: 1.1}", "expected 1.2 or 1.3"),
         ("trunks: {a: {peer: 127.0.0.1, transport: sctp}}", "udp"),
         ("trunks: {a: {peer: 127.0.0.1, transport: tls, tls_name: 'a b'}}", "in the server's certificate"),
         ("trunks: {a: {registrar: 'sips:pbx', username: a, transport: udp}}", "its registrar asks for tls"),
@@ -356,7 +425,8 @@ def test_transport_that_cannot_work_is_refused(load: Load, sip: str, expected: s
 def test_a_trunk_says_how_it_is_spoken_with(
     load: Load, trunk: str, targets: list[tuple[str, int | None, Transport]], server_names: tuple[str, ...]
 ) -> None:
-    section = load(f"sip: {{trunks: {{a: {{{trunk}}}}}}}\n").sip.trunks["a"]
+    listen = "['127.0.0.1:5060', '[::1]:5060']"
+    section = load(f"sip: {{listen: {listen}, trunks: {{a: {{{trunk}}}}}}}\n").sip.trunks["a"]
     assert [(target.host, target.port, *target.transports) for target in section.targets] == targets
     assert section.server_names == server_names
     assert section.is_secure is (targets[0][2] is Transport.TLS)

@@ -330,6 +330,7 @@ def test_hint_names_the_nearest_word_or_all() -> None:
     assert hint("zzz", ["sales", "support"]) == "expected one of sales, support"
     assert hint("zzz", ["sales"]) == "expected 'sales'"
     assert hint("zzz", []) == "there are none"
+    assert hint("1.1", ["1.3", "1.2"]) == "expected 1.2 or 1.3"
 
 
 # Anything at all.

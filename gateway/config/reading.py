@@ -13,6 +13,7 @@ from gateway.located import Document, WrongValue, examine, in_order, load_yaml
 
 ENVIRONMENT_PREFIX = "GATEWAY__"
 
+_BRACKETED_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]")
 _SUBSTITUTION = re.compile(r"\$\{(env|file):([^}]*)\}")
 
 
@@ -75,8 +76,8 @@ def _overridden(document: Document, name: str, text: str) -> tuple[Document, lis
 
 
 def _is_flow_form(text: str) -> bool:
-    """Whether `text` is a list or table. ``[::1]:5060`` is neither."""
-    return text[:1] + text.rstrip()[-1:] in ("[]", "{}")
+    """Whether `text` is a list or table. ``[::1]:5060`` and ``[::1]`` are neither."""
+    return text[:1] + text.rstrip()[-1:] in ("[]", "{}") and not _BRACKETED_IPV6.fullmatch(text)
 
 
 def _quoted(text: str) -> str:

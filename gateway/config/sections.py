@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from gateway.calls.call import MAX_CALL_S
 from gateway.calls.manager import CallOptions
-from gateway.config.values import EMBEDDED, IpAddress, OneOrMore, Percent, PortRange, Provider, default_of
+from gateway.config.values import EMBEDDED, IpAddress, Lateness, OneOrMore, Percent, PortRange, Provider, default_of
 from gateway.located import Seconds, Section, WrongValue
 from gateway.media.codec import AudioFormat
 from gateway.realtime.session import Secret, SessionOptions, TurnDetection
@@ -98,7 +98,7 @@ class LimitsSection(Section):
     transfers_per_hour: Annotated[int, Field(ge=1, le=10000)] = default_of(CallOptions, "transfers_per_hour")
     drain: Seconds = 300.0
     cpu: Percent = default_of(LoadLimits, "cpu_percent")
-    lag: Seconds = default_of(LoadLimits, "lag_ms") / 1000
+    lag: Lateness = default_of(LoadLimits, "lag_ms") / 1000
     descriptors: Percent = default_of(LoadLimits, "descriptors_percent")
     calls_per_s: Annotated[float, Field(gt=0)] = default_of(UserAgentOptions, "calls_per_s")
     call_burst: Annotated[int, Field(ge=1)] = default_of(UserAgentOptions, "call_burst")

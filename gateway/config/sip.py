@@ -21,6 +21,7 @@ from gateway.config.values import (
     Registrar,
     ServerName,
     default_of,
+    ip_version,
     parse_address,
 )
 from gateway.located import Seconds, Section, WrongValue
@@ -201,6 +202,26 @@ class SipSection(Section):
                 "listens twice on one address", expected="expected every IP:PORT once, TLS on another port"
             )
         return self
+
+    @model_validator(mode="after")
+    def _reaches_its_trunks(self) -> SipSection:
+        for name, trunk in self.trunks.items():
+            for index, target in enumerate(trunk.targets):
+                self._check_family(target, ("trunks", name, "peer" if trunk.registrar is None else "registrar", index))
+        return self
+
+    def _check_family(self, target: Target, at: tuple[str | int, ...]) -> None:
+        """A numeric server is reached from an address of its own family alone."""
+        version = ip_version(target.host)
+        listeners = [one for one in self.listeners() if one.transport in target.transports]
+        if version is None or version in {ip_version(one.address.host) for one in listeners}:
+            return
+        key = "tls.listen" if self.tls.listen and Transport.TLS in target.transports else "listen"
+        raise WrongValue(
+            f"is an IPv{version} address, {key!r} has only IPv{10 - version}",
+            expected=f"expected an IPv{version} address in sip.{key}",
+            at=at,
+        )
 
     def advertised_for(self, address: Address) -> Address:
         """Where peers reach us at `address`: what is advertised for its family, else itself."""

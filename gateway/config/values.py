@@ -13,15 +13,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from gateway.errors import MessageError
-from gateway.located import WrongValue
+from gateway.located import Seconds, WrongValue
 from gateway.realtime.session import providers
-from gateway.sip.grammar import parse_host_port
+from gateway.sip.grammar import parse_host, parse_host_port, parse_port
 from gateway.sip.hop import Transport
 from gateway.sip.message import Address, Uri
 
 EMBEDDED = "embedded"
 DNS_PORT = 53
 
+_BARE_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
 
 
@@ -40,12 +41,31 @@ def _endpoint(text: str) -> str:
     """HOST:PORT with a numeric host; IPv6 in brackets."""
     host, _, port = text.rpartition(":")
     try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        raise WrongValue(expected="expected IP:PORT, as 127.0.0.1:5060") from None
-    if not port.isdigit() or not 0 < int(port) <= 65535:
-        raise WrongValue(expected="expected a port of 1 to 65535 behind the colon")
+        ipaddress.ip_address(parse_host(host))
+    except (MessageError, ValueError):
+        raise WrongValue(expected="expected IP:PORT, as 127.0.0.1:5060 or [::1]:5060") from None
+    try:
+        parse_port(port)
+    except MessageError:
+        raise WrongValue(expected="expected a port of 1 to 65535 behind the colon") from None
     return text
+
+
+def ip_version(host: str) -> int | None:
+    """4 or 6; None for a name."""
+    try:
+        return ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+
+
+def _check_somebody(host: str) -> None:
+    """Refuse a numeric host where no single server can be."""
+    if ip_version(host) is None:
+        return
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified or address.is_multicast or host == "255.255.255.255":
+        raise WrongValue(expected="expected the address of one server: not unspecified, multicast or broadcast")
 
 
 def _ip(text: str) -> str:
@@ -81,14 +101,20 @@ def _registrar(text: str) -> str:
         raise WrongValue(expected="expected a SIP URI, as sip:192.0.2.10:5060 or sips:pbx.example.com")
     if Transport.of_uri(uri) is None:
         raise WrongValue(expected="expected ;transport=udp, tcp or tls, and no udp with sips")
+    _check_somebody(uri.host)
     return text
 
 
 def _peer(text: str) -> str:
+    """HOST or HOST:PORT; an IPv6 address alone may lack its brackets."""
+    text = f"[{text}]" if ip_version(text) == 6 else text
     try:
-        parse_host_port(text)
+        host, _ = parse_host_port(text)
     except MessageError:
-        raise WrongValue(expected="expected HOST or HOST:PORT, as pbx.example or 192.0.2.10:5060") from None
+        raise WrongValue(
+            expected="expected HOST or HOST:PORT, as pbx.example, 192.0.2.10:5060 or [2001:db8::1]:5060"
+        ) from None
+    _check_somebody(host)
     return text
 
 
@@ -122,6 +148,13 @@ def _provider(text: str) -> str:
     return text
 
 
+def _lateness(value: object) -> object:
+    """A time with its unit, or 0: a bare 20 would be seconds, where everybody thinks in milliseconds."""
+    if isinstance(value, str) and _BARE_NUMBER.fullmatch(value) and float(value) != 0:
+        raise WrongValue(expected="expected a time such as 20ms")
+    return value
+
+
 def _percent(value: object) -> object:
     """``85%`` or a bare number."""
     if isinstance(value, bool) or not isinstance(value, str):
@@ -132,6 +165,7 @@ def _percent(value: object) -> object:
 
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Lateness = Annotated[Seconds, BeforeValidator(_lateness, json_schema_input_type=str | float)]
 Percent = Annotated[float, BeforeValidator(_percent, json_schema_input_type=str | float), Field(ge=0, le=100)]
 IpAddress = Annotated[str, AfterValidator(_ip)]
 Network = Annotated[str, AfterValidator(check_network)]

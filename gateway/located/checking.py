@@ -75,10 +75,12 @@ def in_order(problems: Iterable[Problem], file: str) -> tuple[Problem, ...]:
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """The known word nearest to a wrong one, or all of them where none is near."""
+    """The known word nearest to a wrong one, or all of them where none is near, or all are numbers."""
     known = sorted(set(known))
     if not known:
         return "there are none"
+    if all(_FLOAT.fullmatch(name) for name in known):
+        return f"expected {shown(' or '.join(known), 200)}"
     if near := difflib.get_close_matches(word.casefold(), [name.casefold() for name in known], n=1):
         nearest = next(name for name in known if name.casefold() == near[0])
         return f"did you mean {nearest!r}?"
@@ -164,7 +166,9 @@ def _attempt(model: type[M], root: Node) -> tuple[M | None, list[ErrorDetails]]:
 
 def _path(root: Node, error: ErrorDetails) -> tuple[Key, ...]:
     """The part of the error's path that exists in the file."""
-    return tuple(step.taken for step in follow(root, error["loc"]) if step.taken is not None)
+    raised = error.get("ctx", {}).get("error")
+    inside = raised.at if isinstance(raised, WrongValue) else ()
+    return tuple(step.taken for step in follow(root, (*error["loc"], *inside)) if step.taken is not None)
 
 
 def _removal_order(path: tuple[Key, ...]) -> tuple[str, int]:

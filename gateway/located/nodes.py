@@ -121,11 +121,12 @@ class WrongValue(ValueError):
     """A validator's verdict, for models of files.
 
     ``message`` continues "'key' ..."; without one the value is shown as the file has it. ``expected`` says what would
-    have fitted.
+    have fitted. ``at`` is the way from what was validated to what is wrong in it.
     """
 
-    def __init__(self, message: str = "", *, expected: str = "") -> None:
+    def __init__(self, message: str = "", *, expected: str = "", at: Sequence[Key] = ()) -> None:
         self.expected = expected
+        self.at = tuple(at)
         super().__init__(message)
 
 

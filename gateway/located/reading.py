@@ -104,6 +104,8 @@ _REMEDIES = {
 }
 """What to do about the character where reading stopped."""
 
+_BARE_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]*::")
+
 
 class _Mark(Protocol):
     """A position of PyYAML: characters from the start of the text."""
@@ -173,10 +175,16 @@ class _Composer:
         mark = error.problem_mark or error.context_mark
         place = self._place(mark)
         message = f"not YAML: {error.problem or error.context or 'cannot be read'}"
-        if mark and (remedy := _REMEDIES.get(self.text[mark.index : mark.index + 1])):
+        if mark and (remedy := self._remedy(mark.index, place)):
             return self._problem(place, message, remedy)
         context = f"{error.context} of line {self._place(error.context_mark).line}" if error.context_mark else ""
         return self._problem(place, message, context)
+
+    def _remedy(self, index: int, place: Place) -> str | None:
+        line = self.text[self.line_starts[place.line - 1] :].splitlines()[:1]
+        if line and _BARE_IPV6.search(line[0]):
+            return 'put quotes around an IPv6 address, as "[::1]:5060"'
+        return _REMEDIES.get(self.text[index : index + 1])
 
     def _node(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> _Composed:
         if isinstance(event, yaml.AliasEvent):
