@@ -1,7 +1,8 @@
-"""OPTIONS to a registrar at an interval: a PBX that has gone shows before the next refresh is due.
+"""OPTIONS to a registrar, at once and at an interval: a PBX that has gone shows before the next refresh is due.
 
 Any response is a sign of life, refusals and challenges too. A peer that never answered one is left in peace: some PBXs
-drop OPTIONS from extensions, and their silence means nothing. Of several servers each is judged by itself.
+drop OPTIONS from extensions, and their silence means nothing. After a loss that is open again: a PBX that takes REGISTER
+and has ceased to answer OPTIONS is lost once, not for ever. Of several servers each is judged by itself.
 """
 
 from __future__ import annotations
@@ -37,9 +38,8 @@ class Probe:
 
     def start(self, now: float) -> None:
         """Begin to watch, unless that is so already or not wanted."""
-        interval_s = self._core.options.probe_interval_s
-        if self._next is None and interval_s:
-            self._next = self._core.timers.start(now + interval_s, self._send)
+        if self._next is None and self._core.options.probe_interval_s:
+            self._send(now)
 
     def stop(self) -> None:
         """Watch no longer."""
@@ -84,4 +84,5 @@ class Probe:
         self._limit = None
         if hop in self._answered and hop == self._trunk.hop:
             self.stop()
+            self._answered.discard(hop)
             self._on_loss(now)

@@ -36,19 +36,20 @@ def state(gateway: Party) -> RegistrationState:
     return gateway.last(RegistrationChanged).state
 
 
-def test_the_registrar_is_asked_every_30_seconds_while_we_are_registered() -> None:
+def test_the_registrar_is_asked_at_once_and_every_30_seconds_while_we_are_registered() -> None:
     wire, gateway, pbx = registered()
     wire.run(129)
-    assert [round(sent.at - 1000) for sent in wire.sent("OPTIONS", GATEWAY)] == [30, 60, 90, 120]
+    assert [round(sent.at - 1000) for sent in wire.sent("OPTIONS", GATEWAY)] == [0, 30, 60, 90, 120]
     request = pbx.requests("OPTIONS")[0]
     assert (str(request.uri), request.to.tag, len(request.contacts)) == ("sip:10.0.0.2:5060", None, 1)
-    assert len({request.call_id for request in pbx.requests("OPTIONS")}) == 4
+    assert len({request.call_id for request in pbx.requests("OPTIONS")}) == 5
     assert state(gateway) is RegistrationState.REGISTERED
 
 
-def test_a_registrar_that_goes_is_missed_within_45_seconds() -> None:
+@pytest.mark.parametrize("after_s", [0, 10, 28, 40])
+def test_a_registrar_that_goes_is_missed_within_45_seconds(after_s: int) -> None:
     wire, gateway, pbx = registered()
-    wire.run(40)
+    wire.run(after_s)
     pbx.reply_to = None
     gone_at = wire.now
     while state(gateway) is RegistrationState.REGISTERED:
@@ -74,10 +75,22 @@ def test_any_response_is_a_sign_of_life(status: int) -> None:
 
 
 def test_a_registrar_that_never_answers_options_is_left_in_peace() -> None:
+    wire = Wire()
+    pbx, gateway = scripted_on(wire), gateway_on(wire)
+    pbx.reply_to = lambda request: respond(request, 200) if request.method == "REGISTER" else None
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(3600)
+    assert len(pbx.requests("OPTIONS")) >= 120
+    assert [change.state for change in gateway.all(RegistrationChanged)][1:] == [RegistrationState.REGISTERED]
+
+
+def test_a_registrar_that_ceases_to_answer_options_is_missed_once() -> None:
     wire, gateway, pbx = registered()
+    wire.run(40)
     pbx.reply_to = lambda request: respond(request, 200) if request.method == "REGISTER" else None
     wire.run(3600)
     assert state(gateway) is RegistrationState.REGISTERED
+    assert sum("no longer answers" in change.reason for change in gateway.all(RegistrationChanged)) == 1
 
 
 def test_a_server_that_never_answers_options_is_left_in_peace_though_the_one_before_it_did() -> None:
@@ -126,7 +139,7 @@ def test_nobody_is_asked_after_unregister_or_when_it_is_not_wanted() -> None:
     wire, gateway, pbx = registered()
     gateway.user_agent.unregister("pbx", wire.now)
     wire.run(100)
-    assert pbx.requests("OPTIONS") == []
+    assert len(pbx.requests("OPTIONS")) == 1
     wire, _, pbx = registered(probe_interval_s=0)
     wire.run(100)
     assert pbx.requests("OPTIONS") == []
