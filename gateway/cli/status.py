@@ -77,16 +77,19 @@ def _harmless(flaw: str, *, masks_numbers: bool) -> str:
 def report_sources(user_agent: UserAgent) -> bool:
     """One line a source that was not let in since the last report, and one for the sum of those that are too many.
 
-    The fields are fixed, so that a firewall can be fed from them. False where there was nothing to tell.
+    The fields are fixed, so that a firewall can be fed from them; the trunk and the setting follow where its own server
+    shows wrong credentials. False where there was nothing to tell.
     """
     report = user_agent.guard_report(time.monotonic())
     for source in report.sources:
+        where = {"trunk": ", ".join(source.trunks), "setting": "inbound_auth"} if source.trunks else {}
         _security_log.warning(
             "source refused",
             source=source.source,
             dropped=source.dropped,
             wrong_credentials=source.wrong_credentials,
             banned=source.is_banned,
+            **where,
         )
     if report.other_sources:
         _security_log.warning("more sources refused", sources=report.other_sources, dropped=report.other_dropped)

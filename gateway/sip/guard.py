@@ -11,6 +11,9 @@ Strangers get no answer, whatever their User-Agent says: scanners choose theirs.
 is dropped unread anyway. It matters for connections, which are then closed before they cost a descriptor, for
 those who guess passwords, and for whoever feeds a firewall from the log.
 
+A trunk's own server is never shut out for wrong passwords, since our registration and calls live there: after so many
+its requests are judged, and answered, no more often than the ration of challenges allows.
+
 Everything here is bounded. Under a flood from forged addresses the oldest entry makes room for the newest, so that such
 a flood can make us forget a ban of strangers, at no cost; offenders against passwords are kept apart, and forged
 addresses cannot get among them, because a nonce is good only for the address that it was sent to. Nor does whoever
@@ -59,6 +62,8 @@ class SourceReport:
     """Datagrams and connections that were not looked at."""
     wrong_credentials: int
     is_banned: bool
+    trunks: tuple[str, ...] = ()
+    """Those whose own server it is, and whose `inbound_auth` it did not satisfy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,8 @@ class Guard:
             self._drop(self._strangers, source, now, RejectReason.STRANGER)
         elif self._offenders and not is_trusted(trunks):
             offender = self._offenders.get(source_of(source.host))
-            if offender is not None and offender.banned_until > now:
+            is_shut_out = offender is not None and offender.banned_until > now
+            if is_shut_out and not _served_at(source.host, trunks):
                 self._drop(self._offenders, source, now, RejectReason.BANNED)
                 return ()
         return trunks
@@ -108,16 +114,24 @@ class Guard:
         self._buckets.move_to_end(source)
         return bucket.take(now)
 
+    def may_judge(self, host: str, now: float) -> bool:
+        """Whether credentials of `host` are looked at; rationed where it would be banned were it not a server."""
+        record = self._offenders.get(host)
+        return record is None or record.rationed_until <= now or self.may_challenge(host, now)
+
     def note_wrong_credentials(self, host: str, now: float) -> None:
         """`host` guessed a password, wrongly."""
         self._rejected.add(RejectReason.WRONG_CREDENTIALS)
-        record = self._record(self._offenders, source_of(host), now)
+        trunks = _served_at(host, self._trunks_of(Hop(host, 0, Transport.TLS)))
+        record = self._record(self._offenders, host if trunks else source_of(host), now)
         record.wrong_credentials += 1
+        record.trunks = trunks
         self._hit(record, now)
 
     def note_right_credentials(self, host: str) -> None:
         """`host` knew the password: what it got wrong before were slips."""
-        self._offenders.pop(source_of(host), None)
+        for source in (host, source_of(host)):
+            self._offenders.pop(source, None)
 
     def bans(self, now: float) -> int:
         """Sources that are banned."""
@@ -178,19 +192,23 @@ class Guard:
         record.hits += 1
         if record.hits >= options.ban_after and options.ban_s > 0:
             record.hits = 0
-            if forged is None or not self._trunks_of(forged._replace(transport=Transport.TLS)):
+            if record.trunks:
+                record.rationed_until = now + options.ban_s
+            elif forged is None or not self._trunks_of(forged._replace(transport=Transport.TLS)):
                 record.banned_until = now + options.ban_s
 
 
 class _Source:
     """One source: `hits` since `since`; `dropped` and `wrong_credentials` since the last report."""
 
-    __slots__ = ("banned_until", "dropped", "hits", "since", "wrong_credentials")
+    __slots__ = ("banned_until", "dropped", "hits", "rationed_until", "since", "trunks", "wrong_credentials")
 
     def __init__(self, now: float) -> None:
         self.since = now
         self.hits = 0
         self.banned_until = float("-inf")
+        self.rationed_until = float("-inf")
+        self.trunks: tuple[str, ...] = ()
         self.dropped = 0
         self.wrong_credentials = 0
 
@@ -200,12 +218,18 @@ class _Source:
             dropped=self.dropped,
             wrong_credentials=self.wrong_credentials,
             is_banned=self.banned_until > now,
+            trunks=self.trunks,
         )
 
 
 def is_trusted(trunks: Sequence[Trunk]) -> bool:
     """Whether one of `trunks` takes its peer's address as proof enough."""
     return any(trunk.options.inbound_auth is None for trunk in trunks)
+
+
+def _served_at(host: str, trunks: Sequence[Trunk]) -> tuple[str, ...]:
+    """The names of those of `trunks` that ask for credentials and have a server at `host`."""
+    return tuple(trunk.name for trunk in trunks if trunk.options.inbound_auth is not None and trunk.has_host(host))
 
 
 def source_of(host: str) -> str:

@@ -1,8 +1,8 @@
 """OPTIONS to a registrar, at once and at an interval: a PBX that has gone shows before the next refresh is due.
 
 Any response is a sign of life, refusals and challenges too. A peer that never answered one is left in peace: some PBXs
-drop OPTIONS from extensions, and their silence means nothing. After a loss that is open again: a PBX that takes REGISTER
-and has ceased to answer OPTIONS is lost once, not for ever. Of several servers each is judged by itself.
+drop OPTIONS from extensions, and their silence means nothing. After a loss that is open again: a PBX that goes on to
+take REGISTER but no OPTIONS is lost once, not for ever. Of several servers each is judged by itself.
 """
 
 from __future__ import annotations

@@ -111,6 +111,8 @@ class Reception:
             invite = self._core.transactions.find_cancelled(request)
             is_owed = invite is None or not source.is_like(invite.heard_from)
             return Proof.ABSENT if is_owed else Proof.PROVEN, None
+        if not self._guard.may_judge(source.host, now):
+            return Proof.ABSENT, None
         asking = [trunk for trunk in self._trunks.of(source) if trunk.options.inbound_auth is not None]
         accounts = tuple(trunk.options.inbound_auth for trunk in asking if trunk.options.inbound_auth is not None)
         judgement = self._digest.judge(request, accounts, source.host, now)

@@ -93,6 +93,10 @@ class Trunk:
                 return True
         return False
 
+    def has_host(self, host: str) -> bool:
+        """Whether one of the peer's servers is at `host`."""
+        return _parse_number(host) in self._hosts
+
     def hears(self, source: Hop) -> bool:
         """Whether a message from `source` may speak for this trunk: a trunk on TLS is not spoken for in plain text."""
         return (not self._is_secure or source.transport.is_secure) and self.allows(source.host)

@@ -20,6 +20,8 @@ from gateway.cli.service import Service, load_plans
 from gateway.cli.status import log_status, report_sources, watch_signalling
 from gateway.config import Configuration, load_configuration
 from gateway.simulate.phone import free_sip_port
+from gateway.sip.auth import DigestCredentials, parse_challenges
+from gateway.sip.auth_server import InboundAuth
 from gateway.sip.guard import REPORTED_SOURCES
 from gateway.sip.hop import Hop
 from gateway.sip.message import Request, make_response, parse_message
@@ -27,7 +29,17 @@ from gateway.sip.reject_reason import RejectReason
 from gateway.sip.user_agent import UserAgent, UserAgentOptions
 from gateway.transport.sip_endpoint import EndpointCounters
 from tests.support.aio import eventually
-from tests.support.wire import PBX, STRANGER, ScriptedPeer, description, gateway_options
+from tests.support.wire import (
+    PBX,
+    STRANGER,
+    ScriptedPeer,
+    Wire,
+    description,
+    gateway_on,
+    gateway_options,
+    scripted_on,
+    trunk_options,
+)
 
 
 def user_agent() -> UserAgent:
@@ -45,6 +57,25 @@ def test_each_source_is_one_line_and_the_rest_is_summed_up() -> None:
     assert len(lines) == REPORTED_SOURCES + 1
     assert {(line["dropped"], line["banned"]) for line in lines[:-1]} == {(2, False)}
     assert (lines[-1]["sources"], lines[-1]["dropped"]) == (40, 40)
+
+
+def test_the_line_of_a_trunks_own_server_names_the_trunk_and_the_setting() -> None:
+    account = InboundAuth(username="office", password="correct horse")
+    wire = Wire(now=time.monotonic())
+    gateway, pbx = gateway_on(wire, trunk_options(inbound_auth=account)), scripted_on(wire)
+    pbx.send(pbx.request("OPTIONS"))
+    wire.run(0.1)
+    (challenge, *_) = parse_challenges(pbx.responses(401)[0].headers.get_all("WWW-Authenticate"))
+    again = pbx.request("OPTIONS", cseq=2)
+    guess = DigestCredentials(challenge, account.username, "wrong")
+    again.headers.set("Authorization", guess.authorization("OPTIONS", str(again.uri)))
+    pbx.send(again)
+    wire.run(0.1)
+    with capture_logs() as lines:
+        assert report_sources(gateway.user_agent)
+    (line,) = lines
+    assert (line["event"], line["source"], line["banned"]) == ("source refused", PBX.host, False)
+    assert (line["trunk"], line["setting"], line["wrong_credentials"]) == ("pbx", "inbound_auth", 1)
 
 
 async def test_a_first_stranger_is_told_soon_and_then_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

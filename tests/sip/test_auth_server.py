@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import MessageError
 from gateway.sip.auth import DigestCredentials, parse_challenges, select_challenge
 from gateway.sip.auth_server import NONCE_LIFETIME_S, NONCES_REMEMBERED, DigestServer, InboundAuth, Proof
-from gateway.sip.events import CallEnded, CallEstablished, CallOffered
+from gateway.sip.events import CallEnded, CallEstablished, CallOffered, RegistrationChanged, RegistrationState
 from gateway.sip.hop import Hop
 from gateway.sip.message import Request, Response
 from gateway.sip.reject_reason import RejectReason
@@ -25,6 +25,7 @@ from tests.support.wire import (
     assert_idle,
     description,
     gateway_on,
+    respond,
     scripted_on,
     trunk_options,
 )
@@ -458,3 +459,49 @@ def test_the_gateways_own_address_is_not_in_a_challenge() -> None:
     caller.send(caller.request("OPTIONS", uri="sip:x@y"))
     wire.run(0.1)
     assert GATEWAY.host not in str(list(caller.responses(401)[0].headers.get_all("WWW-Authenticate")))
+
+
+def registered_with_a_pbx_that_must_prove_itself() -> tuple[Wire, Party, ScriptedPeer]:
+    """Registered at a PBX that takes every request of ours."""
+    wire = Wire()
+    gateway, pbx = gateway_on(wire, trunk_options(inbound_auth=ACCOUNT)), scripted_on(wire)
+    pbx.reply_to = lambda request: respond(request, 200)
+    gateway.user_agent.register("pbx", wire.now)
+    wire.run(1)
+    return wire, gateway, pbx
+
+
+def ask_with(password: str, pbx: ScriptedPeer, wire: Wire, *, times: int) -> None:
+    """OPTIONS as a PBX sends them to watch a telephone: with credentials for the last challenge."""
+    pbx.send(pbx.request("OPTIONS", call_id="first"))
+    wire.run(0.3)
+    by = credentials(pbx.responses(401, "OPTIONS")[-1], password=password)
+    for number in range(times):
+        again = pbx.request("OPTIONS", cseq=2, call_id=f"again-{number}")
+        again.headers.set("Authorization", by.authorization("OPTIONS", str(again.uri)))
+        pbx.send(again)
+    wire.run(0.1)
+
+
+def test_a_registrar_that_shows_a_wrong_password_keeps_our_registration() -> None:
+    wire, gateway, pbx = registered_with_a_pbx_that_must_prove_itself()
+    for _ in range(40):
+        ask_with("wrong", pbx, wire, times=1)
+        wire.run(60)
+    assert {change.state for change in gateway.all(RegistrationChanged)} == {
+        RegistrationState.REGISTERING,
+        RegistrationState.REGISTERED,
+    }
+    counters = gateway.user_agent.counters
+    assert len(pbx.requests("REGISTER")) > 5
+    assert (counters.rejected[RejectReason.WRONG_CREDENTIALS], counters.rejected[RejectReason.BANNED]) == (40, 0)
+    assert gateway.user_agent.admits(PBX, wire.now)
+
+
+def test_a_registrar_that_guesses_passwords_is_judged_no_more_often_than_it_is_challenged() -> None:
+    wire, gateway, pbx = registered_with_a_pbx_that_must_prove_itself()
+    ask_with("wrong", pbx, wire, times=500)
+    assert 10 <= gateway.user_agent.counters.rejected[RejectReason.WRONG_CREDENTIALS] <= 30
+    wire.run(10)
+    ask_with(ACCOUNT.password, pbx, wire, times=1)
+    assert len(pbx.responses(200, "OPTIONS")) == 1

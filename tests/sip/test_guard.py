@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
 
 import pytest
@@ -96,6 +97,52 @@ def test_a_peer_whose_address_is_proof_is_read_whatever_it_gets_wrong() -> None:
     for _ in range(20):
         door.note_wrong_credentials(PBX.host, 0.0)
     assert door.admit(PBX, 1.0)
+
+
+def asking_trunk(peer: Hop = PBX) -> TrunkOptions:
+    """A trunk whose own server must show an account."""
+    return TrunkOptions(name="pbx", peer=peer, inbound_auth=InboundAuth(username="phone", password="secret"))
+
+
+@pytest.mark.parametrize("host", [PBX.host, "2001:db8:1:2::5"])
+def test_a_trunks_own_server_is_read_and_rationed_whatever_passwords_it_shows(host: str) -> None:
+    server = Hop(host, 5060)
+    door = guard(asking_trunk(server), challenges_per_s=1, challenge_burst=3)
+    for _ in range(9):
+        door.note_wrong_credentials(host, 0.0)
+    assert all(door.may_judge(host, 0.0) for _ in range(20))
+    door.note_wrong_credentials(host, 0.0)
+    assert door.admit(server, 1.0)
+    assert door.bans(1.0) == 0
+    assert [door.may_judge(host, 1.0) for _ in range(5)] == [True, True, True, False, False]
+    assert door.may_judge(host, 2.0)
+    door.note_right_credentials(host)
+    assert all(door.may_judge(host, 2.0) for _ in range(20))
+    assert counted(door, RejectReason.BANNED) == 0
+
+
+def test_the_ration_of_a_trunks_own_server_ends_as_a_ban_would() -> None:
+    door = guard(asking_trunk(), challenge_burst=1)
+    for _ in range(10):
+        door.note_wrong_credentials(PBX.host, 0.0)
+    assert [door.may_judge(PBX.host, 599.9) for _ in range(2)] == [True, False]
+    assert all(door.may_judge(PBX.host, 600.1) for _ in range(20))
+
+
+def test_a_neighbour_who_guesses_passwords_does_not_shut_out_a_trunks_own_server() -> None:
+    server, neighbour = Hop("2001:db8:1:2::5", 5060), Hop("2001:db8:1:2::6", 5060)
+    door = guard(replace(asking_trunk(server), acl=("::/0",)))
+    for _ in range(10):
+        door.note_wrong_credentials(neighbour.host, 0.0)
+    assert (bool(door.admit(server, 1.0)), bool(door.admit(neighbour, 1.0))) == (True, False)
+
+
+def test_a_report_names_the_trunk_whose_server_shows_wrong_credentials() -> None:
+    door = guard(asking_trunk(), open_trunk())
+    for host in (PBX.host, PBX.host, STRANGER.host):
+        door.note_wrong_credentials(host, 0.0)
+    told = {row.source: (row.wrong_credentials, row.is_banned, row.trunks) for row in door.report(1.0).sources}
+    assert told == {PBX.host: (2, False, ("pbx",)), STRANGER.host: (1, False, ())}
 
 
 def test_whoever_owns_an_ipv6_network_is_one_source() -> None:
