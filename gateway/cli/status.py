@@ -119,6 +119,7 @@ def log_status(service: Service) -> None:
         calls=service.calls.call_count,
         legs=agent.leg_count,
         transactions=agent.transaction_count,
+        tasks=len(asyncio.all_tasks()),
         sip_received=agent.counters.received,
         sip_sent=agent.counters.sent,
         rejected=rejected,

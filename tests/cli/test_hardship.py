@@ -182,6 +182,7 @@ async def test_signals_show_the_status_and_switch_the_trace(tmp_path: Path) -> N
         status = await rig.log("status")
         assert (status["calls"], status["legs"], status["rtp_ports"]) == (1, 1, 1)
         assert status["uptime_s"] >= 0
+        assert status["tasks"] > 1
         assert status["descriptors"] < status["descriptor_limit"]
         assert {"registrations", "rejected", "bans", "late_p99_ms", "lag_p99_ms", "cpu_percent"} <= status.keys()
         assert [line for line in rig.process.lines if line["logger"] == "gateway.sip.wire"] == []

@@ -1,4 +1,4 @@
-"""Thousands of short calls leave the gateway as it was: descriptors, memory, transactions, legs, ports.
+"""Thousands of short calls leave the gateway as it was: descriptors, tasks, memory, transactions, legs, ports.
 
 `make test-leaks` makes 10,000 and waits until the last transaction has run out; in the suite some hundred must do.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +51,14 @@ def status(pid: int, name: str) -> int:
     return int(found[1]) if found else 0
 
 
+def told_status(gateway: GatewayProcess) -> dict[str, Any]:
+    """What the gateway says of itself on SIGUSR2."""
+    before = len(gateway.found("status"))
+    gateway.process.send_signal(signal.SIGUSR2)
+    wait_until(lambda: len(gateway.found("status")) > before, "the line 'status'", 5)
+    return gateway.found("status")[-1]
+
+
 def load(gateway: GatewayProcess, calls: int) -> Counter[str]:
     plan = Plan(gateway=(HOST, gateway.sip_port), sources=SOURCES, numbers=NUMBERS, calls=calls, rate_cps=RATE_CPS)
     before = len(gateway.found("call ended"))
@@ -74,7 +84,7 @@ def test_short_calls_leave_everything_where_it_was(tmp_path: Path, capsys: pytes
         with GatewayProcess.of(setup, tmp_path / "gateway") as gateway:
             gateway.wait_until_ready()
             pid = gateway.process.pid
-            idle = descriptors(pid)
+            idle, idle_tasks = descriptors(pid), told_status(gateway)["tasks"]
             load(gateway, WARM_UP_CALLS)
             threads = status(pid, "Threads")
             outcomes = load(gateway, CALLS // 2)
@@ -86,9 +96,12 @@ def test_short_calls_leave_everything_where_it_was(tmp_path: Path, capsys: pytes
                 time.sleep(REST_S)
             wait_until(lambda: descriptors(pid) == idle + resting, f"{idle}+{resting} descriptors", 5)
             assert status(pid, "Threads") == threads
+            wait_until(lambda: told_status(gateway)["tasks"] == idle_tasks, f"{idle_tasks} tasks", 5)
             figures = gateway.stop()
     with capsys.disabled():
-        sys.stdout.write(f"\n{dict(outcomes)}; {idle} descriptors; RSS {rss_before_kib} -> {rss_kib} KiB\n")
+        sys.stdout.write(
+            f"\n{dict(outcomes)}; {idle} descriptors, {idle_tasks} tasks; RSS {rss_before_kib} -> {rss_kib} KiB\n"
+        )
     fail_if_complained([gateway])
     assert sum(outcomes.values()) == CALLS
     growth_kib = rss_kib - rss_before_kib
