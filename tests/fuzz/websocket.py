@@ -1,4 +1,4 @@
-"""A provider's bytes after (or in place of) its upgrade: messages come out the same however they are cut, and none too long."""
+"""A provider's bytes behind or in place of its upgrade: however they are cut, the same messages, and none too long."""
 
 from __future__ import annotations
 
