@@ -340,12 +340,17 @@ class Service:
         except ResourceError as error:
             _log.error("reload refused", problem=str(error))
             return
+        options = self._configuration.tls_options()
         if tls is not None:
             self._endpoint.replace_tls(tls)
         self._plans = plans
         self._greetings.clear()
         self.calls.replace_plans(plans)
-        _log.info("dialplans reloaded", files=[str(file) for file in self._configuration.dialplans])
+        _log.info(
+            "dialplans reloaded",
+            files=[str(file) for file in self._configuration.dialplans],
+            certificate=str(options.certificate) if options is not None and options.certificate else None,
+        )
 
     @property
     def connection_count(self) -> int:

@@ -983,7 +983,8 @@ async def test_renewed_certificates_are_taken_on_reload_and_broken_ones_are_not(
     identity.key.write_bytes(renewed.key.read_bytes())
     with capture_logs() as lines:
         house.service.reload()
-        await eventually(lambda: [line for line in lines if line["event"] == "dialplans reloaded"])
+        (told,) = await eventually(lambda: [line for line in lines if line["event"] == "dialplans reloaded"])
+    assert Path(told["certificate"]).name == "first.crt"
     assert (await ask(port, context))[1] == "renewed"
 
 
