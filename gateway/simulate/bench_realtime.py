@@ -1,0 +1,334 @@
+"""How many calls one core carries: media and speech model end to end, beside a naive gateway in the same run.
+
+::
+
+    telephones ──RTP──> media loop ─ engine ─ bridge ─ session ──WebSocket──> scripted model
+               <──RTP──            one process, one core         <──────────
+
+Measured is the gateway's process alone, in CPU time. Callers and model live on the other cores; where they, not the
+gateway, are at their limit, the report says so. A call costs what a call on the telephone costs, without its SIP: the
+caller is heard all the time, the model speaks three seconds of four.
+
+The baseline is `gateway.simulate.rig.naive_gateway` under the same load, at a number of calls that it carries.
+Both are told per second of a call, so that the two numbers of calls may differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_module
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+from gateway.simulate.rig.caller import CYCLE_FRAMES, FRAME_MS
+from gateway.simulate.rig.control import Answer, RigProcess, Share, cores
+from gateway.simulate.rig.peers import CERTIFICATE
+
+MAX_CPU_PERCENT: Final = 80.0
+MAX_LATE_P99_MS: Final = 5.0
+BUSY_PEERS_PERCENT: Final = 90.0
+BUSY_MACHINE_PERCENT: Final = 5.0
+"""Time of the gateway that other programs took: beyond it lateness and losses tell of the machine."""
+SEARCH_STEP: Final = 1.25
+SEARCH_STEPS: Final = 12
+_WARM_UP_S: Final = CYCLE_FRAMES * FRAME_MS / 1000
+_DRAIN_S: Final = 0.3
+
+WireFormat = Literal["pcm16", "pcmu"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealtimeBenchOptions:
+    """What is run."""
+
+    calls: int = 200
+    seconds: float = 10.0
+    """measured, after a warm-up of one turn"""
+    append_ms: int = 60
+    """audio in one append: 20, 40, 60 or 100"""
+    format: WireFormat = "pcm16"
+    """what the model takes and gives: PCM16 at 24 kHz, or mu-law"""
+    tls: bool = False
+    baseline_calls: int = 25
+    """calls of the naive gateway; 0: it is not run"""
+    set_ups: int = 50
+    """calls set up and ended one after the other, to see what that costs"""
+    search: bool = False
+    """look for the most calls that pass, beginning at `calls`"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Milliseconds; 0 where nothing was seen."""
+
+    p50: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, told: Answer) -> Spread:
+        """From what a process told."""
+        return cls(p50=round(told["p50"], 2), p99=round(told["p99"], 2), max=round(told["max"], 2))
+
+    def __str__(self) -> str:
+        return f"p50 {self.p50:.1f}, p99 {self.p99:.1f}, max {self.max:.1f} ms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRun:
+    """One gateway at one number of calls."""
+
+    calls: int
+    cpu_us_per_call_second: float
+    cpu_percent: float
+    """of one core"""
+    waited_percent: float
+    """of the time: other programs had the core that the gateway was ready to run on"""
+    late_ms: Spread
+    """arrival at the caller, by the kernel's stamp, behind the grid of RTP timestamps"""
+    own_late_ms: Spread
+    """the same as the gateway sees it: behind its own deadline"""
+    tick_ms: Spread
+    """length of a tick of the media loop; 0 for the naive gateway"""
+    lost_to_gateway: int
+    """packets that the callers sent and the gateway did not receive"""
+    lost_from_gateway: int
+    """20 ms frames of the gateway's streams that never reached the callers, or never left"""
+    callers_drops: int
+    """packets that the callers were too slow to take; they are part of `lost_from_gateway`"""
+    uplink_ms: Spread
+    """from a packet's sending to the arrival of its append at the model, the wait for a full append included"""
+    downlink_ms: Spread
+    """from the sending of a reply's first piece to the arrival of its first packet at the caller"""
+    bursts: int
+    bursts_heard: int
+    """of the caller's utterances, by the model"""
+    replies_heard: int
+    memory_per_call_kib: float
+    """resident, without the speech that is queued"""
+    set_ups_per_core_second: float
+    """a leg opened, a WebSocket connected, a session confirmed, and all of it ended"""
+    lost_sessions: int
+    peers_cpu_percent: float
+    """of one core, used by callers and model"""
+    peers_waited_percent: float
+    """as `waited_percent`, of callers and model"""
+
+    @property
+    def calls_per_core(self) -> float:
+        """At 100 % of a core, in proportion."""
+        return 1e6 / self.cpu_us_per_call_second
+
+    @property
+    def calls_at_limit(self) -> float:
+        """At `MAX_CPU_PERCENT` of a core, in proportion."""
+        return self.calls_per_core * MAX_CPU_PERCENT / 100
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why these calls are too many; empty where they are not."""
+        found = {
+            f"CPU {self.cpu_percent:.0f} %": self.cpu_percent > MAX_CPU_PERCENT,
+            f"lateness p99 {self.late_ms.p99:.1f} ms": self.late_ms.p99 >= MAX_LATE_P99_MS,
+            f"{self.lost_to_gateway} packets lost to the gateway": self.lost_to_gateway > 0,
+            f"{self.lost_from_gateway} frames lost from the gateway": self.lost_from_gateway > 0,
+            f"{self.lost_sessions} sessions lost": self.lost_sessions > 0,
+        }
+        return tuple(why for why, is_so in found.items() if is_so)
+
+    def as_json(self) -> dict[str, object]:
+        """All figures by name."""
+        return asdict(self) | {
+            "calls_per_core": round(self.calls_per_core),
+            "calls_at_80_percent": round(self.calls_at_limit),
+            "failures": self.failures,
+            "remarks": self.remarks,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        yield (
+            f"  {self.calls} calls, {self.cpu_percent:.1f} % of a core: {self.cpu_us_per_call_second:.0f} us a "
+            f"call-second; {self.calls_per_core:.0f} calls a core, {self.calls_at_limit:.0f} at {MAX_CPU_PERCENT:.0f} %"
+        )
+        yield f"  send lateness     {self.late_ms} at the callers; {self.own_late_ms} by its own clock"
+        yield (
+            f"  lost              {self.lost_to_gateway} packets to the gateway, {self.lost_from_gateway} frames from "
+            f"it; {self.bursts_heard} of {self.bursts} utterances and {self.replies_heard} replies heard"
+        )
+        yield f"  RTP to append     {self.uplink_ms}"
+        yield f"  delta to RTP      {self.downlink_ms}"
+        yield (
+            f"  memory            {self.memory_per_call_kib:.0f} KiB a call; "
+            f"set-ups {self.set_ups_per_core_second:.0f} a second and core"
+        )
+        yield from (f"  {remark}" for remark in self.remarks)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the figures are worth, where they are not simply the gateway's."""
+        peers, found = f"callers and model had {self.peers_cpu_percent:.0f} % of a core", []
+        if self.lost_to_gateway:
+            found.append(
+                "it did not carry these calls: what it did not do cost nothing, so that calls a core is too high"
+            )
+        if self.peers_cpu_percent > BUSY_PEERS_PERCENT or self.callers_drops:
+            found.append(f"{peers} and dropped {self.callers_drops} packets: lateness and losses are theirs")
+        for who, percent in (("it", self.waited_percent), ("callers and model", self.peers_waited_percent)):
+            if percent > BUSY_MACHINE_PERCENT:
+                found.append(f"{who} waited {percent:.0f} % of the time for other programs: lateness is the machine's")
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealtimeBench:
+    """What was measured."""
+
+    options: RealtimeBenchOptions
+    is_pinned: bool
+    ours: GatewayRun
+    naive: GatewayRun | None
+    tried: tuple[GatewayRun, ...] = ()
+    """every run of a search, in its order"""
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as many calls as the naive gateway one core carries."""
+        return None if self.naive is None else self.naive.cpu_us_per_call_second / self.ours.cpu_us_per_call_second
+
+    @property
+    def most_calls(self) -> int | None:
+        """The largest number of calls that passed in a search; None where none did, or none was made."""
+        passed = [run.calls for run in self.tried if not run.failures]
+        return max(passed) if passed else None
+
+    def as_json(self) -> dict[str, object]:
+        """One document."""
+        return {
+            "bench": "realtime",
+            "options": asdict(self.options),
+            "is_pinned": self.is_pinned,
+            "ours": self.ours.as_json(),
+            "naive": self.naive.as_json() if self.naive is not None else None,
+            "ratio": round(self.ratio, 2) if self.ratio is not None else None,
+            "most_calls": self.most_calls,
+            "tried": [run.as_json() for run in self.tried],
+        }
+
+    def as_text(self) -> str:
+        """For people."""
+        options = self.options
+        wire = f"{'wss' if options.tls else 'ws'}, {options.format}, appends of {options.append_ms} ms"
+        pinned = "pinned to a core of its own" if self.is_pinned else "NOT pinned: it shares the cores with its callers"
+        lines = [f"realtime: {wire}, {options.seconds:g} s; the gateway is {pinned}", "this gateway"]
+        lines += self.ours.lines()
+        if self.naive is not None:
+            lines += ["naive gateway (asyncio, audioop, json, websockets; each call for itself)", *self.naive.lines()]
+            lines.append(f"ratio: {self.ratio:.1f} times as many calls a core")
+        lines += [f"tried {run.calls}: {', '.join(run.failures) or 'passed'}" for run in self.tried]
+        if self.tried:
+            lines.append(f"most calls within the limits: {self.most_calls or 'none of those tried'}")
+        return "\n".join(lines)
+
+
+def run(options: RealtimeBenchOptions, *, json: bool = False) -> RealtimeBench:
+    """Measure, print a report or one JSON document to stdout, and return what was measured.
+
+    Raises:
+        ResourceError: a process did not start, or ended.
+    """
+    result = measure(options)
+    sys.stdout.write((json_module.dumps(result.as_json()) if json else result.as_text()) + "\n")
+    return result
+
+
+def measure(options: RealtimeBenchOptions) -> RealtimeBench:
+    """Measure and print nothing. Raises: ResourceError."""
+    return asyncio.run(_measure(options))
+
+
+async def _measure(options: RealtimeBenchOptions) -> RealtimeBench:
+    naive = await _run_one("naive_gateway", options, options.baseline_calls) if options.baseline_calls else None
+    tried = await _search(options) if options.search else ()
+    passed = [run for run in tried if not run.failures]
+    ours = max(passed or tried, key=lambda run: run.calls) if tried else await run_engine(options, options.calls)
+    return RealtimeBench(options=options, is_pinned=bool(cores()[0]), ours=ours, naive=naive, tried=tuple(tried))
+
+
+async def _search(options: RealtimeBenchOptions) -> list[GatewayRun]:
+    """Raise the calls until they are too many, then halve what is between; fewer, where already the first were."""
+    tried: list[GatewayRun] = []
+    calls, most, least_failed = options.calls, 0, 0
+    while len(tried) < SEARCH_STEPS:
+        tried.append(await run_engine(options, calls))
+        if tried[-1].failures:
+            least_failed = calls
+            following = (most + calls) // 2 if most else int(calls / SEARCH_STEP)
+        else:
+            most = calls
+            following = (calls + least_failed) // 2 if least_failed else int(calls * SEARCH_STEP) + 1
+        if following < 1 or (least_failed and least_failed - most <= max(least_failed // 20, 1)):
+            break
+        calls = following
+    return tried
+
+
+async def run_engine(options: RealtimeBenchOptions, calls: int) -> GatewayRun:
+    """Our own gateway with so many calls."""
+    return await _run_one("engine_gateway", options, calls)
+
+
+async def _run_one(gateway_module: str, options: RealtimeBenchOptions, calls: int) -> GatewayRun:
+    own_cores, other_cores = cores()
+    shape = {"calls": calls, "format": options.format, "tls": options.tls}
+    peers, there = await RigProcess.start("peers", shape | {"cores": other_cores})
+    try:
+        gateway_options = {"cores": own_cores, "append_ms": options.append_ms, "ca_file": str(CERTIFICATE)}
+        gateway, _ = await RigProcess.start(gateway_module, shape | gateway_options | {"url": there["url"]})
+        try:
+            return await _run_calls(gateway, peers, there, options)
+        finally:
+            await gateway.stop()
+    finally:
+        await peers.stop()
+
+
+async def _run_calls(
+    gateway: RigProcess, peers: RigProcess, there: Answer, options: RealtimeBenchOptions
+) -> GatewayRun:
+    set_up = await gateway.ask("set up", count=options.set_ups, caller=there["nobody"])
+    opened = await gateway.ask("open", callers=there["callers"])
+    await peers.ask("start", ports=opened["ports"])
+    await asyncio.sleep(_WARM_UP_S)
+    peers_before, before = await peers.ask("begin"), await gateway.ask("begin")
+    await asyncio.sleep(options.seconds)
+    after, peers_after = await gateway.ask("figures"), await peers.ask("end")
+    hushed = await peers.ask("hush")
+    await asyncio.sleep(_DRAIN_S)
+    seen, own = await peers.ask("figures"), await gateway.ask("figures")
+    share, peers_share = Share.between(before, after), Share.between(peers_before, peers_after)
+    calls = len(there["callers"])
+    return GatewayRun(
+        calls=calls,
+        cpu_us_per_call_second=round(share.cpu_s / share.span_s / calls * 1e6, 1),
+        cpu_percent=share.cpu_percent,
+        waited_percent=share.waited_percent,
+        late_ms=Spread.of(seen["late_ms"]),
+        own_late_ms=Spread.of(after["own_late_ms"]),
+        tick_ms=Spread.of(after["tick_ms"]),
+        lost_to_gateway=max(hushed["packets_sent"] - own["packets_received"], 0),
+        lost_from_gateway=seen["packets_missing"],
+        callers_drops=seen["kernel_drops"],
+        uplink_ms=Spread.of(seen["uplink_ms"]),
+        downlink_ms=Spread.of(seen["downlink_ms"]),
+        bursts=seen["bursts"],
+        bursts_heard=seen["bursts_heard"],
+        replies_heard=seen["replies_heard"],
+        memory_per_call_kib=round((after["rss_kib"] - opened["rss_kib"] - after["queued_bytes"] / 1024) / calls, 1),
+        set_ups_per_core_second=round(options.set_ups / set_up["cpu_s"], 1) if set_up["cpu_s"] else 0.0,
+        lost_sessions=own["lost_sessions"],
+        peers_cpu_percent=peers_share.cpu_percent,
+        peers_waited_percent=peers_share.waited_percent,
+    )
