@@ -9,12 +9,12 @@ import platform
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 import gateway
-from gateway.cli import dialplan
+from gateway.cli import bench, dialplan
 from gateway.errors import ConfigurationError, GatewayError
 
 # The filters are small matrix products: threads of OpenBLAS would only take the core from each other. Read at import.
@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dialplan.app, name="dialplan")
+app.add_typer(bench.app, name="bench")
 
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -151,53 +152,6 @@ def simulate(
     typer.echo(json.dumps(result.as_json()) if as_json else result.summary())
     if result.load.answered < calls:
         sys.exit(1)
-
-
-bench_app = typer.Typer(
-    help="Benchmarks, each beside its baseline in the same run; all of them where none is named.",
-    invoke_without_command=True,
-)
-app.add_typer(bench_app, name="bench")
-
-
-@bench_app.command(name="media")
-def bench_media_command(as_json: JsonOption = False) -> None:
-    """Transcoding, whole ticks of the engine, and SRTP; in CPU time a 20 ms frame."""
-    from gateway.simulate import bench_media
-
-    bench_media.run(json=as_json)
-
-
-@bench_app.command(name="realtime")
-def bench_realtime_command(
-    calls: Annotated[int, typer.Option(min=1, help="Calls at once; where --search begins.")] = 200,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds measured, after a warm-up of 4 s.")] = 10.0,
-    append_ms: Annotated[int, typer.Option(help="Audio in one append: 20, 40, 60 or 100 ms.")] = 60,
-    tls: Annotated[bool, typer.Option("--tls", help="WebSockets over TLS.")] = False,
-    audio: Annotated[
-        Literal["pcm16", "pcmu"], typer.Option("--format", help="What the model takes and gives.")
-    ] = "pcm16",
-    baseline_calls: Annotated[int, typer.Option(min=0, help="Calls of the naive gateway; 0 leaves it out.")] = 25,
-    search: Annotated[
-        bool, typer.Option("--search", help="Raise the calls until CPU > 80 %, lateness p99 >= 5 ms or a loss.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Calls end to end, RTP to speech model and back, without SIP: what one core carries."""
-    from gateway.simulate import bench_realtime
-
-    if append_ms not in (20, 40, 60, 100):
-        raise typer.BadParameter(f"an append holds 20, 40, 60 or 100 ms, not {append_ms}")
-    options = bench_realtime.RealtimeBenchOptions(
-        calls=calls,
-        seconds=seconds,
-        append_ms=append_ms,
-        format=audio,
-        tls=tls,
-        baseline_calls=baseline_calls,
-        search=search,
-    )
-    bench_realtime.run(options, json=as_json)
 
 
 @app.command(name="serve-embedded")

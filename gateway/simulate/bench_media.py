@@ -68,11 +68,11 @@ class MediaBench:
     engine: tuple[BenchRow, ...]
     srtp: tuple[BenchRow, ...]
 
-    def as_json(self) -> str:
-        """One JSON document."""
+    def as_json(self) -> dict[str, object]:
+        """One document."""
         pairs = {"transcode": self.transcode, "engine": self.engine, "srtp": self.srtp}
         told = {name: [asdict(row) | {"ratio": round(row.ratio, 2)} for row in rows] for name, rows in pairs.items()}
-        return json_module.dumps({"bench": "media", **told})
+        return {"bench": "media", **told}
 
     def as_text(self) -> str:
         """A table for people."""
@@ -90,16 +90,21 @@ class MediaBench:
 
 def run(*, json: bool = False, legs: tuple[int, ...] = LEGS) -> MediaBench:
     """Measure, print a table or one JSON document to stdout, and return what was measured."""
+    result = measure(legs)
+    sys.stdout.write((json_module.dumps(result.as_json()) if json else result.as_text()) + "\n")
+    return result
+
+
+def measure(legs: tuple[int, ...] = LEGS) -> MediaBench:
+    """Measure and print nothing."""
     alone_ns = _measured(1, _EngineRun(1))[0]
-    result = MediaBench(
+    return MediaBench(
         transcode=tuple(_compare(count, _BatchTranscoder(count), _CallTranscoder(count)) for count in legs),
         engine=tuple(
             BenchRow(legs=count, ours_ns=_measured(count, _EngineRun(count))[0], baseline_ns=alone_ns) for count in legs
         ),
         srtp=tuple(_compare(count, _SrtpRun(count), _EngineRun(count)) for count in legs),
     )
-    sys.stdout.write((result.as_json() if json else result.as_text()) + "\n")
-    return result
 
 
 def _compare(legs: int, ours: Callable[[], None], baseline: Callable[[], None]) -> BenchRow:

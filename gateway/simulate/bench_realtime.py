@@ -19,13 +19,15 @@ import asyncio
 import json as json_module
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final, Literal
 
 from gateway.simulate.rig.caller import CYCLE_FRAMES, FRAME_MS
 from gateway.simulate.rig.control import Answer, RigProcess, Share, cores
 from gateway.simulate.rig.peers import CERTIFICATE
 
+APPENDS_MS: Final = (20, 40, 60, 100)
+DELTAS_MS: Final = (20, 60, 100, 300)
 MAX_CPU_PERCENT: Final = 80.0
 MAX_LATE_P99_MS: Final = 5.0
 BUSY_PEERS_PERCENT: Final = 90.0
@@ -48,11 +50,15 @@ class RealtimeBenchOptions:
     """measured, after a warm-up of one turn"""
     append_ms: int = 60
     """audio in one append: 20, 40, 60 or 100"""
+    delta_ms: int = 100
+    """audio in one piece of the model's speech: 20, 60, 100 or 300; hosted models send 100 to 400"""
     format: WireFormat = "pcm16"
     """what the model takes and gives: PCM16 at 24 kHz, or mu-law"""
     tls: bool = False
     baseline_calls: int = 25
     """calls of the naive gateway; 0: it is not run"""
+    baseline_append_ms: int = 60
+    """audio in one append of the naive gateway"""
     set_ups: int = 50
     """calls set up and ended one after the other, to see what that costs"""
     search: bool = False
@@ -220,12 +226,16 @@ class RealtimeBench:
     def as_text(self) -> str:
         """For people."""
         options = self.options
-        wire = f"{'wss' if options.tls else 'ws'}, {options.format}, appends of {options.append_ms} ms"
+        wire = (
+            f"{'wss' if options.tls else 'ws'}, {options.format}, appends of {options.append_ms} ms, "
+            f"deltas of {options.delta_ms} ms"
+        )
         pinned = "pinned to a core of its own" if self.is_pinned else "NOT pinned: it shares the cores with its callers"
         lines = [f"realtime: {wire}, {options.seconds:g} s; the gateway is {pinned}", "this gateway"]
         lines += self.ours.lines()
         if self.naive is not None:
-            lines += ["naive gateway (asyncio, audioop, json, websockets; each call for itself)", *self.naive.lines()]
+            lines.append(f"naive gateway (each call for itself), appends of {options.baseline_append_ms} ms")
+            lines += self.naive.lines()
             lines.append(f"ratio: {self.ratio:.1f} times as many calls a core")
         lines += [f"tried {run.calls}: {', '.join(run.failures) or 'passed'}" for run in self.tried]
         if self.tried:
@@ -250,7 +260,8 @@ def measure(options: RealtimeBenchOptions) -> RealtimeBench:
 
 
 async def _measure(options: RealtimeBenchOptions) -> RealtimeBench:
-    naive = await _run_one("naive_gateway", options, options.baseline_calls) if options.baseline_calls else None
+    naive_options = replace(options, append_ms=options.baseline_append_ms)
+    naive = await _run_one("naive_gateway", naive_options, options.baseline_calls) if options.baseline_calls else None
     tried = await _search(options) if options.search else ()
     passed = [run for run in tried if not run.failures]
     ours = max(passed or tried, key=lambda run: run.calls) if tried else await run_engine(options, options.calls)
@@ -282,7 +293,7 @@ async def run_engine(options: RealtimeBenchOptions, calls: int) -> GatewayRun:
 
 async def _run_one(gateway_module: str, options: RealtimeBenchOptions, calls: int) -> GatewayRun:
     own_cores, other_cores = cores()
-    shape = {"calls": calls, "format": options.format, "tls": options.tls}
+    shape = {"calls": calls, "format": options.format, "tls": options.tls, "delta_ms": options.delta_ms}
     peers, there = await RigProcess.start("peers", shape | {"cores": other_cores})
     try:
         gateway_options = {"cores": own_cores, "append_ms": options.append_ms, "ca_file": str(CERTIFICATE)}

@@ -1,8 +1,8 @@
 """The process that calls: telephones on one side of the gateway, the scripted speech model on the other.
 
 Started by `gateway.simulate.rig.control`, with options as JSON in its one argument: ``cores``, ``calls``, ``format``
-("pcm16" or "pcmu"), ``tls``. Its first words are ``url``, ``callers``, the ports of the telephones, and ``nobody``, a
-port that nobody reads.
+("pcm16" or "pcmu"), ``delta_ms``, ``tls``. Its first words are ``url``, ``callers``, the ports of the telephones, and
+``nobody``, a port that nobody reads.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Peers:
         randomness = random.Random(1)
         self._callers = [Caller(i, randomness.randrange(CYCLE_FRAMES)) for i in range(options["calls"])]
         self._slots: list[list[Caller]] = [[] for _ in range(FRAME_MS)]
+        self._piece_ms = options["delta_ms"]
         self._audio = FORMATS[options["format"]]
         self._tls = _server_context() if options["tls"] else None
         self._sessions: dict[int, ProviderConnection] = {}
@@ -101,7 +102,9 @@ class Peers:
 
     def _accept(self, _mask: int) -> None:
         sock, _ = self._server.accept()
-        session = ProviderConnection(sock, tls=self._tls, audio=self._audio, callers=self._callers, clock=self)
+        session = ProviderConnection(
+            sock, tls=self._tls, audio=self._audio, piece_ms=self._piece_ms, callers=self._callers, clock=self
+        )
         session.is_started = self._is_started
         descriptor = sock.fileno()
         self._sessions[descriptor] = session

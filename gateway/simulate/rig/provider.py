@@ -55,6 +55,7 @@ class ProviderConnection:
         *,
         tls: ssl.SSLContext | None,
         audio: AudioFormat,
+        piece_ms: int,
         callers: list[Caller],
         clock: Clock,
     ) -> None:
@@ -70,6 +71,7 @@ class ProviderConnection:
         self.is_started = False
         self.bursts_heard = self.appended_bytes = 0
         self._audio = audio
+        self._piece_ms = piece_ms
         self._silence = base64.b64encode(audio.silence * 3)[:1]
         self._callers = callers
         self._clock = clock
@@ -272,16 +274,17 @@ class ProviderConnection:
         if self._is_reply_wanted and self.is_started and not self._is_speaking and self.is_open:
             self._is_reply_wanted, self._is_speaking = False, True
             self._replies += 1
-            parts = script.reply(self._replies, self._audio)
+            parts = script.reply(self._replies % script.REPLIES, self._audio, self._piece_ms)
             caller = self.caller
             if caller is not None:
                 caller.reply_sent_ns = 0 if caller.is_hearing else time.time_ns()
-            self._send(b"".join(parts[: 1 + script.PIECES_AT_ONCE]))
-            self._say(parts, 1 + script.PIECES_AT_ONCE, time.monotonic_ns())
+            at_once = 1 + script.AT_ONCE_MS // self._piece_ms
+            self._send(b"".join(parts[:at_once]))
+            self._say(parts, at_once, time.monotonic_ns())
 
     def _say(self, parts: tuple[bytes, ...], index: int, sent_ns: int) -> None:
         """Send the next part when its time has come."""
-        due_ns = sent_ns + script.PIECE_EVERY_MS * 1_000_000
+        due_ns = sent_ns + int(self._piece_ms / script.SPEED * 1_000_000)
         self._clock.call_at(due_ns, lambda: self._say_now(parts, index, due_ns))
 
     def _say_now(self, parts: tuple[bytes, ...], index: int, due_ns: int) -> None:

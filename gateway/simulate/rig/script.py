@@ -1,7 +1,7 @@
 """What the scripted speech model says, as WebSocket frames that are made once and sent to everybody.
 
 The events of a reply are those of OpenAI Realtime (GA), in its order: the transcript runs ahead of the audio, the audio
-comes in pieces of 100 ms, the first ones at once and all of it faster than it is spoken.
+comes in pieces of some length, the first 300 ms at once and all of it faster than it is spoken.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from gateway.media import codec
 from gateway.media.codec import PCMU, AudioFormat
 from gateway.simulate.rig.caller import speech
 
-PIECE_MS: Final = 100
-REPLY_PIECES: Final = 30
-PIECES_AT_ONCE: Final = 4
-PIECE_EVERY_MS: Final = 40
+REPLY_MS: Final = 3000
+AT_ONCE_MS: Final = 300
+SPEED: Final = 2.5
+"""Audio is sent so much faster than it is spoken."""
 REPLIES: Final = 64
 """Replies with names of their own; after so many the names begin anew."""
 WORDS: Final = " and so on"
@@ -70,9 +70,9 @@ def turn_ended(item: str, at_ms: int) -> bytes:
 
 
 @functools.cache
-def reply(number: int, output: AudioFormat) -> tuple[bytes, ...]:
-    """Reply `number` modulo `REPLIES`, what is sent together in one piece: an opening, the pieces, an end."""
-    response, item = f"resp_{number % REPLIES}", f"item_{number % REPLIES}"
+def reply(number: int, output: AudioFormat, piece_ms: int) -> tuple[bytes, ...]:
+    """Reply `number`, below `REPLIES`: what is sent together in one piece: an opening, the pieces, an end."""
+    response, item = f"resp_{number}", f"item_{number}"
     place = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
     message = {"id": item, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
     done = {"id": response, "status": "completed", "output": [], "usage": {"input_tokens": 9, "output_tokens": 9}}
@@ -83,11 +83,11 @@ def reply(number: int, output: AudioFormat) -> tuple[bytes, ...]:
         + event("response.content_part.added", **place, part={"type": "audio", "transcript": ""})
     )
     words = event("response.output_audio_transcript.delta", **place, delta=WORDS)
-    pieces = [words + event("response.output_audio.delta", **place, delta=text) for text in _audio(output)]
+    pieces = [words + event("response.output_audio.delta", **place, delta=text) for text in _audio(output, piece_ms)]
     end = (
         event("response.output_audio.done", **place)
-        + event("response.output_audio_transcript.done", **place, transcript=WORDS * REPLY_PIECES)
-        + event("response.content_part.done", **place, part={"type": "audio", "transcript": WORDS * REPLY_PIECES})
+        + event("response.output_audio_transcript.done", **place, transcript=WORDS * len(pieces))
+        + event("response.content_part.done", **place, part={"type": "audio", "transcript": WORDS * len(pieces)})
         + event("conversation.item.done", item=message | {"status": "completed"}, previous_item_id=None)
         + event("response.output_item.done", response_id=response, output_index=0, item=message)
         + event("response.done", response=done)
@@ -96,9 +96,9 @@ def reply(number: int, output: AudioFormat) -> tuple[bytes, ...]:
 
 
 @functools.cache
-def _audio(output: AudioFormat) -> tuple[str, ...]:
+def _audio(output: AudioFormat, piece_ms: int) -> tuple[str, ...]:
     """Base64 of each piece."""
-    samples = speech(REPLY_PIECES * PIECE_MS * output.sample_rate_hz // 1000, 2)
+    samples = speech(REPLY_MS * output.sample_rate_hz // 1000, 2)
     whole = codec.encode(samples[None], PCMU)[0].tobytes() if output is AudioFormat.PCMU else samples.tobytes()
-    size = PIECE_MS * output.bytes_per_ms
+    size = piece_ms * output.bytes_per_ms
     return tuple(base64.b64encode(whole[start : start + size]).decode() for start in range(0, len(whole), size))

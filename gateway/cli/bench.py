@@ -1,0 +1,96 @@
+"""``gateway bench``: what things cost, each beside its baseline in the same run."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    help="Benchmarks, each beside its baseline in the same run; all of them, briefly, where none is named.",
+    invoke_without_command=True,
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+AppendOption = Annotated[int, typer.Option(help="Audio in one append: 20, 40, 60 or 100 ms.")]
+
+
+@app.callback()
+def bench(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Run all of them where none is named."""
+    if context.invoked_subcommand is None:
+        run_all(as_json=as_json)
+
+
+@app.command()
+def media(as_json: JsonOption = False) -> None:
+    """Transcoding, whole ticks of the engine and SRTP: CPU time a 20 ms frame."""
+    from gateway.simulate import bench_media
+
+    bench_media.run(json=as_json)
+
+
+@app.command()
+def udp(as_json: JsonOption = False) -> None:
+    """RTP sockets: CPU time a packet, beside asyncio and the bare system calls."""
+    from gateway.simulate import bench_udp
+
+    bench_udp.run(json=as_json)
+
+
+@app.command()
+def realtime(
+    calls: Annotated[int, typer.Option(min=1, help="Calls at once; where --search begins.")] = 200,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds measured, after a warm-up of 4 s.")] = 10.0,
+    append_ms: AppendOption = 60,
+    delta_ms: Annotated[int, typer.Option(help="Audio in one piece of the model: 20, 60, 100 or 300 ms.")] = 100,
+    audio: Annotated[
+        Literal["pcm16", "pcmu"], typer.Option("--format", help="What the model takes and gives.")
+    ] = "pcm16",
+    tls: Annotated[bool, typer.Option("--tls", help="WebSockets over TLS.")] = False,
+    baseline_calls: Annotated[int, typer.Option(min=0, help="Calls of the naive gateway; 0 leaves it out.")] = 25,
+    baseline_append_ms: Annotated[
+        int | None, typer.Option(help="Audio in one append of the naive gateway; --append-ms by default.")
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Raise the calls until CPU > 80 %, lateness p99 >= 5 ms or a loss.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Calls end to end, from RTP to the speech model and back, without SIP: what one core carries."""
+    from gateway.simulate import bench_realtime
+
+    for name, length_ms in (("append-ms", append_ms), ("baseline-append-ms", baseline_append_ms or append_ms)):
+        if length_ms not in bench_realtime.APPENDS_MS:
+            raise typer.BadParameter(f"--{name} is 20, 40, 60 or 100, not {length_ms}")
+    if delta_ms not in bench_realtime.DELTAS_MS:
+        raise typer.BadParameter(f"--delta-ms is 20, 60, 100 or 300, not {delta_ms}")
+    options = bench_realtime.RealtimeBenchOptions(
+        calls=calls,
+        seconds=seconds,
+        append_ms=append_ms,
+        delta_ms=delta_ms,
+        format=audio,
+        tls=tls,
+        baseline_calls=baseline_calls,
+        baseline_append_ms=baseline_append_ms or append_ms,
+        search=search,
+    )
+    bench_realtime.run(options, json=as_json)
+
+
+@app.command(name="all")
+def run_all(as_json: JsonOption = False) -> None:
+    """All of them, briefly."""
+    from gateway.simulate import bench_media, bench_realtime, bench_udp
+
+    results = (
+        bench_media.measure(legs=(1, 100)),
+        bench_udp.measure(calls=(1, 100)),
+        bench_realtime.measure(bench_realtime.RealtimeBenchOptions(calls=100, seconds=4.0, baseline_calls=20)),
+    )
+    if as_json:
+        typer.echo(json.dumps({"bench": "all"} | {str(told["bench"]): told for told in (r.as_json() for r in results)}))
+    else:
+        typer.echo("\n\n".join(result.as_text() for result in results))
