@@ -9,7 +9,7 @@ import platform
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -134,21 +134,32 @@ def demo(
 
 @app.command()
 def simulate(
-    config: ConfigOption,
-    calls: Annotated[int, typer.Option(help="Callers in all.")] = 20,
-    rate: Annotated[float, typer.Option(help="New calls a second.")] = 5.0,
-    hold: Annotated[float, typer.Option(help="Seconds each caller stays.")] = 20.0,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="Configuration file; the shipped gateway.yaml by default.")
+    ] = None,
+    calls: Annotated[int, typer.Option(min=1, help="Callers in all.")] = 20,
+    rate: Annotated[float, typer.Option(min=0.01, help="New calls a second.")] = 5.0,
+    hold: Annotated[
+        float | None,
+        typer.Option(help="Seconds each caller stays; by default all stay until 20 s after the last has called."),
+    ] = None,
     to: Annotated[str, typer.Option(help="The number they dial.")] = "7000",
+    provider: Annotated[
+        Literal["light", "configured"],
+        typer.Option(help="Who speaks: a scripted speech model, or those that the configuration names."),
+    ] = "light",
     as_json: JsonOption = False,
 ) -> None:
-    """Load a gateway, started for the purpose, with real SIP/RTP callers over loopback."""
+    """Load a gateway, started for the purpose, with real SIP/RTP callers over loopback; tell what was at its limit."""
     from gateway.cli.logs import configure_logs
-    from gateway.cli.simulate import run_simulation
+    from gateway.cli.shipped import shipped
+    from gateway.cli.simulate import DEFAULT_HOLD_S, run_simulation
     from gateway.simulate.load import LoadOptions
 
     configure_logs("error", sys.stderr)
-    options = LoadOptions(calls=calls, rate_cps=rate, hold_s=hold, number=to)
-    result = asyncio.run(run_simulation(config, options))
+    hold_s = DEFAULT_HOLD_S if hold is None else hold
+    options = LoadOptions(calls=calls, rate_cps=rate, hold_s=hold_s, leaves_together=hold is None, number=to)
+    result = asyncio.run(run_simulation(config or shipped("config/gateway.yaml"), options, provider))
     typer.echo(json.dumps(result.as_json()) if as_json else result.summary())
     if result.load.answered < calls:
         sys.exit(1)

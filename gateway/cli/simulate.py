@@ -1,26 +1,41 @@
-"""``gateway simulate``: a gateway in a process of its own, and callers in this one, over loopback."""
+"""``gateway simulate``: a gateway in a process of its own, and callers in this one, over loopback.
+
+What is loaded is the gateway. Its speech model is therefore a scripted one, unless the configured one is asked for:
+speech engines for hundreds of calls take more cores than the gateway does. Whatever was at its limit is told in words.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
-from gateway.config import load_configuration
+from gateway.config import Configuration, load_configuration
 from gateway.errors import ResourceError
+from gateway.simulate.cpu_watch import CpuWatch, descendants
 from gateway.simulate.load import LoadOptions, LoadResult, percentile, run_load
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
+from gateway.simulate.rig.control import RigProcess
 from gateway.sip.message import Address
 
 HOST = "127.0.0.1"
 START_LIMIT_S = 40.0
 STOP_LIMIT_S = 20.0
+DEFAULT_HOLD_S = 20.0
+BUSY_PERCENT = 90.0
+"""Of a core: whoever used as much was at its limit, each of them being one thread."""
+WAITED_PERCENT = 10.0
+"""Time that other programs took: beyond it lateness is the machine's."""
+CALLER_PORTS = (36000, 45999)
+GATEWAY_PORTS = "46000-49999"
+
+Provider: TypeAlias = Literal["light", "configured"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +43,7 @@ class Simulation:
     """The callers' view, and the gateway process's own."""
 
     load: LoadResult
+    provider: Provider
     late_p50_ms: float
     late_p99_ms: float
     late_max_ms: float
@@ -35,15 +51,49 @@ class Simulation:
     own_setup_p99_ms: float
     first_audio_p50_ms: float
     first_audio_p99_ms: float
+    lost_to_gateway: int
+    """packets of the callers that it missed, by their sequence numbers"""
     cpu_s: float
+    """of the gateway's process alone"""
     cpu_per_call_percent: float
+    """of a core, the same"""
+    gateway_cpu_percent: float
+    """of a core, in its busiest seconds; likewise the next two"""
+    callers_cpu_percent: float
+    provider_cpu_percent: float
+    waited_percent: float
+    """time in which the gateway could have run but for others on its core"""
     memory_idle_mib: float
     memory_per_call_kib: float
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the figures are worth: who was at the limit of what it can do."""
+        found: list[str] = []
+        if self.gateway_cpu_percent >= BUSY_PERCENT:
+            found.append(f"the gateway used {self.gateway_cpu_percent:.0f} % of a core: these calls are its limit")
+        if self.callers_cpu_percent >= BUSY_PERCENT:
+            found.append(
+                f"the callers' process used {self.callers_cpu_percent:.0f} % of a core: set-up times, lateness and "
+                "losses are theirs, not the gateway's"
+            )
+        if self.provider_cpu_percent >= BUSY_PERCENT:
+            found.append(
+                f"the speech model used {self.provider_cpu_percent:.0f} % of a core of {os.cpu_count()}: what it did "
+                "late is its own, and what it took the others had not"
+                + (" (--provider light has no speech engines)" if self.provider == "configured" else "")
+            )
+        if self.waited_percent >= WAITED_PERCENT:
+            found.append(
+                f"the gateway waited {self.waited_percent:.0f} % of the time for a processor that others had: "
+                "lateness is the machine's"
+            )
+        return tuple(found)
 
     def as_json(self) -> dict[str, object]:
         """One flat document."""
         own = {name: getattr(self, name) for name in self.__slots__ if name != "load"}
-        return {**self.load.as_json(), **own}
+        return {**self.load.as_json(), **own, "limits": self.limits}
 
     def summary(self) -> str:
         """A few lines for people."""
@@ -57,37 +107,52 @@ class Simulation:
             f"greeting     first sample queued p50 {self.first_audio_p50_ms} ms, p99 {self.first_audio_p99_ms} ms "
             f"after the ACK\n"
             f"audio        {load.packets_received} packets received, {load.packets_lost} lost, "
-            f"{load.packets_late} late; "
+            f"{load.packets_late} late; {self.lost_to_gateway} lost to the gateway; "
             f"{load.calls_heard} calls heard the agent\n"
             f"send delay   p50 {self.late_p50_ms} ms, p99 {self.late_p99_ms} ms, max {self.late_max_ms} ms\n"
-            f"gateway      {self.cpu_per_call_percent:.2f} % of a core a call (speech engines included), "
-            f"{self.memory_idle_mib:.0f} MiB idle, {self.memory_per_call_kib:.0f} KiB more a call"
+            f"gateway      {self.cpu_per_call_percent:.2f} % of a core a call, {self.memory_idle_mib:.0f} MiB idle, "
+            f"{self.memory_per_call_kib:.0f} KiB more a call\n"
+            f"busiest      gateway {self.gateway_cpu_percent:.0f} %, callers {self.callers_cpu_percent:.0f} %, "
+            f"{self.provider} speech model {self.provider_cpu_percent:.0f} % of a core\n"
+            f"limits       {'; '.join(self.limits) or 'none was reached'}"
         )
 
 
-async def run_simulation(file: Path, options: LoadOptions) -> Simulation:
+async def run_simulation(file: Path, options: LoadOptions, provider: Provider = "light") -> Simulation:
     """Run `options` against a gateway with the configuration `file`, on a SIP port of its own.
 
     Raises:
         ConfigurationError: the configuration cannot be used.
-        ResourceError: the gateway did not start.
+        ResourceError: the gateway, or its speech model, did not start.
     """
-    load_configuration(file)
+    configuration = load_configuration(file)
     gateway = Address(HOST, free_sip_port(HOST))
-    phone_options = PhoneOptions(peers={"gateway": gateway}, max_calls=options.calls)
-    async with Phone(phone_options) as phone:
-        process = await GatewayProcess.start(file, _overrides(gateway, phone.address, options.calls))
+    phone_options = PhoneOptions(peers={"gateway": gateway}, max_calls=options.calls, rtp_ports=CALLER_PORTS)
+    async with Phone(phone_options) as phone, _speech_model(provider) as model:
+        overrides = _overrides(gateway, phone.address, options) | _urls(configuration, model)
+        process = await GatewayProcess.start(file, overrides)
+        watch = CpuWatch(
+            {
+                "gateway": lambda: [process.pid],
+                "callers": lambda: [os.getpid()],
+                "provider": lambda: [model[1]] if model else descendants(process.pid),
+            }
+        )
+        watching = asyncio.ensure_future(watch.run())
         idle_kib = process.memory_kib
         try:
             load = await run_load(phone, options)
         finally:
+            watch.look()
+            watching.cancel()
             figures = await process.stop()
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = used.ru_utime + used.ru_stime
     own_setups_ms = [call["setup_ms"] - call["provider_ready_ms"] for call in process.calls if "setup_ms" in call]
     first_audios_ms = [call["first_audio_ms"] for call in process.calls if "first_audio_ms" in call]
+    shares = {name: watch.busiest(name) for name in ("gateway", "callers", "provider")}
+    cpu_s = watch.cpu_s("gateway")
     return Simulation(
         load=load,
+        provider=provider,
         late_p50_ms=figures.get("late_p50_ms", 0.0),
         late_p99_ms=figures.get("late_p99_ms", 0.0),
         late_max_ms=figures.get("late_max_ms", 0.0),
@@ -95,23 +160,47 @@ async def run_simulation(file: Path, options: LoadOptions) -> Simulation:
         own_setup_p99_ms=percentile(own_setups_ms, 99),
         first_audio_p50_ms=percentile(first_audios_ms, 50),
         first_audio_p99_ms=percentile(first_audios_ms, 99),
+        lost_to_gateway=round(sum(call.get("rtp_lost", 0.0) for call in process.calls)),
         cpu_s=round(cpu_s, 2),
-        cpu_per_call_percent=round(100 * cpu_s / max(load.answered * options.hold_s, 1e-9), 2),
+        cpu_per_call_percent=round(100 * cpu_s / max(load.call_seconds, 1e-9), 2),
+        gateway_cpu_percent=round(shares["gateway"].used, 1),
+        callers_cpu_percent=round(shares["callers"].used, 1),
+        provider_cpu_percent=round(shares["provider"].used, 1),
+        waited_percent=round(shares["gateway"].waited, 1),
         memory_idle_mib=round(idle_kib / 1024, 1),
         memory_per_call_kib=round((process.peak_kib - idle_kib) / max(load.concurrent, 1), 1),
     )
 
 
-def _overrides(gateway: Address, phone: Address, calls: int) -> dict[str, str]:
+@asynccontextmanager
+async def _speech_model(provider: Provider) -> AsyncIterator[tuple[str, int] | None]:
+    """URL and process id of the scripted speech model, None where the configured ones are used."""
+    if provider == "configured":
+        yield None
+        return
+    process, there = await RigProcess.start("peers", {"cores": [], "calls": 0, "delta_ms": 100, "tls": False})
+    try:
+        yield there["url"], process.pid
+    finally:
+        await process.stop()
+
+
+def _urls(configuration: Configuration, model: tuple[str, int] | None) -> dict[str, str]:
+    """The environment that leads every realtime session to `model`."""
+    return {} if model is None else {f"GATEWAY__REALTIME__{name}__URL": model[0] for name in configuration.realtime}
+
+
+def _overrides(gateway: Address, phone: Address, options: LoadOptions) -> dict[str, str]:
     """The environment that gives the gateway ports of its own, and our telephones a trunk."""
     return {
         "GATEWAY__SIP__LISTEN": f"{gateway.host}:{gateway.port}",
         "GATEWAY__SIP__TRUNKS__SIMULATED__PEER": f"{phone.host}:{phone.port}",
-        "GATEWAY__MEDIA__RTP__PORTS": "46000-49999",
-        "GATEWAY__LIMITS__MAX_CALLS": str(max(calls, 1)),
+        "GATEWAY__MEDIA__RTP__PORTS": GATEWAY_PORTS,
+        "GATEWAY__LIMITS__MAX_CALLS": str(max(options.calls, 1)),
         # What is measured here is how late things get, not when calls are refused for it.
         "GATEWAY__LIMITS__CPU": "0",
         "GATEWAY__LIMITS__LAG": "0",
+        "GATEWAY__LIMITS__CALL_BURST": str(max(options.calls, 1)),
         "GATEWAY__LOG__LEVEL": "info",
     }
 
@@ -148,6 +237,11 @@ class GatewayProcess:
             await gateway.stop()
             raise ResourceError("the gateway did not start; its message stands above")
         return gateway
+
+    @property
+    def pid(self) -> int:
+        """Of the process itself."""
+        return self._process.pid
 
     @property
     def memory_kib(self) -> int:

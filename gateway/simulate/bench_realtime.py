@@ -293,11 +293,18 @@ async def run_engine(options: RealtimeBenchOptions, calls: int) -> GatewayRun:
 
 async def _run_one(gateway_module: str, options: RealtimeBenchOptions, calls: int) -> GatewayRun:
     own_cores, other_cores = cores()
-    shape = {"calls": calls, "format": options.format, "tls": options.tls, "delta_ms": options.delta_ms}
-    peers, there = await RigProcess.start("peers", shape | {"cores": other_cores})
+    shape = {"cores": other_cores, "calls": calls, "delta_ms": options.delta_ms, "tls": options.tls}
+    peers, there = await RigProcess.start("peers", shape)
     try:
-        gateway_options = {"cores": own_cores, "append_ms": options.append_ms, "ca_file": str(CERTIFICATE)}
-        gateway, _ = await RigProcess.start(gateway_module, shape | gateway_options | {"url": there["url"]})
+        gateway_options = {
+            "cores": own_cores,
+            "calls": calls,
+            "url": there["url"],
+            "ca_file": str(CERTIFICATE),
+            "format": options.format,
+            "append_ms": options.append_ms,
+        }
+        gateway, _ = await RigProcess.start(gateway_module, gateway_options)
         try:
             return await _run_calls(gateway, peers, there, options)
         finally:

@@ -16,6 +16,11 @@ from gateway.simulate.phone_call import PhoneCall
 
 ANSWER_LIMIT_S = 15.0
 NOISE_LEVEL = 1500
+SPEECH_LEVEL = 500
+"""Amplitude at which the agent counts as heard."""
+TURN_S = 1.2
+PAUSE_S = 2.8
+VOICES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +30,14 @@ class LoadOptions:
     calls: int
     rate_cps: float
     hold_s: float
+    leaves_together: bool = False
+    """`hold_s` counts from when the last one has called: all are there at once."""
     number: str = "7000"
     peer: str = "gateway"
+
+    def hold_of(self, index: int) -> float:
+        """How long the caller of that index stays, in seconds."""
+        return self.hold_s + ((self.calls - 1 - index) / self.rate_cps if self.leaves_together else 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +56,8 @@ class LoadResult:
     packets_lost: int
     packets_late: int
     calls_heard: int
+    call_seconds: float
+    """of all answered calls together"""
 
     def as_json(self) -> dict[str, object]:
         """The fields by name."""
@@ -69,7 +82,8 @@ async def run_load(phone: Phone, options: LoadOptions) -> LoadResult:
             await asyncio.sleep(max(0.0, started_s + index / options.rate_cps - time.monotonic()))
             call = phone.dial(options.peer, options.number)
             calls.append(call)
-            tasks.create_task(_stay(call, options.hold_s, index, watch))
+            call.keeps_audio = False
+            tasks.create_task(_stay(call, options.hold_of(index), index, watch))
     return _result(calls, watch)
 
 
@@ -80,14 +94,16 @@ class _Watch:
         self.talking = 0
         self.most = 0
         self.answered_s: list[float] = []
+        self.call_seconds = 0.0
 
     def begin(self) -> None:
         self.talking += 1
         self.most = max(self.most, self.talking)
         self.answered_s.append(time.monotonic())
 
-    def end(self) -> None:
+    def end(self, answered_s: float) -> None:
         self.talking -= 1
+        self.call_seconds += time.monotonic() - answered_s
 
 
 async def _stay(call: PhoneCall, hold_s: float, seed: int, watch: _Watch) -> None:
@@ -99,13 +115,24 @@ async def _stay(call: PhoneCall, hold_s: float, seed: int, watch: _Watch) -> Non
         call.hang_up()
         return
     watch.begin()
-    call.say(babble(hold_s, seed))
+    answered_s = watch.answered_s[-1]
+    talk = asyncio.ensure_future(_talk(call, babble(TURN_S, seed % VOICES)))
     try:
         async with asyncio.timeout(hold_s):
             await call.ended.wait()
     except TimeoutError:
         call.hang_up()
-    watch.end()
+    finally:
+        talk.cancel()
+    watch.end(answered_s)
+
+
+async def _talk(call: PhoneCall, words: NDArray[np.int16]) -> None:
+    """Speak in turns, so that the agent has its own."""
+    while True:
+        await asyncio.sleep(PAUSE_S)
+        call.say(words)
+        await asyncio.sleep(TURN_S)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -129,5 +156,6 @@ def _result(calls: Sequence[PhoneCall], watch: _Watch) -> LoadResult:
         packets_received=sum(s.packets_received for s in statistics),
         packets_lost=sum(s.packets_lost for s in statistics),
         packets_late=sum(s.packets_late for s in statistics),
-        calls_heard=sum(bool(np.abs(call.heard().astype(np.int32)).max(initial=0) > 500) for call in calls),
+        calls_heard=sum(call.loudest > SPEECH_LEVEL for call in calls),
+        call_seconds=round(watch.call_seconds, 1),
     )

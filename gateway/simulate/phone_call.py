@@ -54,6 +54,10 @@ class PhoneCall:
         self.srtp = NO_SRTP
         """Terms of the latest negotiation."""
         self.reanswered = asyncio.Event()
+        self.keeps_audio = True
+        """Whether what is said and heard is kept; it is 32 KB a second."""
+        self.loudest = 0
+        """The largest amplitude heard."""
         self._heard: list[NDArray[np.int16]] = []
         self._heard_samples = 0
         self._said: list[tuple[int, NDArray[np.int16]]] = []
@@ -73,13 +77,16 @@ class PhoneCall:
         self._media.engine.play(self.leg, item, pcm.astype("<i2").tobytes())
         self._media.engine.end_item(self.leg, item)
         start = max(self._heard_samples, self._said_until)
-        self._said.append((start, pcm))
+        if self.keeps_audio:
+            self._said.append((start, pcm))
         self._said_until = start + len(pcm)
 
     def on_audio(self, audio: bytes) -> None:
         """20 ms of what the peer sends, silence included; the call's time line."""
         samples = np.frombuffer(audio, dtype="<i2")
-        self._heard.append(samples)
+        if self.keeps_audio:
+            self._heard.append(samples)
+        self.loudest = max(self.loudest, int(samples.max(initial=0)), -int(samples.min(initial=0)))
         self._heard_samples += len(samples)
         self._news.set()
         if self.on_frame is not None:

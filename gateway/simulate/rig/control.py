@@ -61,6 +61,11 @@ class RigProcess:
             await started.stop()
             raise
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     async def ask(self, what: str, **members: object) -> Answer:
         """Let it do something; what it answers.
 

@@ -26,7 +26,6 @@ from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
 from gateway.realtime.session import SessionOptions
 from gateway.simulate.rig.caller import HOST
 from gateway.simulate.rig.control import Answer, serve_gateway, settle
-from gateway.simulate.rig.peers import FORMATS
 from gateway.sip.message import Address
 from gateway.transport.media_clock import freeze_garbage
 from gateway.transport.media_loop import MediaLoop
@@ -35,6 +34,7 @@ from gateway.transport.rtp_ports import RtpPortOptions, RtpPorts
 
 RTP_PORTS = (12000, 31999)
 CONNECT_LIMIT_S = 30.0
+FORMATS = {"pcm16": AudioFormat.PCM16_24K, "pcmu": AudioFormat.PCMU}
 
 
 class _Call:
@@ -130,7 +130,7 @@ class EngineGateway:
         self._media = MediaLoop(engine, RtpPorts(ports))
         self._greetings = GreetingCache()
         self._calls: dict[int, _Call] = {}
-        audio: AudioFormat = FORMATS[options["format"]]
+        audio = FORMATS[options["format"]]
         self._leg_options = LegOptions(payload_type=0, format="PCMU", uplink=audio, downlink=audio)
         self._session_options = SessionOptions(
             url=options["url"],

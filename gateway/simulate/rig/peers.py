@@ -1,7 +1,7 @@
 """The process that calls: telephones on one side of the gateway, the scripted speech model on the other.
 
-Started by `gateway.simulate.rig.control`, with options as JSON in its one argument: ``cores``, ``calls``, ``format``
-("pcm16" or "pcmu"), ``delta_ms``, ``tls``. Its first words are ``url``, ``callers``, the ports of the telephones, and
+Started by `gateway.simulate.rig.control`, with options as JSON in its one argument: ``cores``, ``calls``, ``delta_ms``,
+``tls``. Its first words are ``url``, ``callers``, the ports of the telephones, and
 ``nobody``, a port that nobody reads.
 """
 
@@ -25,14 +25,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.media.codec import AudioFormat
 from gateway.simulate.rig.caller import CYCLE_FRAMES, FRAME_MS, HOST, Caller, open_caller_socket
 from gateway.simulate.rig.control import Answer, settle, tell, usage
 from gateway.simulate.rig.provider import ProviderConnection
 
 CERTIFICATE: Final = Path(__file__).with_name("loopback-tls.pem")
 """Certificate and key for 127.0.0.1, known to everybody: it keeps no secret, it makes TLS cost what it costs."""
-FORMATS: Final = {"pcm16": AudioFormat.PCM16_24K, "pcmu": AudioFormat.PCMU}
 _SLOT_NS: Final = 1_000_000
 _WAIT_S: Final = 0.001
 _EVENTS_AT_ONCE: Final = 64
@@ -47,7 +45,6 @@ class Peers:
         self._callers = [Caller(i, randomness.randrange(CYCLE_FRAMES)) for i in range(options["calls"])]
         self._slots: list[list[Caller]] = [[] for _ in range(FRAME_MS)]
         self._piece_ms = options["delta_ms"]
-        self._audio = FORMATS[options["format"]]
         self._tls = _server_context() if options["tls"] else None
         self._sessions: dict[int, ProviderConnection] = {}
         self._handlers: dict[int, Callable[[int], None]] = {}
@@ -102,9 +99,7 @@ class Peers:
 
     def _accept(self, _mask: int) -> None:
         sock, _ = self._server.accept()
-        session = ProviderConnection(
-            sock, tls=self._tls, audio=self._audio, piece_ms=self._piece_ms, callers=self._callers, clock=self
-        )
+        session = ProviderConnection(sock, tls=self._tls, piece_ms=self._piece_ms, callers=self._callers, clock=self)
         session.is_started = self._is_started
         descriptor = sock.fileno()
         self._sessions[descriptor] = session

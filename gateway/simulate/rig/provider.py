@@ -15,7 +15,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from websockets.utils import apply_mask
 
@@ -35,6 +35,11 @@ _KEY = re.compile(rb"^sec-websocket-key: *([^\r\n ]+)", re.MULTILINE | re.IGNORE
 _AUDIO = re.compile(rb'"audio": ?"')
 _APPEND: Final = b"input_audio_buffer.append"
 _HEAD_BYTES: Final = 64
+_FORMATS: Final = {
+    "audio/pcm": AudioFormat.PCM16_24K,
+    "audio/pcmu": AudioFormat.PCMU,
+    "audio/pcma": AudioFormat.PCMA,
+}
 _SILENT_SHARE: Final = 0.97
 """An append with more silence than this is silent; speech shorter than a few milliseconds at its edge is missed."""
 
@@ -54,7 +59,6 @@ class ProviderConnection:
         sock: socket.socket,
         *,
         tls: ssl.SSLContext | None,
-        audio: AudioFormat,
         piece_ms: int,
         callers: list[Caller],
         clock: Clock,
@@ -70,9 +74,8 @@ class ProviderConnection:
         self.is_measuring = False
         self.is_started = False
         self.bursts_heard = self.appended_bytes = 0
-        self._audio = audio
         self._piece_ms = piece_ms
-        self._silence = base64.b64encode(audio.silence * 3)[:1]
+        self._take_format(AudioFormat.PCM16_24K)
         self._callers = callers
         self._clock = clock
         self._tls: ssl.SSLObject | None = None
@@ -212,11 +215,17 @@ class ProviderConnection:
         elif opcode != _PONG:
             self._on_event(json.loads(payload))
 
-    def _on_event(self, event: dict[str, object]) -> None:
+    def _take_format(self, audio: AudioFormat) -> None:
+        """The same in both directions."""
+        self._audio = audio
+        self._silence = base64.b64encode(audio.silence * 3)[:1]
+
+    def _on_event(self, event: dict[str, Any]) -> None:
         match event.get("type"):
             case "session.update":
                 session = event["session"]
-                self._send(script.updated(session if isinstance(session, dict) else {}))
+                self._take_format(_FORMATS[session["audio"]["output"]["format"]["type"]])
+                self._send(script.updated(session))
             case "response.create":
                 self._is_reply_wanted = True
                 self._reply_if_due()

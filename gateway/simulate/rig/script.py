@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.media import codec
-from gateway.media.codec import PCMU, AudioFormat
+from gateway.media.codec import PCMA, PCMU, AudioFormat
 from gateway.simulate.rig.caller import speech
 
 REPLY_MS: Final = 3000
@@ -99,6 +99,7 @@ def reply(number: int, output: AudioFormat, piece_ms: int) -> tuple[bytes, ...]:
 def _audio(output: AudioFormat, piece_ms: int) -> tuple[str, ...]:
     """Base64 of each piece."""
     samples = speech(REPLY_MS * output.sample_rate_hz // 1000, 2)
-    whole = codec.encode(samples[None], PCMU)[0].tobytes() if output is AudioFormat.PCMU else samples.tobytes()
+    law = {AudioFormat.PCMU: PCMU, AudioFormat.PCMA: PCMA}.get(output)
+    whole = samples.tobytes() if law is None else codec.encode(samples[None], law)[0].tobytes()
     size = piece_ms * output.bytes_per_ms
     return tuple(base64.b64encode(whole[start : start + size]).decode() for start in range(0, len(whole), size))
