@@ -27,6 +27,8 @@ from gateway.sip.message import Address
 HOST = "127.0.0.1"
 START_LIMIT_S = 40.0
 STOP_LIMIT_S = 20.0
+DRAIN_S = 5.0
+"""For calls whose end the gateway has not heard of, when everybody has hung up."""
 DEFAULT_HOLD_S = 20.0
 BUSY_PERCENT = 90.0
 """Of a core: whoever used as much was at its limit, each of them being one thread."""
@@ -51,6 +53,8 @@ class Simulation:
     own_setup_p99_ms: float
     first_audio_p50_ms: float
     first_audio_p99_ms: float
+    without_model: int
+    """calls whose speech model did not answer in time"""
     lost_to_gateway: int
     """packets of the callers that it missed, by their sequence numbers"""
     cpu_s: float
@@ -100,7 +104,7 @@ class Simulation:
         load = self.load
         return (
             f"calls        {load.answered} of {load.calls} answered, {load.refused} refused, "
-            f"{load.concurrent} at once\n"
+            f"{load.concurrent} at once; {self.without_model} without a speech model\n"
             f"set-up       {load.setups_per_s} a second; INVITE to 200 p50 {load.setup_p50_ms} ms, "
             f"p99 {load.setup_p99_ms} ms, beyond the provider's own set-up p50 {self.own_setup_p50_ms} ms, "
             f"p99 {self.own_setup_p99_ms} ms\n"
@@ -146,7 +150,11 @@ async def run_simulation(file: Path, options: LoadOptions, provider: Provider = 
             watch.look()
             watching.cancel()
             figures = await process.stop()
-    own_setups_ms = [call["setup_ms"] - call["provider_ready_ms"] for call in process.calls if "setup_ms" in call]
+    own_setups_ms = [
+        call["setup_ms"] - call["provider_ready_ms"]
+        for call in process.calls
+        if call.keys() >= {"setup_ms", "provider_ready_ms"}
+    ]
     first_audios_ms = [call["first_audio_ms"] for call in process.calls if "first_audio_ms" in call]
     shares = {name: watch.busiest(name) for name in ("gateway", "callers", "provider")}
     cpu_s = watch.cpu_s("gateway")
@@ -160,6 +168,7 @@ async def run_simulation(file: Path, options: LoadOptions, provider: Provider = 
         own_setup_p99_ms=percentile(own_setups_ms, 99),
         first_audio_p50_ms=percentile(first_audios_ms, 50),
         first_audio_p99_ms=percentile(first_audios_ms, 99),
+        without_model=sum("provider_ready_ms" not in call for call in process.calls),
         lost_to_gateway=round(sum(call.get("rtp_lost", 0.0) for call in process.calls)),
         cpu_s=round(cpu_s, 2),
         cpu_per_call_percent=round(100 * cpu_s / max(load.call_seconds, 1e-9), 2),
@@ -200,6 +209,7 @@ def _overrides(gateway: Address, phone: Address, options: LoadOptions) -> dict[s
         # What is measured here is how late things get, not when calls are refused for it.
         "GATEWAY__LIMITS__CPU": "0",
         "GATEWAY__LIMITS__LAG": "0",
+        "GATEWAY__LIMITS__DRAIN": f"{DRAIN_S:g}s",
         "GATEWAY__LIMITS__CALL_BURST": str(max(options.calls, 1)),
         "GATEWAY__LOG__LEVEL": "info",
     }

@@ -187,3 +187,16 @@ def test_failing_case_of_a_dialplan_ends_with_1(tmp_path: Path) -> None:
 
 def test_schema_is_json() -> None:
     assert json.loads(gateway("dialplan", "schema").stdout)["type"] == "object"
+
+
+@pytest.mark.parametrize("arguments", [["sand"], ["realtime", "--append-ms", "30"], ["realtime", "--delta-ms", "7"]])
+def test_a_bench_that_there_is_not_is_bad_usage(arguments: list[str]) -> None:
+    done = gateway("bench", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert arguments[-1] in done.stderr
+
+
+def test_bench_udp_tells_its_ratios_as_one_json_document() -> None:
+    told = json.loads(gateway("bench", "udp", "--json").stdout)
+    assert [row["calls"] for row in told["receive"]] == [1, 16, 256]
+    assert all(row["ratio"] > 0 for row in told["send"] + told["receive"])

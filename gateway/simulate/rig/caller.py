@@ -62,6 +62,8 @@ class HeardStream:
             self._lowest = self._highest = position
         elif position > self._highest:
             self._highest = position
+        elif position < self._lowest:
+            self._lowest = position
         self.packets += 1
         if self.is_measuring:
             self._offsets.append(arrived_ns - position * _NS_PER_TICK)
