@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Final, Literal
 
+from gateway.media.jitter import JitterOptions
 from gateway.simulate.rig.caller import CYCLE_FRAMES, FRAME_MS
 from gateway.simulate.rig.control import Answer, RigProcess, Share, cores
 from gateway.simulate.rig.peers import CERTIFICATE
@@ -54,6 +55,8 @@ class RealtimeBenchOptions:
     """audio in one append: 20, 40, 60 or 100"""
     delta_ms: int = 100
     """audio in one piece of the model's speech: 20, 60, 100 or 300; hosted models send 100 to 400"""
+    jitter_ms: int = JitterOptions().delay_ms
+    """how long a packet that is on time waits in our jitter buffer, at least; the naive gateway has none"""
     format: WireFormat = "pcm16"
     """what the model takes and gives: PCM16 at 24 kHz, or mu-law"""
     tls: bool = False
@@ -100,6 +103,8 @@ class GatewayRun:
     """the same as the gateway sees it: behind its own deadline"""
     tick_ms: Spread
     """length of a tick of the media loop; 0 for the naive gateway"""
+    ticks_missed_percent: float
+    """ticks of the media loop whose work was done by a later one, which is cheaper"""
     lost_to_gateway: int
     """packets that the callers sent and the gateway did not receive"""
     lost_from_gateway: int
@@ -166,11 +171,14 @@ class GatewayRun:
             f"  lost              {self.lost_to_gateway} packets to the gateway, {self.lost_from_gateway} frames from "
             f"it; {self.bursts_heard} of {self.bursts} utterances and {self.replies_heard} replies heard"
         )
+        if self.tick_ms.max:
+            yield f"  tick              {self.tick_ms}"
         yield f"  RTP to append     {self.uplink_ms}"
         yield f"  delta to RTP      {self.downlink_ms}"
         yield (
             f"  memory            {self.memory_per_call_kib:.0f} KiB a call; "
-            f"set-ups {self.set_ups_per_core_second:.0f} a second and core"
+            f"set-ups {self.set_ups_per_core_second:.0f} a second and core; "
+            f"callers and model used {self.peers_cpu_percent:.0f} % of a core"
         )
         yield from (f"  {remark}" for remark in self.remarks)
 
@@ -187,6 +195,10 @@ class GatewayRun:
         for who, percent in (("it", self.waited_percent), ("callers and model", self.peers_waited_percent)):
             if percent > BUSY_MACHINE_PERCENT:
                 found.append(f"{who} waited {percent:.0f} % of the time for other programs: lateness is the machine's")
+        if self.ticks_missed_percent > BUSY_MACHINE_PERCENT:
+            found.append(
+                f"{self.ticks_missed_percent:.0f} % of its ticks were so late that the next did their work: too cheap"
+            )
         return tuple(found)
 
 
@@ -230,7 +242,7 @@ class RealtimeBench:
         options = self.options
         wire = (
             f"{'wss' if options.tls else 'ws'}, {options.format}, appends of {options.append_ms} ms, "
-            f"deltas of {options.delta_ms} ms"
+            f"deltas of {options.delta_ms} ms, jitter buffer of {options.jitter_ms} ms"
         )
         pinned = "pinned to a core of its own" if self.is_pinned else "NOT pinned: it shares the cores with its callers"
         lines = [f"realtime: {wire}, {options.seconds:g} s; the gateway is {pinned}", "this gateway"]
@@ -305,6 +317,7 @@ async def _run_one(gateway_module: str, options: RealtimeBenchOptions, calls: in
             "ca_file": str(CERTIFICATE),
             "format": options.format,
             "append_ms": options.append_ms,
+            "jitter_ms": options.jitter_ms,
         }
         gateway, _ = await RigProcess.start(gateway_module, gateway_options)
         try:
@@ -338,6 +351,7 @@ async def _run_calls(
         late_ms=Spread.of(seen["late_ms"]),
         own_late_ms=Spread.of(after["own_late_ms"]),
         tick_ms=Spread.of(after["tick_ms"]),
+        ticks_missed_percent=round(100 * after["ticks_missed"] / max(after["ticks"] + after["ticks_missed"], 1), 1),
         lost_to_gateway=max(sent - own["packets_received"], 0),
         lost_from_gateway=seen["packets_missing"],
         callers_drops=seen["kernel_drops"],

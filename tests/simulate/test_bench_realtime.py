@@ -26,6 +26,7 @@ def gateway_run(calls: int = 100, **changes: Any) -> GatewayRun:
         late_ms=NO_TIME,
         own_late_ms=NO_TIME,
         tick_ms=NO_TIME,
+        ticks_missed_percent=0.0,
         lost_to_gateway=0,
         lost_from_gateway=0,
         callers_drops=0,
@@ -101,6 +102,7 @@ def test_calls_that_are_too_many_fail_with_a_reason(changes: dict[str, Any], why
         ({"callers_drops": 4}, "dropped 4 packets"),
         ({"waited_percent": 30.0}, "it waited 30 % of the time"),
         ({"lost_to_gateway": 1}, "it did not carry these calls"),
+        ({"ticks_missed_percent": 40.0}, "40 % of its ticks"),
     ],
 )
 def test_figures_that_are_not_the_gateways_are_remarked_on(changes: dict[str, Any], whose: str) -> None:
@@ -129,6 +131,7 @@ async def test_losses_cpu_and_memory_are_the_gateways_own(monkeypatch: pytest.Mo
     monkeypatch.setattr(bench_realtime, "_DRAIN_LOOK_S", 0)
     late = {"count": 1, "p50": 1.0, "p99": 2.0, "max": 3.0}
     own = {"queued_bytes": 20480, "lost_sessions": 0, "own_late_ms": late, "tick_ms": late, "packets_received": 996}
+    own |= {"ticks": 300, "ticks_missed": 100}
     seen = {"packets_missing": 7, "kernel_drops": 0, "bursts": 4, "bursts_heard": 4, "replies_heard": 4}
     seen |= {"late_ms": late, "uplink_ms": late, "downlink_ms": late}
     gateway = ScriptedProcess(
@@ -145,6 +148,7 @@ async def test_losses_cpu_and_memory_are_the_gateways_own(monkeypatch: pytest.Mo
     assert (run.lost_to_gateway, run.lost_from_gateway) == (4, 7)
     assert run.cpu_us_per_call_second == pytest.approx(0.5 / 2 / 2 * 1e6)
     assert run.cpu_percent == pytest.approx(25)
+    assert run.ticks_missed_percent == pytest.approx(25)
     assert run.memory_per_call_kib == pytest.approx((220 - 20) / 2)
     assert run.set_ups_per_core_second == pytest.approx(100)
     assert run.peers_cpu_percent == pytest.approx(20)

@@ -52,6 +52,7 @@ class RigProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=MAX_LINE_BYTES,
+            start_new_session=True,  # Ctrl-C is for us, who then end it in order
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
         started = cls(name, process)
@@ -177,7 +178,10 @@ class GatewayUnderTest(Protocol):
         ...
 
     def figures(self) -> Answer:
-        """Sums over all open calls: packets_received, packets_sent, queued_bytes, lost_sessions; own_late_*_ms."""
+        """Sums over all open calls: packets_received, packets_sent, queued_bytes, lost_sessions.
+
+        Since `begin`: ticks, ticks_missed, and p50, p99 and max of own_late_ms and tick_ms.
+        """
         ...
 
 

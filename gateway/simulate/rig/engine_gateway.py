@@ -2,7 +2,7 @@
 
 Media loop, ports, engine, bridge and provider session are those of ``gateway run``, tied together as a call does it.
 Started by `gateway.simulate.rig.control`, with options as JSON in its one argument: ``cores``, ``calls``, ``url``,
-``format``, ``append_ms``, ``ca_file``.
+``format``, ``append_ms``, ``jitter_ms``, ``ca_file``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from gateway.calls.record import CallRecord, Speech
 from gateway.errors import ResourceError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
+from gateway.media.jitter import JitterOptions
 from gateway.realtime.session import SessionOptions
 from gateway.simulate.rig.caller import HOST
 from gateway.simulate.rig.control import Answer, serve_gateway, settle
@@ -126,10 +127,15 @@ class EngineGateway:
         ports = RtpPortOptions(
             bind_host=HOST, first_port=first, last_port=last, quarantine_s=0, trusted_networks=(HOST,)
         )
-        engine = MediaEngine(MediaOptions(max_legs=options["calls"] + 1, append_ms=options["append_ms"]))
-        self._media = MediaLoop(engine, RtpPorts(ports))
+        media_options = MediaOptions(
+            max_legs=options["calls"] + 1,
+            append_ms=options["append_ms"],
+            jitter=JitterOptions(delay_ms=options["jitter_ms"]),
+        )
+        self._media = MediaLoop(MediaEngine(media_options), RtpPorts(ports))
         self._greetings = GreetingCache()
         self._calls: dict[int, _Call] = {}
+        self._missed_before = 0
         audio = FORMATS[options["format"]]
         self._leg_options = LegOptions(payload_type=0, format="PCMU", uplink=audio, downlink=audio)
         self._session_options = SessionOptions(
@@ -161,6 +167,7 @@ class EngineGateway:
         """See `GatewayUnderTest.begin`."""
         self._media.send_lateness.clear()
         self._media.tick_time.clear()
+        self._missed_before = self._media.clock.missed
 
     def figures(self) -> Answer:
         """See `GatewayUnderTest.figures`."""
@@ -174,6 +181,8 @@ class EngineGateway:
             "queued_bytes": int(queued_ms * AudioFormat.PCMU.bytes_per_ms),
             "lost_sessions": sum(call.is_lost for call in self._calls.values()),
             "own_late_ms": {"p50": late.p50_ms, "p99": late.p99_ms, "max": late.max_ms},
+            "ticks": tick.count,
+            "ticks_missed": self._media.clock.missed - self._missed_before,
             "tick_ms": {"p50": tick.p50_ms, "p99": tick.p99_ms, "max": tick.max_ms},
         }
 

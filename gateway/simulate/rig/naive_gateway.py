@@ -165,6 +165,8 @@ class NaiveGateway:
             "queued_bytes": sum(len(call.playout) for call in calls),
             "lost_sessions": sum(call.is_lost for call in calls),
             "own_late_ms": {"p50": late.p50_ms, "p99": late.p99_ms, "max": late.max_ms},
+            "ticks": 0,
+            "ticks_missed": 0,
             "tick_ms": {"p50": 0.0, "p99": 0.0, "max": 0.0},
         }
 
