@@ -23,6 +23,8 @@ SPEED: Final = 2.5
 REPLIES: Final = 64
 """Replies with names of their own; after so many the names begin anew."""
 WORDS: Final = " and so on"
+WORDS_MS: Final = 300
+_TRANSCRIPT: Final = WORDS * (REPLY_MS // WORDS_MS)
 _TEXT: Final = 0x81
 
 
@@ -83,16 +85,24 @@ def reply(number: int, output: AudioFormat, piece_ms: int) -> tuple[bytes, ...]:
         + event("response.content_part.added", **place, part={"type": "audio", "transcript": ""})
     )
     words = event("response.output_audio_transcript.delta", **place, delta=WORDS)
-    pieces = [words + event("response.output_audio.delta", **place, delta=text) for text in _audio(output, piece_ms)]
+    pieces = [
+        words * _words_begin(index, piece_ms) + event("response.output_audio.delta", **place, delta=text)
+        for index, text in enumerate(_audio(output, piece_ms))
+    ]
     end = (
         event("response.output_audio.done", **place)
-        + event("response.output_audio_transcript.done", **place, transcript=WORDS * len(pieces))
-        + event("response.content_part.done", **place, part={"type": "audio", "transcript": WORDS * len(pieces)})
+        + event("response.output_audio_transcript.done", **place, transcript=_TRANSCRIPT)
+        + event("response.content_part.done", **place, part={"type": "audio", "transcript": _TRANSCRIPT})
         + event("conversation.item.done", item=message | {"status": "completed"}, previous_item_id=None)
         + event("response.output_item.done", response_id=response, output_index=0, item=message)
         + event("response.done", response=done)
     )
     return opening, *pieces, end
+
+
+def _words_begin(index: int, piece_ms: int) -> bool:
+    """Whether the next words of the transcript come before the piece of that index."""
+    return index * piece_ms // WORDS_MS != (index - 1) * piece_ms // WORDS_MS
 
 
 @functools.cache
