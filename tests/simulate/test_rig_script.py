@@ -10,6 +10,7 @@ import pytest
 
 from gateway.media.codec import AudioFormat
 from gateway.simulate.rig import script
+from tests.support.realtime_schema import assert_valid
 
 
 def events(data: bytes) -> list[dict[str, Any]]:
@@ -36,6 +37,8 @@ def test_frames_of_every_length_are_read_back(size: int) -> None:
 @pytest.mark.parametrize("output", [AudioFormat.PCM16_24K, AudioFormat.PCMU])
 def test_a_reply_is_three_seconds_of_speech_with_words_all_along(output: AudioFormat, piece_ms: int) -> None:
     told = events(b"".join(script.reply(1, output, piece_ms)))
+    for event in told:
+        assert_valid(event, "server")
     kinds = [event["type"] for event in told]
     assert kinds[0] == "response.created"
     assert kinds[-1] == "response.done"
@@ -46,3 +49,16 @@ def test_a_reply_is_three_seconds_of_speech_with_words_all_along(output: AudioFo
     words = [event["delta"] for event in told if event["type"] == "response.output_audio_transcript.delta"]
     (done,) = [event for event in told if event["type"] == "response.output_audio_transcript.done"]
     assert "".join(words) == done["transcript"]
+
+
+def test_opening_and_turns_are_of_the_published_schema() -> None:
+    session = {"type": "realtime", "audio": {"input": {"format": {"type": "audio/pcmu"}}}}
+    turn = script.turn_began("turn_1", 300) + script.turn_ended("turn_1", 900)
+    told = events(script.created() + script.updated(session) + turn)
+    for event in told:
+        assert_valid(event, "server")
+    assert [event["type"] for event in told[:3]] == [
+        "session.created",
+        "session.updated",
+        "input_audio_buffer.speech_started",
+    ]

@@ -25,6 +25,7 @@ REPLIES: Final = 64
 WORDS: Final = " and so on"
 WORDS_MS: Final = 300
 _TRANSCRIPT: Final = WORDS * (REPLY_MS // WORDS_MS)
+_SESSION: Final = {"id": "sess_1", "object": "realtime.session", "type": "realtime", "model": "scripted"}
 _TEXT: Final = 0x81
 
 
@@ -45,12 +46,12 @@ def event(kind: str, **members: object) -> bytes:
 
 def created() -> bytes:
     """The greeting of the server."""
-    return event("session.created", session={"id": "sess_1", "type": "realtime", "model": "bench"})
+    return event("session.created", session=_SESSION)
 
 
 def updated(session: Mapping[str, object]) -> bytes:
     """The session as it was asked for."""
-    return event("session.updated", session={"id": "sess_1", "model": "bench"} | dict(session))
+    return event("session.updated", session=_SESSION | dict(session))
 
 
 def turn_began(item: str, at_ms: int) -> bytes:
