@@ -41,7 +41,7 @@ def udp(as_json: JsonOption = False) -> None:
 
 @app.command()
 def realtime(
-    calls: Annotated[int, typer.Option(min=1, help="Calls at once; where --search begins.")] = 200,
+    calls: Annotated[int, typer.Option(min=1, help="Calls at once; where --search begins.")] = 300,
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds measured, after a warm-up of 4 s.")] = 10.0,
     append_ms: AppendOption = 60,
     delta_ms: Annotated[int, typer.Option(help="Audio in one piece of the model: 20, 60, 100 or 300 ms.")] = 100,
@@ -50,12 +50,13 @@ def realtime(
         Literal["pcm16", "pcmu"], typer.Option("--format", help="What the model takes and gives.")
     ] = "pcm16",
     tls: Annotated[bool, typer.Option("--tls", help="WebSockets over TLS.")] = False,
-    baseline_calls: Annotated[int, typer.Option(min=0, help="Calls of the naive gateway; 0 leaves it out.")] = 25,
+    baseline_calls: Annotated[int, typer.Option(min=0, help="Calls of the naive gateway; 0 leaves it out.")] = 100,
     baseline_append_ms: Annotated[
         int | None, typer.Option(help="Audio in one append of the naive gateway; --append-ms by default.")
     ] = None,
     search: Annotated[
-        bool, typer.Option("--search", help="Raise the calls until CPU > 80 %, lateness p99 >= 5 ms or a loss.")
+        bool,
+        typer.Option("--search", help="Raise both numbers of calls until CPU > 80 %, lateness p99 >= 5 ms or loss."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +91,7 @@ def run_all(as_json: JsonOption = False) -> None:
     results = (
         bench_media.measure(legs=(1, 100)),
         bench_udp.measure(calls=(1, 100)),
-        bench_realtime.measure(bench_realtime.RealtimeBenchOptions(calls=100, seconds=4.0, baseline_calls=20)),
+        bench_realtime.measure(bench_realtime.RealtimeBenchOptions(calls=100, seconds=4.0)),
     )
     if as_json:
         typer.echo(json.dumps({"bench": "all"} | {str(told["bench"]): told for told in (r.as_json() for r in results)}))

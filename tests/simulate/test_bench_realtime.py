@@ -154,24 +154,26 @@ async def test_losses_cpu_and_memory_are_the_gateways_own(monkeypatch: pytest.Mo
     assert run.peers_cpu_percent == pytest.approx(20)
 
 
-@pytest.mark.parametrize(("first", "most"), [(100, 130), (200, 130), (20, 130), (130, 130), (131, 130)])
-async def test_search_finds_the_most_calls_that_pass(monkeypatch: pytest.MonkeyPatch, first: int, most: int) -> None:
-    async def run_engine(_options: RealtimeBenchOptions, calls: int) -> GatewayRun:
-        return gateway_run(calls, lost_to_gateway=int(calls > most))
+@pytest.mark.parametrize("first", [20, 100, 130, 131, 200])
+async def test_search_finds_the_most_calls_that_pass(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    most = {bench_realtime.OURS: 130, bench_realtime.NAIVE: 40}
 
-    monkeypatch.setattr(bench_realtime, "run_engine", run_engine)
-    result = await bench_realtime._measure(replace(BRIEF, calls=first, baseline_calls=0, search=True))
-    assert result.most_calls == result.ours.calls
-    assert most * 0.94 <= result.most_calls <= most
+    async def run_gateway(gateway: str, _options: RealtimeBenchOptions, calls: int) -> GatewayRun:
+        return gateway_run(calls, lost_to_gateway=int(calls > most[gateway]))
+
+    monkeypatch.setattr(bench_realtime, "run_gateway", run_gateway)
+    result = await bench_realtime._measure(replace(BRIEF, calls=first, baseline_calls=30, search=True))
+    assert (result.most_calls, result.naive_most_calls) == (result.ours.calls, result.naive and result.naive.calls)
+    assert 130 * 0.94 <= result.ours.calls <= 130
+    assert result.naive_most_calls in (38, 39, 40)
     assert "passed" in result.as_text()
-    assert result.ratio is None
 
 
 async def test_search_in_which_nothing_passes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run_engine(_options: RealtimeBenchOptions, calls: int) -> GatewayRun:
+    async def run_gateway(_gateway: str, _options: RealtimeBenchOptions, calls: int) -> GatewayRun:
         return gateway_run(calls, cpu_percent=99.0)
 
-    monkeypatch.setattr(bench_realtime, "run_engine", run_engine)
+    monkeypatch.setattr(bench_realtime, "run_gateway", run_gateway)
     result = await bench_realtime._measure(replace(BRIEF, calls=2, baseline_calls=0, search=True))
-    assert result.most_calls is None
-    assert "none of those tried" in result.as_text()
+    assert (result.most_calls, result.naive_most_calls, result.naive, result.ratio) == (None, None, None, None)
+    assert "most calls within the limits: none here" in result.as_text()
