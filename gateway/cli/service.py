@@ -32,6 +32,7 @@ from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem, ResourceError
 from gateway.media.engine import MediaEngine
+from gateway.media.pacing import append_ms_for
 from gateway.sip import events as sip_events
 from gateway.sip.hop import SIP_PORT, Hop
 from gateway.sip.message import Address
@@ -201,7 +202,8 @@ class Service:
         return () if trunk is None else self._configuration.sip.trunks[trunk].server_names
 
     def _watch_load(self, configuration: Configuration) -> None:
-        self.load = LoadWatch(configuration.load_limits(), stall_watch=self.stalls)
+        on_cpu = self._pace_appends if configuration.media.append == "auto" else None
+        self.load = LoadWatch(configuration.load_limits(), stall_watch=self.stalls, on_cpu=on_cpu)
         self.load.start()
         self._stack.callback(self.load.stop)
 
@@ -308,6 +310,10 @@ class Service:
                 await asyncio.wait_for(self._unregistered.wait(), UNREGISTER_LIMIT_S)
             except TimeoutError:
                 _log.warning("registrar did not confirm that we are gone")
+
+    def _pace_appends(self, cpu_percent: float) -> None:
+        engine = self.media.engine
+        engine.append_ms = append_ms_for(cpu_percent, engine.append_ms)
 
     def media_figures(self) -> dict[str, float | int]:
         """How punctual audio left, in ms behind its deadline; what went wrong in the media loop; what is still held."""

@@ -17,6 +17,7 @@ from gateway.config.values import DNS_PORT, check_network, parse_address
 from gateway.errors import shown
 from gateway.located import Section, WrongValue
 from gateway.media.engine import MediaOptions
+from gateway.media.pacing import APPENDS_MS
 from gateway.realtime.session import SessionOptions
 from gateway.sip.guard import GuardOptions
 from gateway.sip.hop import Hop, Listener, Transport
@@ -168,7 +169,8 @@ class Configuration(Section):
     def media_options(self) -> MediaOptions:
         """The media engine."""
         max_legs = self.limits.max_calls + max(4, self.limits.max_calls // 4)  # contacts of attended transfers
-        return MediaOptions(max_legs=max_legs, append_ms=int(self.media.append.removesuffix("ms")))
+        append = APPENDS_MS[0] if self.media.append == "auto" else int(self.media.append.removesuffix("ms"))
+        return MediaOptions(max_legs=max_legs, append_ms=append)
 
     def session_options(self, embedded_urls: Mapping[str, str]) -> dict[str, SessionOptions]:
         """The realtime sessions by name; `embedded_urls` are the addresses of those whose server we started."""

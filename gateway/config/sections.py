@@ -41,7 +41,7 @@ class MediaSection(Section):
     """Audio."""
 
     rtp: RtpSection = RtpSection()
-    append: Literal["20ms", "40ms", "60ms", "100ms"] = "20ms"
+    append: Literal["auto", "20ms", "40ms", "60ms", "100ms"] = "auto"
 
 
 _TURNS = TurnDetection()

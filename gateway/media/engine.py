@@ -36,7 +36,7 @@ from gateway.media.downlink import Downlink, ItemFinished
 from gateway.media.dtmf import DigitReceived
 from gateway.media.jitter import JitterBuffers, JitterOptions
 from gateway.media.ledger import HeardAudio
-from gateway.media.pacing import FramePacer, tick_of
+from gateway.media.pacing import APPENDS_MS, FramePacer, tick_of
 from gateway.media.playout import PlayoutQueues
 from gateway.media.reception import Reception, receive_payload_types
 from gateway.media.rtp import OutgoingPackets, PacketBatch
@@ -71,10 +71,10 @@ class MediaOptions:
     output_queue_s: int = 120
     """speech that a leg may have queued; what a provider sends beyond is dropped"""
     append_ms: int = 20
-    """uplink audio handed off at once: 20, 40, 60 or 100"""
+    """uplink audio handed off at once, until `MediaEngine.append_ms` is set: 20, 40, 60 or 100"""
 
     def __post_init__(self) -> None:
-        if self.append_ms not in {20, 40, 60, 100}:
+        if self.append_ms not in APPENDS_MS:
             raise ValueError(f"append_ms is 20, 40, 60 or 100, not {self.append_ms}")
         if self.max_legs < 1 or self.output_queue_s < 1:
             raise ValueError("max_legs and output_queue_s are at least 1")
@@ -232,6 +232,17 @@ class MediaEngine:
         self._options_of(leg)
         self._sends[leg] = send
         self._reception.is_heard[leg] = receive
+
+    @property
+    def append_ms(self) -> int:
+        """Length of the pieces in which uplink audio is handed off, for all legs: 20, 40, 60 or 100."""
+        return self._uplink.append_ms
+
+    @append_ms.setter
+    def append_ms(self, length_ms: int) -> None:
+        if length_ms not in APPENDS_MS:
+            raise ValueError(f"append_ms is 20, 40, 60 or 100, not {length_ms}")
+        self._uplink.append_ms = length_ms
 
     # The tick.
 

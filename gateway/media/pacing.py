@@ -1,4 +1,6 @@
-"""Which legs are due: every leg's frames lie on an absolute grid of 5 ms ticks, spread over phase groups.
+"""Which legs are due, and how much is sent to their providers at once.
+
+Every leg's frames lie on an absolute grid of 5 ms ticks, spread over phase groups.
 
 Nothing here adds up periods of a clock that may be late: a leg's next tick is an integer that moves by whole frames, so
 30,000 frames take 600 s whatever the lateness of each. The groups keep a quarter of the legs due in every tick.
@@ -16,6 +18,25 @@ TICK_S: Final = 0.005
 """Step of the grid in seconds, and the period in which the engine wants to be called."""
 TICK_MS: Final = 5
 PHASE_GROUPS: Final = 4
+
+APPENDS_MS: Final = (20, 40, 60, 100)
+"""Lengths of uplink audio that is handed off at once."""
+MAX_APPEND_MS: Final = max(APPENDS_MS)
+_LONGER_AT_PERCENT: Final = (50.0, 60.0, 75.0)
+_RELIEF_PERCENT: Final = 15.0
+"""More than the longest step saves (20 to 40 ms: a quarter of the load), so that no length undoes itself."""
+
+
+def append_ms_for(cpu_percent: float, present_ms: int) -> int:
+    """The length of appends, one of `APPENDS_MS`, at a load in percent of a core and after a length of `present_ms`.
+
+    Short ones are heard soonest (a model's turn detection waits for whole appends), long ones are cheapest: a message
+    costs nearly the same whatever is in it. Longer at 50, 60 and 75 percent; shorter again 15 below that.
+    """
+    present = APPENDS_MS.index(present_ms)
+    longest = sum(cpu_percent >= limit for limit in _LONGER_AT_PERCENT)
+    shortest = sum(cpu_percent >= limit - _RELIEF_PERCENT for limit in _LONGER_AT_PERCENT)
+    return APPENDS_MS[min(max(present, longest), shortest)]
 
 
 def tick_of(now: float) -> int:

@@ -5,7 +5,7 @@
     JitterBuffers ──codes uint16[n, 160]──┬─ take ─> int16[n, 160] ─ UpSampler ─> int16[n, 480 or 320]   PCM16 24K, 16K
                     20 ms of every due leg├─ take ─> int16[n, 160]                                       PCM16 8K
                                           └─ take ─> uint8[n, 160]             untouched if it is the same law
-    joined to pieces of `append_ms`, one bytes object a leg
+    joined to pieces of `append_ms`, one bytes object a leg; legs take turns, so that their pieces are spread over time
 
 A leg always yields exactly its 20 ms per 20 ms, silence where nothing was received, so a model's voice activity
 detection hears the end of speech although the telephone stopped sending.
@@ -21,7 +21,7 @@ import numpy as np
 from gateway.media import codec
 from gateway.media.codec import MISSING, PCMA, PCMU, AudioFormat, Bytes, Codes, Indices
 from gateway.media.jitter import JitterBuffers
-from gateway.media.pacing import FramePacer
+from gateway.media.pacing import MAX_APPEND_MS, PHASE_GROUPS, FramePacer
 from gateway.media.reception import Reception
 from gateway.media.resample import UpSampler
 
@@ -35,7 +35,7 @@ class UplinkAudio:
 
     leg: int
     audio: bytes
-    """`append_ms` in the leg's uplink format"""
+    """`append_ms` in the leg's uplink format; the first piece after a change of length may have another one"""
 
 
 class Uplink:
@@ -51,17 +51,32 @@ class Uplink:
         self._up_16k = UpSampler(2, legs)
         self._format = np.zeros(legs, np.int64)
         self._joined = append_ms // FRAME_MS
-        self._gathered = np.zeros(legs, np.int64)  # frames waiting for `append_ms` to be full
+        self._turn = np.arange(legs) // PHASE_GROUPS  # the legs of a phase group follow each other
+        self._wanted = np.ones(legs, np.int64)  # frames until a piece is full
+        self._gathered = np.zeros(legs, np.int64)  # frames that wait for the others of their piece
         self._waiting = {
-            audio: np.zeros((legs, self._joined, audio.bytes_per_ms * FRAME_MS), np.uint8) for audio in _FORMATS
+            audio: np.zeros((legs, MAX_APPEND_MS // FRAME_MS, audio.bytes_per_ms * FRAME_MS), np.uint8)
+            for audio in _FORMATS
         }
 
     def open(self, leg: int, audio: AudioFormat) -> None:
         """Begin a leg, or go on in another format."""
         self._format[leg] = _FORMATS.index(audio)
         self._gathered[leg] = 0
+        self._wanted[leg] = 1 + self._turn[leg] % self._joined
         self._up_24k.reset(leg)
         self._up_16k.reset(leg)
+
+    @property
+    def append_ms(self) -> int:
+        """Length of the pieces."""
+        return self._joined * FRAME_MS
+
+    @append_ms.setter
+    def append_ms(self, length_ms: int) -> None:
+        if length_ms != self.append_ms:
+            self._joined = length_ms // FRAME_MS
+            self._wanted = 1 + self._turn % self._joined
 
     def process(self, tick: int, now: float) -> list[UplinkAudio]:
         """What is due up to `tick`; several frames of a leg if nobody came for a while."""
@@ -92,13 +107,17 @@ class Uplink:
         return codec.octets(codes, PCMU if audio is AudioFormat.PCMU else PCMA)
 
     def _join(self, audio: AudioFormat, legs: Indices, frames: Bytes) -> list[UplinkAudio]:
-        if self._joined == 1:
+        gathered = self._gathered[legs]
+        if self._joined == 1 and not gathered.any():
             return [
                 UplinkAudio(leg=leg, audio=frame.tobytes()) for leg, frame in zip(legs.tolist(), frames, strict=True)
             ]
         waiting = self._waiting[audio]
-        waiting[legs, self._gathered[legs]] = frames
-        self._gathered[legs] += 1
-        full = legs[self._gathered[legs] == self._joined]
-        self._gathered[full] = 0
-        return [UplinkAudio(leg=leg, audio=waiting[leg].tobytes()) for leg in full.tolist()]
+        waiting[legs, gathered] = frames
+        gathered += 1
+        wanted = self._wanted[legs] - 1
+        is_full = (wanted <= 0) | (gathered >= self._joined)
+        self._gathered[legs] = np.where(is_full, 0, gathered)
+        self._wanted[legs] = np.where(is_full, self._joined, wanted)
+        full = zip(legs[is_full].tolist(), gathered[is_full].tolist(), strict=True)
+        return [UplinkAudio(leg=leg, audio=waiting[leg, :count].tobytes()) for leg, count in full]

@@ -97,12 +97,15 @@ class LoadWatch:
         cpu_clock: Callable[[], float] = time.process_time,
         count_descriptors: Callable[[], int] | None = None,
         stall_watch: StallWatch | None = None,
+        on_cpu: Callable[[float], None] | None = None,
     ) -> None:
+        """`on_cpu` is told the percentage of a core that the last second took, every time it is judged."""
         self._limits = limits
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._count_descriptors = count_descriptors or open_descriptors
         self._stall_watch = stall_watch
+        self._on_cpu = on_cpu
         self._idle_descriptors = self._count_descriptors()
         self._lateness: deque[float] = deque(maxlen=LAG_TICKS)
         self._cpu: deque[tuple[float, float]] = deque()  # time, CPU time used until then
@@ -164,6 +167,8 @@ class LoadWatch:
         self._cpu.append((now, self._cpu_clock()))
         while len(self._cpu) > 2 and now - self._cpu[1][0] >= CPU_WINDOW_S:
             self._cpu.popleft()
+        if self._on_cpu is not None:
+            self._on_cpu(self._cpu_percent())
         for name, threshold, value in (
             ("cpu_percent", self._cpu_limit, self._cpu_percent()),
             ("lag_p99_ms", self._lag_limit, self._lag_p99_ms()),

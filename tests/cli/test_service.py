@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import dns.rcode
@@ -31,6 +32,7 @@ from gateway.sip.message import Address, Request, make_response, parse_message
 from gateway.sip.reject_reason import RejectReason
 from gateway.sip.sdes import SrtpPolicy
 from gateway.sip.sdp import Direction
+from gateway.transport.load_watch import LoadWatch
 from gateway.transport.tls import TlsOptions, load_tls
 from tests.support.aio import eventually
 from tests.support.certificates import Authority
@@ -1090,3 +1092,23 @@ async def test_call_without_common_encryption_is_488(open_house: Open, trunk: st
     await eventually(call.ended.is_set, 5)
     assert call.refused == 488
     assert house.provider.attempts == 0
+
+
+async def test_busy_gateway_sends_the_callers_audio_in_longer_pieces(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy_clock = partial(LoadWatch, cpu_clock=lambda: 0.8 * time.monotonic())
+    monkeypatch.setattr("gateway.cli.service.LoadWatch", busy_clock)
+    house = await open_house(audio="pcmu")
+
+    _, session = await house.talk()
+
+    async def piece_ms() -> float:
+        """Mean length of the next appends."""
+        appends, audio = session.appends, len(session.audio)
+        await eventually(lambda: session.appends >= appends + 4, 2)
+        return (len(session.audio) - audio) / 8 / (session.appends - appends)
+
+    async with asyncio.timeout(5):
+        while await piece_ms() != 100:
+            pass

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gateway.media.pacing import PHASE_GROUPS, FramePacer, tick_of
+from gateway.media.pacing import PHASE_GROUPS, FramePacer, append_ms_for, tick_of
 
 
 def test_ticks_are_steps_of_5_ms_from_time_zero():
@@ -84,3 +84,22 @@ def test_a_closed_leg_is_never_due():
     pacer.open(1, tick=0, frame_ms=20)
     pacer.close(1)
     assert pacer.due(100)[0].size == 0
+
+
+def test_appends_grow_with_the_load_and_shrink_only_when_it_is_well_below():
+    lengths, present = [], 20
+    for cpu_percent in (10, 49, 51, 40, 61, 50, 44, 36, 34, 20, 76, 65, 61, 59, 100, 0):
+        present = append_ms_for(cpu_percent, present)
+        lengths.append(present)
+    assert lengths == [20, 20, 40, 40, 60, 60, 40, 40, 20, 20, 100, 100, 100, 60, 100, 20]
+
+
+@pytest.mark.parametrize("calls_percent", range(10, 150, 2))
+def test_no_length_of_appends_undoes_itself(calls_percent):
+    """A load that falls by what a longer append saves does not bring the shorter one back."""
+    cost = {20: 1.0, 40: 0.77, 60: 0.68, 100: 0.59}
+    present, told = 20, []
+    for _ in range(20):
+        present = append_ms_for(calls_percent * cost[present], present)
+        told.append(present)
+    assert len(set(told[5:])) == 1

@@ -1,6 +1,7 @@
 """The caller's audio in every provider's format, on the clock."""
 
 import audioop
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -78,28 +79,70 @@ def test_higher_rates_carry_the_same_voice_and_nothing_above_it(form, ratio):
     assert above <= -69, f"image {above:.1f} dB"
 
 
+class Listener:
+    """Notes each piece of a rig's engine, and in which tick it came."""
+
+    def __init__(self, rig):
+        self.pieces = defaultdict(list)
+        self._rig, self._transcode = rig, rig.engine.transcode
+        rig.engine.transcode = self
+
+    def __call__(self, now):
+        events = self._transcode(now)
+        for piece in events.uplink:
+            self.pieces[piece.leg].append((self._rig.ticks, len(piece.audio)))
+        return events
+
+
 @pytest.mark.parametrize("append_ms", [20, 40, 60, 100])
 def test_pieces_have_the_length_asked_for_and_join_to_the_same_audio(append_ms):
     rig = MediaRig(append_ms=append_ms)
+    listener = Listener(rig)
     rig.open_leg(uplink=AudioFormat.PCM16_24K)
     rig.open_leg(uplink=AudioFormat.PCMU)
-    sizes = {0: set(), 1: set()}
-    original = rig.engine.transcode
-
-    def transcode(now):
-        events = original(now)
-        for piece in events.uplink:
-            sizes[piece.leg].add(len(piece.audio))
-        return events
-
-    rig.engine.transcode = transcode
     octets = audioop.lin2ulaw(voice(0.6).tobytes(), 2)
     for leg in (0, 1):
         rig.arrive(packets_of(octets), leg=leg)
-    rig.run(1.2)
-    assert sizes == {0: {append_ms * 48}, 1: {append_ms * 8}}
+    rig.run(1.3)
+    for leg, bytes_per_ms in ((0, 48), (1, 8)):
+        assert {size for _, size in listener.pieces[leg][1:]} == {append_ms * bytes_per_ms}
     assert rig.uplink[1][320 : 320 + len(octets)] == octets
-    assert len(rig.uplink[0]) == 6 * len(rig.uplink[1]) == 1200 * 48
+    together = min(len(rig.uplink[0]) // 6, len(rig.uplink[1]))
+    assert together >= 1200 * 8
+    mono = np.frombuffer(rig.uplink[0][: together * 6], "<i2").astype(float)
+    rates = [np.abs(np.fft.rfft(mono[4800:14400])).argmax() * 24000 / 9600]
+    assert rates[0] in (300, 1100)
+
+
+def test_long_pieces_of_many_legs_are_spread_over_the_ticks():
+    rig = MediaRig(append_ms=100, max_legs=40)
+    listener = Listener(rig)
+    for _ in range(40):
+        rig.open_leg()
+    rig.run(1.0)
+    per_tick = Counter(tick for told in listener.pieces.values() for tick, _ in told if tick >= 100)
+    assert set(per_tick.values()) == {2}  # 40 legs, a piece each in 20 ticks
+
+
+def test_the_length_of_pieces_changes_under_way_and_no_audio_is_lost():
+    rig = MediaRig(max_legs=8)
+    listener = Listener(rig)
+    for _ in range(8):
+        rig.open_leg()
+    octets = bytes(i % 100 for i in range(160) for _ in range(160))
+    for leg in range(8):
+        rig.arrive(packets_of(octets), leg=leg)
+    for append_ms in (20, 60, 100, 40, 100, 60, 20):
+        rig.engine.append_ms = append_ms
+        changed = rig.ticks
+        rig.run(0.43)
+        settled = [size for told in listener.pieces.values() for tick, size in told if tick >= changed + 25]
+        assert set(settled) == {append_ms * 8}
+    rig.run(0.5)
+    for leg in range(8):
+        assert octets in rig.uplink[leg]
+    with pytest.raises(ValueError, match="append_ms"):
+        rig.engine.append_ms = 30
 
 
 def test_other_lengths_of_pieces_are_refused():

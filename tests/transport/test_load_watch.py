@@ -155,3 +155,13 @@ async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     watch.stop()
     assert max(late) > 0.05
     assert open_descriptors() > 3
+
+
+def test_the_load_of_the_last_second_is_told_as_it_is_judged() -> None:
+    machine, told = Machine(), list[float]()
+    watch = LoadWatch(LoadLimits(), clock=lambda: machine.now, cpu_clock=lambda: machine.cpu_s, on_cpu=told.append)
+    machine.run(watch, 3, cpu=0.4)
+    machine.run(watch, 3, cpu=0.7)
+    assert told[:4] == [0.0] * 4
+    assert told[10] == pytest.approx(40)
+    assert told[-1] == pytest.approx(70)
