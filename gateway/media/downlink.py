@@ -119,6 +119,9 @@ class _Filtering:
         """Add samples of an item."""
         self._samples = np.concatenate((self._samples, samples))
         self._taken += samples.size
+        if self._owners and self._owners[-1][0] is item:  # one part with what is left of the chunk before
+            item.pending_chunks -= 1
+            self._owners.pop()
         self._owners.append((item, self._taken))
 
     def ready(self, *, is_last: bool) -> int:
@@ -132,10 +135,9 @@ class _Filtering:
     def fill(self, rows: Samples, count: int) -> None:
         """Write what the next `count` telephone samples are made of into rows of the sampler: int16[r, row_samples]."""
         samples, hop = self._samples, self.sampler.frame_samples
-        for index, row in enumerate(rows):
-            part = samples[index * hop : index * hop + row.size]
-            row[: part.size] = part
-            row[part.size :] = 0
+        lacking = hop * (len(rows) - 1) + rows.shape[1] - samples.size
+        padded = np.concatenate((samples, np.zeros(lacking, np.int16))) if lacking > 0 else samples
+        rows[:] = np.ndarray(rows.shape, np.int16, padded, strides=(hop * samples.itemsize, samples.itemsize))
         self._samples = samples[count * self.sampler.ratio :]
 
     def claim(self, count: int) -> list[tuple[PlayedItem, int]]:

@@ -23,6 +23,7 @@ APPENDS_MS: Final = (20, 40, 60, 100)
 """Lengths of uplink audio that is handed off at once."""
 MAX_APPEND_MS: Final = max(APPENDS_MS)
 _LONGER_AT_PERCENT: Final = (50.0, 60.0, 75.0)
+_NEVER: Final = 1 << 62
 _RELIEF_PERCENT: Final = 15.0
 """More than the longest step saves (20 to 40 ms: a quarter of the load), so that no length undoes itself."""
 
@@ -51,9 +52,10 @@ class FramePacer:
         """`patience_ms`: a frame later than that is not caught up with; it and those after it are skipped."""
         self._patience = patience_ms // TICK_MS
         self._is_open = np.zeros(legs, np.bool_)
+        self._nothing = np.zeros(legs, np.int64)
         self._group = np.zeros(legs, np.int64)
         self._period = np.ones(legs, np.int64)
-        self._next = np.zeros(legs, np.int64)
+        self._next = np.full(legs, _NEVER, np.int64)
 
     def open(self, leg: int, *, tick: int, frame_ms: int) -> None:
         """Start a leg in the emptiest phase group, at its first tick from `tick` on."""
@@ -67,6 +69,7 @@ class FramePacer:
     def close(self, leg: int) -> None:
         """The leg is never due again."""
         self._is_open[leg] = False
+        self._next[leg] = _NEVER
 
     def change_period(self, leg: int, frame_ms: int) -> None:
         """Let frames of another length follow the one that is due next."""
@@ -83,8 +86,12 @@ class FramePacer:
         Every leg is named once and moves on by one frame, so a leg that is less than `patience_ms` behind is named in
         each call until it has caught up.
         """
-        legs = np.flatnonzero(self._is_open & (self._next <= tick))
-        late, period = tick - self._next[legs], self._period[legs]
+        legs = (self._next <= tick).nonzero()[0]
+        due, period = self._next[legs], self._period[legs]
+        if due.min(initial=tick) >= tick - self._patience:
+            self._next[legs] = due + period
+            return legs, self._nothing[: legs.size]
+        late = tick - due
         skipped = np.where(late > self._patience, late // period, 0)
-        self._next[legs] += (skipped + 1) * period
+        self._next[legs] = due + (skipped + 1) * period
         return legs, skipped

@@ -10,8 +10,8 @@ import pytest
 from gateway.errors import ResourceError, StateError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
-from tests.support.media_rig import MediaRig, leg_options, numbered
-from tests.support.rtp_packets import rtp_packet
+from tests.support.media_rig import START_S, TICK_S, MediaRig, leg_options, numbered
+from tests.support.rtp_packets import packet_batch, rtp_packet
 
 KINDS = [
     {"format": name, "payload_type": number, "uplink": form, "downlink": form}
@@ -261,3 +261,39 @@ def test_flush_drops_a_burst_that_no_tick_has_seen_yet() -> None:
         engine.transcode(tick * 0.005)
     assert len(payloads) >= 49
     assert set(b"".join(payloads)) == {0xFF}
+
+
+def test_the_steady_state_leaves_no_memory_behind_and_never_calls_the_collector():
+    rig = MediaRig(max_legs=16)
+    for _ in range(16):
+        rig.open_leg(uplink=AudioFormat.PCM16_24K, downlink=AudioFormat.PCM16_24K)
+    engine, audio = rig.engine, np.zeros(2400, "<i2").tobytes()
+    datagrams = [[rtp_packet(frame, 160 * frame, bytes(160)) for frame in range(600)] for _ in range(16)]
+
+    def run(ticks):
+        for tick in ticks:
+            now = START_S + tick * TICK_S
+            engine.playout(now)
+            frame, phase = divmod(tick, 4)
+            legs = range(phase, 16, 4)
+            engine.receive(packet_batch([datagrams[leg][frame] for leg in legs], legs=list(legs)), now)
+            if tick % 20 == 0:
+                for leg in range(16):
+                    engine.play(leg, "item", audio)
+            engine.transcode(now)
+
+    run(range(400))
+    collections = []
+    gc.collect()
+    gc.callbacks.append(lambda phase, info: collections.append(phase))
+    tracemalloc.start()
+    try:
+        run(range(400, 800))
+        before = tracemalloc.get_traced_memory()[0]
+        run(range(800, 2400))
+        grown_bytes = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+        gc.callbacks.pop()
+    assert collections == []
+    assert grown_bytes < 4096
