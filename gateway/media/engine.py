@@ -38,7 +38,9 @@ from gateway.media.jitter import JitterBuffers, JitterOptions
 from gateway.media.ledger import HeardAudio
 from gateway.media.pacing import APPENDS_MS, FramePacer, tick_of
 from gateway.media.playout import PlayoutQueues
+from gateway.media.quality import burst_ratio, opinion, rating
 from gateway.media.reception import Reception, receive_payload_types
+from gateway.media.reports import ReportExchange
 from gateway.media.rtp import OutgoingPackets, PacketBatch
 from gateway.media.sender import MAX_FRAME_MS, RtpSender
 from gateway.media.uplink import FRAME_MS, Uplink, UplinkAudio
@@ -54,6 +56,7 @@ __all__ = [
     "MediaOptions",
     "OutgoingPackets",
     "PacketBatch",
+    "PeerSigns",
     "UplinkAudio",
 ]
 
@@ -150,6 +153,32 @@ class LegStatistics:
     """frames not sent because the clock came too late for them"""
     last_received_s: float | None
     """when the last packet came, in the engine's time; None before the first"""
+    reports_received: int
+    """RTCP of the peer; what follows is of it, and None where it did not say"""
+    remote_lost: int | None
+    """of our packets, as the peer counts"""
+    remote_jitter_ms: float | None
+    """of our packets, as the peer measures"""
+    round_trip_ms: float | None
+    """between peer and gateway; smoothed"""
+    mos: float | None
+    """how good the peer sounds here, 1 to 4.5 (`gateway.media.quality`); None before its first packet"""
+    remote_mos: float | None
+    """how good we sound there"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerSigns:
+    """What there is of a leg's peer at the moment; cheap to ask for. Times are the engine's, None: never."""
+
+    last_received_s: float | None
+    """its last RTP packet"""
+    last_report_s: float | None
+    """its last RTCP"""
+    unheard_reports: int
+    """RTCP in a row that say nothing of our stream"""
+    has_sound: bool
+    """whether anything but digital silence came"""
 
 
 class MediaEngine:
@@ -177,6 +206,13 @@ class MediaEngine:
         self._queues = PlayoutQueues(legs, queue_ms=options.output_queue_s * 1000)
         self._downlink = Downlink(legs, queues=self._queues, queue_ms=options.output_queue_s * 1000)
         self._sender = RtpSender(legs, np.random.default_rng(seed))
+        self.reports = ReportExchange(
+            sender=self._sender,
+            streams=self._reception.streams,
+            pacer=self._send_pacer,
+            rng=np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0]),
+        )
+        """RTCP, of legs that are entered there"""
         self._digits: list[DigitReceived] = []
 
     # Legs.
@@ -205,6 +241,7 @@ class MediaEngine:
         """Give the slot back; what is queued is dropped."""
         self._options_of(leg)
         del self._legs[leg]
+        self.reports.close(leg)
         self._send_pacer.close(leg)
         self._read_pacer.close(leg)
         self._reception.close(leg)
@@ -310,13 +347,14 @@ class MediaEngine:
     def statistics(self, leg: int) -> LegStatistics:
         """The leg's counters."""
         self._options_of(leg)
-        streams, last_received_s = self._reception.streams, float(self._reception.last_arrival_s[leg])
+        streams, peer = self._reception.streams, self.reports.view(leg)
+        lost = int(streams.lost(np.array([leg]))[0])
         return LegStatistics(
             packets_sent=int(self._sender.packets[leg]),
             bytes_sent=int(self._sender.octets[leg]),
             packets_received=int(self._reception.packets[leg]),
             bytes_received=int(self._reception.octets[leg]),
-            packets_lost=int(streams.lost(np.array([leg]))[0]),
+            packets_lost=lost,
             packets_late=int(self._jitter.late[leg]),
             packets_duplicate=int(streams.duplicates[leg]),
             packets_reordered=int(streams.reordered[leg]),
@@ -324,8 +362,39 @@ class MediaEngine:
             jitter_ms=streams.jitter_ms(leg),
             overflow_ms=self._downlink.overflow_ms(leg),
             skipped_frames=int(self._skipped[leg]),
-            last_received_s=None if np.isnan(last_received_s) else last_received_s,
+            last_received_s=self._reception.last_received_s(leg),
+            reports_received=peer.reports,
+            remote_lost=peer.lost,
+            remote_jitter_ms=peer.jitter_ms,
+            round_trip_ms=peer.round_trip_ms,
+            mos=self._mos(leg, lost, peer.round_trip_ms),
+            remote_mos=None if peer.loss is None else self._opinion(leg, peer.loss, 1.0, peer.round_trip_ms),
         )
+
+    def signs(self, leg: int) -> PeerSigns:
+        """Whether the leg's peer is there and heard."""
+        self._options_of(leg)
+        return PeerSigns(
+            last_received_s=self._reception.last_received_s(leg),
+            last_report_s=self.reports.last_report_s(leg),
+            unheard_reports=self.reports.unheard(leg),
+            has_sound=bool(self._reception.has_sound[leg]),
+        )
+
+    def _mos(self, leg: int, lost: int, round_trip_ms: float | None) -> float | None:
+        """Of what is heard here: packets that came too late to be played are as good as lost."""
+        streams, missed = self._reception.streams, lost + int(self._jitter.late[leg])
+        expected = int(self._reception.packets[leg] - streams.duplicates[leg]) + lost
+        if expected <= 0:
+            return None
+        bursts = max(int(streams.gaps[leg] - streams.reordered[leg]), 1)
+        burst = burst_ratio(lost=lost, bursts=bursts, expected=expected)
+        return self._opinion(leg, missed / expected, burst, round_trip_ms)
+
+    def _opinion(self, leg: int, loss: float, burst: float, round_trip_ms: float | None) -> float:
+        """One way is half the round trip, a packet's own length and the jitter buffer, which the peer has one like."""
+        delay_ms = (round_trip_ms or 0.0) / 2 + self._legs[leg].frame_ms + self.options.jitter.delay_ms
+        return round(opinion(rating(delay_ms=delay_ms, loss=loss, burst=burst)), 2)
 
     def _options_of(self, leg: int) -> LegOptions:
         options = self._legs.get(leg)

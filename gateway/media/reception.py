@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from gateway.media import rtp
-from gateway.media.codec import PAYLOAD_FORMATS, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, payload_format
+from gateway.media.codec import PAYLOAD_FORMATS, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, decode, payload_format
 from gateway.media.dtmf import DigitReceived, DigitReceiver
 from gateway.media.jitter import FRAME_SAMPLES, JitterBuffers, codes_of
 from gateway.media.pacing import FramePacer
@@ -33,6 +33,9 @@ from gateway.media.stream import Continuity, StreamStatistics
 
 COMFORT_NOISE_PAYLOAD_TYPE: Final = 13
 """RFC 3389; static, so it may come unasked."""
+
+DIGITAL_SILENCE: Final = 8
+"""The sample values next to 0 in either law; a microphone, however quiet its room, goes beyond."""
 
 _UNKNOWN: Final = -1
 _EVENT: Final = -2
@@ -132,6 +135,8 @@ class Reception:
         self.octets = np.zeros(legs, np.int64)
         """Payload octets."""
         self.last_arrival_s = np.full(legs, np.nan)
+        self.has_sound = np.zeros(legs, np.bool_)
+        """whether anything but digital silence came"""
 
     def open(self, leg: int) -> None:
         """Begin to listen; nothing is known of the peer's stream."""
@@ -142,6 +147,12 @@ class Reception:
         self.streams.reset(leg)
         self.packets[leg] = self.octets[leg] = 0
         self.last_arrival_s[leg] = np.nan
+        self.has_sound[leg] = False
+
+    def last_received_s(self, leg: int) -> float | None:
+        """When the leg's last packet came; None before the first."""
+        arrived_s = float(self.last_arrival_s[leg])
+        return None if np.isnan(arrived_s) else arrived_s
 
     def close(self, leg: int) -> None:
         """Ignore the leg's packets from now on."""
@@ -246,7 +257,10 @@ class Reception:
         shape = packets.payload_start << 16 | packets.payload_bytes
         for key in set(shape.tolist()):
             alike = arrived.select(shape == key)
-            self._jitter.insert(alike.packets.leg, alike.packets.timestamp, alike.codes(), alike.wait)
+            codes = alike.codes()
+            if not self.has_sound[alike.packets.leg].all():  # only until it has
+                self.has_sound[alike.packets.leg] |= (np.abs(decode(codes)) > DIGITAL_SILENCE).any(axis=1)
+            self._jitter.insert(alike.packets.leg, alike.packets.timestamp, codes, alike.wait)
 
     def _event(self, arrived: _Arrivals, index: int) -> list[DigitReceived]:
         packets = arrived.packets

@@ -62,6 +62,14 @@ class RtpSender:
         self.packets[leg] = self.octets[leg] = 0
         self._keys.pop(leg, None)
 
+    def ssrc(self, leg: int) -> int:
+        """Synchronization source of the leg's stream."""
+        return int(self._ssrc[leg])
+
+    def next_timestamp(self, leg: int) -> int:
+        """RTP timestamp of the leg's next frame, not wrapped."""
+        return int(self._timestamp[leg])
+
     def change(self, leg: int, *, payload_type: int, event_payload_type: int | None) -> None:
         """Payload types from the next packet on."""
         self._payload_type[leg] = payload_type

@@ -6,6 +6,7 @@ relates to the one it follows, and the receiver, which also knows the time line,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,20 @@ class Continuity:
     """Another SSRC, or the first packet of all."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamReception:
+    """What came of the stream that a leg follows, as reports tell it (RFC 3550 6.4.1)."""
+
+    ssrc: int
+    expected: int
+    received: int
+    """distinct packets"""
+    highest_sequence: int
+    """with its wraps above bit 16"""
+    jitter: int
+    """in clock ticks"""
+
+
 class StreamStatistics:
     """Sequence and jitter state of every leg. Arguments named `legs` hold distinct legs."""
 
@@ -45,12 +60,14 @@ class StreamStatistics:
         self._jitter = np.zeros(legs)  # clock ticks
         self.duplicates = np.zeros(legs, np.int64)
         self.reordered = np.zeros(legs, np.int64)
+        self.gaps = np.zeros(legs, np.int64)
+        """Runs of missing sequence numbers, those that were filled later among them."""
 
     def reset(self, leg: int) -> None:
         """Forget everything about a leg."""
         self._has_stream[leg] = False
         self._arrival_s[leg] = np.nan
-        for counter in (self._lost_before, self._received, self._jitter, self.duplicates, self.reordered):
+        for counter in (self._lost_before, self._received, self._jitter, self.duplicates, self.reordered, self.gaps):
             counter[leg] = 0
 
     def begin(self, legs: Indices, ssrc: Indices, sequence: Indices) -> None:
@@ -91,6 +108,7 @@ class StreamStatistics:
         self._highest[legs] = np.maximum(highest, highest + ahead)
         self._first[legs] = np.minimum(self._first[legs], highest + ahead)
         self._received[legs] += 1
+        self.gaps[legs] += ahead > 1
 
     def time(self, legs: Indices, timestamp: Indices, now: float) -> None:
         """Enter arrivals of audio packets, for `jitter_ms` (RFC 3550 A.8). Not of events: theirs stand still."""
@@ -108,6 +126,18 @@ class StreamStatistics:
     def ssrc(self, leg: int) -> int | None:
         """Synchronization source that the leg follows, None before the first packet."""
         return int(self._ssrc[leg]) if self._has_stream[leg] else None
+
+    def reception(self, leg: int) -> StreamReception | None:
+        """What came of the present stream; None before the first packet."""
+        if not self._has_stream[leg]:
+            return None
+        return StreamReception(
+            ssrc=int(self._ssrc[leg]),
+            expected=int(self._highest[leg] - self._first[leg]) + 1,
+            received=int(self._received[leg]),
+            highest_sequence=int(self._highest[leg]),
+            jitter=int(self._jitter[leg]),
+        )
 
     def received(self, leg: int) -> int:
         """Distinct packets of the present stream."""
