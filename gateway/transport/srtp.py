@@ -2,14 +2,15 @@
 
 ::
 
-    engine ──RTP──> SrtpContext.seal ──> socket           socket ──> SrtpContext.open ──RTP──> engine
+    engine ──RTP───> SrtpContext.seal ──────> socket      socket ──> SrtpContext.open ───────RTP──> engine
+    engine ──RTCP──> SrtpContext.seal_rtcp ─> socket      socket ──> SrtpContext.open_rtcp ─RTCP──> engine
 
 Contexts live as long as their keys: a hold, a new address or a refresh of the session leaves roll-over counters and
 replay windows as they are. New keys begin anew at counter 0 (RFC 4568 6.4), for each direction by itself. For a while
 after a change the peer's packets under its old key are still taken, since those are on their way when it changes. A
 peer that comes back to a key of before finds its counters where they were: what was recorded then stays a replay.
 
-Only RTP passes here; RTCP will be sealed and opened by the same sessions.
+RTCP (RFC 3711 3.4) goes by the same keys, with a counter and a replay window of its own.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ _PROFILES = {
 }
 _TAG_BYTES = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4, "AEAD_AES_128_GCM": 0, "AEAD_AES_256_GCM": 0}
 """Behind the MKI; that of AEAD is part of the ciphertext before it (RFC 7714 8.2)."""
+_RTCP_TAG_BYTES = _TAG_BYTES | {"AES_CM_128_HMAC_SHA1_32": 10}
+"""RFC 4568 6.2: RTCP has 80 bits in either suite of AES-CM."""
+_RTP_SSRC, _RTCP_SSRC = slice(8, 12), slice(4, 8)
 # The library's own words: it gives no codes.
 _REPLAYS = frozenset(error for error in ERRORS if error.startswith("replay check failed"))
 
@@ -79,20 +83,34 @@ class SrtpContext:
         except Error as error:
             raise ValueError(str(error)) from error
 
+    def seal_rtcp(self, packet: bytes) -> bytes:
+        """The SRTCP packet of an RTCP compound of ours. Raises: ValueError for one that cannot be sent."""
+        try:
+            return self._outbound.protect_rtcp(packet)
+        except Error as error:
+            raise ValueError(str(error)) from error
+
     def open(self, packet: memoryview) -> bytes | Dropped:
         """The RTP packet in an SRTP packet of the peer; why it is dropped, where it is."""
-        if len(packet) > MAX_PACKET_BYTES:
-            return Dropped.FORGERY
         if len(packet) > 1 and 192 <= packet[1] <= 223:  # RFC 5761 4
             return Dropped.RTCP
+        return self._open(packet, is_rtcp=False)
+
+    def open_rtcp(self, packet: memoryview) -> bytes | Dropped:
+        """The RTCP compound in an SRTCP packet of the peer; why it is dropped, where it is."""
+        return self._open(packet, is_rtcp=True)
+
+    def _open(self, packet: memoryview, *, is_rtcp: bool) -> bytes | Dropped:
+        if len(packet) > MAX_PACKET_BYTES:
+            return Dropped.FORGERY
         datagram = bytes(packet)
-        opened = self._inbound.open(datagram)
+        opened = self._inbound.open(datagram, is_rtcp=is_rtcp)
         if self._former is None:
             return opened
         if isinstance(opened, bytes):
             self._former = None
             return opened
-        in_flight = self._former.open(datagram)
+        in_flight = self._former.open(datagram, is_rtcp=is_rtcp)
         return in_flight if isinstance(in_flight, bytes) else opened
 
 
@@ -102,7 +120,7 @@ class _Inbound:
     def __init__(self, keys: SrtpKeys) -> None:
         self._session = _session(keys.suite, keys.remote_key, Policy.SSRC_ANY_INBOUND)
         self._sources: deque[bytes] = deque()
-        self._mki, self._tag_bytes = keys.remote_mki, _TAG_BYTES[keys.suite]
+        self._mki = keys.remote_mki
         self._keys = keys
 
     def fits(self, keys: SrtpKeys) -> bool:
@@ -110,17 +128,19 @@ class _Inbound:
         mine = self._keys
         return (keys.suite, keys.remote_key, keys.remote_mki) == (mine.suite, mine.remote_key, mine.remote_mki)
 
-    def open(self, datagram: bytes) -> bytes | Dropped:
+    def open(self, datagram: bytes, *, is_rtcp: bool) -> bytes | Dropped:
         if self._mki:
-            end = len(datagram) - self._tag_bytes
+            end = len(datagram) - (_RTCP_TAG_BYTES if is_rtcp else _TAG_BYTES)[self._keys.suite]
             # RFC 3711 3.1: neither encrypted nor authenticated, and not known to the library.
             datagram = datagram[:end].removesuffix(self._mki) + datagram[end:]
+        unprotect = self._session.unprotect_rtcp if is_rtcp else self._session.unprotect
         try:
-            packet: bytes = self._session.unprotect(datagram)
+            packet: bytes = unprotect(datagram)
         except Error as error:
             return Dropped.REPLAY if str(error) in _REPLAYS else Dropped.FORGERY
-        if packet[8:12] not in self._sources:
-            self._note_source(packet[8:12])
+        ssrc = packet[_RTCP_SSRC if is_rtcp else _RTP_SSRC]
+        if ssrc not in self._sources:
+            self._note_source(ssrc)
         return packet
 
     def _note_source(self, ssrc: bytes) -> None:

@@ -231,3 +231,60 @@ def test_only_so_many_keys_of_a_peer_are_remembered() -> None:
     for seed in range(3, 20):
         us.renew(keys_for(remote=seed))
     assert len(us._retired) == MAX_KEYS
+
+
+REPORT = bytes.fromhex("80c90001 0000cafe 81ca0003 0000cafe 01036162 63000000")
+
+
+class TestRtcp:
+    @pytest.mark.parametrize("suite", SUITES)
+    def test_what_one_seals_the_other_opens_once(self, suite: str) -> None:
+        us, peer = pair(suite)
+        for _ in range(3):
+            sealed = us.seal_rtcp(REPORT)
+            assert len(sealed) == len(REPORT) + 4 + (16 if "GCM" in suite else 10)
+            assert REPORT[8:] not in sealed
+            assert peer.open_rtcp(memoryview(sealed)) == REPORT
+            assert peer.open_rtcp(memoryview(sealed)) is Dropped.REPLAY
+
+    @pytest.mark.parametrize("suite", SUITES)
+    def test_any_bit_changed_is_a_forgery(self, suite: str) -> None:
+        us, peer = pair(suite)
+        sealed = us.seal_rtcp(REPORT)
+        for bit in range(8 * len(sealed)):
+            forged = bytearray(sealed)
+            forged[bit // 8] ^= 1 << bit % 8
+            assert peer.open_rtcp(memoryview(forged)) is Dropped.FORGERY
+        assert peer.open_rtcp(memoryview(sealed)) == REPORT
+
+    @pytest.mark.parametrize("suite", SUITES)
+    def test_packets_with_an_mki_are_opened(self, suite: str) -> None:
+        _, peer = pair(suite)
+        us = SrtpContext(keys_for(suite, mki=b"\1\2"))
+        sealed = peer.seal_rtcp(REPORT)
+        end = len(sealed) - (0 if "GCM" in suite else 10)
+        assert us.open_rtcp(memoryview(sealed[:end] + b"\1\2" + sealed[end:])) == REPORT
+
+    def test_reports_and_audio_of_one_source_go_side_by_side(self) -> None:
+        us, peer = pair()
+        for sequence in range(5):
+            assert opened(peer, us.seal(rtp(sequence))) == rtp(sequence)
+            assert peer.open_rtcp(memoryview(us.seal_rtcp(REPORT))) == REPORT
+
+    def test_reports_in_flight_under_the_former_key_are_taken(self) -> None:
+        us, peer = pair()
+        sealed = us.seal_rtcp(REPORT)
+        peer.renew(keys_for(local=2, remote=3))
+        assert peer.open_rtcp(memoryview(sealed)) == REPORT
+
+    @given(st.binary(max_size=200))
+    def test_garbage_is_a_forgery(self, garbage: bytes) -> None:
+        _, peer = pair()
+        assert peer.open_rtcp(memoryview(garbage)) in (Dropped.FORGERY, Dropped.REPLAY)
+
+    def test_a_flood_of_sources_is_forgotten_again(self) -> None:
+        us, peer = pair()
+        for source in range(3 * MAX_SOURCES):
+            report = REPORT[:4] + source.to_bytes(4, "big")
+            assert peer.open_rtcp(memoryview(us.seal_rtcp(report))) == report
+        assert len(peer._inbound._sources) == MAX_SOURCES
