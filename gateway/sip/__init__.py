@@ -9,7 +9,7 @@
     calls      dialog, invite_usage, leg, legs, invite_server, invite_client, reliable,       one call leg and its parts
                redirect, renegotiation, session_timer, refer_client, refer_server, replaces,
                digits, identity, failure
-    media      description, sdp, sdes                                                         what a call agrees on
+    media      description, sdp, sdes, rtcp_route                                             what a call agrees on
     front      user_agent, core, events                                                       commands in, events out
 
 `gateway.sip.user_agent.UserAgent` is the whole of it to everybody else.

@@ -35,6 +35,7 @@ from gateway.sip.description import (
     Origin,
     SessionDescription,
 )
+from gateway.sip.rtcp_route import MUX, RtcpRoute, can_mux, route_to
 from gateway.sip.sdes import NO_SRTP, CryptoLine, SrtpKeys, SrtpPolicy, SrtpTerms, accept_lines, explain
 from gateway.sip.uri import Address
 from gateway.sip.vocabulary import STATIC_CODECS, TELEPHONE_EVENT, TELEPHONE_EVENT_PAYLOAD_TYPE
@@ -46,6 +47,7 @@ __all__ = [
     "LocalMedia",
     "MediaDescription",
     "Origin",
+    "RtcpRoute",
     "SessionDescription",
     "accept_answer",
     "make_offer",
@@ -72,6 +74,8 @@ class LocalMedia:
     """What we are willing to do; INACTIVE or SENDONLY puts the peer on hold."""
     srtp: SrtpTerms = NO_SRTP
     """Whether SRTP may or must be, and our keys."""
+    rtcp: bool = False
+    """Whether there is RTCP: on our RTP port where the peer can have it there, else on the port above."""
     session_id: int
     version: int = 0
 
@@ -103,6 +107,8 @@ class AudioStream:
     direction: Direction
     srtp: SrtpKeys | None = None
     """None: plain RTP."""
+    rtcp: RtcpRoute | None = None
+    """None: no RTCP."""
 
 
 _CODECS_BY_NAME: dict[str, Codec] = {
@@ -123,7 +129,7 @@ def make_offer(local: LocalMedia) -> SessionDescription:
             Codec(TELEPHONE_EVENT_PAYLOAD_TYPE, TELEPHONE_EVENT, TELEPHONE_CLOCK_RATE_HZ, fmtp=_TELEPHONE_EVENTS)
         )
     profile, crypto = local.srtp.offer()
-    audio = _describe(local, profile, codecs, local.ptime_ms, local.direction, crypto=crypto)
+    audio = _describe(local, profile, codecs, local.ptime_ms, local.direction, crypto=crypto, muxes=local.rtcp)
     return SessionDescription(origin=local.origin, connection=local.address, media=(audio,))
 
 
@@ -186,6 +192,8 @@ def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Audi
         ptime_ms=ours.ptime_ms or 20,
         direction=_our_direction(ours.direction, theirs.direction, remote),
         srtp=_accepted_keys(ours, theirs),
+        # Our offers name RTCP by `MUX` alone: those without have none.
+        rtcp=route_to(theirs, remote, is_muxed=can_mux(theirs)) if can_mux(ours) else None,
     )
 
 
@@ -212,6 +220,7 @@ def _answer_audio(
     direction = _our_direction(local.direction, media.direction, remote)
     ptime_ms = _packet_duration_ms(media, local)
     event_payload_type = event.payload_type if event else None
+    muxes = local.rtcp and can_mux(media)
     stream = AudioStream(
         remote=remote,
         codec=codecs[0],
@@ -221,8 +230,9 @@ def _answer_audio(
         ptime_ms=ptime_ms,
         direction=direction,
         srtp=keys,
+        rtcp=route_to(media, remote, is_muxed=muxes) if local.rtcp else None,
     )
-    return _describe(local, media.profile, accepted, ptime_ms, direction, crypto=crypto), stream
+    return _describe(local, media.profile, accepted, ptime_ms, direction, crypto=crypto, muxes=muxes), stream
 
 
 def _answer_keys(media: MediaDescription, terms: SrtpTerms) -> tuple[tuple[CryptoLine, ...], SrtpKeys | None]:
@@ -258,6 +268,7 @@ def _describe(
     direction: Direction,
     *,
     crypto: tuple[CryptoLine, ...],
+    muxes: bool,
 ) -> MediaDescription:
     codecs = tuple(codecs)
     return MediaDescription(
@@ -269,6 +280,7 @@ def _describe(
         ptime_ms=ptime_ms,
         direction=direction,
         crypto=crypto,
+        attributes=(MUX,) if muxes else (),
     )
 
 

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from gateway.errors import MessageError, NegotiationError
 from gateway.sip.sdp import LocalMedia, SessionDescription, accept_answer, make_offer, negotiate
 
-LOCAL = LocalMedia(address="10.0.0.1", port=10000, session_id=1)
+LOCAL = LocalMedia(address="10.0.0.1", port=10000, rtcp=True, session_id=1)
 SEEDS = [
     make_offer(LOCAL).to_bytes(),
     (
@@ -43,5 +43,6 @@ def fuzz(data: bytes) -> None:
         assert SessionDescription.parse(answer.to_bytes()) == answer
         assert not ip_address(stream.remote.host).is_multicast
         assert 0 < stream.remote.port < 65536
+        assert stream.rtcp is None or stream.rtcp.remote.host == stream.remote.host
     with suppress(NegotiationError):
         accept_answer(make_offer(LOCAL), description)
