@@ -7,8 +7,9 @@
       1  engine.playout(now)    ──OutgoingPackets──>  ports.send         RTP out first: encoded before, copied now
       2  ports.receive(now)     ──PacketBatch──────>  engine.receive
       3  engine.transcode(now)  ──MediaEvents──┐                         one batch for all legs
-      4  sinks, in slices  <───────────────────┘  on_audio, on_digit, on_item_finished
-      5  garbage, when there is time to spare
+      4  ports.rtcp           <──reports──>        engine.reports        the few that came or are due
+      5  sinks, in slices  <───────────────────┘  on_audio, on_digit, on_item_finished
+      6  garbage, when there is time to spare
 
 What has a deadline comes first, and whatever the sinks do (a WebSocket write takes some 25 us) is done in slices, with
 the event loop running in between: the next tick's packets never wait for more than one slice.
@@ -28,8 +29,17 @@ from typing import Protocol, TypeAlias
 import structlog
 
 from gateway.media.dtmf import DigitReceived
-from gateway.media.engine import ItemFinished, LegOptions, LegStatistics, MediaEngine, MediaEvents, UplinkAudio
+from gateway.media.engine import (
+    ItemFinished,
+    LegOptions,
+    LegStatistics,
+    MediaEngine,
+    MediaEvents,
+    PeerSigns,
+    UplinkAudio,
+)
 from gateway.sip.message import Address
+from gateway.sip.rtcp_route import RtcpRoute
 from gateway.sip.sdes import SrtpKeys
 from gateway.transport.media_clock import LatenessHistogram, MediaClock, SlackCollector
 from gateway.transport.rtp_ports import PortCounters, RtpPort, RtpPorts, SourcePolicy
@@ -79,11 +89,13 @@ class MediaLoop:
         clock: MediaClock | None = None,
         *,
         time_source: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.engine = engine
         self.ports = ports
         self.clock = clock or MediaClock()
         self._time = time_source
+        self._wall_clock_offset_s = wall_clock() - time_source()  # once: a step of the clock is no round trip
         self._legs: dict[int, _Leg] = {}
         self._pending: deque[tuple[_Leg, _LegEvent]] = deque()
         self._is_slice_scheduled = False
@@ -145,18 +157,32 @@ class MediaLoop:
         """Speak SRTP under `keys` from the next packet on, plain RTP without; see `gateway.transport.srtp`."""
         self._legs[leg].port.use_srtp(keys)
 
+    def direct_reports(self, leg: int, route: RtcpRoute | None) -> None:
+        """Exchange RTCP with the leg's peer on `route` from now on; none where that is None or no socket can be had."""
+        if self.ports.rtcp.open(self._legs[leg].port, route):
+            self.engine.reports.open(leg, self._time())
+        else:
+            self.engine.reports.close(leg)
+
     def close_leg(self, leg: int) -> None:
         """End the leg and give its port back. Its sink hears nothing any more. Safe to repeat."""
         record = self._legs.pop(leg, None)
         if record is None:
             return
         record.is_closed = True
+        farewell = self.engine.reports.farewell(leg, self._time(), self._wall_clock_offset_s)
+        if farewell is not None:
+            self.ports.rtcp.send(leg, farewell)
         self.engine.close_leg(leg)
         self.ports.close(record.port, self._time())
 
     def statistics(self, leg: int) -> LegStatistics:
         """What the engine counted of an open leg."""
         return self.engine.statistics(leg)
+
+    def signs(self, leg: int) -> PeerSigns:
+        """Whether the peer of an open leg is there and heard; cheap."""
+        return self.engine.signs(leg)
 
     def port_counters(self, leg: int) -> PortCounters:
         """What the port of an open leg counted: strangers, ICMP errors, drops."""
@@ -177,6 +203,7 @@ class MediaLoop:
             leg = self._legs.get(event.leg)
             if leg is not None:
                 self._pending.append((leg, event))
+        self._exchange_reports(now)
         took_s = self._time() - began
         self.tick_time.add(took_s)
         if self._pending and not self._is_slice_scheduled:
@@ -195,6 +222,15 @@ class MediaLoop:
         if len(batch.length):
             self.engine.receive(batch, now)
         return self.engine.transcode(now)
+
+    def _exchange_reports(self, now: float) -> None:
+        try:
+            for leg, datagram in self.ports.rtcp.receive():
+                self.engine.reports.receive(leg, datagram, now, self._wall_clock_offset_s)
+            for report in self.engine.reports.due(now, self._wall_clock_offset_s):
+                self.ports.rtcp.send(report.leg, report.datagram)
+        except Exception as error:  # noqa: BLE001 - reports are the least of a call
+            self._note_failure(error, "reports")
 
     def _hand_off_slice(self) -> None:
         self._is_slice_scheduled = False

@@ -70,6 +70,8 @@ class PortCounters:
     """Packets that do not fit the peer's SRTP key, dropped."""
     srtp_replays: int = 0
     """SRTP packets received before, dropped; a network that doubles packets makes some, too."""
+    rtcp_drops: int = 0
+    """RTCP of strangers, without the peer's key, too long, or more in a tick than anybody sends."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -87,6 +89,8 @@ class RtpPort:
     counters: PortCounters = field(default_factory=PortCounters)
     srtp: SrtpContext | None = None
     """None: plain RTP."""
+    shares_rtcp: bool = False
+    """Whether RTCP comes on this port as well (RFC 5761)."""
     proof: Proof = field(default_factory=Proof)
     _destination: tuple[str, int] | None = None  # `remote` where it may be sent to
     _source_host: str = ""  # whom we hear

@@ -33,9 +33,11 @@ from typing import Self
 import numpy as np
 
 from gateway.errors import ResourceError
+from gateway.media.rtcp import is_rtcp
 from gateway.media.rtp import OutgoingPackets, PacketBatch
 from gateway.sip.grammar import format_host
 from gateway.sip.message import Address
+from gateway.transport.rtcp_ports import RtcpPorts
 from gateway.transport.rtp_destination import canonical_host
 from gateway.transport.rtp_port import PortCounters, PortState, RtpPort, SourcePolicy
 from gateway.transport.sockets import explain, family_of, open_udp_socket
@@ -57,7 +59,7 @@ class RtpPortOptions:
     """Numeric address that ports are bound to where `open` does not say otherwise."""
     first_port: int = 10000
     last_port: int = 19999
-    """Both included. Even ports carry RTP; the odd ones between them stay free for RTCP (RFC 3550 11)."""
+    """Both included. Even ports carry RTP, the odd ones between them RTCP (RFC 3550 11)."""
     source_policy: SourcePolicy = "sdp"
     """Whom a leg hears where `attach` does not say otherwise; see `gateway.transport.rtp_port`."""
     quarantine_s: float = 30.0
@@ -122,6 +124,8 @@ class RtpPorts:
         self._open: set[RtpPort] = set()
         self._drops_before = RtpDrops()  # of ports that were given back
         self._epoll = select.epoll()
+        self.rtcp = RtcpPorts(options.own_sip_addresses)
+        """The reports that go with the audio."""
         self._data = np.zeros((options.max_batch_packets, MAX_PACKET_BYTES), np.uint8)
         self._rows = [row.data for row in self._data]
 
@@ -226,6 +230,7 @@ class RtpPorts:
             return
         del self._by_leg[port.leg], self._by_descriptor[port.udp.fileno()]
         self._epoll.unregister(port.udp)
+        self.rtcp.close(port)
         port.end_leg()
         port.state = PortState.OPEN
 
@@ -264,6 +269,7 @@ class RtpPorts:
 
     def shutdown(self) -> None:
         """Close every socket; no port can be opened, read or written after this."""
+        self.rtcp.shutdown()
         for port in [*self._open, *self._resting.values()]:
             self._shut(port)
         self._open.clear()
@@ -317,8 +323,8 @@ class RtpPorts:
             if port.state is PortState.RESTING:
                 self._hear_resting(port, source, now)
             elif port.is_heard(source):
-                if length == MAX_PACKET_BYTES:
-                    port.counters.oversize += 1
+                if length == MAX_PACKET_BYTES or (port.shares_rtcp and is_rtcp(self._rows[row][:length])):
+                    self._set_aside(port, self._rows[row][:length])
                     continue
                 if port.srtp is not None:
                     length = port.open_in_place(self._rows[row][:length], source)
@@ -328,6 +334,12 @@ class RtpPorts:
                 legs.append(port.leg)
                 port.proof.is_given = True
         return True
+
+    def _set_aside(self, port: RtpPort, datagram: memoryview) -> None:
+        if len(datagram) == MAX_PACKET_BYTES:
+            port.counters.oversize += 1
+        else:
+            self.rtcp.share(port, datagram)
 
     def _hear_resting(self, port: RtpPort, source: tuple[str, int], now: float) -> None:
         if port.is_peer(source):

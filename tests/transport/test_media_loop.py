@@ -54,6 +54,16 @@ def happened(
     return MediaEvents(uplink=uplink or [], digits=digits or [], finished=finished or [])
 
 
+class NoReports:
+    """RTCP that never comes to anything."""
+
+    def due(self, now: float, offset_s: float) -> list[object]:
+        return []
+
+    def farewell(self, leg: int, now: float, offset_s: float) -> None:
+        return None
+
+
 class ScriptedEngine:
     """An engine that plays out and reports what the test says, once, and notes the order of what is asked of it."""
 
@@ -64,6 +74,7 @@ class ScriptedEngine:
         self.to_report = happened()
         self.received: list[tuple[int, bytes]] = []
         self.fault: Exception | None = None
+        self.reports = NoReports()
 
     def open_leg(self, options: LegOptions, now: float) -> int:
         leg = next(leg for leg in range(1000) if leg not in self.open)
