@@ -10,10 +10,12 @@ A call has one line to the caller. While it is transferred with attendance it ha
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
+from gateway.calls.media_watch import Observation
 from gateway.calls.services import CallServices
 from gateway.errors import NegotiationError, ResourceError, StateError
 from gateway.media.codec import AudioFormat
@@ -154,6 +156,7 @@ class Line:
         else:
             media.change_leg(self.leg, stream.remote, self._options(stream))
         media.secure_leg(self.leg, stream.srtp)
+        media.direct_reports(self.leg, stream.rtcp)
         media.engine.set_direction(self.leg, send=stream.direction.sends, receive=stream.direction.receives)
 
     def _options(self, stream: AudioStream) -> LegOptions:
@@ -198,12 +201,40 @@ class Line:
         """The peer's silence counts from now."""
         self._listening_since_s = self._services.clock()
 
+    def observe(self) -> Observation | None:
+        """What there is of a peer that should be sending; None where it need not: on hold, whoever holds."""
+        if self.leg is None or self.stream is None or self.stream.direction is not Direction.SENDRECV:
+            return None
+        signs = self._services.media.signs(self.leg)
+        return Observation(
+            expected_since_s=self._listening_since_s,
+            last_received_s=signs.last_received_s,
+            last_report_s=signs.last_report_s,
+            has_sound=signs.has_sound,
+            unheard_reports=signs.unheard_reports,
+            icmp_errors=self._port.counters.icmp_errors,
+        )
+
     def silent_s(self) -> float:
         """How long nothing has come from a peer that should be sending; 0 on hold."""
-        if self.leg is None or self.stream is None or self.stream.direction is not Direction.SENDRECV:
+        seen = self.observe()
+        if seen is None:
             return 0.0
-        heard_s = self._services.media.statistics(self.leg).last_received_s or 0.0
-        return self._services.clock() - max(heard_s, self._listening_since_s)
+        return self._services.clock() - max(seen.last_received_s or 0.0, seen.expected_since_s)
+
+    def patience_left_s(self, expected_since_s: float | None = None) -> float:
+        """How long until a peer that sends nothing counts as gone; without end on hold.
+
+        It has been expected since `expected_since_s` at the earliest.
+        """
+        seen, services = self.observe(), self._services
+        if seen is None:
+            return math.inf
+        signs = [seen.expected_since_s, expected_since_s, seen.last_received_s]
+        if services.reports_are_life:
+            signs.append(seen.last_report_s)
+        patience_s = services.media_start_timeout_s if seen.last_received_s is None else services.media_timeout_s
+        return patience_s - (services.clock() - max(sign for sign in signs if sign is not None))
 
     @property
     def is_steady(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import structlog
 
 from gateway.calls.record import CallRecord, Speech
+from gateway.media.engine import LegStatistics
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -40,7 +41,6 @@ class CallLogbook:
 
     def call_ended(self, record: CallRecord) -> None:
         """The canonical line."""
-        media = record.media
         _log.info(
             "call ended",
             **self._identity(record),
@@ -61,10 +61,8 @@ class CallLogbook:
             srtp=record.srtp,
             input_tokens=record.usage.input_tokens,
             output_tokens=record.usage.output_tokens,
-            rtp_received=media.packets_received if media else 0,
-            rtp_sent=media.packets_sent if media else 0,
-            rtp_lost=media.packets_lost if media else 0,
-            jitter_ms=round(media.jitter_ms, 1) if media else None,
+            one_way_audio=list(record.one_way_audio),
+            **_media_figures(record.media),
         )
 
     def _connected(self, record: CallRecord) -> str | None:
@@ -83,3 +81,25 @@ class CallLogbook:
             "to": called,
             "route": record.route,
         }
+
+
+def _media_figures(media: LegStatistics | None) -> dict[str, float | None]:
+    """What the audio was like; where there was none, nothing was sent."""
+    if media is None:
+        return {"rtp_received": 0, "rtp_sent": 0, "rtp_lost": 0, "jitter_ms": None}
+    return {
+        "rtp_received": media.packets_received,
+        "rtp_sent": media.packets_sent,
+        "rtp_lost": media.packets_lost,
+        "jitter_ms": round(media.jitter_ms, 1),
+        "mos": media.mos,
+        "rtcp_received": media.reports_received,
+        "rtt_ms": _rounded(media.round_trip_ms),
+        "remote_lost": media.remote_lost,
+        "remote_jitter_ms": _rounded(media.remote_jitter_ms),
+        "remote_mos": media.remote_mos,
+    }
+
+
+def _rounded(figure_ms: float | None) -> float | None:
+    return None if figure_ms is None else round(figure_ms, 1)

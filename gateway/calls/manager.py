@@ -269,6 +269,7 @@ class CallManager:
             session_id=int(now.timestamp()),
             version=1,
             srtp=srtp,
+            rtcp=self._services.has_rtcp,
         )
 
     def _offer(self, offered: sip_events.CallOffered) -> None:

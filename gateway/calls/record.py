@@ -76,6 +76,7 @@ class CallRecord:
     tools: int = 0
     usage: Usage = field(default_factory=Usage)
     media: LegStatistics | None = None
+    one_way_audio: tuple[str, ...] = ()  # what was wrong with one direction, for a while at least
 
     def add_usage(self, usage: Usage) -> None:
         """Add what one reply is billed for."""

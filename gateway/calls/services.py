@@ -9,6 +9,7 @@ from datetime import datetime
 from gateway.calls.directory import LegDirectory
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.media_hosts import MediaHosts
+from gateway.calls.media_watch import OneWayAudio
 from gateway.calls.record import CallObserver
 from gateway.realtime.session import SessionOptions
 from gateway.sip.user_agent import UserAgent
@@ -27,7 +28,11 @@ class CallServices:
     greetings: GreetingCache
     media_hosts: MediaHosts
     max_call_s: float
-    media_timeout_s: float
+    media_timeout_s: float  # a peer who was heard and sends nothing for so long has gone
+    media_start_timeout_s: float  # ... and so has one who was never heard
+    has_rtcp: bool = False
+    reports_are_life: bool = False  # whether RTCP alone keeps a silent peer
     clock: Callable[[], float]  # monotonic seconds, as user agent and media have them
     wall_clock: Callable[[], datetime]  # aware; for opening hours and records
     legs: LegDirectory = field(default_factory=LegDirectory)
+    one_way_audio: OneWayAudio = field(default_factory=OneWayAudio)

@@ -23,8 +23,9 @@ import structlog
 from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
 from gateway.calls.bridge import SessionBridge
-from gateway.calls.call import Call, CallState, TransferLimits
+from gateway.calls.call import HEARD_STATES, Call, CallState, TransferLimits
 from gateway.calls.line import Line
+from gateway.calls.media_watch import LOOK_EVERY_S, Flaw, MediaWatch, facts
 from gateway.calls.record import UNVERIFIED, CallDirection, CallRecord
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
@@ -42,7 +43,6 @@ from gateway.sip.sdp import LocalMedia, SessionDescription
 from gateway.transport.rtp_ports import RtpPort
 
 FILE_ITEM = "file"
-MEDIA_WATCH_S = 5.0
 MEDIA_WATCH_LEAST_S = 0.1
 REPLACEABLE = (CallState.TALKING, CallState.PLAYING)
 """States in which somebody else may take the caller's place."""
@@ -143,6 +143,7 @@ class CallTask:
         self._referrals = 0  # REFERs of the peer that were followed
         self._is_awaiting_playout = False
         self._playout_tail: asyncio.TimerHandle | None = None
+        self._watch = MediaWatch(services.one_way_audio)
         self._media_watch: asyncio.TimerHandle | None = None
         self._log = _log.bind(call_id=start.call_id)
         self.record = CallRecord(
@@ -243,6 +244,8 @@ class CallTask:
             self._bridge.abandon()
         self._desk.release()
         self._succession.release()
+        self._watch.close()
+        self.record.one_way_audio = tuple(flaw.value for flaw in self._watch.found)
         statistics = self._line.close()
         if statistics is not None:
             self.record.media = statistics
@@ -433,8 +436,8 @@ class CallTask:
 
     def _begin_conversation(self) -> None:
         self.record.established_s = self._services.clock()
-        self._watch_media()
         self.dispatch(call_events.Established())
+        self._watch_media()
 
     def _take_answer(self, answer: SessionDescription | None) -> bool:
         """Agree to the peer's answer to our offer, if it is one; without agreement the call ends."""
@@ -504,14 +507,29 @@ class CallTask:
     def _watch_media(self) -> None:
         """Look whether the caller, or whom they talk to, still sends, now and then and the moment they are missed.
 
-        On hold they need not.
+        On hold they need not, nor while the PBX may have moved the caller.
         """
-        left_s = self._services.media_timeout_s - max(self._line.silent_s(), self._desk.silent_s())
-        if left_s <= 0:
+        now = self._services.clock()
+        is_expected = self._call.state in HEARD_STATES
+        self._look_for_one_way_audio(now, is_expected=is_expected)
+        left_s = min(self._line.patience_left_s(self._watch.expected_since_s), self._desk.patience_left_s())
+        if is_expected and left_s <= 0:
             self.dispatch(call_events.MediaLost())
         if not self._ended.is_set():
-            delay_s = min(max(left_s, MEDIA_WATCH_LEAST_S), MEDIA_WATCH_S)
+            delay_s = min(max(left_s, MEDIA_WATCH_LEAST_S), LOOK_EVERY_S)
             self._media_watch = asyncio.get_running_loop().call_later(delay_s, self._watch_media)
+
+    def _look_for_one_way_audio(self, now: float, *, is_expected: bool) -> None:
+        seen, before = self._line.observe() if is_expected else None, self._watch.flaws
+        if not self._watch.look(seen, now) or seen is None:
+            return
+        flaws = [flaw.value for flaw in Flaw if flaw in self._watch.flaws]
+        if not flaws:
+            self._log.info("audio both ways again", was=[flaw.value for flaw in Flaw if flaw in before])
+            return
+        # A telephone that is muted sends digital silence, too.
+        tell = self._log.info if self._watch.flaws == {Flaw.ONLY_SILENCE} else self._log.warning
+        tell("one-way audio", flaws=flaws, **facts(seen, now))
 
     def _look_at_playout(self) -> None:
         """Tell the call, once, when nothing is left to be said and the telephone has had time to play it."""

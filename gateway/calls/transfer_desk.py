@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -122,9 +123,9 @@ class TransferDesk:
         if self.line.silent_s() > LOST_CALLER_S - STRAGGLERS_S:
             self._dispatch(call_events.MediaLost(cause="the PBX kept the caller of a transfer that failed"))
 
-    def silent_s(self) -> float:
-        """How long nothing has come from a contact whose audio we carry."""
-        return self._consultation.line.silent_s() if self._is_joined and self._consultation is not None else 0.0
+    def patience_left_s(self) -> float:
+        """How long until a contact whose audio we carry, and who sends nothing, counts as gone."""
+        return self._consultation.line.patience_left_s() if self._is_joined and self._consultation else math.inf
 
     def on_audio(self, audio: bytes) -> None:
         """The caller's audio: the contact's, once both are joined here."""

@@ -27,6 +27,7 @@ class RtpSection(Section):
     # Apart from Asterisk's own (10000-20000), which is often on the same machine.
     ports: PortRange = "30000-30999"
     source: SourcePolicy = default_of(RtpPortOptions, "source_policy")
+    start_timeout: Annotated[Seconds, Field(ge=5)] = 30.0
     timeout: Annotated[Seconds, Field(ge=5)] = 30.0
 
     @model_validator(mode="after")
@@ -37,10 +38,18 @@ class RtpSection(Section):
         return self
 
 
+class RtcpSection(Section):
+    """Reports about audio."""
+
+    enabled: bool = True
+    counts_as_life: bool = False
+
+
 class MediaSection(Section):
     """Audio."""
 
     rtp: RtpSection = RtpSection()
+    rtcp: RtcpSection = RtcpSection()
     append: Literal["auto", "20ms", "40ms", "60ms", "100ms"] = "auto"
 
 

@@ -39,8 +39,8 @@ RELIEF = 0.8
 """Share of a limit that a value must not exceed ..."""
 RELIEF_S = 2.0
 """... for so long, until calls are taken again."""
-DESCRIPTORS_A_CALL = 3
-"""RTP, the provider's socket, and one to spare for a file or a lookup."""
+DESCRIPTORS_A_CALL = 4
+"""RTP, RTCP, the provider's socket, and one to spare for a file or a lookup."""
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("gateway.transport.load")
 

@@ -464,7 +464,7 @@ async def test_caller_is_not_left_on_the_line_when_something_fails(
 async def test_caller_who_falls_silent_on_the_wire_is_let_go_but_not_on_hold(
     open_house: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.calls.task.MEDIA_WATCH_S", 0.1)
+    monkeypatch.setattr("gateway.calls.task.LOOK_EVERY_S", 0.1)
     house = await open_house(replies=greeting(0.2))
     object.__setattr__(house.service.services, "media_timeout_s", 0.6)
     call, _ = await house.talk()

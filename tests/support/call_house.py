@@ -21,9 +21,10 @@ from gateway.calls.record import CallRecord, Speech
 from gateway.calls.services import CallServices
 from gateway.dialplan.model import Dialplan
 from gateway.errors import ResourceError
-from gateway.media.engine import LegStatistics
+from gateway.media.engine import LegStatistics, PeerSigns
 from gateway.realtime import session as realtime
 from gateway.sip.events import Event
+from gateway.transport.rtp_port import PortCounters
 from tests.support.wire import GATEWAY, PBX, Application, Party, Wire, gateway_on, phone_on
 
 CALLER_AUDIO, CONTACT_AUDIO, MODEL_AUDIO = b"caller" * 10, b"contact" * 10, b"model" * 12
@@ -35,6 +36,7 @@ SETTLING_ROUNDS = 6
 @dataclass(eq=False)
 class BookedPort:
     port: int
+    counters: PortCounters = field(default_factory=PortCounters)
 
 
 @dataclass(eq=False)
@@ -80,9 +82,14 @@ class BookedMedia:
         self.engine = self
         self.legs: dict[int, BookedLeg] = {}
         self.silent_ports: set[int] = set()
+        self.mute_ports: set[int] = set()  # whose packets hold digital silence
+        self.reporting_ports: set[int] = set()  # who send RTCP
+        self.routes: dict[int, Any] = {}
         self._clock = clock
         self._numbers = count(1)
         self._heard_s: dict[int, float] = {}
+        self._reported_s: dict[int, float] = {}
+        self._has_sound: set[int] = set()
 
     def open_leg(self, port: BookedPort, remote: Any, _options: object, sink: Any) -> int:
         number = next(self._numbers)
@@ -94,6 +101,18 @@ class BookedMedia:
 
     def secure_leg(self, leg: int, _keys: object) -> None:
         assert leg in self.legs
+
+    def direct_reports(self, leg: int, route: Any) -> None:
+        self.routes[leg] = route
+
+    def signs(self, leg: int) -> PeerSigns:
+        assert leg in self.legs
+        return PeerSigns(
+            last_received_s=self._heard_s.get(leg),
+            last_report_s=self._reported_s.get(leg),
+            unheard_reports=0,
+            has_sound=leg in self._has_sound,
+        )
 
     def set_direction(self, leg: int, *, send: bool, receive: bool) -> None:
         assert leg in self.legs
@@ -132,9 +151,13 @@ class BookedMedia:
     def tick(self, voice_of: Callable[[BookedLeg], bytes]) -> None:
         """Let everybody say 20 ms."""
         for number, leg in list(self.legs.items()):
+            if number in self.legs and leg.remote.port in self.reporting_ports:
+                self._reported_s[number] = self._clock()
             if number in self.legs and leg.remote.port not in self.silent_ports:
                 self._heard_s[number] = self._clock()
                 leg.packets += 1
+                if leg.remote.port not in self.mute_ports:
+                    self._has_sound.add(number)
                 leg.sink.on_audio(voice_of(leg))
 
 
@@ -215,6 +238,7 @@ class CallHouse:
             media_hosts=MediaHosts((MediaHost(GATEWAY.host, GATEWAY.host),)),
             max_call_s=600,
             media_timeout_s=30,
+            media_start_timeout_s=20,
             clock=lambda: self.wire.now,
             wall_clock=lambda: NOON + timedelta(seconds=self.wire.now),
         )

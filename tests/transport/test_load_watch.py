@@ -107,9 +107,9 @@ def test_descriptors_are_counted_and_those_of_calls_to_come_are_reckoned_with(mo
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
     machine = Machine(descriptors=10)
     watch = machine.watch()
-    assert watch.refusal(calls=25) is None  # 10 + 26 * 3 = 88
-    assert watch.refusal(calls=26) is RejectReason.DESCRIPTORS
-    machine.descriptors = 88
+    assert watch.refusal(calls=19) is None  # 10 + 20 * 4 = 90
+    assert watch.refusal(calls=20) is RejectReason.DESCRIPTORS
+    machine.descriptors = 87
     assert watch.refusal(calls=0) is RejectReason.DESCRIPTORS
 
 
