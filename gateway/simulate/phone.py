@@ -157,7 +157,13 @@ class Phone:
 
     def _local_media(self, port: RtpPort, terms: SrtpTerms) -> LocalMedia:
         return LocalMedia(
-            address=self._options.host, port=port.port, codecs=self._options.codecs, session_id=1, version=1, srtp=terms
+            address=self._options.host,
+            port=port.port,
+            codecs=self._options.codecs,
+            session_id=1,
+            version=1,
+            srtp=terms,
+            rtcp=True,
         )
 
     # News.
@@ -272,6 +278,7 @@ class Phone:
         else:
             self.media.change_leg(call.leg, stream.remote, _leg_options(stream))
         self.media.secure_leg(call.leg, stream.srtp)
+        self.media.direct_reports(call.leg, stream.rtcp)
         self.media.engine.set_direction(call.leg, send=stream.direction.sends, receive=stream.direction.receives)
 
     def _ended(self, call: PhoneCall, *, by_peer: bool) -> None:

@@ -481,11 +481,44 @@ async def test_caller_who_falls_silent_on_the_wire_is_let_go_but_not_on_hold(
 
 async def test_caller_who_falls_silent_on_the_wire_is_missed_on_time(open_house: Open) -> None:
     house = await open_house(replies=greeting(0.2))
-    object.__setattr__(house.service.services, "media_timeout_s", 0.6)
+    for timeout in ("media_start_timeout_s", "media_timeout_s"):
+        object.__setattr__(house.service.services, timeout, 0.6)
     call, _ = await house.talk()
     house.phone.media.engine.set_direction(call.leg, send=False, receive=True)  # type: ignore[arg-type]
     await eventually(call.ended.is_set, 3)
     assert (await house.record()).cause == "no audio from the caller"
+
+
+@pytest.mark.parametrize("srtp", [SrtpPolicy.OFF, SrtpPolicy.REQUIRED])
+async def test_reports_of_both_sides_end_up_in_the_record(open_house: Open, srtp: SrtpPolicy) -> None:
+    house = await open_house(replies=greeting(0.2), srtp=srtp, trunk="srtp_over_plain: true,")
+    call, _ = await house.talk()
+    leg = house.service.media._legs.copy()
+    await eventually(lambda: house.service.media.statistics(next(iter(leg))).round_trip_ms is not None, 15)
+    call.hang_up()
+    media = (await house.record()).media
+    assert media is not None
+    assert media.round_trip_ms is not None
+    assert media.round_trip_ms < 100
+    assert media.remote_lost == 0
+    assert media.mos is not None
+    assert media.mos > 4
+    assert call.statistics is not None
+    assert call.statistics.reports_received > 0
+
+
+async def test_without_rtcp_there_are_no_reports_and_no_word_of_them(open_house: Open) -> None:
+    house = await open_house(replies=greeting(0.2), environment={"GATEWAY__MEDIA__RTCP__ENABLED": "false"})
+    call, _ = await house.talk()
+    assert call.stream is not None
+    assert call.stream.rtcp is not None
+    assert not call.stream.rtcp.is_muxed
+    call.hang_up()
+    media = (await house.record()).media
+    assert media is not None
+    assert (media.reports_received, media.round_trip_ms) == (0, None)
+    assert call.statistics is not None
+    assert call.statistics.reports_received == 0
 
 
 async def test_interrupted_greeting_from_the_cache_is_told_as_far_as_it_was_heard(open_house: Open) -> None:
