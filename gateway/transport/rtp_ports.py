@@ -95,16 +95,20 @@ class RtpDrops:
     foreign: int = 0
     muted: int = 0
     srtp_failures: int = 0
+    rtcp: int = 0
 
     @classmethod
     def at(cls, port: RtpPort) -> Self:
         """Those of one port."""
         counters = port.counters
-        return cls(counters.foreign, counters.muted, counters.srtp_failures)
+        return cls(counters.foreign, counters.muted, counters.srtp_failures, counters.rtcp_drops)
 
     def __add__(self, other: RtpDrops) -> RtpDrops:
         return RtpDrops(
-            self.foreign + other.foreign, self.muted + other.muted, self.srtp_failures + other.srtp_failures
+            self.foreign + other.foreign,
+            self.muted + other.muted,
+            self.srtp_failures + other.srtp_failures,
+            self.rtcp + other.rtcp,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 from gateway.calls.events import Outcome
 from gateway.calls.logbook import CallLogbook, masked
 from gateway.calls.record import CallRecord, Speaker, Speech
+from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
 from gateway.realtime.session import Usage
 
 
@@ -47,6 +49,39 @@ def test_one_line_tells_how_a_call_went() -> None:
     assert (line["event"], line["log_level"], line["outcome"]) == ("call ended", "info", "transferred")
     assert (line["duration_s"], line["setup_ms"], line["input_tokens"], line["output_tokens"]) == (10.0, 250, 17, 5)
     assert "4930123" not in str(line)
+
+
+def test_the_line_tells_what_the_audio_was_like_at_both_ends() -> None:
+    done = record()
+    engine = MediaEngine(MediaOptions(max_legs=1))
+    engine.open_leg(LegOptions(payload_type=0, format="PCMU"), 1.0)
+    done.media = replace(
+        engine.statistics(0),
+        packets_received=500,
+        packets_lost=3,
+        jitter_ms=1.234,
+        mos=4.31,
+        reports_received=2,
+        round_trip_ms=20.06,
+        remote_lost=7,
+        remote_jitter_ms=2.5,
+        remote_mos=4.12,
+    )
+    done.one_way_audio = ("tx refused",)
+    with capture_logs() as lines:
+        CallLogbook().call_ended(done)
+    line = lines[0]
+    assert (line["rtp_received"], line["rtp_lost"], line["jitter_ms"], line["mos"]) == (500, 3, 1.2, 4.31)
+    assert (line["rtcp_received"], line["rtt_ms"]) == (2, 20.1)
+    assert (line["remote_lost"], line["remote_jitter_ms"], line["remote_mos"]) == (7, 2.5, 4.12)
+    assert line["one_way_audio"] == ["tx refused"]
+
+
+def test_the_line_of_a_call_without_audio_has_the_same_first_figures() -> None:
+    with capture_logs() as lines:
+        CallLogbook().call_ended(record())
+    assert (lines[0]["rtp_received"], lines[0]["rtp_sent"], lines[0]["rtp_lost"]) == (0, 0, 0)
+    assert lines[0]["one_way_audio"] == []
 
 
 @pytest.mark.parametrize("srtp", [None, "AES_CM_128_HMAC_SHA1_80"])

@@ -489,6 +489,27 @@ async def test_caller_who_falls_silent_on_the_wire_is_missed_on_time(open_house:
     assert (await house.record()).cause == "no audio from the caller"
 
 
+async def test_telephone_whose_sockets_are_gone_is_found_in_both_directions_and_ends_by_time_alone(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real ICMP errors: nobody listens on the port that SDP names, and nothing comes from there."""
+    monkeypatch.setattr("gateway.calls.task.LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("gateway.calls.media_watch.NOTHING_FOR_S", 0.4)
+    house = await open_house(replies=greeting(0.2))
+    await house.talk()
+    with capture_logs() as lines:
+        house.phone.media.stop()
+        await eventually(lambda: any({"rx=0", "tx refused"} <= set(line.get("flaws", ())) for line in lines), 5)
+        assert house.service.services.one_way_audio.present == 1
+        assert house.service.calls.call_count == 1
+        for timeout in ("media_start_timeout_s", "media_timeout_s"):
+            object.__setattr__(house.service.services, timeout, 0.5)
+        record = await house.record()
+    assert record.cause == "no audio from the caller"
+    assert {"rx=0", "tx refused"} <= set(record.one_way_audio)
+    assert house.service.services.one_way_audio.present == 0
+
+
 @pytest.mark.parametrize("srtp", [SrtpPolicy.OFF, SrtpPolicy.REQUIRED])
 async def test_reports_of_both_sides_end_up_in_the_record(open_house: Open, srtp: SrtpPolicy) -> None:
     house = await open_house(replies=greeting(0.2), srtp=srtp, trunk="srtp_over_plain: true,")

@@ -259,5 +259,6 @@ async def test_status_tells_a_refused_call_a_banned_source_and_a_dead_peer(
         }
         assert after["rejected"] == {"no_route": 1, "stranger": 3, "banned": 2}
         assert (after["bans"], after["connections"], after["calls"]) == (1, 1, 0)
-        assert after["rtp_drops"] == {"foreign": 0, "muted": 0, "srtp_failures": 0}
+        assert after["rtp_drops"] == {"foreign": 0, "muted": 0, "srtp_failures": 0, "rtcp": 0}
+        assert after["one_way_audio"] == {"present": 0}
         assert [(line["trunk"], line["server"]) for line in told("peer unreachable")] == [("branch", str(peer.hop))]
