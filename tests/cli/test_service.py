@@ -34,6 +34,7 @@ from gateway.sip.sdes import SrtpPolicy
 from gateway.sip.sdp import Direction
 from gateway.transport.load_watch import LoadWatch
 from gateway.transport.tls import TlsOptions, load_tls
+from tests.support import media_flood
 from tests.support.aio import eventually
 from tests.support.certificates import Authority
 from tests.support.listening import tone, tone_seconds
@@ -487,6 +488,29 @@ async def test_caller_who_falls_silent_on_the_wire_is_missed_on_time(open_house:
     house.phone.media.engine.set_direction(call.leg, send=False, receive=True)  # type: ignore[arg-type]
     await eventually(call.ended.is_set, 3)
     assert (await house.record()).cause == "no audio from the caller"
+
+
+async def test_two_thousand_garbage_datagrams_a_second_at_audio_and_reports_leave_a_call_whole(
+    open_house: Open,
+) -> None:
+    """From the peer's very address, too: they are dropped, and neither end, mute nor garble anything."""
+    house = await open_house(replies=greeting(2.5))
+    call, _ = await house.talk()
+    await call.wait_for_speech(from_ms=0, within_s=3)
+    assert call.stream is not None
+    host, port = call.stream.remote
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.9", 0))
+        sent = await asyncio.to_thread(
+            media_flood.flood, [call.port.udp, stranger], [(host, port), (host, port + 1)], 2000, 2
+        )
+    assert sent >= 1000
+    await call.wait_for_silence(lasting_ms=300, within_s=5)
+    assert tone_seconds(call.heard(), GREETING_HZ) > 2.2
+    assert not call.ended.is_set()
+    call.hang_up()
+    assert (await house.record()).outcome is Outcome.CALLER_HUNG_UP
+    assert house.service.media.failures == 0
 
 
 async def test_telephone_whose_sockets_are_gone_is_found_in_both_directions_and_ends_by_time_alone(

@@ -21,6 +21,7 @@ from gateway.transport.rtp_port import RtpPort
 from gateway.transport.rtp_ports import RtpPortOptions, RtpPorts
 from gateway.transport.rtp_proof import UNPROVEN_PACKETS
 from gateway.transport.srtp import SrtpContext
+from tests.support.media_flood import garbage
 from tests.transport.test_rtp_ports import address_of, attached, even_port, packets, received
 
 LEG = 7
@@ -344,12 +345,8 @@ class TestLoop:
         media.direct_reports(leg, peer.route)
         for _ in range(400):
             for _ in range(10):
-                length = random.choice((0, 1, 2, 4, 12, 28, 172, 1400))
-                garbage = random.randbytes(length)
-                if random.random() < 0.5:
-                    garbage = bytes((random.choice((0x80, 0x81, 0xA0)), random.choice((200, 201, 202, 203)))) + garbage
-                socket_of, to = random.choice(((peer.rtp, (HOST, port.port)), (peer.rtcp, rtcp_port(port, peer))))
-                socket_of.sendto(garbage, to)
+                sender, to = random.choice(((peer.rtp, (HOST, port.port)), (peer.rtcp, rtcp_port(port, peer))))
+                sender.sendto(garbage(random), to)
             self.run(media, now, TICK_S)
         assert media.failures == 0
         assert media.statistics(leg).packets_sent == 100
