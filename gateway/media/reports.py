@@ -160,20 +160,23 @@ class ReportExchange:
         packets = self._compose(leg, session, now, wall_clock_offset_s)
         return build_compound([*packets, Goodbye(ssrcs=(self._sender.ssrc(leg),))])
 
-    def receive(self, leg: int, datagram: bytes, now: float, wall_clock_offset_s: float) -> None:
-        """Take in what came for a leg from the peer's RTCP address. Never raises for what it holds."""
+    def receive(self, leg: int, datagram: bytes, now: float, wall_clock_offset_s: float) -> bool:
+        """Take in what came for a leg from the peer's RTCP address. Never raises for what it holds.
+
+        Whether it tells of our stream, so that whoever sent it receives that.
+        """
         session = self._sessions.get(leg)
         if session is None:
-            return
+            return False
         try:
             packets = parse_compound(datagram)
         except RtcpError:
             session.refused += 1
-            return
+            return False
         own_ssrc = self._sender.ssrc(leg)
         if any(isinstance(packet, Report) and packet.ssrc == own_ssrc for packet in packets):
             session.refused += 1  # RFC 3550 8.2: our own, come back
-            return
+            return False
         _average(session, len(datagram))
         session.reports += 1
         session.last_report_s = now
@@ -187,6 +190,7 @@ class ReportExchange:
         session.unheard = 0 if ours else session.unheard + 1
         for block in ours:
             self._note(leg, session, block, arrived)
+        return bool(ours)
 
     def view(self, leg: int) -> PeerView:
         """What the peer says of our stream."""

@@ -226,7 +226,8 @@ class MediaLoop:
     def _exchange_reports(self, now: float) -> None:
         try:
             for leg, datagram in self.ports.rtcp.receive():
-                self.engine.reports.receive(leg, datagram, now, self._wall_clock_offset_s)
+                if self.engine.reports.receive(leg, datagram, now, self._wall_clock_offset_s):
+                    self.ports.rtcp.note_received(leg)
             for report in self.engine.reports.due(now, self._wall_clock_offset_s):
                 self.ports.rtcp.send(report.leg, report.datagram)
         except Exception as error:  # noqa: BLE001 - reports are the least of a call

@@ -187,6 +187,12 @@ class RtcpPorts:
         arrived.append((port.leg, opened))
         return True
 
+    def note_received(self, leg: int) -> None:
+        """The leg's peer has reported that it receives our stream: proof that it is there (`rtp_proof`)."""
+        path = self._by_leg.get(leg)
+        if path is not None:
+            path.rtp.proof.is_given = True
+
     def send(self, leg: int, datagram: bytes) -> bool:
         """Send a compound to where the leg's SDP says; whether the kernel took it."""
         path = self._by_leg.get(leg)

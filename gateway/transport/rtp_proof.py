@@ -1,9 +1,10 @@
 """How much audio is sent to an address that has not shown that it wants any.
 
 SDP is the peer's word: whoever may call could aim the audio of a call at somebody else, who never asked. So an address
-must prove itself, by sending RTP from there or by being a trunk's own (its peer, or in its ACL, where the address is
-the credential). Addresses that have not get five seconds of audio, all those that a call names together: enough for
-devices behind a NAT, which wait for our packets before they send theirs, too little to be worth a call.
+must prove itself, by sending RTP from there, by an RTCP report that it receives our stream, or by being a trunk's own
+(its peer, or in its ACL, where the address is the credential). Addresses that have not get five seconds of audio, all
+those that a call names together: enough for devices behind a NAT, which wait for our packets before they send theirs,
+too little to be worth a call.
 """
 
 from __future__ import annotations

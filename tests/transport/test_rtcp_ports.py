@@ -187,6 +187,19 @@ def test_srtcp_goes_both_ways(ports: RtpPorts, peer: Peer) -> None:
     assert port.counters.rtcp_drops == 3
 
 
+def test_reports_go_over_ipv6_as_well(ports: RtpPorts) -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
+        peer.bind(("::1", 0))
+        peer.settimeout(2)
+        port = ports.open("::1")
+        ports.attach(port, LEG, Address("::1", 4000))
+        assert ports.rtcp.open(port, RtcpRoute(address_of(peer)))
+        peer.sendto(REPORT, ("::1", port.port + 1))
+        assert reports(ports) == [(LEG, REPORT)]
+        assert ports.rtcp.send(LEG, b"ours")
+        assert peer.recv(100) == b"ours"
+
+
 class TestSockets:
     def test_the_port_above_is_bound_with_the_route_and_closed_with_the_leg(
         self, ports: RtpPorts, make_peer: MakePeer
@@ -330,10 +343,27 @@ class TestLoop:
         assert statistics.round_trip_ms is not None
         assert 0 < statistics.round_trip_ms < 3000
         assert media.signs(leg).last_report_s == pytest.approx(now[0] - TICK_S)
+        assert port.proof.is_given
         media.close_leg(leg)
         (farewell,) = [parse(datagram) for datagram in self.drained(peer.rtcp)]
         assert farewell[-1] == Goodbye(ssrcs=(first.ssrc,))
         assert media.failures == 0
+
+    @pytest.mark.parametrize("is_ours", [True, False])
+    async def test_peer_that_only_listens_proves_itself_by_reports_of_our_stream_alone(
+        self, ports: RtpPorts, now: list[float], peer: Peer, *, is_ours: bool
+    ) -> None:
+        media = MediaLoop(MediaEngine(seed=1), ports, time_source=lambda: now[0])
+        port = media.ports.open()
+        leg = media.open_leg(port, address_of(peer.rtp), OPTIONS, Sink())
+        media.direct_reports(leg, peer.route)
+        self.run(media, now, 1)
+        ssrc = int.from_bytes(peer.rtp.recv(200)[8:12], "big")
+        block = ReportBlock(ssrc=ssrc if is_ours else ssrc ^ 1, fraction_lost=0, lost=0, highest_sequence=9, jitter=0)
+        peer.rtcp.sendto(build([Report(ssrc=1, blocks=(block,))]), rtcp_port(port, peer))
+        self.run(media, now, 9)
+        assert (port.counters.muted == 0) is is_ours
+        media.close_leg(leg)
 
     async def test_garbage_on_both_ports_leaves_audio_and_reports_as_they_were(
         self, media: MediaLoop, now: list[float], peer: Peer
