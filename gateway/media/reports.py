@@ -36,6 +36,8 @@ from gateway.media.stream import StreamReception, StreamStatistics
 MINIMUM_INTERVAL_S: Final = 5.0
 MAX_ROUND_TRIP_S: Final = 10.0
 """Beyond, a peer is wrong about its delay."""
+COARSE_CLOCK_S: Final = 0.05
+"""By so much a peer that counts its delay in coarse steps may make a round trip less than nothing."""
 
 _MEMBERS: Final = 2
 _BANDWIDTH_BYTES_PER_S: Final = 500
@@ -275,9 +277,8 @@ class ReportExchange:
         if block.last_report not in session.moments:
             return
         ticks = (arrived - block.last_report - block.delay + 0x80000000 & 0xFFFFFFFF) - 0x80000000
-        if ticks > MAX_ROUND_TRIP_S * 65536:
+        if not -COARSE_CLOCK_S * 65536 <= ticks <= MAX_ROUND_TRIP_S * 65536:
             return
-        # A clock that ticks coarsely may make it a little less than nothing.
         round_trip_ms = max(ticks, 0) * 1000 / 65536
         before = session.round_trip_ms
         session.round_trip_ms = round_trip_ms if before is None else before + (round_trip_ms - before) / 8

@@ -68,6 +68,7 @@ class Pair:
     def __init__(self, *, loss: float = 0.0, delay_s: float = 0.0, seed: int = 0, tick_s: float = 0.02) -> None:
         self.random = Random(seed)
         self.loss, self.delay_s, self.tick_s = loss, delay_s, tick_s
+        self.cut_side: int | None = None  # whose audio is lost altogether
         self.sides = (Side(1, tick_s), Side(2, tick_s))
         self.lost = [0, 0]
         for index, side in enumerate(self.sides):
@@ -81,7 +82,7 @@ class Pair:
                 before = len(side.sent)
                 side.tick()
                 for packet in side.sent[before:]:
-                    if self.random.random() < self.loss:
+                    if index == self.cut_side or self.random.random() < self.loss:
                         self.lost[index ^ 1] += 1
                         continue
                     header = bytes((0x80, packet.payload_type | packet.marked << 7))
@@ -183,14 +184,14 @@ def test_round_trip_is_that_of_the_wire(delay_s: float) -> None:
         assert side.statistics.round_trip_ms == pytest.approx(2000 * delay_s, abs=11)
 
 
-@pytest.mark.parametrize("loss", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("loss", [0.02, 0.2])
 def test_the_peer_tells_the_loss_of_what_we_sent(loss: float) -> None:
     pair = Pair(loss=loss, seed=3)
-    pair.run(60)
+    pair.run(30)
     ours, theirs = pair.sides
     told = ours.statistics.remote_lost
     assert told is not None
-    assert 0.8 * pair.lost[1] <= told <= pair.lost[1]
+    assert 0.7 * pair.lost[1] <= told <= pair.lost[1]
     assert theirs.statistics.packets_lost == pytest.approx(pair.lost[1], abs=1)
 
 
@@ -198,13 +199,27 @@ def test_opinion_falls_with_loss_at_either_end() -> None:
     scores = []
     for loss in (0.0, 0.05, 0.3):
         pair = Pair(loss=loss, seed=5)
-        pair.run(30)
+        pair.run(15)
         statistics = pair.sides[0].statistics
         assert statistics.remote_mos == pytest.approx(statistics.mos, abs=0.6)
         scores.append(statistics.mos)
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 4.3
     assert scores[-1] < 2.6
+
+
+def test_who_is_not_heard_learns_it_from_reports_that_do_not_know_them() -> None:
+    pair = Pair()
+    pair.run(10)
+    assert [side.engine.signs(side.leg).unheard_reports for side in pair.sides] == [0, 0]
+    pair.cut_side = 0
+    pair.run(20)
+    unheard, heard = (side.engine.signs(side.leg).unheard_reports for side in pair.sides)
+    assert unheard >= 2
+    assert heard == 0
+    pair.cut_side = None
+    pair.run(10)
+    assert [side.engine.signs(side.leg).unheard_reports for side in pair.sides] == [0, 0]
 
 
 def test_there_is_no_opinion_of_a_peer_who_was_never_heard(side: Side) -> None:
@@ -265,10 +280,12 @@ class TestLies:
         side.hears(self.block(side, last_report=told.middle_ntp, delay=0))
         honest = side.statistics.round_trip_ms
         assert honest is not None
-        side.run(4)
-        side.hears(self.block(side, last_report=told.middle_ntp, delay=0xFFFFFFFF))
-        side.hears(self.block(side, last_report=told.middle_ntp, delay=0x80000000))
-        assert 0 <= side.statistics.round_trip_ms < 10_000
+        side.run(12)  # a moment of before, as if it came back at once
+        side.hears(self.block(side, last_report=told.middle_ntp, delay=0))
+        assert side.statistics.round_trip_ms == honest
+        for delay in (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 20 << 16):
+            side.hears(self.block(side, last_report=told.middle_ntp, delay=delay))
+            assert side.statistics.round_trip_ms == honest
 
     def test_more_loss_than_packets_is_all_of_them(self, side: Side) -> None:
         side.run(3)
@@ -305,7 +322,7 @@ class TestLies:
 u32 = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(st.booleans(), u32, u32, st.integers(-(2**23), 2**23 - 1), u32, u32), max_size=8))
 def test_whatever_a_peer_reports_figures_stay_within_reason(told: list[tuple[bool, int, int, int, int, int]]) -> None:
     side = Side()

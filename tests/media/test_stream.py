@@ -104,3 +104,20 @@ def test_a_steady_stream_has_no_jitter():
     for i in range(200):
         bank.time(np.array([0]), np.array([160 * i]), i * 0.02)
     assert pytest.approx(bank.jitter_ms(0), abs=1e-6) == 0
+
+
+def test_runs_of_missing_packets_are_counted_once_each(listener):
+    for sequence in (1, 2, 5, 6, 10, 11, 12):
+        listener.hears(sequence)
+    assert (listener.lost, int(listener.bank.gaps[1])) == (5, 2)
+
+
+def test_reports_tell_of_the_present_stream_alone(listener):
+    assert listener.bank.reception(1) is None
+    for sequence in (65534, 65535, 2, 3):
+        listener.hears(sequence)
+    told = listener.bank.reception(1)
+    assert (told.ssrc, told.expected, told.received, told.highest_sequence) == (7, 6, 4, 0x10003)
+    listener.hears(500, ssrc=8)
+    told = listener.bank.reception(1)
+    assert (told.ssrc, told.expected, told.received, told.highest_sequence) == (8, 1, 1, 500)
