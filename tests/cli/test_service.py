@@ -467,7 +467,8 @@ async def test_caller_who_falls_silent_on_the_wire_is_let_go_but_not_on_hold(
 ) -> None:
     monkeypatch.setattr("gateway.calls.task.LOOK_EVERY_S", 0.1)
     house = await open_house(replies=greeting(0.2))
-    object.__setattr__(house.service.services, "media_timeout_s", 0.6)
+    for timeout in ("media_start_timeout_s", "media_timeout_s"):
+        object.__setattr__(house.service.services, timeout, 0.6)
     call, _ = await house.talk()
     await house.phone.hold(call)
     house.phone.media.engine.set_direction(call.leg, send=False, receive=True)  # type: ignore[arg-type]
