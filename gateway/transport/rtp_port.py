@@ -186,12 +186,12 @@ class RtpPort:
 
     def send(self, packet: memoryview) -> int:
         """Send one packet to the remote address; 1 if the kernel took it, else 0."""
-        if self._destination is None or not self.proof.spend():
+        destination = self._destination
+        if destination is None or not (self.proof.is_given or self.proof.spend()):
             self.counters.muted += 1
             return 0
         try:
-            datagram = packet if self.srtp is None else self.srtp.seal(packet)
-            self.udp.sendto(datagram, self._destination)
+            self.udp.sendto(packet if self.srtp is None else self.srtp.seal(packet), destination)
         except ConnectionRefusedError:  # an ICMP error that was waiting: told in place of sending this packet
             self.counters.icmp_errors += 1
             return 0

@@ -308,17 +308,18 @@ class RtpPorts:
 
     def _receive_round(self, ready: Iterable[tuple[int, int]], lengths: list[int], legs: list[int], now: float) -> bool:
         """One packet of each readable port; False when the batch is full."""
+        rows, by_descriptor, row = self._rows, self._by_descriptor, len(legs)
         for descriptor, mask in ready:
-            row = len(legs)
-            if row == len(self._rows):
+            if row == len(rows):
                 return False
-            port = self._by_descriptor[descriptor]
-            if mask & select.EPOLLERR:
-                port.count_icmp_errors()
-            if not mask & select.EPOLLIN:
-                continue
+            port, data = by_descriptor[descriptor], rows[row]
+            if mask != select.EPOLLIN:
+                if mask & select.EPOLLERR:
+                    port.count_icmp_errors()
+                if not mask & select.EPOLLIN:
+                    continue
             try:
-                length, source = port.udp.recvfrom_into(self._rows[row])
+                length, source = port.udp.recvfrom_into(data)
             except BlockingIOError:
                 continue
             except OSError:
@@ -327,15 +328,16 @@ class RtpPorts:
             if port.state is PortState.RESTING:
                 self._hear_resting(port, source, now)
             elif port.is_heard(source):
-                if length == MAX_PACKET_BYTES or (port.shares_rtcp and is_rtcp(self._rows[row][:length])):
-                    self._set_aside(port, self._rows[row][:length])
+                if length == MAX_PACKET_BYTES or (port.shares_rtcp and is_rtcp(data[:length])):
+                    self._set_aside(port, data[:length])
                     continue
                 if port.srtp is not None:
-                    length = port.open_in_place(self._rows[row][:length], source)
+                    length = port.open_in_place(data[:length], source)
                     if not length:
                         continue
                 lengths.append(length)
                 legs.append(port.leg)
+                row += 1
                 port.proof.is_given = True
         return True
 

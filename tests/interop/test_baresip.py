@@ -15,8 +15,8 @@ CALLER_TONE_HZ = 620.0
 
 def lately_heard(conversation: Conversation, frequency_hz: float) -> bool:
     """Whether the last half second of what the model hears is a tone of this frequency."""
-    last = resampled(conversation.uplink[-MODEL_RATE_HZ // 2 :], MODEL_RATE_HZ, 8000)
-    return len(last) >= 4000 and tone_seconds(last, frequency_hz) > 0.4
+    last = conversation.uplink[-MODEL_RATE_HZ // 2 :]
+    return len(last) == MODEL_RATE_HZ // 2 and tone_seconds(resampled(last, MODEL_RATE_HZ, 8000), frequency_hz) > 0.4
 
 
 def test_the_gateway_stays_with_a_colleague_to_whom_the_caller_hands_it(
