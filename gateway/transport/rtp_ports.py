@@ -313,11 +313,8 @@ class RtpPorts:
             if row == len(rows):
                 return False
             port, data = by_descriptor[descriptor], rows[row]
-            if mask != select.EPOLLIN:
-                if mask & select.EPOLLERR:
-                    port.count_icmp_errors()
-                if not mask & select.EPOLLIN:
-                    continue
+            if mask != select.EPOLLIN and not _is_readable(port, mask):
+                continue
             try:
                 length, source = port.udp.recvfrom_into(data)
             except BlockingIOError:
@@ -365,6 +362,13 @@ class RtpPorts:
                 sent += port.send(flat[offset : offset + length])
             offset += width
         return sent
+
+
+def _is_readable(port: RtpPort, mask: int) -> bool:
+    """Whether a datagram waits at a port; ICMP errors that wait there are counted."""
+    if mask & select.EPOLLERR:
+        port.count_icmp_errors()
+    return bool(mask & select.EPOLLIN)
 
 
 def _networks(texts: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
