@@ -1,12 +1,37 @@
-"""What is played where packets are missing. `Concealment` is the seam; `RepeatAndFade` the simple way."""
+"""What is played where packets are missing. `Concealment` is the seam, `PitchRepetition` what calls use.
+
+`PitchRepetition` is of the class of ITU-T G.711 Appendix I, for many legs at once and without its delay of 3.75 ms: a
+voice repeats itself with its pitch, so a gap is filled by the last pitch period before it, over and over. What is
+heard first is one period, from 10 ms on two, lest it sounds like a machine, and it fades from 10 ms on to silence at
+60 ms. The appendix takes a third period from 20 ms on; measured on speech, that gains nothing (0.01 of a MOS less).
+`python -m tests.bench.concealment` holds it against `Repetition` and `Silence`.
+
+All three are without state: what they make follows from the samples before the gap and the distance into it.
+"""
 
 from __future__ import annotations
 
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from gateway.media.codec import SAMPLES_PER_MS, Indices, Samples
+
+MAX_HISTORY_SAMPLES: Final = 60 * SAMPLES_PER_MS
+"""What a jitter buffer keeps of the audio already read."""
+
+_LEAST_PERIOD: Final = 5 * SAMPLES_PER_MS  # 200 Hz; a higher voice is found at a multiple of its period
+_GREATEST_PERIOD: Final = 15 * SAMPLES_PER_MS  # 66 Hz
+_TEMPLATE_SAMPLES: Final = 12 * SAMPLES_PER_MS
+_STEP_SAMPLES: Final = 10 * SAMPLES_PER_MS
+_MOST_PERIODS: Final = 2
+_LEAST_MERGE_SAMPLES: Final = 4 * SAMPLES_PER_MS
+_MERGE_SAMPLES_PER_STEP: Final = 4 * SAMPLES_PER_MS
+_GREATEST_MERGE_SAMPLES: Final = 10 * SAMPLES_PER_MS
+
+_Float32 = npt.NDArray[np.float32]
 
 
 class Concealment(Protocol):
@@ -14,14 +39,14 @@ class Concealment(Protocol):
 
     @property
     def history_samples(self) -> int:
-        """How many samples before the gap it wants; at most 480."""
+        """How many samples before the gap it wants; at most `MAX_HISTORY_SAMPLES`."""
 
     @property
     def reach_samples(self) -> int:
         """Length of a gap that it fills; what is missing beyond is silence."""
 
     def fill(self, history: Samples, elapsed: Indices) -> Samples:
-        """The samples at the given distances into each gap.
+        """The samples at the given distances into each gap, silence beyond `reach_samples`.
 
         Args:
             history: int16[n, history_samples], the last samples before each gap, the newest last.
@@ -31,19 +56,105 @@ class Concealment(Protocol):
             int16[n, m].
         """
 
+    def merge_samples(self, gap: Indices) -> Indices:
+        """How many samples behind gaps of such lengths fade over from what is made up to what was received."""
 
-class RepeatAndFade:
-    """The last 20 ms backwards, forwards and backwards again, fading to silence within 60 ms.
 
-    Turning around at the edge of the gap instead of starting the 20 ms anew keeps the waveform without a step.
+class PitchRepetition:
+    """Pitch periods repeated with overlap-add at every seam; see the module."""
+
+    history_samples: Final = _MOST_PERIODS * _GREATEST_PERIOD + _GREATEST_PERIOD // 4
+    reach_samples: Final = 60 * SAMPLES_PER_MS
+
+    def fill(self, history: Samples, elapsed: Indices) -> Samples:
+        """See `Concealment.fill`."""
+        past = history.astype(np.float32)
+        period = _periods(past)[:, None]
+        quarter = period // 4
+        voice = _cycles(past, period, 1, 0, elapsed)
+        for periods in range(2, _MOST_PERIODS + 1):
+            start = (periods - 1) * _STEP_SAMPLES
+            if elapsed.max() >= start:
+                weight = _ramp(elapsed - start, quarter)
+                voice += weight * (_cycles(past, period, periods, start, elapsed) - voice)
+        before = np.take_along_axis(past, self.history_samples - 1 - period, axis=1)
+        voice += (past[:, -1:] - before) * (1 - _ramp(elapsed, quarter))
+        fading = self.reach_samples - _STEP_SAMPLES
+        voice *= np.clip((self.reach_samples - elapsed) / np.float32(fading), 0, 1)
+        return np.rint(np.clip(voice, -32768, 32767)).astype(np.int16)
+
+    def merge_samples(self, gap: Indices) -> Indices:
+        """See `Concealment.merge_samples`: 4 ms, and 4 ms more for every 10 ms of gap after the first, up to 10 ms."""
+        later_steps = np.maximum(gap - 1, 0) // _STEP_SAMPLES
+        merge: Indices = np.minimum(
+            _LEAST_MERGE_SAMPLES + _MERGE_SAMPLES_PER_STEP * later_steps, _GREATEST_MERGE_SAMPLES
+        )
+        return merge
+
+
+def _periods(past: _Float32) -> Indices:
+    """The lag at which the last 12 ms resemble what came before them most: int64[n], samples.
+
+    By normalised cross-correlation: a louder stretch is not a better one.
     """
+    template = past[:, -_TEMPLATE_SAMPLES:]
+    span = past[:, -_TEMPLATE_SAMPLES - _GREATEST_PERIOD : -_LEAST_PERIOD]
+    windows = sliding_window_view(span, _TEMPLATE_SAMPLES, axis=1)  # the greatest lag first
+    likeness = np.matmul(windows, template[:, :, None])[:, :, 0]
+    sums = np.cumsum(np.square(span, dtype=np.float64), axis=1)
+    energy = sums[:, _TEMPLATE_SAMPLES - 1 :].copy()
+    energy[:, 1:] -= sums[:, :-_TEMPLATE_SAMPLES]
+    score = likeness / np.sqrt(np.maximum(energy, 1.0))
+    lag: Indices = _GREATEST_PERIOD - score.argmax(axis=1)
+    return lag
+
+
+def _cycles(past: _Float32, period: Indices, periods: int, start: int, elapsed: Indices) -> _Float32:
+    """The last `periods` pitch periods in a circle, entered at distance `start` where the phase fits: float32[n, m].
+
+    The end of the circle fades over into what came before its beginning, so that it closes without a seam.
+    """
+    length, quarter, samples = periods * period, period // 4, past.shape[1]
+    phase = (elapsed - start + start % period) % length
+    circle = np.take_along_axis(past, samples - length + phase, axis=1)
+    before = np.take_along_axis(past, np.maximum(samples - 2 * length + phase, 0), axis=1)
+    closing: _Float32 = circle + _ramp(phase - (length - quarter), quarter) * (before - circle)
+    return closing
+
+
+def _ramp(distance: Indices, length: Indices) -> _Float32:
+    """0 before distance 0, 1 from `length` on, and straight between them."""
+    ramp: _Float32 = np.clip((distance + 1) / (length + 1).astype(np.float32), 0, 1).astype(np.float32)
+    return ramp
+
+
+class Repetition:
+    """The last 20 ms over and over, fading to silence within 60 ms: what `PitchRepetition` is measured against."""
 
     history_samples: Final = 20 * SAMPLES_PER_MS
     reach_samples: Final = 60 * SAMPLES_PER_MS
 
     def fill(self, history: Samples, elapsed: Indices) -> Samples:
         """See `Concealment.fill`."""
-        turn, step = np.divmod(elapsed, self.history_samples)
-        source = np.where(turn % 2 == 0, self.history_samples - 1 - step, step)
-        gain = np.clip(1 - (elapsed + 1) / self.reach_samples, 0, None)
-        return np.rint(np.take_along_axis(history, source, axis=1) * gain).astype(np.int16)
+        repeated = np.take_along_axis(history, elapsed % self.history_samples, axis=1)
+        gain = np.clip(1 - elapsed / self.reach_samples, 0, None)
+        return np.rint(repeated * gain).astype(np.int16)
+
+    def merge_samples(self, gap: Indices) -> Indices:
+        """See `Concealment.merge_samples`: none."""
+        return np.zeros_like(gap)
+
+
+class Silence:
+    """Nothing at all."""
+
+    history_samples: Final = 1
+    reach_samples: Final = 0
+
+    def fill(self, history: Samples, elapsed: Indices) -> Samples:
+        """See `Concealment.fill`."""
+        return np.zeros(elapsed.shape, np.int16)
+
+    def merge_samples(self, gap: Indices) -> Indices:
+        """See `Concealment.merge_samples`: none."""
+        return np.zeros_like(gap)

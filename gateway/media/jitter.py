@@ -8,10 +8,15 @@ The bank is one array of codes (see `gateway.media.codec`), a ring of about a se
 The place of a sample follows from its timestamp alone, so packets may come in any order, with any number of
 milliseconds in them, more than once, or after a pause. What no packet brought is `MISSING`, and concealed for a while.
 
-Delay. The first packet of a stream is placed so that it waits `delay_ms` at least, and 20 ms more at most. The buffer
-grows when packets come too late for that, and gives the growth back two seconds after the last that needed it: by
-leaving frames out, silent ones first. A packet that does not fit between `max_delay_ms` ahead and as much behind is
-not placed: either it is a stray, or the sender's time line has jumped, which the receiver decides.
+Delay. The first packet of a stream is placed so that it waits `delay_ms` at least, and 20 ms more at most. From then on
+`gateway.media.delay` says how many frames the wait should be longer or shorter. Frames without sound are left out, or
+played twice, first. Where a voice goes on, a passage is awaited at which it resembles itself 20 ms away, and spliced
+there; the longer the way to go, the shorter the wait. Packets that come too late make the delay grow at once, for then
+a gap is heard anyway. What does not fit between `max_delay_ms` ahead and as much behind is not placed: either it is a
+stray, or the sender's time line has jumped, which the receiver decides.
+
+Gaps. Missing samples are made up by `gateway.media.concealment` and fade over into the first that were received. In a
+pause that the sender told, comfort noise is played instead, if it told that, too (RFC 3389).
 
 A position counts samples of the leg's life, from 0, and never wraps; the head is a multiple of 160.
 """
@@ -22,31 +27,37 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from gateway.media import codec
 from gateway.media.codec import MISSING, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, Samples
-from gateway.media.concealment import Concealment, RepeatAndFade
+from gateway.media.comfort_noise import RESPONSE_SAMPLES, impulse_response, noise
+from gateway.media.concealment import MAX_HISTORY_SAMPLES, Concealment, PitchRepetition
+from gateway.media.delay import DelayControl
 from gateway.media.rtp import MAX_PAYLOAD_BYTES, timestamp_distance
+from gateway.media.splice import splice
 
 FRAME_SAMPLES: Final = 20 * SAMPLES_PER_MS
 
 _RING_SAMPLES: Final = 51 * FRAME_SAMPLES
 _ROW_SAMPLES: Final = _RING_SAMPLES + MAX_PAYLOAD_BYTES
-_KEPT_SAMPLES: Final = 3 * FRAME_SAMPLES  # already read, for concealment
-_REVIEW_FRAMES: Final = 100  # two seconds
-_SKIP_SPACING_FRAMES: Final = 10
+_KEPT_SAMPLES: Final = MAX_HISTORY_SAMPLES  # already read, whole frames
 _QUIET_LEVEL: Final = 500  # of 32768: below, a frame may be left out unheard
-_NO_SLACK: Final = 1 << 40
+_ALIKE: Final = 0.6  # normalised cross-correlation from which on a splice is hardly heard
+_SPLICE_SPACING_FRAMES: Final = 50  # for one frame too many; n of them are left out n times as fast ...
+_LEAST_SPACING_FRAMES: Final = 4  # ... but not faster than this
+_PATIENCE: Final = 4  # spacings after which it is spliced where nothing is alike
 _FADED: Final = 1 << 40
+_NEVER: Final = 1 << 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JitterOptions:
     """How long received audio waits."""
 
-    delay_ms: int = 40
-    """a packet that is on time waits at least this long, at most 20 ms longer"""
+    delay_ms: int = 30
+    """a packet that is on time waits at least this long, and 20 ms longer at most where the network is steady"""
     max_delay_ms: int = 300
     """no packet waits longer; what would is taken for a jump of the sender's clock"""
 
@@ -61,7 +72,7 @@ class JitterBuffers:
     def __init__(self, legs: int, options: JitterOptions, concealment: Concealment | None = None) -> None:
         self._delay = options.delay_ms * SAMPLES_PER_MS
         self._max_delay = options.max_delay_ms * SAMPLES_PER_MS
-        self._concealment: Concealment = RepeatAndFade() if concealment is None else concealment
+        self._concealment: Concealment = PitchRepetition() if concealment is None else concealment
         self._ring = np.zeros((legs, _ROW_SAMPLES), np.uint16)
         self._windows_by_length: dict[int, Codes] = {}
         self._frames = self._windows(FRAME_SAMPLES)
@@ -69,13 +80,15 @@ class JitterBuffers:
         self._end = np.zeros(legs, np.int64)  # behind the newest sample
         self._anchor = np.zeros(legs, np.int64)  # this position ...
         self._anchor_timestamp = np.zeros(legs, np.int64)  # ... has this timestamp
-        self._is_quiet = np.zeros(legs, np.bool_)  # the sender itself told that there is nothing to hear
-        self._gap = np.full(legs, _FADED, np.int64)  # samples missed in a row up to the head
+        self._is_quiet = np.zeros(legs, np.bool_)  # the sender told of a pause, and no audio has come since
+        self._quiet_from = np.zeros(legs, np.int64)  # the pause that was told last lies between these positions ...
+        self._quiet_until = np.zeros(legs, np.int64)
+        self._has_noise = np.zeros(legs, np.bool_)  # ... and is to be heard as noise
+        self._response = np.zeros((legs, RESPONSE_SAMPLES), np.float32)
+        self._gap = np.full(legs, _FADED, np.int64)  # samples since what is missing at the head began, 0 if nothing is
         self._history = np.zeros((legs, self._concealment.history_samples), np.int16)
-        self._holds = np.zeros(legs, np.bool_)  # the head shall stand still for one read
-        self._skips = np.zeros(legs, np.int64)  # frames to leave out
-        self._slack = np.full(legs, _NO_SLACK, np.int64)  # least wait of a packet since the last review
-        self._reads = np.zeros(legs, np.int64)  # since the last review
+        self._control = DelayControl(legs, delay_samples=self._delay, frame_samples=FRAME_SAMPLES)
+        self._unspliced = np.zeros(legs, np.int64)  # reads for which the delay was wrong and nothing was done
         self.late = np.zeros(legs, np.int64)
         """Packets, or parts of them, that came after their place was read."""
         self.concealed = np.zeros(legs, np.int64)
@@ -93,12 +106,12 @@ class JitterBuffers:
     def reset(self, leg: int) -> None:
         """Make a leg as new."""
         self._ring[leg] = MISSING
-        for zero in (self._head, self._end, self._skips, self._reads, self.late, self.concealed):
+        zeros = (self._head, self._end, self._quiet_until, self._unspliced, self.late, self.concealed)
+        for zero in zeros:
             zero[leg] = 0
-        self._holds[leg] = False
-        self._is_quiet[leg] = False
+        self._is_quiet[leg] = self._has_noise[leg] = False
         self._gap[leg] = _FADED
-        self._slack[leg] = _NO_SLACK
+        self._control.begin(leg)
 
     def begin(self, leg: int, timestamp: int, wait: int) -> None:
         """Give a leg a new time line, on which `timestamp` is heard after the least delay. Later audio is forgotten."""
@@ -108,9 +121,7 @@ class JitterBuffers:
         if self._end[leg] > place:
             self._ring[leg, (np.arange(place, int(self._end[leg])) % _RING_SAMPLES)] = MISSING
             self._end[leg] = place
-        self._holds[leg] = False
-        self._skips[leg] = self._reads[leg] = 0
-        self._slack[leg] = _NO_SLACK
+        self._control.begin(leg)
 
     def ahead(self, legs: Indices, timestamp: Indices, wait: Indices) -> Indices:
         """How long, in samples, the audio at `timestamp` would wait to be read; negative: it is that late already."""
@@ -126,9 +137,24 @@ class JitterBuffers:
         dry: Mask = self._end[legs] <= self._head[legs]
         return dry
 
+    def buffered(self, legs: Indices) -> Indices:
+        """Samples from the head to the newest, gaps among them."""
+        buffered: Indices = np.maximum(self._end[legs] - self._head[legs], 0)
+        return buffered
+
     def quiet(self, legs: Indices) -> None:
-        """The sender pauses (RFC 3389 comfort noise, RFC 4733 events): what is missing now is silence and no loss."""
+        """The sender pauses (RFC 4733 events): what is missing behind its audio is silence and no loss."""
+        new = legs[~self._is_quiet[legs]]
+        self._quiet_from[new] = np.maximum(self._end[new], self._head[new])
+        self._quiet_until[legs] = _NEVER
         self._is_quiet[legs] = True
+        self._has_noise[legs] = False
+
+    def comfort(self, leg: int, payload: bytes) -> None:
+        """The sender pauses and says what noise to play meanwhile (RFC 3389 3)."""
+        self.quiet(np.array([leg]))
+        self._response[leg] = impulse_response(payload)
+        self._has_noise[leg] = True
 
     def insert(self, legs: Indices, timestamp: Indices, payload: Codes, wait: Indices) -> None:
         """Place one packet, of equal length, on the time line of each of `legs`; all of them `fits`.
@@ -144,13 +170,21 @@ class JitterBuffers:
         place += grown
         self._anchor[legs] = place
         self._anchor_timestamp[legs] = timestamp
-        self._is_quiet[legs] = False
-        self._slack[legs] = np.minimum(self._slack[legs], place + wait - head)
+        if self._is_quiet[legs].any():
+            self._end_pause(legs, place)
+        if grown.any():
+            self._control.grew(legs, grown)
+        self._control.note(legs, (place - head) // FRAME_SAMPLES * FRAME_SAMPLES + wait)
         is_late = place < head
         if is_late.any():
             self._insert_late(legs[is_late], place[is_late], payload[is_late])
             legs, place, payload = legs[~is_late], place[~is_late], payload[~is_late]
         self._write(legs, place, payload)
+
+    def _end_pause(self, legs: Indices, place: Indices) -> None:
+        is_over = self._is_quiet[legs] & (place >= self._quiet_from[legs])
+        self._is_quiet[legs[is_over]] = False
+        self._quiet_until[legs[is_over]] = place[is_over]
 
     def _place(self, legs: Indices, timestamp: Indices) -> Indices:
         place: Indices = self._anchor[legs] + timestamp_distance(timestamp, self._anchor_timestamp[legs])
@@ -159,7 +193,8 @@ class JitterBuffers:
     def _insert_late(self, legs: Indices, place: Indices, payload: Codes) -> None:
         """Stragglers whose successors came first: keep what can still be heard, and wait a frame longer from now on."""
         self.late[legs] += 1
-        self._holds[legs] = self._end[legs] - self._head[legs] + FRAME_SAMPLES <= self._max_delay
+        has_room = self._end[legs] - self._head[legs] + FRAME_SAMPLES <= self._max_delay
+        self._control.wants_more(legs[has_room])
         for leg, start, codes in zip(legs, place, payload, strict=True):
             cut = int(self._head[leg] - start)
             if cut < codes.size:
@@ -180,22 +215,16 @@ class JitterBuffers:
 
     def read(self, legs: Indices) -> Codes:
         """The next 20 ms of each of `legs`, gaps concealed or left `MISSING`: uint16[n, 160]."""
-        self._review(legs)
+        self._control.pass_frame(legs)
         codes = self._frames[self._frame_index(legs, 0)]
-        is_held = self._holds[legs]
-        if is_held.any():
-            codes[is_held] = MISSING
-            self._holds[legs] = False
-        skipping = np.flatnonzero((self._skips[legs] > 0) & ~is_held)
-        if skipping.size:
-            codes[skipping] = self._shortened(legs[skipping], codes[skipping])
+        surplus = self._control.surplus[legs]
+        moving = legs
+        if surplus.any():
+            moving = legs[self._adjust(legs, codes, surplus)]
         missing = np.count_nonzero(codes == MISSING, axis=1)
-        is_over = (missing == FRAME_SAMPLES) & (self._gap[legs] >= self._concealment.reach_samples)
-        gaps = np.flatnonzero((missing > 0) & ~is_over)
-        if gaps.size:
-            codes[gaps] = self._concealed(legs[gaps], codes[gaps])
-        self._gap[legs[missing == 0]] = 0
-        moving = legs[~is_held]
+        gap = self._gap[legs]
+        if missing.any() or gap.any():
+            self._mend(legs, codes, missing, gap)
         self._frames[self._frame_index(moving, -_KEPT_SAMPLES)] = MISSING
         self._head[moving] += FRAME_SAMPLES
         return codes
@@ -212,48 +241,95 @@ class JitterBuffers:
         index: Indices = legs * _ROW_SAMPLES + (self._head[legs] + offset) % _RING_SAMPLES
         return index
 
-    def _review(self, legs: Indices) -> None:
-        """Every two seconds: if every packet of them waited a frame too long, leave out what was too much."""
-        self._reads[legs] += 1
-        due = legs[self._reads[legs] >= _REVIEW_FRAMES]
-        if due.size:
-            spare = np.where(self._slack[due] == _NO_SLACK, 0, self._slack[due] - self._delay)
-            self._skips[due] = np.maximum(spare // FRAME_SAMPLES, 0)
-            self._slack[due] = _NO_SLACK
-            self._reads[due] = 0
+    def _adjust(self, legs: Indices, codes: Codes, surplus: Indices) -> Mask:
+        """Leave a frame out of those legs that wait too long, or add one, in `codes`. Returns whose head shall move."""
+        is_moving = np.ones(legs.size, np.bool_)
+        for index, is_longer in ((np.flatnonzero(surplus > 0), False), (np.flatnonzero(surplus < 0), True)):
+            chosen = legs[index]
+            is_done = self._spliced(chosen, codes, index, is_longer=is_longer)
+            self._unspliced[chosen] = np.where(is_done, 0, self._unspliced[chosen] + 1)
+            done = chosen[is_done]
+            self._control.surplus[done] += 1 if is_longer else -1
+            self._control.grew(done, FRAME_SAMPLES if is_longer else -FRAME_SAMPLES)
+            if is_longer:
+                is_moving[index[is_done]] = False
+            else:
+                self._frames[self._frame_index(done, -_KEPT_SAMPLES)] = MISSING
+                self._head[done] += FRAME_SAMPLES
+        return is_moving
 
-    def _shortened(self, legs: Indices, codes: Codes) -> Codes:
-        """Leave a frame out where nothing is heard in it, or else, after a while, melt it into the next one."""
-        following = self._frames[self._frame_index(legs, FRAME_SAMPLES)]
-        level = np.abs(codec.decode(codes).astype(np.int32)).max(axis=1)
-        is_silent = level < _QUIET_LEVEL
-        is_whole = ~((codes == MISSING).any(axis=1) | (following == MISSING).any(axis=1))
-        melts = ~is_silent & is_whole & (self._reads[legs] % _SKIP_SPACING_FRAMES == 0)
-        fade = np.linspace(0, 1, FRAME_SAMPLES)
-        blend = codec.decode(codes[melts]) * (1 - fade) + codec.decode(following[melts]) * fade
-        codes[melts] = codec.codes(np.rint(blend).astype(np.int16))
-        codes[is_silent] = following[is_silent]
-        left_out = legs[is_silent | melts]
-        self._frames[self._frame_index(left_out, -_KEPT_SAMPLES)] = MISSING
-        self._head[left_out] += FRAME_SAMPLES
-        self._skips[left_out] -= 1
-        self._slack[left_out] = _NO_SLACK
-        return codes
+    def _spliced(self, legs: Indices, codes: Codes, index: Indices, *, is_longer: bool) -> Mask:
+        """Whether `codes[index]`, the frames at the heads of `legs`, could be made longer or shorter by 20 ms.
 
-    def _concealed(self, legs: Indices, codes: Codes) -> Codes:
-        """Frames with gaps, filled as far as the concealment reaches; remembers how to go on in the next frame."""
+        Longer: they lead back to where the frame before them ended. Shorter: they lead to where the next one ends.
+        """
+        present = codes[index]
+        other = self._frames[self._frame_index(legs, -FRAME_SAMPLES if is_longer else FRAME_SAMPLES)]
+        is_gap = (present == MISSING).all(axis=1)
+        is_whole = ~((present == MISSING).any(axis=1) | (other == MISSING).any(axis=1))
+        now = codec.decode(present)
+        spliced, likeness = splice(now, codec.decode(other))
+        spacing = np.maximum(_SPLICE_SPACING_FRAMES // np.abs(self._control.surplus[legs]), _LEAST_SPACING_FRAMES)
+        waited = self._unspliced[legs]
+        is_silent = np.abs(now.astype(np.int32)).max(axis=1) < _QUIET_LEVEL
+        fits = is_silent | ((likeness >= _ALIKE) & (waited >= spacing)) | (waited >= _PATIENCE * spacing)
+        is_played = is_whole & fits
+        codes[index[is_played]] = codec.codes(spliced[is_played])
+        if not is_longer:
+            codes[index[is_gap]] = other[is_gap]
+        is_done: Mask = is_played | is_gap
+        return is_done
+
+    def _mend(self, legs: Indices, codes: Codes, missing: Indices, gap: Indices) -> None:
+        """Make up what is missing in `codes`, and remember for each leg how to go on in its next frame."""
+        reach = self._concealment.reach_samples
+        is_quiet = (self._head[legs] + FRAME_SAMPLES > self._quiet_from[legs]) & (
+            self._head[legs] < self._quiet_until[legs]
+        )
+        is_noisy = is_quiet & self._has_noise[legs]
+        is_over = (missing == FRAME_SAMPLES) & (gap >= reach) & ~is_noisy
+        is_back = (missing == 0) & (gap >= reach)
+        rows = np.flatnonzero(((missing > 0) | (gap > 0)) & ~is_over & ~is_back)
+        if rows.size:
+            codes[rows] = self._mended(legs[rows], codes[rows], is_quiet[rows], is_noisy[rows])
+            self._frames[self._frame_index(legs[rows], 0)] = codes[rows]
+        self._gap[legs[is_back]] = 0
+
+    def _mended(self, legs: Indices, codes: Codes, is_quiet: Mask, is_noisy: Mask) -> Codes:
+        """Frames with gaps, or just behind one, as they are to be heard."""
+        place = np.arange(FRAME_SAMPLES)
+        reach = self._concealment.reach_samples
         is_missing = codes == MISSING
+        begins = self._gap[legs] == 0
         first = is_missing.argmax(axis=1)
-        begins = (first > 0) | (self._gap[legs] == 0)
         self._history[legs[begins]] = self._before(legs[begins], first[begins])
-        elapsed = np.where(begins, 0, self._gap[legs])[:, None] + np.cumsum(is_missing, axis=1) - is_missing
-        elapsed[self._is_quiet[legs] & begins] = _FADED
-        in_reach = is_missing & (elapsed < self._concealment.reach_samples)
-        filled = self._concealment.fill(self._history[legs], np.minimum(elapsed, self._concealment.reach_samples))
-        codes[in_reach] = codec.codes(filled[in_reach])
-        self.concealed[legs] += in_reach.sum(axis=1)
+        start = np.where(begins, first, -self._gap[legs])
+        start[begins & is_quiet] -= _FADED
+        elapsed = place - start[:, None]
+        made_up = self._concealment.fill(self._history[legs], np.clip(elapsed, 0, reach))
+        if is_noisy.any():
+            sound = noise(self._response[legs[is_noisy]], self._head[legs[is_noisy]], FRAME_SAMPLES)
+            made_up[is_noisy] = np.where(elapsed[is_noisy] >= reach, sound, made_up[is_noisy])
+        weight = self._weight_of_made_up(is_missing, begins, start)
+        is_heard = is_missing & ((elapsed < reach) | is_noisy[:, None])
+        blended = (weight > 0) & ~is_missing
+        mixed = codec.decode(codes) * (1 - weight) + made_up * weight
+        changed = is_heard | blended
+        codes[changed] = codec.codes(np.rint(mixed[changed]).astype(np.int16))
+        self.concealed[legs] += (is_missing & (elapsed < reach)).sum(axis=1)
         self._gap[legs] = np.where(is_missing[:, -1], np.minimum(elapsed[:, -1] + 1, _FADED), 0)
         return codes
+
+    def _weight_of_made_up(self, is_missing: Mask, begins: Mask, start: Indices) -> npt.NDArray[np.float64]:
+        """1 where samples are missing, falling to 0 in those behind a gap that has not faded out: float64[n, 160]."""
+        place = np.arange(FRAME_SAMPLES)
+        last = np.where(is_missing, place, np.where(begins, -_FADED, -1)[:, None])
+        last = np.maximum.accumulate(last, axis=1)  # the newest sample missing so far
+        gap = last + 1 - start[:, None]
+        merge = np.where(gap < self._concealment.reach_samples, self._concealment.merge_samples(gap), 0)
+        merge = np.clip(merge, 0, FRAME_SAMPLES - 1 - last)
+        weight: npt.NDArray[np.float64] = np.clip(1 - (place - last) / (merge + 1), 0, 1)
+        return weight
 
     def _before(self, legs: Indices, first: Indices) -> Samples:
         """The samples before column `first` of the frame at the head."""

@@ -223,7 +223,9 @@ class Reception:
         self._insert(arrived.select(is_placed & is_ours & ~is_duplicate))
         if is_audio.all() and is_followed.all():
             return []
-        self._jitter.quiet(packets.leg[is_followed & ((kinds == _COMFORT_NOISE) | (kinds == _EVENT))])
+        self._jitter.quiet(packets.leg[is_followed & (kinds == _EVENT)])
+        for index in np.flatnonzero(is_followed & (kinds == _COMFORT_NOISE) & self.is_heard[packets.leg]):
+            self._jitter.comfort(int(packets.leg[index]), arrived.payload(int(index)).tobytes())
         is_late = (
             is_audio & ~is_followed & (continuity <= Continuity.REORDERED) & (ahead > -_LATE_SAMPLES) & (ahead < 0)
         )
@@ -286,13 +288,15 @@ class Reception:
         legs = np.array([leg])
         newest = packets[-1]
         wait = self._pacer.wait_samples(legs, arrived_s)
+        taken = int(self._jitter.buffered(legs)[0])
         self.streams.begin(legs, np.array([packets[0].ssrc]), np.array([packets[0].sequence]))
         self._jitter.begin(leg, newest.timestamp, int(wait[0]))
         self._has_time_line[leg] = True
         for packet in packets:
             self.streams.count(legs, np.array([packet.sequence]), np.array([Continuity.CONTINUES]))
             ahead = self._jitter.ahead(legs, np.array([packet.timestamp]), wait)
-            if self._jitter.fits(ahead)[0] and ahead[0] > -FRAME_SAMPLES:
+            is_free = packet is newest or ahead[0] - wait[0] >= taken
+            if is_free and self._jitter.fits(ahead)[0] and ahead[0] > -FRAME_SAMPLES:
                 self._jitter.insert(legs, np.array([packet.timestamp]), packet.codes[None], wait)
 
 

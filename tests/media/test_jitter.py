@@ -21,11 +21,11 @@ def listen(arrivals, seconds, **options):
 
 
 def placed(rig):
-    """Of each packet heard: its index, and the frame in which it was. Numbers repeat after 100 packets."""
+    """Of each packet heard: its index, and the frame in which it was first. Numbers repeat after 100 packets."""
     found, index = [], -1
     for frame, number in enumerate(rig.numbers()):
-        if number is not None:
-            index += (number - index) % 100 or 100
+        if number is not None and number != index % 100:
+            index += (number - index) % 100
             found.append((index, frame))
     return found
 
@@ -34,12 +34,12 @@ def statistics(rig):
     return rig.engine.statistics(0)
 
 
-def test_an_even_stream_waits_between_40_and_60_ms_wherever_it_falls_in_the_grid():
+def test_an_even_stream_waits_between_30_and_50_ms_wherever_it_falls_in_the_grid():
     for offset_s in (0.0, 0.001, 0.0049, 0.0051, 0.0129, 0.0199):
         rig = listen(numbered(50, start_s=offset_s), 1.2)
         waits_s = [frame * 0.02 - (index * 0.02 + offset_s) for index, frame in placed(rig)]
         assert len(waits_s) == 50
-        assert 0.0399 <= min(waits_s) <= max(waits_s) <= 0.0601, (offset_s, min(waits_s), max(waits_s))
+        assert 0.0299 <= min(waits_s) <= max(waits_s) <= 0.0501, (offset_s, min(waits_s), max(waits_s))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -78,10 +78,11 @@ def test_reordering_and_duplicates_are_not_heard(seed, late_ms):
     for at_s, datagram in numbered(500):
         arrivals.append((at_s + rng.choice([0, late_ms / 1000], p=[0.8, 0.2]), datagram))
         arrivals += [(at_s + rng.uniform(0, 0.2), datagram)] * rng.integers(0, 2)
-    rig = listen([(0.0, arrivals[0][1]), *arrivals], 10.0)
-    offsets = {frame - index for index, frame in placed(rig)}
-    assert len(offsets) == 1
-    assert statistics(rig).concealed_ms == 0
+    rig = listen([(0.0, arrivals[0][1]), *arrivals], 10.2)
+    heard = placed(rig)
+    assert [index for index, _ in heard] == list(range(500))
+    assert max(frame - index for index, frame in heard) * 20 <= late_ms + 40
+    assert statistics(rig).concealed_ms <= 60, "other than the end of the call was concealed"
     assert statistics(rig).packets_lost == 0
     assert statistics(rig).packets_duplicate == statistics(rig).packets_received - 500
     assert statistics(rig).packets_reordered > 50
@@ -112,7 +113,7 @@ def test_jitter_of_150_ms_is_learnt_and_keeps_the_order(seed):
     assert max(frame - index for index, frame in heard) * 20 <= 220
 
 
-def test_a_clump_is_heard_whole_and_its_delay_is_given_back():
+def test_a_clump_is_heard_from_its_first_word_and_its_delay_is_given_back():
     sent = numbered(500)
     clumped = [(max(at_s, 1.16) if at_s >= 1.0 else at_s, datagram) for at_s, datagram in sent]
     rig = listen(clumped, 10.1)
@@ -120,7 +121,9 @@ def test_a_clump_is_heard_whole_and_its_delay_is_given_back():
     delays = {index: frame - index for index, frame in heard}
     assert max(delays.values()) * 20 <= 200
     assert [delays[index] for index in (0, 49, 499)] == [2, 2, 2]
-    assert all(index in delays for index in range(50, 150)), "speech in and after the clump was dropped"
+    assert all(index in delays for index in range(50, 56)), "speech of the clump was dropped"
+    assert len(delays) >= 500 - 2 * 7, "more was left out than the delay had grown by"
+    assert next(index for index in range(75, 500) if delays.get(index) == 2) * 20 <= 1000 + 3500
     assert statistics(rig).packets_lost == 0
 
 
@@ -128,7 +131,7 @@ def test_in_silence_the_delay_is_given_back_at_once_and_nothing_else_is_lost():
     voice = numbered(300)
     silence = [(at_s, datagram[:12] + b"\xff" * 160) for at_s, datagram in numbered(300)]
     sent = [silence[i] if 150 <= i < 240 else voice[i] for i in range(300)]
-    clumped = [(max(at_s, 1.16) if at_s >= 1.0 else at_s, datagram) for at_s, datagram in sent]
+    clumped = [(max(at_s, 2.96) if at_s >= 2.8 else at_s, datagram) for at_s, datagram in sent]
     rig = listen(clumped, 6.5)
     delays = {index: frame - index for index, frame in placed(rig)}
     assert set(delays) == set(range(150)) | set(range(240, 300))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gateway.media import codec
+from tests.support import listening
 from tests.support.media_rig import MediaRig, numbered
 from tests.support.rtp_packets import packet_batch, rtp_packet
 
@@ -147,14 +148,36 @@ def test_a_sender_whose_clock_stands_still_in_a_pause_is_heard_after_it():
     assert numbers[52:72] == list(range(20, 40))
 
 
-def test_comfort_noise_and_events_make_the_gap_after_them_silent_and_no_loss():
-    for payload_type, payload in ((13, b"\x40"), (101, b"\x01\x0a\x00\xa0")):
-        other = [(0.4, rtp_packet(20, 20 * 160, payload, payload_type=payload_type))]
-        rig = listen(numbered(20) + other + numbered(20, start_s=1.0, first=20, sequence=21, timestamp=50 * 160))
-        assert rig.engine.statistics(0).packets_lost == 0
-        assert rig.engine.statistics(0).concealed_ms == 60, "other than the end of the call was concealed"
-        assert (rig.frames()[22:52] == 0xFF).all()
-        assert rig.numbers()[52:72] == list(range(20, 40))
+def pause(payload_type, payload):
+    """Half a second of a stream, then one packet that says why no more come, and after 0.6 s the stream again."""
+    other = [(0.4, rtp_packet(20, 20 * 160, payload, payload_type=payload_type))]
+    return listen(numbered(20) + other + numbered(20, start_s=1.0, first=20, sequence=21, timestamp=50 * 160))
+
+
+def test_events_make_the_gap_after_them_silent_and_no_loss():
+    rig = pause(101, b"\x01\x0a\x00\xa0")
+    assert rig.engine.statistics(0).packets_lost == 0
+    assert rig.engine.statistics(0).concealed_ms == 60, "other than the end of the call was concealed"
+    assert (rig.frames()[22:52] == 0xFF).all()
+    assert rig.numbers()[52:72] == list(range(20, 40))
+
+
+@pytest.mark.parametrize("level_dbov", [-35, -50, -60])
+def test_comfort_noise_is_heard_at_the_level_told_until_speech_goes_on(level_dbov):
+    rig = pause(13, bytes([-level_dbov]))
+    heard = codec.decode(rig.frames() | np.uint16(codec.PCMU.first_code))
+    pause_levels = [listening.level_dbov(frame) for frame in heard[22:52]]
+    assert listening.level_dbov(heard[22:52].reshape(-1)) == pytest.approx(level_dbov, abs=1.0)
+    assert max(pause_levels) - min(pause_levels) < 4
+    assert rig.engine.statistics(0).packets_lost == 0
+    assert rig.engine.statistics(0).concealed_ms == 60, "other than the end of the call was concealed"
+    assert rig.numbers()[52:72] == list(range(20, 40))
+
+
+def test_comfort_noise_of_no_octets_is_silence():
+    rig = pause(13, b"")
+    assert (rig.frames()[22:52] == 0xFF).all()
+    assert rig.numbers()[52:72] == list(range(20, 40))
 
 
 def test_padding_extensions_and_sources_are_no_audio():

@@ -115,10 +115,12 @@ class MediaRig:
         return np.frombuffer(self.uplink[leg], np.uint8).reshape(-1, 160)
 
     def numbers(self, leg=0):
-        """Of each uplink frame the number that `numbered` packets carry, None where it is not wholly one packet's."""
-        return [
-            int(frame[0]) if frame[0] != SILENCE and (frame == frame[0]).all() else None for frame in self.frames(leg)
-        ]
+        """Of each uplink frame the number that `numbered` packets carry, None where it is not one packet's.
+
+        The first half does not count: behind a gap, audio fades over from what was made up.
+        """
+        halves = self.frames(leg)[:, 80:]
+        return [int(half[0]) if half[0] != SILENCE and (half == half[0]).all() else None for half in halves]
 
     def sent_audio(self, leg=0):
         return b"".join(packet.payload for packet in self.sent if packet.leg == leg)

@@ -1,0 +1,86 @@
+"""How long received audio should wait: for each leg the delay that its network asks for, in frames of 20 ms.
+
+The *slack* of a packet is the time between its arrival and the read that needs it. A leg remembers the least slack of
+each half second in which packets came, for eight seconds. The second smallest of them tells how late the network
+regularly is: one stall in eight seconds leaves it alone, and what such a stall cost is given back in the next half
+second; a second one, or steady jitter, is waited for::
+
+    least slack    |  31  28 |  30  |  2  |  29  |  31 | ...     16 half seconds, ms
+                                       |     `-- the second smallest: the regular least
+                                       `-- an accident
+
+The delay shrinks by whole frames as long as the regular least keeps 5 ms and a packet that is on time keeps
+`JitterOptions.delay_ms`. It grows by a frame where either falls short, which is how the buffer follows a sender whose
+clock drifts: long before a packet comes too late. What does come too late makes the buffer grow at once, by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from gateway.media.codec import SAMPLES_PER_MS, Indices
+
+_REVIEW_FRAMES: Final = 25
+"""Half a second."""
+_REVIEWS: Final = 16
+_KEPT_SLACK: Final = 5 * SAMPLES_PER_MS
+_SCARCE_SLACK: Final = 2 * SAMPLES_PER_MS
+_SHORT_OF_DELAY: Final = 10 * SAMPLES_PER_MS
+_NOTHING: Final = 1 << 40
+
+
+class DelayControl:
+    """The bank. Arguments named `legs` hold distinct legs; slack is in samples."""
+
+    def __init__(self, legs: int, *, delay_samples: int, frame_samples: int) -> None:
+        self._delay = delay_samples
+        self._frame = frame_samples
+        self._least = np.full(legs, _NOTHING, np.int64)  # since the last review
+        self._most = np.full(legs, -_NOTHING, np.int64)
+        self._reviewed = np.full((legs, _REVIEWS), _KEPT_SLACK, np.int64)  # least slacks, the oldest is next
+        self._oldest = np.zeros(legs, np.int64)
+        self._reads = np.zeros(legs, np.int64)
+        self.surplus = np.zeros(legs, np.int64)
+        """Frames that the delay is too long; negative: too short."""
+
+    def begin(self, leg: int) -> None:
+        """Know nothing of a leg's network but that it may be as late as the delay allows."""
+        self._least[leg], self._most[leg] = _NOTHING, -_NOTHING
+        self._reviewed[leg] = _KEPT_SLACK
+        self.surplus[leg] = self._reads[leg] = 0
+
+    def note(self, legs: Indices, slack: Indices) -> None:
+        """Packets arrived, one of each leg."""
+        self._least[legs] = np.minimum(self._least[legs], slack)
+        self._most[legs] = np.maximum(self._most[legs], slack)
+
+    def grew(self, legs: Indices, samples: Indices | int) -> None:
+        """The delay was made longer by so much; negative: shorter."""
+        self._least[legs] += samples
+        self._most[legs] += samples
+        self._reviewed[legs] += np.broadcast_to(samples, legs.shape)[:, None]
+
+    def wants_more(self, legs: Indices) -> None:
+        """A straggler came too late for a delay that its successors were in time for."""
+        self.surplus[legs] = np.minimum(self.surplus[legs], 0) - 1
+
+    def pass_frame(self, legs: Indices) -> None:
+        """A frame was read; every half second, decide anew."""
+        self._reads[legs] += 1
+        due = legs[self._reads[legs] >= _REVIEW_FRAMES]
+        if due.size:
+            self._reads[due] = 0
+            self._review(due[self._least[due] < _NOTHING // 2])
+
+    def _review(self, legs: Indices) -> None:
+        most = self._most[legs]
+        self._reviewed[legs, self._oldest[legs]] = self._least[legs]
+        self._oldest[legs] = (self._oldest[legs] + 1) % _REVIEWS
+        self._least[legs], self._most[legs] = _NOTHING, -_NOTHING
+        regular = np.partition(self._reviewed[legs], 1, axis=1)[:, 1]
+        surplus = np.minimum(regular - _KEPT_SLACK, most - self._delay) // self._frame
+        is_short = (regular < _SCARCE_SLACK) | (most < self._delay - _SHORT_OF_DELAY)
+        lacking = np.minimum(self.surplus[legs], np.where(is_short, -1, 0))
+        self.surplus[legs] = np.where(surplus > 0, surplus, lacking)
