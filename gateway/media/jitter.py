@@ -265,19 +265,21 @@ class JitterBuffers:
         """
         present = codes[index]
         other = self._frames[self._frame_index(legs, -FRAME_SAMPLES if is_longer else FRAME_SAMPLES)]
-        is_gap = (present == MISSING).all(axis=1)
-        is_whole = ~((present == MISSING).any(axis=1) | (other == MISSING).any(axis=1))
+        is_missing = present == MISSING
+        is_gap = is_missing.all(axis=1)
+        is_whole = ~(is_missing.any(axis=1) | (other == MISSING).any(axis=1))
         now = codec.decode(present)
-        spliced, likeness = splice(now, codec.decode(other))
         spacing = np.maximum(_SPLICE_SPACING_FRAMES // np.abs(self._control.surplus[legs]), _LEAST_SPACING_FRAMES)
         waited = self._unspliced[legs]
-        is_silent = np.abs(now.astype(np.int32)).max(axis=1) < _QUIET_LEVEL
-        fits = is_silent | ((likeness >= _ALIKE) & (waited >= spacing)) | (waited >= _PATIENCE * spacing)
-        is_played = is_whole & fits
-        codes[index[is_played]] = codec.codes(spliced[is_played])
+        is_free = (np.abs(now.astype(np.int32)).max(axis=1) < _QUIET_LEVEL) | (waited >= _PATIENCE * spacing)
+        tried = np.flatnonzero(is_whole & (is_free | (waited >= spacing)))
+        spliced, likeness = splice(now[tried], codec.decode(other[tried]))
+        played = tried[is_free[tried] | (likeness >= _ALIKE)]
+        codes[index[played]] = codec.codes(spliced[np.isin(tried, played)])
         if not is_longer:
             codes[index[is_gap]] = other[is_gap]
-        is_done: Mask = is_played | is_gap
+        is_done: Mask = is_gap
+        is_done[played] = True
         return is_done
 
     def _mend(self, legs: Indices, codes: Codes, missing: Indices, gap: Indices) -> None:

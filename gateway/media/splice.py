@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from gateway.media.codec import SAMPLES_PER_MS, Samples
 
@@ -15,7 +14,7 @@ OVERLAP_SAMPLES: Final = 8 * SAMPLES_PER_MS
 _RISE: Final = ((np.arange(OVERLAP_SAMPLES) + 1) / (OVERLAP_SAMPLES + 1)).astype(np.float32)
 
 
-def splice(before: Samples, after: Samples) -> tuple[Samples, npt.NDArray[np.float32]]:
+def splice(before: Samples, after: Samples) -> tuple[Samples, npt.NDArray[np.float64]]:
     """A frame that begins as `before` and ends as `after`, and how alike they are where it passes over.
 
     Args:
@@ -23,7 +22,7 @@ def splice(before: Samples, after: Samples) -> tuple[Samples, npt.NDArray[np.flo
         after: int16[n, samples].
 
     Returns:
-        int16[n, samples]; float32[n], the normalised cross-correlation over the 8 ms of the passage, -1 to 1.
+        int16[n, samples]; float64[n], the normalised cross-correlation over the 8 ms of the passage, -1 to 1.
     """
     first, second = before.astype(np.float32), after.astype(np.float32)
     product, energies = _sums(first * second), _sums(first**2) * _sums(second**2)
@@ -35,7 +34,9 @@ def splice(before: Samples, after: Samples) -> tuple[Samples, npt.NDArray[np.flo
     return spliced, np.take_along_axis(likeness, place, axis=1)[:, 0]
 
 
-def _sums(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _sums(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """The sum of every run of `OVERLAP_SAMPLES` of a row."""
-    sums: npt.NDArray[np.float32] = sliding_window_view(values, OVERLAP_SAMPLES, axis=1).sum(axis=2)
-    return sums
+    sums = np.cumsum(values, axis=1, dtype=np.float64)
+    runs = sums[:, OVERLAP_SAMPLES - 1 :].copy()
+    runs[:, 1:] -= sums[:, :-OVERLAP_SAMPLES]
+    return runs

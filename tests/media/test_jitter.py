@@ -249,6 +249,30 @@ def test_delay_is_an_option():
         JitterOptions(delay_ms=400, max_delay_ms=300)
 
 
+def test_while_the_delay_shrinks_a_lost_frame_is_left_out_instead_of_made_up():
+    noise = np.random.default_rng(1).integers(0, 255, (500, 160), np.uint8)
+    sent = [(at_s, datagram[:12] + noise[i].tobytes()) for i, (at_s, datagram) in enumerate(numbered(500))]
+    clumped = [(max(at_s, 9.16) if at_s >= 9.0 else at_s, datagram) for at_s, datagram in sent]
+    whole = listen(clumped, 10.0)
+    lost = range(484, 496, 4)
+    holed = listen([packet for i, packet in enumerate(clumped) if i not in lost], 10.0)
+    assert statistics(holed).packets_lost == len(lost)
+    assert statistics(holed).concealed_ms == statistics(whole).concealed_ms
+
+
+def test_a_voice_that_changed_meanwhile_is_met_without_a_step():
+    phase = 2 * np.pi * np.cumsum(np.linspace(180, 320, 8000)) / 8000
+    octets = audioop.lin2ulaw(np.rint(8000 * np.sin(phase)).astype("<i2").tobytes(), 2)
+    sent = [(i * 0.02, header[:12] + octets[160 * i : 160 * i + 160]) for i, (_, header) in enumerate(numbered(50))]
+    for first, behind in ((12, 13), (20, 22), (30, 31), (33, 35)):
+        rig = listen(sent[:first] + sent[behind:], 0.9)
+        heard = np.frombuffer(audioop.ulaw2lin(rig.uplink[0], 2), "<i2").astype(int)
+        around = heard[(behind + 1) * 160 : (behind + 3) * 160]
+        assert np.abs(np.diff(around)).max() <= 8000 * 2 * np.pi * 320 / 8000 * 1.5, (
+            f"a step behind packet {behind - 1}"
+        )
+
+
 def test_concealment_goes_on_without_a_step_and_fades_out():
     tone = np.rint(8000 * np.sin(2 * np.pi * 200 * np.arange(8000) / 8000)).astype("<i2")
     octets = audioop.lin2ulaw(tone.tobytes(), 2)
