@@ -218,13 +218,11 @@ class JitterBuffers:
         self._control.pass_frame(legs)
         codes = self._frames[self._frame_index(legs, 0)]
         surplus = self._control.surplus[legs]
-        moving = legs
-        if surplus.any():
-            moving = legs[self._adjust(legs, codes, surplus)]
+        is_moving = self._adjust(legs, codes, surplus) if surplus.any() else None
         missing = np.count_nonzero(codes == MISSING, axis=1)
-        gap = self._gap[legs]
-        if missing.any() or gap.any():
-            self._mend(legs, codes, missing, gap)
+        if missing.any() or self._gap[legs].any():
+            self._mend(legs, codes, missing, is_moving)
+        moving = legs if is_moving is None else legs[is_moving]
         self._frames[self._frame_index(moving, -_KEPT_SAMPLES)] = MISSING
         self._head[moving] += FRAME_SAMPLES
         return codes
@@ -276,15 +274,22 @@ class JitterBuffers:
         spliced, likeness = splice(now[tried], codec.decode(other[tried]))
         played = tried[is_free[tried] | (likeness >= _ALIKE)]
         codes[index[played]] = codec.codes(spliced[np.isin(tried, played)])
-        if not is_longer:
+        if not is_longer and is_gap.any():
+            self._leap(legs[is_gap])
             codes[index[is_gap]] = other[is_gap]
         is_done: Mask = is_gap
         is_done[played] = True
         return is_done
 
-    def _mend(self, legs: Indices, codes: Codes, missing: Indices, gap: Indices) -> None:
+    def _leap(self, legs: Indices) -> None:
+        """Let the frames behind lost ones be met as behind a gap: that of the last sample, if none was there before."""
+        begins = legs[self._gap[legs] == 0]
+        self._history[begins] = self._before(begins, np.full(begins.size, -1))
+        self._gap[begins] = 1
+
+    def _mend(self, legs: Indices, codes: Codes, missing: Indices, is_moving: Mask | None) -> None:
         """Make up what is missing in `codes`, and remember for each leg how to go on in its next frame."""
-        reach = self._concealment.reach_samples
+        reach, gap = self._concealment.reach_samples, self._gap[legs]
         is_quiet = (self._head[legs] + FRAME_SAMPLES > self._quiet_from[legs]) & (
             self._head[legs] < self._quiet_until[legs]
         )
@@ -294,7 +299,8 @@ class JitterBuffers:
         rows = np.flatnonzero(((missing > 0) | (gap > 0)) & ~is_over & ~is_back)
         if rows.size:
             codes[rows] = self._mended(legs[rows], codes[rows], is_quiet[rows], is_noisy[rows])
-            self._frames[self._frame_index(legs[rows], 0)] = codes[rows]
+            kept = rows if is_moving is None else rows[is_moving[rows]]
+            self._frames[self._frame_index(legs[kept], 0)] = codes[kept]
         self._gap[legs[is_back]] = 0
 
     def _mended(self, legs: Indices, codes: Codes, is_quiet: Mask, is_noisy: Mask) -> Codes:

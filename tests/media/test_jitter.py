@@ -260,6 +260,34 @@ def test_while_the_delay_shrinks_a_lost_frame_is_left_out_instead_of_made_up():
     assert statistics(holed).concealed_ms == statistics(whole).concealed_ms
 
 
+def tone_packets(frequency_hz, count):
+    tone = np.rint(8000 * np.sin(2 * np.pi * frequency_hz * np.arange(160 * count) / 8000)).astype("<i2")
+    octets = audioop.lin2ulaw(tone.tobytes(), 2)
+    return [(i * 0.02, header[:12] + octets[160 * i :][:160]) for i, (_, header) in enumerate(numbered(count))]
+
+
+def test_a_delay_that_grows_where_a_packet_is_lost_makes_the_gap_longer_and_plays_nothing_twice():
+    sent = tone_packets(500, 80)
+    late = [(at_s + 0.065 * (i == 49), datagram) for i, (at_s, datagram) in enumerate(sent)]
+    rig = listen([packet for i, packet in enumerate(late) if i != 55], 1.8)
+    heard = np.frombuffer(audioop.ulaw2lin(rig.uplink[0], 2), "<i2").astype(float).reshape(-1, 160)
+    levels = np.sqrt((heard**2).mean(axis=1))
+    quiet = np.flatnonzero(levels[56:79] < 0.75 * levels[40]) + 56
+    assert quiet.tolist() == [58]
+    assert levels[58] == pytest.approx(0.6 * levels[40], rel=0.1)
+    assert statistics(rig).concealed_ms == pytest.approx(20 + 40 + 60, abs=1)
+
+
+def test_a_lost_frame_is_left_out_without_a_click():
+    sent = tone_packets(430, 600)
+    clumped = [(max(at_s, 9.16) if at_s >= 9.0 else at_s, datagram) for at_s, datagram in sent]
+    for lost in range(476, 488):
+        rig = listen([packet for i, packet in enumerate(clumped) if i != lost], 10.4)
+        heard = np.frombuffer(audioop.ulaw2lin(rig.uplink[0], 2), "<i2").astype(int)
+        steps = np.abs(np.diff(heard[160 * 470 : 160 * 515]))
+        assert steps.max() <= 8000 * 2 * np.pi * 430 / 8000 * 1.3, f"a click where packet {lost} was lost"
+
+
 def test_a_voice_that_changed_meanwhile_is_met_without_a_step():
     phase = 2 * np.pi * np.cumsum(np.linspace(180, 320, 8000)) / 8000
     octets = audioop.lin2ulaw(np.rint(8000 * np.sin(phase)).astype("<i2").tobytes(), 2)
