@@ -46,6 +46,8 @@ class DelayControl:
         self._reviewed = np.full((legs, _REVIEWS), _KEPT_SLACK, np.int64)  # least slacks, the oldest is next
         self._oldest = np.zeros(legs, np.int64)
         self._reads = np.zeros(legs, np.int64)
+        self.on_time = np.full(legs, delay_samples, np.int64)
+        """What a packet that was on time waited in the last half second in which any came."""
         self.surplus = np.zeros(legs, np.int64)
         """Frames that the delay is too long; negative: too short."""
 
@@ -53,6 +55,7 @@ class DelayControl:
         """Know nothing of a leg's network but that it may be as late as the delay allows."""
         self._least[leg], self._most[leg] = _NOTHING, -_NOTHING
         self._reviewed[leg] = _KEPT_SLACK
+        self.on_time[leg] = self._delay
         self.surplus[leg] = self._reads[leg] = 0
 
     def note(self, legs: Indices, slack: Indices) -> None:
@@ -79,7 +82,7 @@ class DelayControl:
             self._review(due[self._least[due] < _NOTHING // 2])
 
     def _review(self, legs: Indices) -> None:
-        most = self._most[legs]
+        self.on_time[legs] = most = self._most[legs]
         self._reviewed[legs, self._oldest[legs]] = self._least[legs]
         self._oldest[legs] = (self._oldest[legs] + 1) % _REVIEWS
         self._least[legs], self._most[legs] = _NOTHING, -_NOTHING

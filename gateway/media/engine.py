@@ -393,7 +393,7 @@ class MediaEngine:
 
     def _opinion(self, leg: int, loss: float, burst: float, round_trip_ms: float | None) -> float:
         """One way is half the round trip, a packet's own length and the jitter buffer, which the peer has one like."""
-        delay_ms = (round_trip_ms or 0.0) / 2 + self._legs[leg].frame_ms + self.options.jitter.delay_ms
+        delay_ms = (round_trip_ms or 0.0) / 2 + self._legs[leg].frame_ms + self._jitter.delay_ms(leg)
         return round(opinion(rating(delay_ms=delay_ms, loss=loss, burst=burst)), 2)
 
     def _options_of(self, leg: int) -> LegOptions:

@@ -142,6 +142,10 @@ class JitterBuffers:
         buffered: Indices = np.maximum(self._end[legs] - self._head[legs], 0)
         return buffered
 
+    def delay_ms(self, leg: int) -> float:
+        """What a packet that was on time waited of late."""
+        return float(self._control.on_time[leg]) / SAMPLES_PER_MS
+
     def quiet(self, legs: Indices) -> None:
         """The sender pauses (RFC 4733 events): what is missing behind its audio is silence and no loss."""
         new = legs[~self._is_quiet[legs]]

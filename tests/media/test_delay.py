@@ -82,6 +82,14 @@ def test_a_delay_that_runs_out_grows_before_anything_is_late(network):
     assert network.surplus == 0
 
 
+def test_what_packets_on_time_waited_is_told_and_kept_over_a_pause(network):
+    assert network.control.on_time[1] == DELAY
+    network.brings(0.5, [DELAY + 60, DELAY - 50])
+    assert network.control.on_time[1] == DELAY + 60
+    network.brings(2, [None])
+    assert network.control.on_time[1] == DELAY + 60
+
+
 def test_a_pause_decides_nothing(network):
     network.brings(9, [DELAY + FRAME + 10])
     assert network.surplus == 1
