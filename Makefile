@@ -12,6 +12,7 @@ FUZZ_TARGETS ?=
 # What is installed is remembered by a stamp, and installed anew when pyproject.toml changes.
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
+QUALITY_READY := $(VENV)/.ready-quality
 FUZZ_READY := $(VENV)/.ready-fuzz
 
 .DEFAULT_GOAL := help
@@ -29,7 +30,7 @@ run: $(RUN_READY) ## the gateway with CONFIG (config/gateway.yaml)
 
 test: test-unit test-interop ## every test; against a real Asterisk where one can be had (REQUIRE_ASTERISK=1: a skip fails)
 
-test-unit: $(DEV_READY) ## the tests that need no Asterisk, on all cores
+test-unit: $(DEV_READY) $(QUALITY_READY) ## the tests that need no Asterisk, on all cores
 	$(BIN)/pytest --ignore=tests/interop -n auto --dist loadfile $(ARGS)
 
 test-interop: $(DEV_READY) ## those against a real Asterisk and other telephones, two at a time: they wait most of it
@@ -68,6 +69,13 @@ asterisk-stop: ## end it
 clean: ## remove all that was made here, the Asterisk too
 	if [ -d .asterisk ]; then $(PYTHON) -m tests.interop.pbx stop; fi
 	rm -rf $(VENV) .venv-* .asterisk .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo.wav
+
+# Built from source: where there is no compiler, the tests that need it are left out and say so.
+$(QUALITY_READY): $(DEV_READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[quality]' 2> $(VENV)/quality.log || { \
+		echo 'pesq was not built (no C compiler or no Python headers?): the tests of speech quality are skipped;' \
+			'see $(VENV)/quality.log' >&2; [ -z '$(REQUIRE_ASTERISK)' ]; }
+	@touch $@
 
 $(RUN_READY): EXTRA := local
 $(DEV_READY): EXTRA := dev

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pesq import pesq
 
 from gateway.media import codec
 from gateway.media.concealment import Concealment, PitchRepetition, Repetition, Silence
@@ -87,6 +86,8 @@ def heard(speech: Samples, is_lost: Losses, concealment: Concealment) -> Samples
 
 def mos(percent: float, burst: float, *, patterns: int) -> dict[str, float]:
     """Mean MOS-LQO of every contender over the recordings and so many patterns of loss for each."""
+    from pesq import pesq  # of the extra `quality`, which needs a compiler
+
     scores: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for speech in recordings().values():
         packets = len(speech) // FRAME_SAMPLES
