@@ -12,7 +12,7 @@ One call of the clock is one tick; a leg is due every fourth, in one of four pha
         JitterBuffers ─uint16[n, 160]─> decode int16[n, 160] ─> UpSampler int16[n, 480] ─> UplinkAudio, a slice a leg
         chunks of play() ─> DownSampler int16[r, 548] > int16[r, 160] ─> encode uint8[r, 160] ─> PlayoutQueues
 
-    then the caller hands off: uplink audio to the sessions, keys and ends of items to the calls
+    then the caller hands off: uplink audio to the sessions, keys and ends of items to the calls, recordings to disk
 
 Legs are slots: rows of every array in here. The engine owns no clock and no socket; `now` is monotonic time in seconds,
 which must not go back. It never raises for what a peer or a provider sent.
@@ -31,7 +31,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gateway.errors import ResourceError, StateError
-from gateway.media.codec import SAMPLES_PER_MS, AudioFormat, PayloadFormat, Samples, payload_format
+from gateway.media import codec
+from gateway.media.codec import (
+    SAMPLES_PER_MS,
+    TELEPHONE_RATE_HZ,
+    AudioFormat,
+    Bytes,
+    Indices,
+    Mask,
+    PayloadFormat,
+    Samples,
+    payload_format,
+)
 from gateway.media.downlink import Downlink, ItemFinished
 from gateway.media.dtmf import DigitReceived
 from gateway.media.jitter import JitterBuffers, JitterOptions
@@ -40,8 +51,9 @@ from gateway.media.pacing import APPENDS_MS, FramePacer, tick_of
 from gateway.media.playout import PlayoutQueues
 from gateway.media.quality import burst_ratio, opinion, rating
 from gateway.media.reception import Reception, receive_payload_types
+from gateway.media.recorder import SENT, RecordedAudio, Recorder
 from gateway.media.reports import ReportExchange
-from gateway.media.rtp import OutgoingPackets, PacketBatch
+from gateway.media.rtp import HEADER_BYTES, OutgoingPackets, PacketBatch
 from gateway.media.sender import MAX_FRAME_MS, RtpSender
 from gateway.media.uplink import FRAME_MS, Uplink, UplinkAudio
 
@@ -57,6 +69,7 @@ __all__ = [
     "OutgoingPackets",
     "PacketBatch",
     "PeerSigns",
+    "RecordedAudio",
     "UplinkAudio",
 ]
 
@@ -124,6 +137,8 @@ class MediaEvents:
     uplink: list[UplinkAudio]
     digits: list[DigitReceived]
     finished: list[ItemFinished]
+    recorded: list[RecordedAudio] = field(default_factory=list)
+    """of recorded legs, half a second each"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,11 +211,13 @@ class MediaEngine:
         self._read_pacer = FramePacer(legs, patience_ms=_READ_PATIENCE_MS)
         self._jitter = JitterBuffers(legs, options.jitter)
         self._reception = Reception(legs, self._jitter, self._read_pacer)
+        self._recorder = Recorder(legs, rate_hz=TELEPHONE_RATE_HZ)
         self._uplink = Uplink(
             legs,
             jitter=self._jitter,
             reception=self._reception,
             pacer=self._read_pacer,
+            recorder=self._recorder,
             append_ms=options.append_ms,
         )
         self._queues = PlayoutQueues(legs, queue_ms=options.output_queue_s * 1000)
@@ -240,6 +257,7 @@ class MediaEngine:
     def close_leg(self, leg: int) -> None:
         """Give the slot back; what is queued is dropped."""
         self._options_of(leg)
+        self._recorder.stop(leg, 0)
         del self._legs[leg]
         self.reports.close(leg)
         self._send_pacer.close(leg)
@@ -295,7 +313,20 @@ class MediaEngine:
             self._sender.pause(held, (skipped[~sends] + 1) * self._queues.frame_samples(held))
             legs, skipped = legs[sends], skipped[sends]
         payloads, payload_bytes, is_voiced = self._queues.take(legs)
-        return self._sender.build(legs, payloads, payload_bytes, skipped=skipped, is_voiced=is_voiced)
+        packets = self._sender.build(legs, payloads, payload_bytes, skipped=skipped, is_voiced=is_voiced)
+        recorded = self._recorder.among(legs)
+        if recorded.size:
+            is_audio = packets.length[recorded] == payload_bytes[recorded] + HEADER_BYTES  # and no key
+            self._record_sent(legs[recorded], payloads[recorded], payload_bytes[recorded], is_audio)
+        return packets
+
+    def _record_sent(self, legs: Indices, payloads: Bytes, payload_bytes: Indices, is_audio: Mask) -> None:
+        samples = codec.decode(self._queues.codes(legs, payloads))
+        samples[~is_audio] = 0
+        begun = self._send_pacer.begun(legs)
+        for length in np.unique(payload_bytes).tolist():
+            chosen = payload_bytes == length
+            self._recorder.write(SENT, legs[chosen], begun[chosen], samples[chosen, :length])
 
     def receive(self, batch: PacketBatch, now: float) -> None:
         """Take in what the ports received. Rows of legs that are not open are ignored."""
@@ -306,7 +337,32 @@ class MediaEngine:
         uplink = self._uplink.process(tick_of(now), now)
         finished = self._downlink.process()
         digits, self._digits = self._digits + self._reception.poll(now), []
-        return MediaEvents(uplink=uplink, digits=digits, finished=finished)
+        recorded = self._recorder.take(tick_of(now))
+        return MediaEvents(uplink=uplink, digits=digits, finished=finished, recorded=recorded)
+
+    # Recording.
+
+    @property
+    def recording_rate_hz(self) -> int:
+        """Sample rate of `RecordedAudio`."""
+        return self._recorder.rate_hz
+
+    def start_recording(self, leg: int, now: float) -> None:
+        """Record both directions from now on, unless that is done already: `RecordedAudio` comes by `transcode`."""
+        self._options_of(leg)
+        if not self._recorder.is_recorded(leg):
+            self._recorder.start(leg, tick_of(now))
+
+    def pause_recording(self, leg: int, *, is_paused: bool) -> None:
+        """Let silence be recorded, or audio again. Nothing happens where the leg is not recorded."""
+        self._options_of(leg)
+        if self._recorder.is_recorded(leg):
+            self._recorder.pause(leg, is_paused=is_paused)
+
+    def stop_recording(self, leg: int, now: float) -> list[RecordedAudio]:
+        """End a leg's recording, and tell the rest of it."""
+        self._options_of(leg)
+        return self._recorder.stop(leg, tick_of(now))
 
     # Speech to the caller.
 

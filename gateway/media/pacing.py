@@ -80,6 +80,11 @@ class FramePacer:
         wait: Indices = np.rint((self._next[legs] * TICK_S - now) * TELEPHONE_RATE_HZ).astype(np.int64)
         return wait
 
+    def begun(self, legs: Indices) -> Indices:
+        """The ticks at which the frames began that `due` named last; to be asked before it is called again."""
+        begun: Indices = self._next[legs] - self._period[legs]
+        return begun
+
     def due(self, tick: int) -> tuple[Indices, Indices]:
         """Legs with a frame due at `tick` or before, int64[n], and how many frames of each were skipped before it.
 

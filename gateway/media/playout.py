@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from gateway.media import codec
-from gateway.media.codec import PAYLOAD_FORMATS, SAMPLES_PER_MS, Bytes, Indices, Mask, PayloadFormat
+from gateway.media.codec import PAYLOAD_FORMATS, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, PayloadFormat
 
 ROW_SAMPLES: Final = 10 * SAMPLES_PER_MS
 
@@ -148,6 +148,11 @@ class PlayoutQueues:
         self._release(rows[is_queued])
         self._sent[legs] += np.where(is_voiced, frame_rows * ROW_SAMPLES, 0)
         return payloads, frame_rows * ROW_SAMPLES, is_voiced
+
+    def codes(self, legs: Indices, payloads: Bytes) -> Codes:
+        """What `take` gave for `legs`, as codes."""
+        codes: Codes = payloads | (self._law[legs] + 1 << 8).astype(np.uint16)[:, None]
+        return codes
 
     def _ready(self, legs: Indices, frame_rows: Indices) -> tuple[Mask, Indices]:
         """Which legs have a frame to send, and how many rows they have queued. Counts the waiting of the others."""

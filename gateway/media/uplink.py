@@ -23,6 +23,7 @@ from gateway.media.codec import MISSING, PCMA, PCMU, AudioFormat, Bytes, Codes, 
 from gateway.media.jitter import JitterBuffers
 from gateway.media.pacing import MAX_APPEND_MS, PHASE_GROUPS, FramePacer
 from gateway.media.reception import Reception
+from gateway.media.recorder import HEARD, Recorder
 from gateway.media.resample import UpSampler
 
 FRAME_MS: Final = 20
@@ -42,9 +43,17 @@ class Uplink:
     """Reads the jitter buffers of all legs, each every 20 ms."""
 
     def __init__(
-        self, legs: int, *, jitter: JitterBuffers, reception: Reception, pacer: FramePacer, append_ms: int
+        self,
+        legs: int,
+        *,
+        jitter: JitterBuffers,
+        reception: Reception,
+        pacer: FramePacer,
+        recorder: Recorder,
+        append_ms: int,
     ) -> None:
         self._jitter = jitter
+        self._recorder = recorder
         self._reception = reception
         self._pacer = pacer
         self._up_24k = UpSampler(3, legs)
@@ -90,6 +99,11 @@ class Uplink:
             self._reception.admit_candidates(legs, now)
             codes = self._jitter.read(legs)
             codes[~self._reception.is_heard[legs]] = MISSING
+            recorded = self._recorder.among(legs)
+            if recorded.size:
+                chosen_legs = legs[recorded]
+                frames = codec.decode(codes[recorded])
+                self._recorder.write(HEARD, chosen_legs, self._pacer.begun(chosen_legs), frames)
             formats = self._format[legs]
             for index in np.unique(formats):
                 chosen = formats == index

@@ -7,7 +7,8 @@
       1  engine.playout(now)    ──OutgoingPackets──>  ports.send         RTP out first: encoded before, copied now
       2  ports.receive(now)     ──PacketBatch──────>  engine.receive
       3  engine.transcode(now)  ──MediaEvents──┐                         one batch for all legs
-      4  ports.rtcp           <──reports──>        engine.reports        the few that came or are due
+                                               ├─ recordings             queued for whoever writes them
+      4  ports.rtcp           <──reports──>    │   engine.reports        the few that came or are due
       5  sinks, in slices  <───────────────────┘  on_audio, on_digit, on_item_finished
       6  garbage, when there is time to spare
 
@@ -22,12 +23,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import structlog
 
+from gateway.media.codec import Samples
 from gateway.media.dtmf import DigitReceived
 from gateway.media.engine import (
     ItemFinished,
@@ -36,6 +38,7 @@ from gateway.media.engine import (
     MediaEngine,
     MediaEvents,
     PeerSigns,
+    RecordedAudio,
     UplinkAudio,
 )
 from gateway.sip.message import Address
@@ -77,6 +80,7 @@ class _Leg:
     sink: MediaSink
     is_closed: bool = False
     failures: int = 0
+    record: Callable[[Samples], None] | None = None
 
 
 class MediaLoop:
@@ -176,6 +180,17 @@ class MediaLoop:
         self.engine.close_leg(leg)
         self.ports.close(record.port, self._time())
 
+    def start_recording(self, leg: int, record: Callable[[Samples], None]) -> None:
+        """Give both directions of a leg to `record`, which must not block: int16[2, samples], received and sent."""
+        self._legs[leg].record = record
+        self.engine.start_recording(leg, self._time())
+
+    def stop_recording(self, leg: int) -> None:
+        """Give the rest of a leg's recording away; nothing follows. Safe to repeat, and after `close_leg`."""
+        if leg in self._legs:
+            self._hand_off_recordings(self.engine.stop_recording(leg, self._time()))
+            self._legs[leg].record = None
+
     def statistics(self, leg: int) -> LegStatistics:
         """What the engine counted of an open leg."""
         return self.engine.statistics(leg)
@@ -198,6 +213,7 @@ class MediaLoop:
         except Exception as error:  # noqa: BLE001 - a tick lost is 5 ms of silence, a clock lost is every call
             self._note_failure(error, "tick")
             return
+        self._hand_off_recordings(events.recorded)
         happened: tuple[_LegEvent, ...] = (*events.uplink, *events.digits, *events.finished)
         for event in happened:
             leg = self._legs.get(event.leg)
@@ -232,6 +248,18 @@ class MediaLoop:
                 self.ports.rtcp.send(report.leg, report.datagram)
         except Exception as error:  # noqa: BLE001 - reports are the least of a call
             self._note_failure(error, "reports")
+
+    def _hand_off_recordings(self, pieces: Sequence[RecordedAudio]) -> None:
+        """At once: that is a queue's append, and two pieces a second and recorded leg."""
+        for piece in pieces:
+            leg = self._legs.get(piece.leg)
+            if leg is None or leg.record is None:
+                continue
+            try:
+                leg.record(piece.samples)
+            except Exception as error:  # noqa: BLE001 - a recording is never worth a call
+                leg.record = None
+                self._note_failure(error, "recording")
 
     def _hand_off_slice(self) -> None:
         self._is_slice_scheduled = False

@@ -489,3 +489,56 @@ async def test_twenty_legs_keep_their_time_line(real_media: MediaLoop, peer: soc
     assert real_media.send_lateness.count == sum(real_media.statistics(leg).packets_sent for leg in legs)
     assert real_media.send_lateness.p50_ms < 20
     assert real_media.failures == 0
+
+
+class RecordedLeg:
+    """A leg of a real engine on a clock of its own, with somebody who records it."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.now_s = 1.0
+        self.media = MediaLoop(MediaEngine(MediaOptions(max_legs=4)), make_ports(), time_source=lambda: self.now_s)
+        self.leg, _ = opened(self.media, peer, Sink())
+        self.pieces: list[np.ndarray] = []
+        self.media.start_recording(self.leg, self.pieces.append)
+
+    def run(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.005)):
+            self.media.tick(self.now_s)
+            self.now_s += 0.005
+
+    @property
+    def samples(self) -> int:
+        return sum(piece.shape[1] for piece in self.pieces)
+
+
+async def test_a_recorded_leg_is_given_away_while_it_lasts_and_to_its_end(peer: socket.socket) -> None:
+    recorded = RecordedLeg(peer)
+    recorded.media.engine.play(recorded.leg, "item", bytes([0x20]) * 8000)
+    recorded.run(1.8)
+    assert 8000 <= recorded.samples < 1.8 * 8000
+    recorded.media.stop_recording(recorded.leg)
+    assert recorded.samples == pytest.approx(1.8 * 8000, abs=40)
+    sent = np.concatenate(recorded.pieces, axis=1)[1]
+    assert np.count_nonzero(sent) == 8000
+    recorded.run(1.0)
+    recorded.media.stop_recording(recorded.leg)
+    assert recorded.samples == pytest.approx(1.8 * 8000, abs=40)
+    recorded.media.close_leg(recorded.leg)
+    recorded.media.stop_recording(recorded.leg)
+    recorded.media.stop()
+
+
+async def test_a_recording_that_raises_ends_and_the_call_goes_on(peer: socket.socket) -> None:
+    recorded = RecordedLeg(peer)
+
+    def fail(_samples: object) -> None:
+        recorded.pieces.append(np.zeros((2, 0)))
+        raise RuntimeError("broken writer")
+
+    recorded.media.stop_recording(recorded.leg)
+    recorded.pieces.clear()
+    recorded.media.start_recording(recorded.leg, fail)
+    recorded.run(3.0)
+    assert len(recorded.pieces) == recorded.media.failures == 1
+    assert recorded.media.statistics(recorded.leg).packets_sent >= 149
+    recorded.media.stop()
