@@ -37,6 +37,9 @@ def load_sounds(plan: Dialplan) -> None:
         ConfigurationError: as `load_sound`.
     """
     load_sound.cache_clear()
+    for session in plan.sessions.values():
+        if session.record is not None and session.record.play is not None:
+            load_sound(session.record.play)
     lists = [route.actions for route in plan.routes] + [escalation.actions for escalation in plan.escalations]
     for actions in lists:
         for action in actions:

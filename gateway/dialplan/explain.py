@@ -24,6 +24,7 @@ from gateway.dialplan.model import (
     ExampleCall,
     HangUpAction,
     PlayAction,
+    RecordingAction,
     RejectAction,
     SessionAction,
     TransferAction,
@@ -38,7 +39,8 @@ class ActionReport:
     """An action as a plan writes it, and what comes of it at the time of the call.
 
     ``reason`` is the phrase of a rejection. ``dials`` are the targets of a transfer, ``contact`` whose they are;
-    ``refused`` says why there are none.
+    ``refused`` says why there are none. ``record`` is how callers of a session come to agree to be recorded; "" where
+    they are not.
     """
 
     action: str
@@ -47,6 +49,7 @@ class ActionReport:
     contact: str = ""
     dials: tuple[str, ...] = ()
     refused: str = ""
+    record: str = ""
 
     def text(self) -> str:
         """One line."""
@@ -54,6 +57,8 @@ class ActionReport:
         line = f"{self.action}{argument} {self.reason}".rstrip()
         if self.refused:
             return f"{line}: {self.refused}"
+        if self.record:
+            return f"{line}, recorded (consent: {self.record})"
         if not self.dials:
             return line
         stand_in = f" by {self.contact}" if self.contact != self.argument else ""
@@ -65,7 +70,8 @@ class ActionReport:
             "reject": {"reason": self.reason},
             "transfer": {"contact": self.contact, "dials": list(self.dials), "refused": self.refused},
         }
-        return {self.action: self.argument, **details.get(self.action, {})}
+        recorded = {"record": self.record} if self.record else {}
+        return {self.action: self.argument, **details.get(self.action, {}), **recorded}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +139,16 @@ def route_report(plan: Dialplan, facts: CallFacts) -> RouteReport:
 def _report(plan: Dialplan, action: Action, facts: CallFacts) -> ActionReport:
     match action:
         case SessionAction():
-            return ActionReport(action="session", argument=action.name)
+            record = plan.sessions[action.name].record
+            return ActionReport(action="session", argument=action.name, record=record.consent.value if record else "")
         case PlayAction():
             return ActionReport(action="play", argument=str(action.file))
         case RejectAction():
             return ActionReport(action="reject", argument=action.status, reason=action.reason)
         case HangUpAction():
             return ActionReport(action="hang_up", argument=True)
+        case RecordingAction():
+            return ActionReport(action="recording", argument=action.change.value)
         case TransferAction():
             resolved = plan.resolve_transfer(action.contact, facts.at)
             if isinstance(resolved, TransferRefused):
@@ -213,14 +222,23 @@ def _run(plan: Dialplan, example: ExampleCall) -> TestResult:
     decision = plan.decide(example.facts)
     actions: Sequence[Action] = decision.actions
     failures = []
+    is_talking = False
     for event in example.events:
-        if not any(isinstance(action, SessionAction) for action in actions):
+        is_talking = _is_session_on(actions, is_talking=is_talking)
+        if not is_talking:
             failures.append(f"{_event_text(event)} happens outside a session, where nothing reacts")
             break
         if escalation := plan.react(event):
             actions = escalation.actions
     failures += _differences(plan, example, decision.route, actions)
     return TestResult(example=example, failures=tuple(failures))
+
+
+def _is_session_on(actions: Sequence[Action], *, is_talking: bool) -> bool:
+    """Whether a session runs once `actions` are done; those that change its recording leave it on."""
+    if any(isinstance(action, SessionAction) for action in actions):
+        return True
+    return is_talking and all(isinstance(action, RecordingAction) for action in actions)
 
 
 def _differences(plan: Dialplan, example: ExampleCall, route: str, actions: Sequence[Action]) -> list[str]:
@@ -231,6 +249,7 @@ def _differences(plan: Dialplan, example: ExampleCall, route: str, actions: Sequ
         ("reject", expected.reject),
         ("play", expected.play),
         ("hang_up", expected.hang_up),
+        ("recording", expected.recording.value if expected.recording else None),
     ]
     outcomes = {_outcome(plan, action, example.facts) for action in actions}
     came = "; ".join(_report(plan, action, example.facts).text() for action in actions)
@@ -258,6 +277,8 @@ def _outcome(plan: Dialplan, action: Action, facts: CallFacts) -> tuple[str, str
             return "play", action.file
         case HangUpAction():
             return "hang_up", True
+        case RecordingAction():
+            return "recording", action.change.value
 
 
 def _event_text(event: CallEvent) -> str:

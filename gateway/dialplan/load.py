@@ -37,6 +37,7 @@ from gateway.dialplan.model import (
     Action,
     CallEvent,
     CallFacts,
+    Consent,
     Contact,
     Dialplan,
     DigitPressed,
@@ -48,6 +49,8 @@ from gateway.dialplan.model import (
     Match,
     PlayAction,
     ProviderDown,
+    RecordingAction,
+    RecordPlan,
     Reference,
     ReferenceKind,
     RejectAction,
@@ -69,6 +72,9 @@ UTC = ZoneInfo("UTC")
 DEFAULT_INSTANT = datetime(2000, 1, 3, 12, 0)  # noqa: DTZ001 - the plan's zone is put in; only plans without hours use it
 SOUND_FORMAT = "expected WAV, 16 bit, mono, 8 kHz; sox IN -b 16 -c 1 -r 8000 OUT.wav makes one"
 
+NEEDS_FOLDER = "expected records.recordings.folder there"
+_OF_ANNOUNCEMENTS = {"play"}
+_OF_QUESTIONS = {"agree", "decline", "wait"}
 _NONE_OF = {"hours": "are no opening hours", "contacts": "is no contact", "sessions": "is no session"}
 
 
@@ -241,6 +247,33 @@ class _Builder:
             greeting=session.greeting or None,
             instructions=self._instructions((*path, "instructions"), session.instructions),
             tools=tuple(dict.fromkeys(session.tools)),
+            record=self._record((*path, "record"), session.record) if session.record else None,
+        )
+
+    def _record(self, path: tuple[Key, ...], record: source.RecordSource) -> RecordPlan:
+        problem = self.document.problem(path, "the configuration keeps no recordings", NEEDS_FOLDER, at_key=True)
+        self.references.append(Reference(kind=ReferenceKind.RECORDINGS, name="", problem=problem))
+        consent, given = record.consent, record.model_fields_set
+        if consent is not Consent.GIVEN and not record.play:
+            what = "announcement" if consent is Consent.ANNOUNCE else "question"
+            self._note((*path, "consent"), f"consent by {consent.value} without 'play'", f"expected play: {what}.wav")
+        useless = {
+            Consent.GIVEN: _OF_ANNOUNCEMENTS | _OF_QUESTIONS,
+            Consent.ANNOUNCE: _OF_QUESTIONS,
+            Consent.ASK: set(),
+        }
+        for key in sorted(useless[consent] & given):
+            self._note((*path, key), f"{key!r} has no effect with consent: {consent.value}", at_key=True)
+        if consent is Consent.ASK and record.agree == record.decline:
+            place = "decline" if "decline" in given else "agree"
+            self._note((*path, place), f"{record.agree!r} both agrees and declines", "expected two different keys")
+        return RecordPlan(
+            consent=consent,
+            play=self._sound((*path, "play"), record.play) if record.play else None,
+            agree=record.agree,
+            decline=record.decline,
+            wait_s=record.wait,
+            has_contacts=record.contacts,
         )
 
     def _instructions(self, path: tuple[Key, ...], text: str) -> Template | None:
@@ -347,6 +380,12 @@ class _Builder:
             case "transfer":
                 self._refer("contacts", action.transfer, (*path, "transfer"))
                 return TransferAction(contact=action.transfer)
+            case "recording":
+                if not any(session.record for session in self.plan.sessions.values()):
+                    self._note(
+                        (*path, "recording"), "'recording' has nothing to change", "expected a session with record"
+                    )
+                return RecordingAction(change=action.recording)
             case "reject":
                 return RejectAction(status=action.reject.code, reason=action.reject.reason)
             case _:
@@ -404,6 +443,7 @@ class _Builder:
             reject=expect.reject or None,
             play=self._sound((*path, "play"), expect.play) if expect.play else None,
             hang_up=expect.hang_up or None,
+            recording=expect.recording,
         )
 
     def _route_names(self) -> Collection[str]:

@@ -32,6 +32,8 @@ from gateway.located import hint, in_order
 NO_ROUTE = "(no route)"
 """The route of a call that nothing matched. No route can have this name."""
 NO_ROUTE_STATUS = 404
+AGREE_KEY, DECLINE_KEY = "1", "2"
+CONSENT_WAIT_S = 10.0
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -73,7 +75,22 @@ class HangUpAction:
     """End the call."""
 
 
-Action = SessionAction | PlayAction | TransferAction | RejectAction | HangUpAction
+class RecordingChange(Enum):
+    """What becomes of a recording that is under way."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingAction:
+    """Interrupt the recording, go on with it, or end it for the rest of the call. Nothing where none is made."""
+
+    change: RecordingChange
+
+
+Action = SessionAction | PlayAction | TransferAction | RejectAction | HangUpAction | RecordingAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +153,40 @@ class SessionTool(Enum):
     HANG_UP = "hang_up"
 
 
+class Consent(Enum):
+    """How callers come to agree that they are recorded."""
+
+    GIVEN = "given"
+    """They have agreed elsewhere: nothing is said or asked."""
+    ANNOUNCE = "announce"
+    """They are told, and agree by staying."""
+    ASK = "ask"
+    """They are asked, and agree by a key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPlan:
+    """That a session's callers are recorded once they agree.
+
+    ``play`` announces or asks: WAV, 16-bit PCM, mono, 8000 Hz; None with `Consent.GIVEN` alone. Of `Consent.ASK`:
+    ``agree`` and ``decline`` are keys, ``wait_s`` how long one is waited for when the question has been played; who
+    presses none is not recorded. ``has_contacts``: whether a contact whose audio we carry is recorded, too.
+    """
+
+    consent: Consent
+    play: Path | None = None
+    agree: str = AGREE_KEY
+    decline: str = DECLINE_KEY
+    wait_s: float = CONSENT_WAIT_S
+    has_contacts: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPlan:
     """Whom the caller talks to. ``use`` names a realtime session of the configuration.
 
     ``greeting`` is spoken first, as it stands; without one the model begins. ``instructions`` None leaves them to the
-    configuration.
+    configuration. ``record`` None: the caller is not recorded.
     """
 
     name: str
@@ -149,6 +194,7 @@ class SessionPlan:
     greeting: str | None
     instructions: Template | None
     tools: tuple[SessionTool, ...]
+    record: RecordPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +329,7 @@ class ReferenceKind(Enum):
 
     REALTIME_SESSION = "realtime session"
     TRUNK = "trunk"
+    RECORDINGS = "folder of recordings"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,6 +351,7 @@ class Expectation:
     reject: int | None = None
     play: Path | None = None
     hang_up: bool | None = None
+    recording: RecordingChange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,14 +453,21 @@ class Dialplan:
         template = self.sessions[session].instructions
         return None if template is None else template.render(self._values(facts))
 
-    def check_references(self, realtime_sessions: Collection[str], trunks: Collection[str]) -> tuple[Problem, ...]:
-        """A problem for each name of this plan that the configuration lacks, with its place in the plan's file."""
+    def check_references(
+        self, realtime_sessions: Collection[str], trunks: Collection[str], *, keeps_recordings: bool = True
+    ) -> tuple[Problem, ...]:
+        """A problem for each name of this plan that the configuration lacks, with its place in the plan's file.
+
+        `keeps_recordings`: whether the configuration has a folder for them.
+        """
         known = {ReferenceKind.REALTIME_SESSION: realtime_sessions, ReferenceKind.TRUNK: trunks}
-        problems = (
+        problems = [
             replace(reference.problem, expected=hint(reference.name, known[reference.kind]))
             for reference in self.references
-            if reference.name not in known[reference.kind]
-        )
+            if reference.kind in known and reference.name not in known[reference.kind]
+        ]
+        if not keeps_recordings:
+            problems += [r.problem for r in self.references if r.kind is ReferenceKind.RECORDINGS]
         return in_order(problems, str(self.file))
 
     def _values(self, facts: CallFacts) -> Mapping[Variable, str]:

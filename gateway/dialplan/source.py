@@ -15,7 +15,16 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from gateway.dialplan.hours import parse_date_range, parse_time_range
-from gateway.dialplan.model import NO_ROUTE_STATUS, SessionTool, TransferMode
+from gateway.dialplan.model import (
+    AGREE_KEY,
+    CONSENT_WAIT_S,
+    DECLINE_KEY,
+    NO_ROUTE_STATUS,
+    Consent,
+    RecordingChange,
+    SessionTool,
+    TransferMode,
+)
 from gateway.dialplan.pattern import parse_caller, parse_number, parse_text
 from gateway.dialplan.targets import parse_target
 from gateway.located import Seconds, Section, WrongValue
@@ -189,6 +198,21 @@ class ContactSource(Section):
     mode: TransferMode = Field(default=TransferMode.BLIND, description="blind: REFER. attended: the contact is called.")
 
 
+class RecordSource(Section):
+    """That callers are recorded, once they agree."""
+
+    consent: Consent = Field(
+        description="announce: they are told. ask: they press a key. given: they agreed elsewhere."
+    )
+    play: str = Field(default="", min_length=1, description="The announcement or question: a WAV file.")
+    agree: Digit = Field(default=AGREE_KEY, description="The key of those who agree.")
+    decline: Digit = Field(default=DECLINE_KEY, description="The key of those who do not.")
+    wait: Annotated[Seconds, Field(ge=1, le=60)] = Field(
+        default=CONSENT_WAIT_S, description="How long a key is waited for when the question has been played."
+    )
+    contacts: bool = Field(default=False, description="Whether contacts are recorded, whose audio the gateway carries.")
+
+
 class SessionSource(Section):
     """What the caller talks to."""
 
@@ -196,6 +220,7 @@ class SessionSource(Section):
     greeting: Greeting = Field(default="", description="Spoken first, as it stands.")
     instructions: str = Field(default="", description="The text, or a file ending in .md or .txt.")
     tools: tuple[SessionTool, ...] = Field(default=(), description="What the model may do.")
+    record: RecordSource | None = Field(default=None, description="Callers are recorded; without it they are not.")
 
 
 class MatchSource(Section):
@@ -226,6 +251,9 @@ class ActionSource(_OneOf):
     transfer: Name = Field(default="", description="Connect the caller with a contact.")
     reject: Rejection = Field(default=RejectSource(code=NO_ROUTE_STATUS), description="Refuse the call.")
     hang_up: OnlyTrue = Field(default=False, description="End the call.")
+    recording: RecordingChange = Field(
+        default=RecordingChange.STOP, description="Pause, resume or stop the recording that is under way."
+    )
 
 
 class EventSource(_OneOf):
@@ -276,11 +304,14 @@ class ExpectSource(Section):
     reject: Annotated[int, Field(ge=400, le=699)] = 0
     play: str = ""
     hang_up: OnlyTrue = False
+    recording: RecordingChange | None = None
 
     @model_validator(mode="after")
     def _expects_something(self) -> Self:
         if not self.model_fields_set:
-            raise WrongValue("is empty", expected="expected route, session, transfer, reject, play or hang_up")
+            raise WrongValue(
+                "is empty", expected="expected route, session, transfer, reject, play, hang_up or recording"
+            )
         return self
 
 

@@ -195,3 +195,37 @@ def test_a_plan_without_tests_passes_and_says_so(tmp_path: Path) -> None:
     plan = load_plan(tmp_path, PLAN[: PLAN.index("tests:")])
     assert run_tests(plan).is_passed
     assert run_tests(plan).text() == f"{plan.file}: no tests"
+
+
+RECORDED = (
+    PLAN[: PLAN.index("tests:")]
+    .replace("greeting: Hello.", "record: {consent: ask, play: closed.wav}")
+    .replace(
+        '{name: zero, when: {dtmf: "0"}, do: [{transfer: desk}]}',
+        """{name: zero, when: {dtmf: "0"}, do: [{transfer: desk}]}
+  - {name: card, when: {dtmf: "7"}, do: [{recording: pause}]}""",
+    )
+)
+
+
+def test_reports_tell_how_callers_agree_to_be_recorded(tmp_path: Path) -> None:
+    report = route_report(load_plan(tmp_path, RECORDED), call())
+    assert "do      session reception, recorded (consent: ask)" in report.text()
+    assert json.loads(report.json())["actions"][-1] == {"session": "reception", "record": "ask"}
+
+
+@pytest.mark.parametrize(
+    ("then", "expect", "failure"),
+    [
+        ('[{dtmf: "7"}]', "{recording: pause}", None),
+        ('[{dtmf: "7"}, {dtmf: "0"}]', "{transfer: desk}", None),
+        ('[{dtmf: "7"}]', "{recording: stop}", "expected recording stop, but it is: recording pause"),
+        ('[{dtmf: "0"}, {dtmf: "7"}]', "{route: day}", "dtmf 7 happens outside a session, where nothing reacts"),
+    ],
+)
+def test_a_session_goes_on_when_its_recording_is_changed(
+    tmp_path: Path, then: str, expect: str, failure: str | None
+) -> None:
+    case = f"tests:\n  - {{{DAY}, then: {then}, expect: {expect}}}\n"
+    (result,) = run_tests(load_plan(tmp_path, RECORDED + case)).results
+    assert result.failures == (() if failure is None else (failure,))

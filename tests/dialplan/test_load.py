@@ -16,6 +16,7 @@ from tests.support.plans import PLAN, load_plan, write_plan, write_sound
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "dialplan.md"
 DESK = 'desk: {dial: ["6001", "tel:+49-30-1234"], ring: 15s}'
 TARGET_FORMS = "expected an extension such as sip:6001, sip:USER@HOST, or tel:+4930123456"
+ACTIONS = "session, play, transfer, reject, hang_up, recording"
 CLOCKS = "(expected a time that the clocks of Europe/Berlin show)"
 TO_DESK = 'when: {dtmf: "0"}, do: [{transfer: desk}]'
 
@@ -102,7 +103,7 @@ VALUES = [
     (
         "do: [{reject: 603}]",
         "do: [¦{reject: 603, hang_up: true}]",
-        "item 1 of 'do' has reject and hang_up (expected exactly one of session, play, transfer, reject, hang_up)",
+        f"item 1 of 'do' has reject and hang_up (expected exactly one of {ACTIONS})",
     ),
     ("do: [{reject: 603}]", "do: ¦[]", "'do' is an empty list (expected at least 1 of them)"),
     (
@@ -110,11 +111,13 @@ VALUES = [
         'when: {dtmf: ¦"00"}',
         "'dtmf' is '00' (expected one telephone key: 0 to 9, \"*\", \"#\" or A to D)",
     ),
+    ("greeting: Hello.", "record: {consent: ¦maybe}", "'consent' is 'maybe' (expected one of announce, ask, given)"),
+    ("hang_up: true", "recording: ¦halt", "'recording' is 'halt' (expected one of pause, resume, stop)"),
     ("greeting: Hello.", 'greeting: ¦" "', "'greeting' is empty or too long (expected 1 to 1000 characters)"),
     (
         "expect: {route: day, transfer: desk}",
         "expect: ¦{}",
-        "'expect' is empty (expected route, session, transfer, reject, play or hang_up)",
+        "'expect' is empty (expected route, session, transfer, reject, play, hang_up or recording)",
     ),
     ("expect: {route: day", "expect: {¦rout: day", "unknown key 'rout' (did you mean 'route'?)"),
 ]
@@ -204,6 +207,41 @@ MEANING = [
         'call: ¦{to: "7000", from: "+49301", ',
         "key 'at' is missing (expected it in every test of a plan with hours)",
     ),
+    (
+        "greeting: Hello.",
+        "record: {consent: ¦ask}",
+        "consent by ask without 'play' (expected play: question.wav)",
+    ),
+    (
+        "greeting: Hello.",
+        "record: {consent: ¦announce}",
+        "consent by announce without 'play' (expected play: announcement.wav)",
+    ),
+    (
+        "greeting: Hello.",
+        "record: {consent: given, ¦play: closed.wav}",
+        "'play' has no effect with consent: given",
+    ),
+    (
+        "greeting: Hello.",
+        "record: {consent: announce, play: closed.wav, ¦wait: 5s}",
+        "'wait' has no effect with consent: announce",
+    ),
+    (
+        "greeting: Hello.",
+        "record: {consent: ask, play: closed.wav, decline: ¦1}",
+        "'1' both agrees and declines (expected two different keys)",
+    ),
+    (
+        "greeting: Hello.",
+        "record: {consent: ask, play: ¦ask.wav}",
+        "'ask.wav' is not a file (expected WAV, 16 bit, mono, 8 kHz; sox IN -b 16 -c 1 -r 8000 OUT.wav makes one)",
+    ),
+    (
+        TO_DESK,
+        'when: {dtmf: "0"}, do: [{recording: ¦stop}]',
+        "'recording' has nothing to change (expected a session with record)",
+    ),
     ("expect: {route: day", "expect: {route: ¦dya", "there is no route 'dya' (did you mean 'day'?)"),
     ("day, transfer: desk}", "day, transfer: ¦dsk}", "there is no contact 'dsk' (did you mean 'desk'?)"),
     ("day, transfer: desk}", "day, session: ¦x}", "there is no session 'x' (expected 'reception')"),
@@ -215,6 +253,7 @@ WHOLE = [
     "'escalations' never fire without a session (expected sessions)",
     "the configuration has no realtime session 'default' (did you mean 'defualt'?)",
     "the configuration has no trunk 'pbx' (did you mean 'pbx2'?)",
+    "the configuration keeps no recordings (expected records.recordings.folder there)",
 ]
 """Messages of plans that are not `PLAN` with one mistake; each has its own test, here or in test_model.py."""
 

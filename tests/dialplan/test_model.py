@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,11 +13,15 @@ from hypothesis import strategies as st
 from gateway.dialplan.model import (
     NO_ROUTE,
     CallFacts,
+    Consent,
     Dialplan,
     DigitPressed,
     HangUpAction,
     PlayAction,
     ProviderDown,
+    RecordingAction,
+    RecordingChange,
+    RecordPlan,
     RefusalReason,
     RejectAction,
     SessionAction,
@@ -230,3 +235,48 @@ def test_names_of_the_configuration_are_checked_against_it(plan: Dialplan) -> No
         "11:10: the configuration has no realtime session 'default' (did you mean 'defualt'?)",
         "20:47: the configuration has no trunk 'pbx' (did you mean 'pbx2'?)",
     ]
+
+
+def recording(folder: Path, record: str, escalation: str = "{transfer: desk}") -> Dialplan:
+    text = PLAN.replace("greeting: Hello.", f"record: {record}").replace("{transfer: desk}", escalation)
+    return load_plan(folder, text)
+
+
+def test_nobody_is_recorded_unless_the_plan_says_so(plan: Dialplan) -> None:
+    assert plan.sessions["reception"].record is None
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ("{consent: given}", RecordPlan(consent=Consent.GIVEN)),
+        ("{consent: announce, play: closed.wav}", RecordPlan(consent=Consent.ANNOUNCE, play=Path("closed.wav"))),
+        (
+            '{consent: ask, play: closed.wav, agree: "*", decline: a, wait: 5s, contacts: true}',
+            RecordPlan(
+                consent=Consent.ASK, play=Path("closed.wav"), agree="*", decline="A", wait_s=5, has_contacts=True
+            ),
+        ),
+    ],
+)
+def test_a_session_says_how_callers_agree_to_be_recorded(tmp_path: Path, record: str, expected: RecordPlan) -> None:
+    made = recording(tmp_path, record).sessions["reception"].record
+    assert made is not None
+    assert made.play in (None, tmp_path / "closed.wav")
+    assert replace(made, play=expected.play) == expected
+
+
+def test_a_plan_that_records_needs_a_folder_in_the_configuration(tmp_path: Path) -> None:
+    plan = recording(tmp_path, "{consent: given}")
+    assert plan.check_references(["default"], ["pbx"], keeps_recordings=True) == ()
+    (problem,) = plan.check_references(["default"], ["pbx"], keeps_recordings=False)
+    assert str(problem) == (
+        f"{plan.file}:12:5: the configuration keeps no recordings (expected records.recordings.folder there)"
+    )
+
+
+def test_a_key_can_interrupt_the_recording(tmp_path: Path) -> None:
+    plan = recording(tmp_path, "{consent: given}", "{recording: pause}")
+    escalation = plan.react(DigitPressed("0"))
+    assert escalation is not None
+    assert escalation.actions == (RecordingAction(change=RecordingChange.PAUSE),)
