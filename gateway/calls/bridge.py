@@ -129,9 +129,15 @@ class SessionBridge:
         for event in early:
             self._deliver(leg, event)
 
+    @property
+    def has_started(self) -> bool:
+        """Whether the caller can hear the session."""
+        return self._leg is not None
+
     def move(self, leg: int) -> None:
-        """Go on with another leg; what was queued at the old one is lost."""
-        self._leg = leg
+        """Go on with another leg; what was queued at the old one is lost. Nothing where it has not started."""
+        if self._leg is not None:
+            self._leg = leg
 
     # Uplink.
 

@@ -12,6 +12,8 @@
                                                                  ├──handed over──> ENDED
                                                                  └──> JOINED (the PBX could not; we carry the audio)
 
+Between ANSWERING and TALKING lies CONSENTING where the session is recorded: the caller is told or asked first.
+
 The dialplan's actions are performed one after the other; a call that has none left hangs up. A caller is answered only
 when what they will hear is ready: the session is opened while the telephone rings, and when it cannot be opened the
 dialplan's `provider_down` escalation decides, before a 200 was sent. For the same reason a call of ours is dialled when
@@ -55,9 +57,11 @@ from gateway.calls.events import (
     NoteRefusedTransfer,
     OpenSession,
     Outcome,
+    PauseRecording,
     Play,
     PlayoutEnded,
     Rang,
+    RecordingConsent,
     Refused,
     Reject,
     ReplyToTool,
@@ -65,7 +69,10 @@ from gateway.calls.events import (
     SessionLost,
     SessionOpened,
     Started,
+    StartRecording,
     StartTimer,
+    StopPlaying,
+    StopRecording,
     StopTimer,
     TargetAnswered,
     TargetLeft,
@@ -82,11 +89,15 @@ from gateway.calls.transfer import Transfer, TransferAttempt
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.model import (
     Action,
+    Consent,
     Dialplan,
     DigitPressed,
     HangUpAction,
     PlayAction,
     ProviderDown,
+    RecordingAction,
+    RecordingChange,
+    RecordPlan,
     RejectAction,
     SessionAction,
     SessionTool,
@@ -112,6 +123,7 @@ class CallState(Enum):
     DIALLING = "dialling"  # our INVITE is out
     RINGING = "ringing"  # it rings there, or early media is heard
     ANSWERING = "answering"  # 200 sent; the ACK is outstanding
+    CONSENTING = "consenting"  # the caller is told that they are recorded, or asked whether they may be
     TALKING = "talking"  # caller and model hear each other
     PLAYING = "playing"  # a file is played
     ANNOUNCING = "announcing"  # a transfer was asked for; the model finishes its sentence
@@ -161,6 +173,8 @@ class Call:
         self._established_at: datetime | None = None
         self._is_draining = False
         self._session: str | None = None  # the session that is open
+        self._awaits_greeting = False  # the caller has not heard the session yet
+        self._is_recorded = False
         self._loss: SessionLost | None = None  # the session went while the caller was elsewhere
         self._digits = ""
         self._transfer: Transfer | None = None
@@ -208,6 +222,8 @@ class Call:
             return self._reject(action)
         if isinstance(action, HangUpAction):
             return self._leave("dialplan")
+        if isinstance(action, RecordingAction):
+            return self._change_recording(action.change, at)
         if isinstance(action, SessionAction) and self._session != action.name:
             return self._open_session(action)
         if not self._is_answered:
@@ -219,11 +235,29 @@ class Call:
             return [BridgeAudio(is_open=False), Play(file=action.file)]
         if isinstance(action, TransferAction):
             return self._start_transfer(action.contact, at, announced=False)
+        return self._begin_session()
+
+    def _begin_session(self) -> list[Command]:
+        """Let the caller and the model talk; where they are recorded, once that is settled."""
+        record = self._record
+        if record is None:
+            return [*self._stop_recording("the session is not recorded"), *self._greet()]
+        if self.notes.consent is None and record.consent is Consent.GIVEN:
+            self.notes.consent = RecordingConsent.GIVEN
+        if self.notes.consent is not None or record.play is None:
+            return [*self._start_recording(), *self._greet()]
+        self._enter(CallState.CONSENTING)
+        return [BridgeAudio(is_open=False), Play(file=record.play)]
+
+    def _greet(self) -> list[Command]:
+        self._awaits_greeting = False
         self._enter(CallState.TALKING)
         return [BridgeAudio(is_open=True), Greet()]
 
     def _back_to_session(self) -> list[Command]:
         """The caller was elsewhere, and is back with the model."""
+        if self._awaits_greeting:
+            return self._begin_session()
         self._enter(CallState.TALKING)
         return [BridgeAudio(is_open=True)]
 
@@ -250,6 +284,7 @@ class Call:
         action = self._actions[0]
         assert isinstance(action, SessionAction)  # noqa: S101 - PREPARING is entered for a session action only
         self._session = self.notes.session = action.name
+        self._awaits_greeting = True
         self._loss = None
         return self._perform(at)
 
@@ -289,6 +324,64 @@ class Call:
     def _on_played(self, _event: PlayoutEnded, at: datetime) -> list[Command]:
         return self._perform(at)
 
+    # Recording.
+
+    @property
+    def _record(self) -> RecordPlan | None:
+        return None if self._session is None else self._plan.sessions[self._session].record
+
+    def _on_consent_played(self, _event: PlayoutEnded, _at: datetime) -> list[Command]:
+        """Who stays after an announcement agrees; after a question a key decides."""
+        record = self._record
+        if record is not None and record.consent is Consent.ASK:
+            return [StartTimer(timer=TimerName.CONSENT, delay_s=record.wait_s)]
+        return self._settle_consent(RecordingConsent.ANNOUNCED)
+
+    def _on_consent_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
+        record = self._record
+        if record is not None and record.consent is Consent.ASK:
+            if event.digit == record.agree:
+                return self._settle_consent(RecordingConsent.AGREED)
+            if event.digit == record.decline:
+                return self._settle_consent(RecordingConsent.DECLINED)
+        commands = self._on_digit(event, at)
+        return [StopTimer(timer=TimerName.CONSENT), *commands] if commands else []
+
+    def _settle_consent(self, consent: RecordingConsent) -> list[Command]:
+        self.notes.consent = consent
+        quiet = (StopTimer(timer=TimerName.CONSENT), StopPlaying())
+        return [*quiet, *self._start_recording(), *self._greet()]
+
+    def _start_recording(self) -> list[Command]:
+        if self._is_recorded or self.notes.consent is None or not self.notes.consent.is_granted:
+            return []
+        self._is_recorded = True
+        return [StartRecording()]
+
+    def _stop_recording(self, why: str) -> list[Command]:
+        was_recorded, self._is_recorded = self._is_recorded, False
+        return [StopRecording(why=why)] if was_recorded else []
+
+    def _change_recording(self, change: RecordingChange, at: datetime) -> list[Command]:
+        """Pause, resume or stop; a model whose caller stays with it learns of it, as it was interrupted."""
+        del self._actions[0]
+        text = f"The recording of this call was changed: {change.value}."
+        commands: list[Command] = []
+        if change is RecordingChange.STOP:
+            commands = self._stop_recording("stopped by the dialplan")
+            self.notes.consent = RecordingConsent.WITHDRAWN
+        elif self._is_recorded:
+            commands = [PauseRecording(is_paused=change is RecordingChange.PAUSE)]
+        else:
+            text = "This call is not being recorded."
+        commands += self._perform(at)
+        is_talking = self.state is CallState.TALKING and self._session is not None
+        return [*commands, TellModel(text=text)] if is_talking else commands
+
+    def _on_caller_replaced_unheard(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
+        """Who is on the line now has not heard what was played to the other one."""
+        return self._begin_session()
+
     # While caller and model talk.
 
     def _on_caller_spoke(self, _event: CallerSpoke, _at: datetime) -> list[Command]:
@@ -311,6 +404,8 @@ class Call:
         match event.timer, self.state:
             case TimerName.LIMIT, _:
                 return self._end(Outcome.GATEWAY_HUNG_UP, "limits.max_call", HangUp())
+            case TimerName.CONSENT, CallState.CONSENTING:
+                return self._settle_consent(RecordingConsent.UNANSWERED)
             case TimerName.DIGITS, CallState.TALKING:
                 return self._tell_digits()
             case TimerName.ANNOUNCEMENT, CallState.ANNOUNCING:
@@ -418,10 +513,15 @@ class Call:
                 return self._end(Outcome.TRANSFERRED, transfer.contact, *commands, HangUp())
             case TransferState.BRIDGED:
                 self._enter(CallState.JOINED)
-                return [*commands, CloseSession(), JoinTarget()]
+                return [*commands, *self._stop_recording_of_contact(), CloseSession(), JoinTarget()]
             case _:
                 self._transfer = None
                 return commands + self._transfer_failed(transfer.why, at)
+
+    def _stop_recording_of_contact(self) -> list[Command]:
+        """Who agreed is the caller alone, unless the dialplan says otherwise."""
+        has_contacts = self._record is not None and self._record.has_contacts
+        return [] if has_contacts else self._stop_recording("caller and contact talk")
 
     def _is_fresh(self, at: datetime) -> bool:
         return self._established_at is not None and at - self._established_at < FRESH
@@ -466,7 +566,8 @@ class Call:
         return self._end(outcome, "operator", self._part(Reject(status=480)))
 
     def _on_caller_replaced(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
-        return [TellModel(text="The caller has put another person through, who is on the line now. Greet them.")]
+        told = TellModel(text="The caller has put another person through, who is on the line now. Greet them.")
+        return [*self._stop_recording("somebody else is on the line"), told]
 
     def _on_media_lost(self, event: MediaLost, _at: datetime) -> list[Command]:
         return self._end(Outcome.FAILED, event.cause, HangUp(reason='SIP;cause=408;text="no audio"'))
@@ -497,7 +598,14 @@ TRANSFER_EVENTS: tuple[type[Event], ...] = (
     TargetRefused,
     TargetLeft,
 )
-HEARD_STATES = (CallState.TALKING, CallState.PLAYING, CallState.ANNOUNCING, CallState.CLOSING, CallState.JOINED)
+HEARD_STATES = (
+    CallState.CONSENTING,
+    CallState.TALKING,
+    CallState.PLAYING,
+    CallState.ANNOUNCING,
+    CallState.CLOSING,
+    CallState.JOINED,
+)
 """States in which a caller who sends nothing is missed; a PBX that moves the caller may well be silent."""
 
 _Transition: TypeAlias = Callable[..., list[Command]]
@@ -512,6 +620,10 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     **{(state, Refused): Call._on_refused for state in (_S.DIALLING, _S.RINGING)},
     **{(state, SessionLost): Call._on_session_lost for state in (_S.DIALLING, _S.RINGING)},
     (_S.ANSWERING, SessionLost): Call._on_session_lost_unused,
+    (_S.CONSENTING, PlayoutEnded): Call._on_consent_played,
+    (_S.CONSENTING, DigitReceived): Call._on_consent_digit,
+    (_S.CONSENTING, SessionLost): Call._on_session_lost,
+    (_S.CONSENTING, CallerReplaced): Call._on_caller_replaced_unheard,
     (_S.TALKING, CallerSpoke): Call._on_caller_spoke,
     (_S.TALKING, DigitReceived): Call._on_digit,
     (_S.TALKING, ToolAsked): Call._on_tool,

@@ -26,6 +26,7 @@ class TimerName(Enum):
     RING = "ring"  # how long the target of an attended transfer may ring
     JOIN = "join"  # how long caller and contact wait in silence for a PBX to join them
     RETRY = "retry"  # pause before a REFER that came too early is sent again
+    CONSENT = "consent"  # how long the caller has to agree to be recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +287,30 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StopPlaying:
+    """Drop the rest of what `Play` plays; no `PlayoutEnded` follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRecording:
+    """Record the call from now on, unless that is done already, or was ended before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRecording:
+    """Record silence, or no longer."""
+
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRecording:
+    """End the recording for good; `why` is for the record."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refer:
     """Ask the PBX to connect the caller with `target` (RFC 3515), one of the dialplan's."""
 
@@ -367,6 +392,10 @@ Command: TypeAlias = (
     | ReplyToTool
     | TellModel
     | Play
+    | StopPlaying
+    | StartRecording
+    | PauseRecording
+    | StopRecording
     | Refer
     | CallTarget
     | PlayRinging
@@ -393,6 +422,22 @@ class Outcome(Enum):
     FAILED = "failed"
 
 
+class RecordingConsent(Enum):
+    """Whether a caller agreed to be recorded, for the record."""
+
+    GIVEN = "given"  # elsewhere, as the dialplan says
+    ANNOUNCED = "announced"  # told, and stayed
+    AGREED = "agreed"  # by a key
+    DECLINED = "declined"  # by a key
+    UNANSWERED = "unanswered"  # pressed no key
+    WITHDRAWN = "withdrawn"  # agreed, and ended it
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether the caller may be recorded."""
+        return self in (RecordingConsent.GIVEN, RecordingConsent.ANNOUNCED, RecordingConsent.AGREED)
+
+
 @dataclass(slots=True, kw_only=True)
 class CallNotes:
     """What the call's record tells beyond its numbers; written by the state machine only."""
@@ -404,3 +449,4 @@ class CallNotes:
     transfer_state: TransferState | None = None  # of the last attempt
     refusal: Refusal | None = None  # why nobody took the call that we placed
     escalations: list[str] = field(default_factory=list)
+    consent: RecordingConsent | None = None  # None: the caller has not been asked, or not decided

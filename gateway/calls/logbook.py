@@ -41,6 +41,7 @@ class CallLogbook:
 
     def call_ended(self, record: CallRecord) -> None:
         """The canonical line."""
+        recording = record.recording
         _log.info(
             "call ended",
             **self._identity(record),
@@ -59,6 +60,10 @@ class CallLogbook:
             tools=record.tools,
             codec=record.codec,
             srtp=record.srtp,
+            recording_consent=record.consent.value if record.consent else None,
+            recording=str(recording.file) if recording and recording.file else None,
+            recording_s=round(recording.seconds, 1) if recording else None,
+            recording_ended=(recording.ended_early or None) if recording else None,
             input_tokens=record.usage.input_tokens,
             output_tokens=record.usage.output_tokens,
             one_way_audio=list(record.one_way_audio),

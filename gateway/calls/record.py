@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from gateway.calls.answering import AnsweredBy
-from gateway.calls.events import Outcome
+from gateway.calls.events import Outcome, RecordingConsent
 from gateway.calls.refusal import Refusal
 from gateway.calls.transfer_state import TransferState
 from gateway.media.engine import LegStatistics
@@ -41,6 +42,15 @@ class Speech:
     at_ms: int
     item_id: str = ""
     heard_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSummary:
+    """What was recorded. ``file`` None: nothing. ``ended_early``: why that was before the call ended."""
+
+    file: Path | None
+    seconds: float
+    ended_early: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,6 +87,8 @@ class CallRecord:
     usage: Usage = field(default_factory=Usage)
     media: LegStatistics | None = None
     one_way_audio: tuple[str, ...] = ()  # what was wrong with one direction, for a while at least
+    consent: RecordingConsent | None = None  # to be recorded; None: not asked, or not decided
+    recording: RecordingSummary | None = None
 
     def add_usage(self, usage: Usage) -> None:
         """Add what one reply is billed for."""

@@ -11,6 +11,7 @@ from gateway.calls.greeting import GreetingCache
 from gateway.calls.media_hosts import MediaHosts
 from gateway.calls.media_watch import OneWayAudio
 from gateway.calls.record import CallObserver
+from gateway.calls.recording import RecordingStore
 from gateway.realtime.session import SessionOptions
 from gateway.sip.user_agent import UserAgent
 from gateway.transport.media_loop import MediaLoop
@@ -36,3 +37,4 @@ class CallServices:
     wall_clock: Callable[[], datetime]  # aware; for opening hours and records
     legs: LegDirectory = field(default_factory=LegDirectory)
     one_way_audio: OneWayAudio = field(default_factory=OneWayAudio)
+    recordings: RecordingStore | None = None  # None: nothing is recorded

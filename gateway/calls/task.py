@@ -27,6 +27,7 @@ from gateway.calls.call import HEARD_STATES, Call, CallState, TransferLimits
 from gateway.calls.line import Line
 from gateway.calls.media_watch import LOOK_EVERY_S, Flaw, MediaWatch, facts
 from gateway.calls.record import UNVERIFIED, CallDirection, CallRecord
+from gateway.calls.recording import CallRecording
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
@@ -44,7 +45,7 @@ from gateway.transport.rtp_ports import RtpPort
 
 FILE_ITEM = "file"
 MEDIA_WATCH_LEAST_S = 0.1
-REPLACEABLE = (CallState.TALKING, CallState.PLAYING)
+REPLACEABLE = (CallState.CONSENTING, CallState.TALKING, CallState.PLAYING)
 """States in which somebody else may take the caller's place."""
 PLAYOUT_TAIL_S = 0.2
 """What the telephone's own jitter buffer may still hold when our last packet has left."""
@@ -157,6 +158,7 @@ class CallTask:
             started_at=services.wall_clock(),
             offered_s=services.clock(),
         )
+        self._recording = CallRecording(services.recordings, services.media, self.record)
 
     # Life.
 
@@ -175,6 +177,7 @@ class CallTask:
                 self._release()
                 if self._bridge is not None:
                     await self._bridge.close()
+                await self._recording.close()
             finally:
                 self._note_end()
                 self._services.observer.call_ended(self.record)
@@ -224,6 +227,7 @@ class CallTask:
         self.record.session, self.record.transfer_target = notes.session, notes.transfer_target
         self.record.transfer_state, self.record.refusal = notes.transfer_state, notes.refusal
         self.record.escalations = tuple(notes.escalations)
+        self.record.consent = notes.consent
         self.record.ended_s = self._services.clock()
         self._release()
         self._ended.set()
@@ -246,6 +250,7 @@ class CallTask:
         self._succession.release()
         self._watch.close()
         self.record.one_way_audio = tuple(flaw.value for flaw in self._watch.found)
+        self._recording.stop()
         statistics = self._line.close()
         if statistics is not None:
             self.record.media = statistics
@@ -301,6 +306,10 @@ class CallTask:
                     self._bridge.tell(text)
             case call_events.Play(file=file):
                 self._play_file(file)
+            case call_events.StopPlaying():
+                self._stop_playing()
+            case call_events.StartRecording() | call_events.PauseRecording() | call_events.StopRecording():
+                self._recording.do(command, self._line.leg)
             case call_events.NoteRefusedTransfer():
                 self._log.warning("transfer refused", contact=command.contact, reason=command.reason)
             case call_events.HangUp(reason=reason):
@@ -403,6 +412,7 @@ class CallTask:
     def _take_over(self, line: Line, answer: SessionDescription | None) -> None:
         """Go on with `line`. What the old one has not been sent yet is lost, and the model knows how much was heard."""
         self._barge_in()
+        self._recording.stop("somebody else is on the line")
         self._line.close()
         self._line = self._desk.line = line
         if not self._take_answer(answer):
@@ -544,7 +554,7 @@ class CallTask:
             self._is_awaiting_playout = True
 
     def _is_playout_over(self) -> bool:
-        if self._bridge is not None and not self._bridge.is_quiet:
+        if self._bridge is not None and self._bridge.has_started and not self._bridge.is_quiet:
             return False
         return self._line.leg is None or self._services.media.engine.queued_ms(self._line.leg) <= 0
 
@@ -555,6 +565,12 @@ class CallTask:
         self._is_awaiting_playout = True
         self._services.media.engine.play_pcm(self._line.leg, FILE_ITEM, load_sound(file))
         self._services.media.engine.end_item(self._line.leg, FILE_ITEM)
+
+    def _stop_playing(self) -> None:
+        self._line.flush()
+        self._is_awaiting_playout = False
+        if self._playout_tail is not None:
+            self._playout_tail.cancel()
 
     # The session.
 
@@ -602,7 +618,7 @@ class CallTask:
         self._bridge.start(self._line.leg)
 
     def _barge_in(self) -> None:
-        if self._bridge is not None:
+        if self._bridge is not None and self._bridge.has_started:
             self._bridge.barge_in()
         else:
             self._line.flush()

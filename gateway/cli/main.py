@@ -68,6 +68,7 @@ def check(config: ConfigOption) -> None:
     from gateway.cli.locations import describe_trunks
     from gateway.cli.service import load_plans
     from gateway.config import load_configuration
+    from gateway.records.recordings import problem_of
     from gateway.transport.tls import load_tls
 
     configuration = load_configuration(config)
@@ -80,6 +81,9 @@ def check(config: ConfigOption) -> None:
     tls = configuration.tls_options()
     if tls is not None:
         load_tls(tls)
+    recordings = configuration.recording_options()
+    if recordings is not None and (problem := problem_of(recordings)):
+        typer.echo(f"warning: nothing can be recorded in {recordings.folder}: {problem}")
     typer.echo(f"{config}: good ({len(configuration.sip.trunks)} trunks, {len(plans)} dialplans)")
 
 

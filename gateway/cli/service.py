@@ -33,6 +33,7 @@ from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem, ResourceError
 from gateway.media.engine import MediaEngine
 from gateway.media.pacing import append_ms_for
+from gateway.records.recordings import Recordings, problem_of
 from gateway.sip import events as sip_events
 from gateway.sip.hop import SIP_PORT, Hop
 from gateway.sip.message import Address
@@ -71,7 +72,11 @@ def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
         except ConfigurationError as error:
             problems += error.problems
             continue
-        problems += plan.check_references(configuration.realtime, configuration.sip.trunks)
+        problems += plan.check_references(
+            configuration.realtime,
+            configuration.sip.trunks,
+            keeps_recordings=configuration.records.recordings.folder is not None,
+        )
         load_sounds(plan)
         plans.append(plan)
     if not configuration.dialplans:
@@ -108,6 +113,7 @@ class Service:
         self.services: CallServices
         self.calls: CallManager
         self.load: LoadWatch
+        self._recordings: Recordings | None = None
         self.stalls = StallWatch()
         self.started_at = time.monotonic()
         self._endpoint: SipEndpoint
@@ -148,6 +154,7 @@ class Service:
         self.media = MediaLoop(MediaEngine(configuration.media_options()), ports)
         self.media.start()
         self._stack.callback(self.media.stop)
+        self._start_recordings(configuration)
         self.services = self._services(configuration, urls)
         self._watch_load(configuration)
         self.calls = CallManager(
@@ -223,7 +230,19 @@ class Service:
             media_hosts=configuration.media_hosts,
             clock=time.monotonic,
             wall_clock=lambda: datetime.now(UTC),
+            recordings=self._recordings,
         )
+
+    def _start_recordings(self, configuration: Configuration) -> None:
+        """Begin to keep recordings. A folder that cannot be used costs recordings, not calls."""
+        options = configuration.recording_options()
+        if options is None:
+            return
+        if problem := problem_of(options):
+            _log.error("nothing can be recorded", folder=str(options.folder), reason=problem)
+        recordings = self._recordings = Recordings(options)
+        recordings.start()
+        self._stack.push_async_callback(asyncio.to_thread, recordings.close)
 
     async def _start_embedded(self, tasks: asyncio.TaskGroup) -> dict[str, str]:
         """Start one embedded server for each dialogue that is asked for; their addresses by session name."""

@@ -11,7 +11,14 @@ from pydantic import Field, model_validator
 from gateway.calls.facts import NumberPolicy
 from gateway.calls.manager import CallOptions, TrunkPolicy
 from gateway.calls.media_hosts import MediaHost, MediaHosts
-from gateway.config.sections import LimitsSection, LogSection, MediaSection, RealtimeSection, session_options_of
+from gateway.config.sections import (
+    LimitsSection,
+    LogSection,
+    MediaSection,
+    RealtimeSection,
+    RecordsSection,
+    session_options_of,
+)
 from gateway.config.sip import SipSection, trunk_options_of
 from gateway.config.values import DNS_PORT, check_network, parse_address
 from gateway.errors import shown
@@ -19,6 +26,7 @@ from gateway.located import Section, WrongValue
 from gateway.media.engine import MediaOptions
 from gateway.media.pacing import APPENDS_MS
 from gateway.realtime.session import SessionOptions
+from gateway.records.recordings import RecordingOptions
 from gateway.sip.guard import GuardOptions
 from gateway.sip.hop import Hop, Listener, Transport
 from gateway.sip.message import Address
@@ -38,6 +46,7 @@ class Configuration(Section):
     media: MediaSection = MediaSection()
     realtime: dict[str, RealtimeSection] = Field(default_factory=lambda: {"default": RealtimeSection()})
     dialplans: tuple[Path, ...] = ()
+    records: RecordsSection = RecordsSection()
     limits: LimitsSection = LimitsSection()
     log: LogSection = LogSection()
 
@@ -171,6 +180,19 @@ class Configuration(Section):
         max_legs = self.limits.max_calls + max(4, self.limits.max_calls // 4)  # contacts of attended transfers
         append = APPENDS_MS[0] if self.media.append == "auto" else int(self.media.append.removesuffix("ms"))
         return MediaOptions(max_legs=max_legs, append_ms=append)
+
+    def recording_options(self) -> RecordingOptions | None:
+        """Where recordings go; None where there are none."""
+        section = self.records.recordings
+        if section.folder is None:
+            return None
+        return RecordingOptions(
+            folder=section.folder,
+            format=section.format,
+            name=section.name,
+            min_free_bytes=section.min_free,
+            keep_days=section.keep_days,
+        )
 
     def session_options(self, embedded_urls: Mapping[str, str]) -> dict[str, SessionOptions]:
         """The realtime sessions by name; `embedded_urls` are the addresses of those whose server we started."""

@@ -118,4 +118,8 @@ def _with_paths(configuration: Configuration, folder: Path) -> Configuration:
     tls = configuration.sip.tls
     files = {name: folder / file for name in ("certificate", "key", "ca") if (file := getattr(tls, name)) is not None}
     sip = configuration.sip.model_copy(update={"tls": tls.model_copy(update=files)})
-    return configuration.model_copy(update={"dialplans": plans, "realtime": realtime, "sip": sip})
+    records = configuration.records
+    if records.recordings.folder is not None:
+        kept = records.recordings.model_copy(update={"folder": folder / records.recordings.folder})
+        records = records.model_copy(update={"recordings": kept})
+    return configuration.model_copy(update={"dialplans": plans, "realtime": realtime, "sip": sip, "records": records})

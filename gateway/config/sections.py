@@ -10,10 +10,22 @@ from pydantic import Field, model_validator
 
 from gateway.calls.call import MAX_CALL_S
 from gateway.calls.manager import CallOptions
-from gateway.config.values import EMBEDDED, IpAddress, Lateness, OneOrMore, Percent, PortRange, Provider, default_of
+from gateway.config.values import (
+    EMBEDDED,
+    DiskSpace,
+    IpAddress,
+    Lateness,
+    OneOrMore,
+    Percent,
+    PortRange,
+    Provider,
+    RecordingName,
+    default_of,
+)
 from gateway.located import Seconds, Section, WrongValue
 from gateway.media.codec import AudioFormat
 from gateway.realtime.session import Secret, SessionOptions, TurnDetection
+from gateway.records.recordings import RecordingOptions
 from gateway.sip.guard import GuardOptions
 from gateway.sip.user_agent import UserAgentOptions
 from gateway.transport.load_watch import LoadLimits
@@ -115,6 +127,22 @@ class LimitsSection(Section):
     message_burst: Annotated[int, Field(ge=1)] = default_of(UserAgentOptions, "message_burst")
     ban_after: Annotated[int, Field(ge=1)] = default_of(GuardOptions, "ban_after")
     ban: Seconds = default_of(GuardOptions, "ban_s")
+
+
+class RecordingsSection(Section):
+    """Recordings of calls whose dialplan asks for them."""
+
+    folder: Path | None = None
+    format: Literal["wav", "opus"] = default_of(RecordingOptions, "format")
+    name: RecordingName = default_of(RecordingOptions, "name")
+    min_free: DiskSpace = default_of(RecordingOptions, "min_free_bytes")
+    keep_days: Annotated[int, Field(ge=1)] | None = default_of(RecordingOptions, "keep_days")
+
+
+class RecordsSection(Section):
+    """What is kept of calls."""
+
+    recordings: RecordingsSection = RecordingsSection()
 
 
 class LogSection(Section):

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from gateway.errors import MessageError
 from gateway.located import Seconds, WrongValue
 from gateway.realtime.session import providers
+from gateway.records.names import FIELDS, check_pattern
 from gateway.sip.grammar import parse_host, parse_host_port, parse_port
 from gateway.sip.hop import Transport
 from gateway.sip.message import Address, Uri
@@ -23,6 +24,7 @@ EMBEDDED = "embedded"
 DNS_PORT = 53
 
 _BARE_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
+_DISK_SPACE = re.compile(r"0|([0-9]{1,6}(?:\.[0-9]{1,3})?) ?(MB|GB)")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
 
 
@@ -164,7 +166,26 @@ def _percent(value: object) -> object:
     return float(match[1])
 
 
+def _disk_space(value: object) -> object:
+    """``500MB`` or ``2GB``, in bytes; 0 for none."""
+    if not isinstance(value, str):
+        return value
+    if not (match := _DISK_SPACE.fullmatch(value)):
+        raise WrongValue(expected="expected a size such as 500MB or 2GB")
+    return round(float(match[1] or 0) * (1_000_000_000 if match[2] == "GB" else 1_000_000))
+
+
+def _recording_name(text: str) -> str:
+    try:
+        return check_pattern(text)
+    except ValueError as error:
+        fields = ", ".join(f"{{{field}}}" for field in FIELDS)
+        raise WrongValue(str(error), expected=f"expected a name within the folder, of {fields}") from None
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+DiskSpace = Annotated[int, BeforeValidator(_disk_space, json_schema_input_type=str | int), Field(ge=0)]
+RecordingName = Annotated[str, AfterValidator(_recording_name)]
 Lateness = Annotated[Seconds, BeforeValidator(_lateness, json_schema_input_type=str | float)]
 Percent = Annotated[float, BeforeValidator(_percent, json_schema_input_type=str | float), Field(ge=0, le=100)]
 IpAddress = Annotated[str, AfterValidator(_ip)]

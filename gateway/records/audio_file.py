@@ -153,6 +153,16 @@ class _LibraryDoor:
         return b""
 
 
+def opus_problem() -> str:
+    """Why Opus cannot be written on this machine; "" where it can. There are libraries without it."""
+    try:
+        import soundfile  # noqa: PLC0415 - as above
+    except (ImportError, OSError) as error:
+        return f"libsndfile cannot be loaded: {error}"
+    has_opus = "OPUS" in soundfile.available_subtypes("OGG")
+    return "" if has_opus else f"{soundfile.__libsndfile_version__} writes no Opus"
+
+
 def open_audio_file(path: Path, file_format: FileFormat, rate_hz: int) -> AudioFile:
     """A new file at `path`. Raises: OSError, FileExistsError among them."""
     return WavFile(path, rate_hz) if file_format == "wav" else OpusFile(path, rate_hz)

@@ -23,12 +23,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
 import structlog
 
-from gateway.records.audio_file import AudioFile, FileFormat, Samples, open_audio_file
+from gateway.records.audio_file import AudioFile, FileFormat, Samples, open_audio_file, opus_problem
 from gateway.records.names import CallFacts, check_pattern, name_of
 
 PART_SUFFIX = ".part"
@@ -78,6 +79,7 @@ class Recording:
         self._is_complete = False
         self._failing = threading.Lock()
         self._done: Future[None] = Future()
+        self._done.set_running_or_notify_cancel()  # nobody who ceases to wait may take it from the thread
         self._is_finishing = False
         self.call = call
         self.file: Path | None = None
@@ -220,8 +222,19 @@ class Recordings:
         if self._thread.is_alive():
             _log.error("recordings not written", waiting_bytes=self._queued_bytes - self._written_bytes)
 
-    def open(self, call: CallFacts, rate_hz: int) -> Recording:
-        """Begin a recording; its file is made when the first audio comes."""
+    def open(
+        self,
+        *,
+        call_id: str,
+        started_at: datetime,
+        caller: str = "",
+        called: str = "",
+        trunk: str = "",
+        route: str = "",
+        rate_hz: int,
+    ) -> Recording:
+        """Begin a recording, named after what is told of the call; its file is made when the first audio comes."""
+        call = CallFacts(call_id=call_id, started_at=started_at, caller=caller, called=called, trunk=trunk, route=route)
         return Recording(self, call, rate_hz)
 
     def put(self, recording: Recording, samples: Samples | None) -> bool:
@@ -277,8 +290,11 @@ class Recordings:
             _log.info("recordings deleted", files=deleted, older_than_days=self.options.keep_days)
 
 
-def problem_of(folder: Path) -> str:
-    """Why nothing can be recorded into `folder`; "" where it can. Makes it where it is missing."""
+def problem_of(options: RecordingOptions) -> str:
+    """Why nothing can be recorded; "" where it can. Makes the folder where it is missing."""
+    if options.format == "opus" and (problem := opus_problem()):
+        return problem
+    folder = options.folder
     try:
         _make_folder(folder)
     except OSError as error:

@@ -21,7 +21,6 @@ import soundfile
 from structlog.testing import capture_logs
 
 from gateway.records.audio_file import AudioFile, Samples, open_audio_file
-from gateway.records.names import CallFacts
 from gateway.records.recordings import (
     MAX_WAITING_BYTES,
     MAX_WAITING_S,
@@ -33,7 +32,7 @@ from gateway.records.recordings import (
 from tests.support.listening import tone, tone_seconds
 
 RATE_HZ = 8000
-CALL = CallFacts(call_id="call-1", started_at=datetime(2026, 11, 30, 9, tzinfo=UTC), caller="+49301", called="7000")
+NINE = datetime(2026, 11, 30, 9, tzinfo=UTC)
 LEFT_HZ, RIGHT_HZ = 440, 1000
 DEADLINE_S = 20.0
 
@@ -69,10 +68,12 @@ def started(folder: Path, **options: object) -> Recordings:
     return recordings
 
 
-def recorded(
-    recordings: Recordings, pieces: list[Samples], call: CallFacts = CALL, rate_hz: int = RATE_HZ
-) -> Recording:
-    recording = recordings.open(call, rate_hz)
+def opened(recordings: Recordings, rate_hz: int = RATE_HZ) -> Recording:
+    return recordings.open(call_id="call-1", started_at=NINE, caller="+49301", called="7000", rate_hz=rate_hz)
+
+
+def recorded(recordings: Recordings, pieces: list[Samples], rate_hz: int = RATE_HZ) -> Recording:
+    recording = opened(recordings, rate_hz)
     for piece in pieces:
         recording.write(piece)
     recording.finish().result(DEADLINE_S)
@@ -124,7 +125,7 @@ def test_files_and_folders_are_for_their_owner_alone(folder: Path) -> None:
 
 def test_only_what_is_complete_has_its_final_name(folder: Path) -> None:
     recordings = started(folder)
-    recording = recordings.open(CALL, RATE_HZ)
+    recording = opened(recordings)
     for piece in conversation(1.0):
         recording.write(piece)
     wait_for(lambda: recording.seconds == 1.0)
@@ -136,7 +137,7 @@ def test_only_what_is_complete_has_its_final_name(folder: Path) -> None:
 
 def test_calls_of_one_name_get_a_file_each(folder: Path) -> None:
     recordings = started(folder, name="call")
-    first, second = (recordings.open(CALL, RATE_HZ) for _ in range(2))
+    first, second = (opened(recordings) for _ in range(2))
     for recording in (first, second):
         recording.write(conversation(0.5)[0])
     done = [recording.finish() for recording in (first, second)]
@@ -159,7 +160,7 @@ def test_full_disk_ends_the_recording_with_one_line_and_a_file_that_plays(tiny_d
     filler = tiny_disk / "filler"
     filler.write_bytes(bytes(900_000 if file_format == "opus" else 300_000))
     recordings = started(tiny_disk, format=file_format)
-    recording = recordings.open(CALL, RATE_HZ)
+    recording = opened(recordings)
     with capture_logs() as lines:
         for piece in conversation(60):
             if not recording.write(piece):
@@ -202,7 +203,7 @@ def test_space_that_others_need_is_left_to_them(folder: Path) -> None:
 def test_folder_that_cannot_be_made_fails_the_recording_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     folder = tmp_path / "file" / "recordings"
-    assert problem_of(folder) == os.strerror(errno.ENOTDIR)
+    assert problem_of(RecordingOptions(folder=folder)) == os.strerror(errno.ENOTDIR)
     recordings = started(folder)
     with capture_logs() as lines:
         recording = recorded(recordings, conversation(5.0))
@@ -239,7 +240,7 @@ def hanging(folder: Path) -> tuple[HangingDisk, Recordings]:
 
 def test_disk_that_hangs_is_given_up_and_holds_nobody_up(folder: Path) -> None:
     disk, recordings = hanging(folder)
-    recording = recordings.open(CALL, RATE_HZ)
+    recording = opened(recordings)
     pieces = conversation(MAX_WAITING_S + 10)
     recording.write(pieces[0])
     wait_for(lambda: files_in(folder))
@@ -258,7 +259,7 @@ def test_disk_that_hangs_is_given_up_and_holds_nobody_up(folder: Path) -> None:
 
 def test_memory_does_not_grow_while_a_disk_hangs(folder: Path) -> None:
     disk, recordings = hanging(folder)
-    calls = [recordings.open(CALL, RATE_HZ) for _ in range(200)]
+    calls = [opened(recordings) for _ in range(200)]
     piece = conversation(0.5)[0]
     tracemalloc.start()
     with capture_logs():
@@ -275,7 +276,7 @@ def test_memory_does_not_grow_while_a_disk_hangs(folder: Path) -> None:
 
 def test_gateway_that_stops_does_not_wait_for_a_disk_that_hangs(folder: Path) -> None:
     disk, recordings = hanging(folder)
-    recording = recordings.open(CALL, RATE_HZ)
+    recording = opened(recordings)
     recording.write(conversation(0.5)[0])
     recording.finish()
     with capture_logs() as lines:
@@ -288,9 +289,9 @@ def test_gateway_that_stops_does_not_wait_for_a_disk_that_hangs(folder: Path) ->
 WRITER = """
 import sys, time
 from pathlib import Path
-from tests.records.test_recordings import CALL, RATE_HZ, conversation, started
+from tests.records.test_recordings import conversation, opened, started
 recordings = started(Path(sys.argv[1]), format=sys.argv[2])
-recording = recordings.open(CALL, RATE_HZ)
+recording = opened(recordings)
 for piece in conversation(20):
     recording.write(piece)
 while recording.seconds < 20:

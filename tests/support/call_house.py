@@ -13,6 +13,8 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from gateway.calls.facts import NumberPolicy
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.manager import CallManager, CallOptions, TrunkPolicy
@@ -28,6 +30,7 @@ from gateway.transport.rtp_port import PortCounters
 from tests.support.wire import GATEWAY, PBX, Application, Party, Wire, gateway_on, phone_on
 
 CALLER_AUDIO, CONTACT_AUDIO, MODEL_AUDIO = b"caller" * 10, b"contact" * 10, b"model" * 12
+LAST_PIECE = np.ones((2, 100), np.int16)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STEP_S = 0.02
 SETTLING_ROUNDS = 6
@@ -85,6 +88,9 @@ class BookedMedia:
         self.mute_ports: set[int] = set()  # whose packets hold digital silence
         self.reporting_ports: set[int] = set()  # who send RTCP
         self.routes: dict[int, Any] = {}
+        self.recorded: dict[int, Callable[[Any], None]] = {}
+        self.pauses: list[bool] = []
+        self.recording_rate_hz = 8000
         self._clock = clock
         self._numbers = count(1)
         self._heard_s: dict[int, float] = {}
@@ -117,7 +123,20 @@ class BookedMedia:
     def set_direction(self, leg: int, *, send: bool, receive: bool) -> None:
         assert leg in self.legs
 
+    def start_recording(self, leg: int, record: Callable[[Any], None]) -> None:
+        assert leg in self.legs
+        self.recorded[leg] = record
+
+    def pause_recording(self, leg: int, *, is_paused: bool) -> None:
+        self.pauses.append(is_paused)
+
+    def stop_recording(self, leg: int) -> None:
+        record = self.recorded.pop(leg, None)
+        if record is not None:
+            record(LAST_PIECE)
+
     def close_leg(self, leg: int) -> None:
+        assert leg not in self.recorded
         record = self.legs.pop(leg, None)
         if record is not None:
             self.ports.close(record.port, self._clock())
@@ -211,7 +230,9 @@ class CallHouse:
     `faults` are exceptions of event handlers: there must be none.
     """
 
-    def __init__(self, plan: Dialplan, pbx_does: Application, *, seed: int = 0, **policy: Any) -> None:
+    def __init__(
+        self, plan: Dialplan, pbx_does: Application, *, seed: int = 0, recordings: Any = None, **policy: Any
+    ) -> None:
         self.wire = Wire(seed=seed)
         self.faults: list[BaseException] = []
         self.ended: list[CallRecord] = []
@@ -241,6 +262,7 @@ class CallHouse:
             media_start_timeout_s=20,
             clock=lambda: self.wire.now,
             wall_clock=lambda: NOON + timedelta(seconds=self.wire.now),
+            recordings=recordings,
         )
         self.services = services
         trunk = TrunkPolicy(numbers=NumberPolicy(contact_user="gateway"), referral_host=PBX.host, **policy)

@@ -50,14 +50,17 @@ class Rig:
 
 
 @asynccontextmanager
-async def gateway_rig(folder: Path, *, settings: dict[str, str] | None = None, calls: int = 64) -> AsyncIterator[Rig]:
+async def gateway_rig(
+    folder: Path, *, settings: dict[str, str] | None = None, calls: int = 64, plan: str = PLAN
+) -> AsyncIterator[Rig]:
     """A gateway whose only trunk is the telephone; `settings` are further ``GATEWAY__`` variables by path."""
     address = Address(HOST, free_sip_port(HOST))
     speech = [Speech(audio=tone(1000, 1.0, rate_hz=24000).astype("<i2").tobytes(), text="Welcome.")] * calls
     async with RealtimeServer(replies=speech) as provider:
         phone_options = PhoneOptions(peers={"gateway": address}, max_calls=calls, rtp_ports=(42000, 42999))
         async with Phone(phone_options) as phone:
-            process = start_gateway(folder, address, provider.url, f"{HOST}:{phone.address.port}", settings or {})
+            peer = f"{HOST}:{phone.address.port}"
+            process = start_gateway(folder, address, provider.url, peer, settings or {}, plan=plan)
             try:
                 await asyncio.to_thread(process.wait_for, "gateway ready", timeout_s=40)
                 yield Rig(process=process, provider=provider, phone=phone, address=address)
@@ -67,10 +70,12 @@ async def gateway_rig(folder: Path, *, settings: dict[str, str] | None = None, c
                 await asyncio.to_thread(process.close)
 
 
-def start_gateway(folder: Path, listen: Address, url: str, peer: str, settings: dict[str, str]) -> GatewayProcess:
+def start_gateway(
+    folder: Path, listen: Address, url: str, peer: str, settings: dict[str, str], *, plan: str = PLAN
+) -> GatewayProcess:
     """The process alone; its files are written anew each time."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plan.yaml").write_text(PLAN)
+    (folder / "plan.yaml").write_text(plan)
     file = folder / "gateway.yaml"
     file.write_text(
         json.dumps(
