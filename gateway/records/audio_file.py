@@ -1,8 +1,8 @@
 """Sound files that are written a piece at a time: WAV (PCM, 16 bit) and Opus in Ogg (RFC 7845).
 
 A WAV is whole after every piece: its header is brought up to date each time. Of an Opus file that nobody closed the
-last second may be missing. Neither buffers: a disk that is full says so in the call that hits it, and the octets of
-that call are taken back, so that what was written before remains a file that plays.
+last two seconds may be missing. Neither buffers: a disk that is full says so in the call that hits it, and what was
+written before remains a file that plays.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ FileFormat: TypeAlias = Literal["wav", "opus"]
 CHANNELS = 2
 MAX_WAV_BYTES = (1 << 32) - 4096
 FILE_MODE = 0o600
+PROBE_BYTES = 1 << 16
 
 
 class AudioFile(Protocol):
@@ -99,58 +100,47 @@ class OpusFile:
         import soundfile  # noqa: PLC0415 - it loads libsndfile, which only those need who record Opus
 
         self._disk = _DiskFile(path)
-        self._door = _LibraryDoor(self._disk)
         try:
+            # By its descriptor: calls back into Python would need memory that is written and executed.
             self._sound = soundfile.SoundFile(
-                self._door, "w", samplerate=rate_hz, channels=CHANNELS, format="OGG", subtype="OPUS"
+                self._disk.fileno(),
+                "w",
+                samplerate=rate_hz,
+                channels=CHANNELS,
+                format="OGG",
+                subtype="OPUS",
+                closefd=False,
             )
         except BaseException:
             self._disk.close()
+            path.unlink()
             raise
 
     def write(self, samples: Samples) -> None:
         """Append int16[n, 2]."""
         try:
             self._sound.write(samples)
-        except (RuntimeError, AssertionError) as error:  # what soundfile makes of a write that fell short
-            raise self._door.error or OSError(errno.EIO, str(error)) from error
-        if self._door.error is not None:
-            raise self._door.error
+        except (RuntimeError, AssertionError) as error:
+            raise self._reason(error) from error
 
     def close(self) -> None:
         """Write what the encoder still holds."""
         try:
-            with contextlib.suppress(RuntimeError):
-                self._sound.close()
-            if self._door.error is not None:
-                raise self._door.error
+            self._sound.close()
+        except RuntimeError as error:
+            raise self._reason(error) from error
         finally:
             self._disk.save()
 
-
-class _LibraryDoor:
-    """The file as libsndfile calls it back: an exception would get lost in there, so it is kept."""
-
-    def __init__(self, disk: _DiskFile) -> None:
-        self._disk = disk
-        self.error: OSError | None = None
-
-    def write(self, data: ReadableBuffer) -> int:
+    def _reason(self, error: Exception) -> OSError:
+        """What the system says about writing more, which the library does not pass on."""
+        size = os.fstat(self._disk.fileno()).st_size
         try:
-            return self._disk.write(data) if self.error is None else 0
-        except OSError as error:
-            self.error = error
-            return 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._disk.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._disk.tell()
-
-    def read(self, _size: int = -1) -> bytes:
-        """Asked for by soundfile, and never used."""
-        return b""
+            os.posix_fallocate(self._disk.fileno(), size, PROBE_BYTES)
+            os.ftruncate(self._disk.fileno(), size)
+        except OSError as reason:
+            return reason
+        return OSError(errno.EIO, str(error))
 
 
 def opus_problem() -> str:
