@@ -12,6 +12,7 @@ from gateway.calls.media_hosts import MediaHost
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
+from gateway.records.recordings import RecordingOptions
 from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Address
 from gateway.sip.trunk import TrunkOptions
@@ -479,7 +480,7 @@ def test_shipped_gateway_yaml_holds_every_key_with_its_default() -> None:
     shipped = load_configuration(REPOSITORY / "config" / "gateway.yaml", {})
     text = (REPOSITORY / "config" / "gateway.yaml").read_text()
     bare = Configuration()
-    for section in ("media", "limits", "log"):
+    for section in ("media", "records", "limits", "log"):
         assert getattr(shipped, section) == getattr(bare, section)
     assert shipped.realtime == bare.realtime
     assert shipped.sip.model_copy(update={"trunks": {}}) == bare.sip
@@ -589,3 +590,37 @@ def test_whom_a_leg_hears_is_the_operators(load: Load) -> None:
         load(f"media: {{rtp: {{{key}}}}}\n").rtp_port_options().source_policy for key in ("", "source: sdp-address")
     ]
     assert policies == ["sdp", "sdp-address"]
+
+
+def test_nothing_is_recorded_without_a_folder(load: Load) -> None:
+    assert load().recording_options() is None
+    assert load("records: {recordings: {format: opus}}\n").recording_options() is None
+
+
+def test_recordings_go_where_the_operator_says(load: Load, tmp_path: Path) -> None:
+    text = (
+        "records: {recordings: {folder: kept, format: opus, name: '{caller}/{id}', min_free: 1.5 GB, keep_days: 30}}\n"
+    )
+    options = load(text).recording_options()
+    assert options == RecordingOptions(
+        folder=tmp_path / "kept", format="opus", name="{caller}/{id}", min_free_bytes=1_500_000_000, keep_days=30
+    )
+    bare = load("records: {recordings: {folder: /var/kept, min_free: 0}}\n").recording_options()
+    assert bare == RecordingOptions(folder=Path("/var/kept"), min_free_bytes=0)
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("format: mp3", "expected one of opus, wav"),
+        ("name: '../{id}'", "leads out of the folder"),
+        ("name: '{number}'", "holds {number} (expected a name within the folder, of {date}"),
+        ("min_free: much", "expected a size such as 500MB or 2GB"),
+        ("min_free: 500", "expected a size such as 500MB or 2GB"),
+        ("keep_days: 0", "expected greater than or equal to 1"),
+    ],
+)
+def test_recordings_that_cannot_be_meant_are_told_at_their_place(load: Load, key: str, told: str) -> None:
+    ((line, column, text),) = problems(load, f"records:\n  recordings:\n    {key}\n")
+    assert (line, column) == (3, 5 + len(key.partition(":")[0]) + 2)
+    assert told in text

@@ -324,7 +324,7 @@ class MediaEngine:
         samples = codec.decode(self._queues.codes(legs, payloads))
         samples[~is_audio] = 0
         begun = self._send_pacer.begun(legs)
-        for length in np.unique(payload_bytes).tolist():
+        for length in set(payload_bytes.tolist()):
             chosen = payload_bytes == length
             self._recorder.write(SENT, legs[chosen], begun[chosen], samples[chosen, :length])
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.calls.events import Outcome
+from gateway.calls.events import Outcome, RecordingConsent
 from gateway.calls.logbook import CallLogbook, masked
-from gateway.calls.record import CallRecord, Speaker, Speech
+from gateway.calls.record import CallRecord, RecordingSummary, Speaker, Speech
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
 from gateway.realtime.session import Usage
 
@@ -134,3 +135,14 @@ def test_who_is_connected_is_told_at_once_and_at_the_end_and_masked_like_other_n
         book.call_ended(done)
     assert [(line["event"], line["connected"]) for line in lines] == [("connected line", shown), ("call ended", shown)]
     assert lines[0]["call_id"] == "c1"
+
+
+def test_the_line_tells_where_the_recording_is_and_why_it_ended() -> None:
+    done = record()
+    done.consent = RecordingConsent.AGREED
+    done.recording = RecordingSummary(file=Path("/kept/a.wav"), seconds=3.14159, ended_early="disk full")
+    with capture_logs() as lines:
+        CallLogbook().call_ended(record())
+        CallLogbook().call_ended(done)
+    told = [[line[f"recording{key}"] for key in ("", "_s", "_ended", "_consent")] for line in lines]
+    assert told == [[None, None, None, None], ["/kept/a.wav", 3.1, "disk full", "agreed"]]

@@ -57,6 +57,7 @@ media:
 realtime:
   default: %(realtime)s
 dialplans: [dialplan.yaml]
+records: %(records)s
 limits: {max_calls: %(max_calls)d, drain: %(drain)s, cpu: 0, lag: 0}  # the machine may be busy with other tests
 log: {level: %(log_level)s, mask_numbers: false}
 """
@@ -92,6 +93,7 @@ class GatewaySetup:
     """A port rests for 30 s after its call: a test with many calls needs many."""
     realtime_url: str = ""
     dialplan: str = DIALPLAN
+    records: Mapping[str, object] = field(default_factory=dict)
     log_level: str = "debug"
 
     def write(self, folder: Path, sip_port: int) -> Path:
@@ -115,6 +117,7 @@ class GatewaySetup:
                 "rtp_first": rtp_first,
                 "rtp_last": rtp_first + self.rtp_ports - 1,
                 "realtime": json.dumps(realtime),
+                "records": json.dumps(dict(self.records)),
             }
         )
         return file

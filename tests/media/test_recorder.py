@@ -258,7 +258,8 @@ def test_slot_that_is_used_again_is_not_recorded_and_brings_nothing_of_the_call_
     rig.run(0.3)
     assert rig.engine.stop_recording(again, rig.now) == []
     recording = Recording(rig, again)
-    rig.run(0.3)
+    rig.engine.pause_recording(again, is_paused=True)  # so that nothing is written over what was there
+    rig.run(2.0)
     assert not recording.stop().any()
 
 
