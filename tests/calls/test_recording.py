@@ -5,18 +5,18 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gateway.calls import events as call_events
 from gateway.calls.events import RecordingConsent
 from gateway.calls.record import RecordingSummary
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
-from tests.calls.test_task import CALLER_PORT, ObedientPbx, plan_of
-from tests.support.call_house import LAST_PIECE, CallHouse, play_out
+from tests.calls.test_task import CALLER_PORT, ObedientPbx, forgiving, plan_of
+from tests.support.call_house import LAST_PIECE, MODEL_AUDIO, CallHouse, play_out
 from tests.support.plans import write_sound
 from tests.support.wire import PBX, Party, description
 
@@ -236,19 +236,96 @@ def test_contact_whose_audio_we_carry_is_on_the_recording_only_where_the_plan_sa
     play_out(house, script)
 
 
-def test_recording_ends_before_a_leg_is_given_to_somebody_else(tmp_path: Path) -> None:
+def replaced(house: CallHouse, leg: str) -> str:
+    """Somebody else takes the caller's place; their leg at the PBX."""
+    agent = house.pbx.user_agent
+    return agent.invite(
+        "gateway",
+        Uri.parse("sip:7000@10.0.0.1"),
+        offer=description(PBX.host, CALLER_PORT + 2),
+        headers=(("Replaces", agent.replaces_value(leg)),),
+        now=house.wire.now,
+    )
+
+
+def test_who_takes_the_callers_place_is_not_recorded(tmp_path: Path) -> None:
     house, store = house_with(tmp_path, GIVEN)
 
     async def script() -> None:
         leg = await caller_in(house)
-        (call,) = house.manager._calls
-        call._recording.stop("somebody else is on the line")
-        call.dispatch(call_events.CallerReplaced())
-        await house.live(1)
-        assert house.media.recorded == {}
-        await hung_up(house, leg)
+        new = replaced(house, leg)
+        await house.live(2)
+        assert (len(house.media.legs), house.media.recorded) == (1, {})
+        assert store.opened[0].done.done()
+        await hung_up(house, new)
         assert len(store.opened) == 1
         assert house.ended[0].recording is not None
         assert house.ended[0].recording.ended_early == "somebody else is on the line"
+
+    play_out(house, script)
+
+
+def test_who_takes_the_callers_place_during_the_question_is_asked_and_greeted(tmp_path: Path) -> None:
+    house, store = house_with(tmp_path, ASK)
+
+    async def script() -> None:
+        leg = await caller_in(house)
+        house.sessions[0].say()
+        new = replaced(house, leg)
+        await house.live(2)
+        (line,) = house.media.legs.values()
+        assert line.played == [b"file"]
+        press(house, "1")
+        await house.live(1)
+        assert line.played == [b"file", MODEL_AUDIO]
+        assert len(house.media.recorded) == 1
+        await hung_up(house, new)
+        assert house.ended[0].consent is RecordingConsent.AGREED
+        assert len(store.opened) == 1
+
+    play_out(house, script)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nobody_is_recorded_who_did_not_agree_whatever_happens(tmp_path: Path, seed: int) -> None:
+    random = Random(seed)
+    house, store = house_with(tmp_path, ASK.replace("}", f", contacts: {str(random.random() < 0.5).lower()}}}"))
+    agent = house.pbx.user_agent
+
+    def act(at: float) -> None:
+        leg = random.choice(agent._legs.ids or [""])
+        match random.randrange(9):
+            case 0 | 1 | 2:
+                press(house, random.choice("1278"))
+            case 3:
+                replaced(house, leg)
+            case 4:
+                house.sessions[0].ask("transfer", contact="sales")
+            case 5:
+                house.sessions[0].say()
+            case 6:
+                agent.reoffer(leg, description(PBX.host, CALLER_PORT, version=random.randrange(2, 99)), at)
+            case 7 if random.random() < 0.3:
+                house.sessions[0].lose()
+            case 8 if random.random() < 0.3:
+                agent.bye(leg, at)
+
+    async def script() -> None:
+        await caller_in(house)
+        agreed_on: set[int] = set()
+        for _ in range(random.randrange(4, 16)):
+            before = set(house.media.recorded)
+            forgiving(act)(house.wire.now)
+            await house.live(random.uniform(0.02, 3))
+            begun = set(house.media.recorded) - before
+            consents = [call._call.notes.consent for call in house.manager._calls]
+            assert not begun or consents == [RecordingConsent.AGREED]
+            agreed_on |= begun
+            assert set(house.media.recorded) <= agreed_on
+        house.manager.end_all()
+        await house.live(70, step_s=0.25)
+        assert len(agreed_on) == len(store.opened) <= 1
+        assert all(recording.done.done() for recording in store.opened)
+        house.assert_nothing_is_left()
 
     play_out(house, script)

@@ -137,3 +137,18 @@ def test_a_plan_that_records_without_a_folder_is_refused_at_its_line(tmp_path: P
     assert checked.returncode == 2
     assert "plan.yaml:6:" in checked.stderr
     assert "the configuration keeps no recordings" in checked.stderr
+
+
+def test_check_warns_of_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    configuration = {"dialplans": ["plan.yaml"], "records": {"recordings": {"folder": "file/kept"}}}
+    (tmp_path / "gateway.yaml").write_text(json.dumps(configuration))
+    checked = subprocess.run(
+        [sys.executable, "-m", "gateway", "check", "-c", str(tmp_path / "gateway.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert f"warning: nothing can be recorded in {tmp_path}/file/kept: Not a directory" in checked.stdout
