@@ -138,6 +138,7 @@ def test_without_consent_nothing_is_ever_opened(tmp_path: Path, key: str | None,
     async def script() -> None:
         leg = await caller_in(house)
         assert house.sessions[0].heard == []
+        house.sessions[0].say()  # waits, and keeps nobody waiting
         if key is not None:
             press(house, key)
         await house.live(15)

@@ -47,8 +47,9 @@ async def conversation(rig: Rig, key: str = "") -> PhoneCall:
 
 
 async def rig_hears_agent(call: PhoneCall) -> None:
-    while tone_seconds(call.heard(), AGENT_HZ) < 0.9:
-        await call.wait_until(call.time_ms + 100, within_s=20)
+    async with asyncio.timeout(20):
+        while tone_seconds(call.heard(), AGENT_HZ) < 0.9:
+            await call.wait_until(call.time_ms + 100, within_s=20)
 
 
 def onset_ms(samples: Samples, frequency_hz: float) -> int:

@@ -35,6 +35,7 @@ RATE_HZ = 8000
 NINE = datetime(2026, 11, 30, 9, tzinfo=UTC)
 LEFT_HZ, RIGHT_HZ = 440, 1000
 DEADLINE_S = 20.0
+WAV_HEADER_BYTES = 44
 
 
 def conversation(seconds: float, rate_hz: int = RATE_HZ) -> list[Samples]:
@@ -174,6 +175,8 @@ def test_full_disk_ends_the_recording_with_one_line_and_a_file_that_plays(tiny_d
     heard, _ = soundfile.read(recording.file, dtype="int16")
     assert len(heard) / RATE_HZ == pytest.approx(recording.seconds, abs=0 if file_format == "wav" else 3.0)
     assert tone_seconds(heard[:, 0], LEFT_HZ) > 10
+    if file_format == "wav":
+        assert recording.file.stat().st_size == WAV_HEADER_BYTES + 4 * len(heard)
     filler.unlink()
     after = recorded(recordings, conversation(1.0))
     assert after.failure == ""
