@@ -223,7 +223,8 @@ class Call:
         if isinstance(action, HangUpAction):
             return self._leave("dialplan")
         if isinstance(action, RecordingAction):
-            return self._change_recording(action.change, at)
+            del self._actions[0]
+            return [*self._change_recording(action.change), *self._perform(at)]
         if isinstance(action, SessionAction) and self._session != action.name:
             return self._open_session(action)
         if not self._is_answered:
@@ -362,21 +363,26 @@ class Call:
         was_recorded, self._is_recorded = self._is_recorded, False
         return [StopRecording(why=why)] if was_recorded else []
 
-    def _change_recording(self, change: RecordingChange, at: datetime) -> list[Command]:
-        """Pause, resume or stop; a model whose caller stays with it learns of it, as it was interrupted."""
-        del self._actions[0]
-        text = f"The recording of this call was changed: {change.value}."
-        commands: list[Command] = []
+    def _change_recording(self, change: RecordingChange) -> list[Command]:
         if change is RecordingChange.STOP:
-            commands = self._stop_recording("stopped by the dialplan")
             self.notes.consent = RecordingConsent.WITHDRAWN
-        elif self._is_recorded:
-            commands = [PauseRecording(is_paused=change is RecordingChange.PAUSE)]
-        else:
-            text = "This call is not being recorded."
-        commands += self._perform(at)
-        is_talking = self.state is CallState.TALKING and self._session is not None
-        return [*commands, TellModel(text=text)] if is_talking else commands
+            return self._stop_recording("stopped by the dialplan")
+        return [PauseRecording(is_paused=change is RecordingChange.PAUSE)] if self._is_recorded else []
+
+    def _change_recording_by_key(self, changes: Sequence[RecordingChange]) -> list[Command]:
+        """Whatever the call is doing goes on; a model that talks is interrupted and told, so that the caller knows."""
+        commands = [command for change in changes for command in self._change_recording(change)]
+        if self.state is CallState.CONSENTING and self.notes.consent is not None:
+            return self._settle_consent(self.notes.consent)
+        if self.state is not CallState.TALKING:
+            return commands
+        done = f"The recording of this call was changed: {changes[-1].value}."
+        told = TellModel(text=done if commands else "This call is not being recorded.")
+        return [BargeIn(), *commands, told]
+
+    def _on_session_lost_unheard(self, event: SessionLost, at: datetime) -> list[Command]:
+        quiet = (StopTimer(timer=TimerName.CONSENT), StopPlaying())
+        return [*quiet, *self._on_session_lost(event, at)]
 
     def _on_caller_replaced_unheard(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
         """Who is on the line now has not heard what was played to the other one."""
@@ -391,6 +397,9 @@ class Call:
         escalation = self._plan.react(DigitPressed(digit=event.digit))
         if escalation is not None:
             self.notes.escalations.append(escalation.name)
+            changes = [action.change for action in escalation.actions if isinstance(action, RecordingAction)]
+            if len(changes) == len(escalation.actions):
+                return self._change_recording_by_key(changes)
             self._digits = ""
             self._actions = list(escalation.actions)
             quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
@@ -622,7 +631,7 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.ANSWERING, SessionLost): Call._on_session_lost_unused,
     (_S.CONSENTING, PlayoutEnded): Call._on_consent_played,
     (_S.CONSENTING, DigitReceived): Call._on_consent_digit,
-    (_S.CONSENTING, SessionLost): Call._on_session_lost,
+    (_S.CONSENTING, SessionLost): Call._on_session_lost_unheard,
     (_S.CONSENTING, CallerReplaced): Call._on_caller_replaced_unheard,
     (_S.TALKING, CallerSpoke): Call._on_caller_spoke,
     (_S.TALKING, DigitReceived): Call._on_digit,

@@ -40,10 +40,13 @@ GREETED = [e.BridgeAudio(is_open=True), e.Greet()]
 QUIET = [e.StopTimer(timer=TimerName.CONSENT), e.StopPlaying()]
 
 
-def call_with(folder: Path, record: str, *events: e.Event) -> Call:
-    """A call that is established, and to which `events` happened."""
+ZERO = '{name: zero, when: {dtmf: "0"}, do: [{transfer: sales}]}'
+
+
+def call_with(folder: Path, record: str, *events: e.Event, zero: str = ZERO) -> Call:
+    """A call whose session is open, and to which `events` happened."""
     write_sound(folder / "ask.wav")
-    (folder / "plan.yaml").write_text(PLAN % record)
+    (folder / "plan.yaml").write_text((PLAN % record).replace(ZERO, zero))
     plan = load_dialplan(folder / "plan.yaml")
     call = Call(plan=plan, actions=plan.decide(CallFacts(to="7000", from_="1001", at=NOON)).actions)
     feed(call, e.Started(), e.SessionOpened(), *events)
@@ -151,12 +154,36 @@ def test_who_takes_the_callers_place_later_is_not_recorded(tmp_path: Path) -> No
 def test_recording_is_paused_and_resumed_by_keys_and_the_model_knows(tmp_path: Path) -> None:
     call = call_with(tmp_path, GIVEN, e.Established())
     for key, is_paused, word in (("7", True, "pause"), ("8", False, "resume")):
-        commands = call.step(pressed(key), NOON)
-        assert e.PauseRecording(is_paused=is_paused) in commands
-        assert e.BridgeAudio(is_open=True) in commands
-        assert isinstance(commands[-1], e.TellModel)
-        assert word in commands[-1].text
+        barge_in, change, told = call.step(pressed(key), NOON)
+        assert (barge_in, change) == (e.BargeIn(), e.PauseRecording(is_paused=is_paused))
+        assert isinstance(told, e.TellModel)
+        assert word in told.text
         assert call.state is CallState.TALKING
+
+
+@pytest.mark.parametrize(("tool", "state"), [("transfer", CallState.ANNOUNCING), ("hang_up", CallState.CLOSING)])
+def test_key_that_pauses_disturbs_neither_a_transfer_nor_a_farewell(
+    tmp_path: Path, tool: str, state: CallState
+) -> None:
+    asked = e.ToolAsked(call_id="c1", name=tool, arguments={"contact": "sales"})
+    call = call_with(tmp_path, GIVEN, e.Established(), asked)
+    assert call.step(pressed("7"), NOON) == [e.PauseRecording(is_paused=True)]
+    assert call.state is state
+
+
+def test_key_that_pauses_while_nothing_is_recorded_does_nothing_to_the_question(tmp_path: Path) -> None:
+    call = call_with(tmp_path, ASK, e.Established(), e.PlayoutEnded())
+    assert call.step(pressed("7"), NOON) == []
+    assert call.state is CallState.CONSENTING
+    assert is_recording_begun(call.step(pressed("1"), NOON))
+
+
+def test_recording_may_be_ended_on_the_way_to_a_contact(tmp_path: Path) -> None:
+    both = '{name: zero, when: {dtmf: "0"}, do: [{recording: stop}, {transfer: sales}]}'
+    call = call_with(tmp_path, GIVEN, e.Established(), zero=both)
+    commands = call.step(pressed("0"), NOON)
+    assert e.StopRecording(why="stopped by the dialplan") in commands
+    assert call.state is CallState.TRANSFERRING
 
 
 def test_recording_that_was_stopped_does_not_come_back(tmp_path: Path) -> None:
