@@ -8,7 +8,8 @@ Senders that do not keep to that, and how the same key is still recognised:
 
 - the timestamp moves with every packet (seen in vendor switches): it stays inside the time the key covered so far;
 - the end packets carry the end's timestamp, not the start's: same key and duration, directly after;
-- a key held beyond 65535 ticks comes in segments with new timestamps (RFC 4733 2.5.1.3): directly after a full one.
+- a key held beyond 65535 ticks comes in segments with new timestamps (RFC 4733 2.5.1.3): directly after a full one, or
+  just 65535 ticks later.
 """
 
 from __future__ import annotations
@@ -135,6 +136,8 @@ def _continues(press: _Press, packet: _Packet) -> bool:
         return False
     if moved < press.duration:
         return True
+    if moved == _FULL_DURATION:
+        return not packet.is_marked
     if press.is_told:
         return packet.is_end and moved == packet.duration == press.duration
     if press.duration >= _FULL_SEGMENT and moved <= _FULL_DURATION:
@@ -143,9 +146,10 @@ def _continues(press: _Press, packet: _Packet) -> bool:
 
 
 def _prolong(press: _Press, packet: _Packet) -> None:
-    is_next_segment = press.duration >= _FULL_SEGMENT and packet.timestamp != press.timestamp
+    moved = timestamp_distance(packet.timestamp, press.timestamp)
+    is_next_segment = moved == _FULL_DURATION or (press.duration >= _FULL_SEGMENT and moved != 0)
     if is_next_segment and packet.duration < press.duration:
-        press.earlier += press.duration
+        press.earlier += moved
         press.duration = 0
     press.timestamp = packet.timestamp
     press.duration = max(press.duration, packet.duration)

@@ -44,6 +44,17 @@ def later(key, index, **changes):
     return press(key, **{"timestamp": 1000 + index * 1600, "at_s": index * 0.2, **changes})
 
 
+def held(key, duration_s, *, lost=(), ends_segments=False):
+    """A key so long that it comes in segments of 0xFFFF ticks (RFC 4733 2.5.1.3)."""
+    packets, steps = [], round(duration_s / PTIME_S)
+    for step in range(1, steps + 1):
+        segment, duration = divmod(step * STEP, 0xFFFF)
+        is_full = ends_segments and (step + 1) * STEP // 0xFFFF > segment
+        payload = event_payload(key, duration=0xFFFF if is_full else duration, is_end=is_full or step == steps)
+        packets.append((step * PTIME_S, 1000 + segment * 0xFFFF, step == 1, payload))
+    return [packet for step, packet in enumerate(packets) if step not in lost] + packets[-1:] * 2
+
+
 FIVE, SIX = press("5"), later("6", 1)
 
 ODDITIES = {
@@ -82,6 +93,37 @@ ODDITIES = {
     ),
     "timestamp wraps": ("56", press("5", timestamp=2**32 - 400) + press("6", timestamp=2**32 + 1200, at_s=0.2)),
     "clock set back between keys": ("56", press("5", timestamp=90_000) + press("6", timestamp=100, at_s=1.5)),
+    "timestamp moves, packets lost": ("5", [p for i, p in enumerate(press("5", moving=True)) if i not in {1, 2}]),
+    "timestamp moves, start lost": ("5", press("5", moving=True)[2:]),
+    "timestamp moves, only ends": ("5", press("5", moving=True)[-3:]),
+    "timestamp moves, end lost, next key": ("56", press("5", moving=True)[:3] + later("6", 1, moving=True)),
+    "timestamp moves, same key, ends lost": ("55", press("5", moving=True)[:3] + later("5", 1, moving=True)[:3]),
+    "end has the end's timestamp, start lost": ("5", press("5", end_timestamp=1000 + 5 * STEP)[2:]),
+    "end has the end's timestamp, two keys": (
+        "56",
+        press("5", end_timestamp=1000 + 5 * STEP) + later("6", 1, end_timestamp=2600 + 5 * STEP),
+    ),
+    "every packet marked": ("56", [(*p[:2], True, p[3]) for p in FIVE + SIX]),
+    "every packet an end": ("56", [(*p[:3], bytes([p[3][0], 0x8A]) + p[3][2:]) for p in FIVE + SIX]),
+    "duration always 0": ("56", [(*p[:3], p[3][:2] + b"\0\0") for p in FIVE + SIX]),
+    "reserved bit and full volume": ("5", [(*p[:3], bytes([5, p[3][1] & 0x80 | 0x7F]) + p[3][2:]) for p in FIVE]),
+    "updates every 50 ms": (
+        "55",
+        [
+            (at_s + i * 0.05, stamp, i == 0, event_payload("5", duration=(i + 1) * 400, is_end=i > 1))
+            for at_s, stamp in ((0.0, 1000), (0.3, 3400))
+            for i in range(5)
+        ],
+    ),
+    "same key 40 ms later, ends and start lost": (
+        "55",
+        FIVE[:4] + press("5", timestamp=1000 + 7 * STEP, at_s=0.14)[1:],
+    ),
+    "held over a segment, packets at the border lost": ("9", held("9", 9.0, lost=range(405, 415))),
+    "held over a segment, end lost": ("9", held("9", 9.0)[:-4]),
+    "held over a segment, then the same key": ("99", held("9", 9.0) + press("9", timestamp=90_000, at_s=9.3)),
+    "held over two segments": ("9", held("9", 17.5)),
+    "held over a segment, ends of segments marked as such": ("9", held("9", 9.0, ends_segments=True)),
     "short key": ("5", press("5", duration_ms=20)),
     "40 ms keys, 40 ms apart": (
         "1111",
@@ -146,6 +188,14 @@ def test_a_key_held_for_ten_seconds_comes_in_segments_and_is_one_key():
         told += receiver.receive(0, payload, timestamp=timestamp, is_marked=marked, now=at_s)
     assert [digit.digit for digit in told] == ["9"]
     assert 9900 <= told[0].duration_ms <= 10_030
+
+
+@pytest.mark.parametrize("lost", [range(0), range(405, 412)], ids=["whole", "border lost"])
+def test_the_duration_of_a_key_is_that_of_all_its_segments(lost):
+    receiver, told = DigitReceiver(), []
+    for at_s, timestamp, marked, payload in held("9", 9.0, lost=lost):
+        told += receiver.receive(0, payload, timestamp=timestamp, is_marked=marked, now=at_s)
+    assert [(digit.digit, digit.duration_ms) for digit in told] == [("9", 9000)]
 
 
 def test_legs_do_not_mix_and_are_forgotten_on_reset():
