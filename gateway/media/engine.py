@@ -4,12 +4,14 @@ One call of the clock is one tick; a leg is due every fourth, in one of four pha
 
     playout(now)      out first: all of it is encoded already, so that nothing delays it
         FramePacer.due ─legs[n]─> PlayoutQueues.take ─uint8[n, 160]─> RtpSender.build ─> OutgoingPackets
+                                      keys of Dialling, as tones ───┘  └─── as events
 
     receive(batch)    every datagram that the ports had
         PacketBatch uint8[m, max_bytes] ─> rtp.parse ─> Reception ─codes uint16[k, 160]─> JitterBuffers
 
     transcode(now)    one batch for all calls, both ways
         JitterBuffers ─uint16[n, 160]─> decode int16[n, 160] ─> UpSampler int16[n, 480] ─> UplinkAudio, a slice a leg
+                                    └─> ToneDetector, for legs whose peer sends no events ─> DigitReceived
         chunks of play() ─> DownSampler int16[r, 548] > int16[r, 160] ─> encode uint8[r, 160] ─> PlayoutQueues
 
     then the caller hands off: uplink audio to the sessions, keys and ends of items to the calls, recordings to disk
@@ -43,6 +45,7 @@ from gateway.media.codec import (
     Samples,
     payload_format,
 )
+from gateway.media.dialling import Dialling
 from gateway.media.downlink import Downlink, ItemFinished
 from gateway.media.dtmf import DigitReceived
 from gateway.media.jitter import JitterBuffers, JitterOptions
@@ -55,6 +58,7 @@ from gateway.media.recorder import SENT, RecordedAudio, Recorder
 from gateway.media.reports import ReportExchange
 from gateway.media.rtp import HEADER_BYTES, OutgoingPackets, PacketBatch
 from gateway.media.sender import MAX_FRAME_MS, RtpSender
+from gateway.media.tones import ToneDetector
 from gateway.media.uplink import FRAME_MS, Uplink, UplinkAudio
 
 __all__ = [
@@ -74,6 +78,7 @@ __all__ = [
 ]
 
 _SEND_PATIENCE_MS = 60
+_ECHO_S = 0.5  # how long after our own keys a leg's tones may be their echo, jitter buffer and all
 _READ_PATIENCE_MS = 900  # what a jitter buffer can hold while nobody reads it
 
 
@@ -105,6 +110,11 @@ class LegOptions:
     format: str
     """encoding name of the audio we send: "PCMU" or "PCMA\""""
     telephone_event_payload_type: int | None = None
+    """of the events we send (RFC 4733); None: our keys are tones in the audio"""
+    receive_telephone_event_payload_types: tuple[int, ...] = ()
+    """of the events the peer sends, where it may use others than we do"""
+    hears_tones: bool = False
+    """whether tones in the peer's audio are keys; as soon as an event comes they are not"""
     uplink: AudioFormat = AudioFormat.PCM16_24K
     downlink: AudioFormat = AudioFormat.PCM16_24K
     ptime_ms: int = 20
@@ -212,8 +222,10 @@ class MediaEngine:
         self._jitter = JitterBuffers(legs, options.jitter)
         self._reception = Reception(legs, self._jitter, self._read_pacer)
         self._recorder = Recorder(legs, rate_hz=TELEPHONE_RATE_HZ)
+        self._tones = ToneDetector(legs)
         self._uplink = Uplink(
             legs,
+            tones=self._tones,
             jitter=self._jitter,
             reception=self._reception,
             pacer=self._read_pacer,
@@ -222,7 +234,8 @@ class MediaEngine:
         )
         self._queues = PlayoutQueues(legs, queue_ms=options.output_queue_s * 1000)
         self._downlink = Downlink(legs, queues=self._queues, queue_ms=options.output_queue_s * 1000)
-        self._sender = RtpSender(legs, np.random.default_rng(seed))
+        self._dialling = Dialling()
+        self._sender = RtpSender(legs, np.random.default_rng(seed), self._dialling)
         self.reports = ReportExchange(
             sender=self._sender,
             streams=self._reception.streams,
@@ -263,6 +276,8 @@ class MediaEngine:
         self._send_pacer.close(leg)
         self._read_pacer.close(leg)
         self._reception.close(leg)
+        self._tones.close(leg)
+        self._dialling.forget(leg)
         self._downlink.close(leg)
         self._queues.clear(leg)
         self._digits = [digit for digit in self._digits if digit.leg != leg]
@@ -312,7 +327,13 @@ class MediaEngine:
             held = legs[~sends]
             self._sender.pause(held, (skipped[~sends] + 1) * self._queues.frame_samples(held))
             legs, skipped = legs[sends], skipped[sends]
-        payloads, payload_bytes, is_voiced = self._queues.take(legs)
+        dialling = self._dialling.among(legs)
+        payloads, payload_bytes, is_voiced = self._queues.take(legs, waits=dialling)
+        if dialling is not None:
+            for row, tone in self._dialling.tones(legs, dialling, payload_bytes).items():
+                payloads[row, : payload_bytes[row]] = codec.encode(tone, self._legs[legs.item(row)].payload)
+                is_voiced[row] = True
+                self._tones.ignore(legs.item(row), now + _ECHO_S)
         packets = self._sender.build(legs, payloads, payload_bytes, skipped=skipped, is_voiced=is_voiced)
         recorded = self._recorder.among(legs)
         if recorded.size:
@@ -336,7 +357,7 @@ class MediaEngine:
         """Convert all that is due in both directions; to be called last in every tick."""
         uplink = self._uplink.process(tick_of(now), now)
         finished = self._downlink.process()
-        digits, self._digits = self._digits + self._reception.poll(now), []
+        digits, self._digits = self._digits + self._reception.poll(now) + self._tones.take(), []
         recorded = self._recorder.take(tick_of(now))
         return MediaEvents(uplink=uplink, digits=digits, finished=finished, recorded=recorded)
 
@@ -392,13 +413,13 @@ class MediaEngine:
         return self._queues.queued(leg) / SAMPLES_PER_MS + self._downlink.waiting_ms(leg)
 
     def send_digits(self, leg: int, digits: str, *, duration_ms: int = 100, gap_ms: int = 100) -> None:
-        """Press keys towards the peer, as telephone events instead of audio.
+        """Press keys towards the peer, as telephone events where it takes them, else as tones; speech waits meanwhile.
 
         Raises:
-            ValueError: other keys than 0-9 * # A-D, or a peer that takes no events.
+            ValueError: other keys than 0-9 * # A-D, or longer ones than 8 s.
         """
         self._options_of(leg)
-        self._sender.dial(leg, digits, duration_ms=duration_ms, gap_ms=gap_ms)
+        self._dialling.dial(leg, digits, duration_ms=duration_ms, gap_ms=gap_ms)
 
     def statistics(self, leg: int) -> LegStatistics:
         """The leg's counters."""
@@ -461,5 +482,10 @@ class MediaEngine:
     def _apply(self, leg: int, options: LegOptions) -> None:
         events = options.telephone_event_payload_type
         self._sender.change(leg, payload_type=options.payload_type, event_payload_type=events)
+        self._dialling.change(leg, payload=options.payload if events is None else None)
         types = receive_payload_types(options.payload_type, options.format, options.receive_payload_types)
-        self._reception.change(leg, payload_types=types, event_payload_type=events)
+        audio = dict(types)
+        mirrored = (events,) if events is not None and events not in audio else ()
+        event_types = (*mirrored, *options.receive_telephone_event_payload_types)
+        self._reception.change(leg, payload_types=types, event_payload_types=event_types)
+        (self._tones.open if options.hears_tones else self._tones.close)(leg)

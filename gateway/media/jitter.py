@@ -146,6 +146,11 @@ class JitterBuffers:
         """What a packet that was on time waited of late."""
         return float(self._control.on_time[leg]) / SAMPLES_PER_MS
 
+    def is_missing(self, legs: Indices) -> Mask:
+        """Whether the frame read last ended in a gap that the sender did not tell of."""
+        missing: Mask = (self._gap[legs] > 0) & ~self._is_quiet[legs]
+        return missing
+
     def quiet(self, legs: Indices) -> None:
         """The sender pauses (RFC 4733 events): what is missing behind its audio is silence and no loss."""
         new = legs[~self._is_quiet[legs]]

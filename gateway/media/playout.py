@@ -131,8 +131,8 @@ class PlayoutQueues:
         self._is_complete[leg] = False
         self._waits[leg] = 0
 
-    def take(self, legs: Indices) -> tuple[Bytes, Indices, Mask]:
-        """The next frame of each of `legs`.
+    def take(self, legs: Indices, waits: Mask | None = None) -> tuple[Bytes, Indices, Mask]:
+        """The next frame of each of `legs`; silence for those that `waits` tells to keep what they have.
 
         Returns:
             Payloads, uint8[n, longest frame]; the octets of each row that count, int64[n]; and which have audio of the
@@ -140,6 +140,8 @@ class PlayoutQueues:
         """
         frame_rows = self._frame_rows[legs]
         is_voiced, queued_rows = self._ready(legs, frame_rows)
+        if waits is not None:
+            is_voiced &= ~waits
         column = np.arange(int(frame_rows.max(initial=0)))
         place = (self._sent[legs] // ROW_SAMPLES)[:, None] + column
         is_queued = column < np.where(is_voiced, np.minimum(queued_rows, frame_rows), 0)[:, None]

@@ -131,6 +131,8 @@ class Reception:
         self.streams = StreamStatistics(legs)
         self.is_heard = np.zeros(legs, np.bool_)
         """whether audio of the leg goes to its jitter buffer: not while on hold"""
+        self.has_events = np.zeros(legs, np.bool_)
+        """whether events came since the leg was opened or changed: its tones are but copies of them"""
         self.packets = np.zeros(legs, np.int64)
         self.octets = np.zeros(legs, np.int64)
         """Payload octets."""
@@ -160,14 +162,17 @@ class Reception:
         self._candidates.pop(leg, None)
         self._digits.reset(leg)
 
-    def change(self, leg: int, *, payload_types: tuple[tuple[int, str], ...], event_payload_type: int | None) -> None:
-        """Which payload types the peer may send, with the names of their formats."""
+    def change(
+        self, leg: int, *, payload_types: tuple[tuple[int, str], ...], event_payload_types: tuple[int, ...]
+    ) -> None:
+        """Which payload types the peer may send: of audio, with the names of their formats, and of events."""
+        self.has_events[leg] = False
         self._kinds[leg] = _UNKNOWN
         self._kinds[leg, COMFORT_NOISE_PAYLOAD_TYPE] = _COMFORT_NOISE
         for payload_type, name in payload_types:
             self._kinds[leg, payload_type] = payload_format(name).index
-        if event_payload_type is not None:
-            self._kinds[leg, event_payload_type] = _EVENT
+        for payload_type in event_payload_types:
+            self._kinds[leg, payload_type] = _EVENT
 
     def receive(self, batch: PacketBatch, now: float) -> list[DigitReceived]:
         """Sort a batch in. Returns the keys that it ended; never raises for what a peer sent."""
@@ -266,6 +271,7 @@ class Reception:
 
     def _event(self, arrived: _Arrivals, index: int) -> list[DigitReceived]:
         packets = arrived.packets
+        self.has_events[packets.leg[index]] = True
         return self._digits.receive(
             int(packets.leg[index]),
             arrived.payload(index).tobytes(),

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from gateway.media import dtmf, rtp
+from gateway.media import rtp
 from gateway.media.codec import SAMPLES_PER_MS, Bytes, Indices, Mask
+from gateway.media.dialling import Dialling
 from gateway.media.rtp import HEADER_BYTES, OutgoingPackets
 
 MAX_FRAME_MS: Final = 60
-_END_PACKETS: Final = 3  # RFC 4733 2.5.1.4: the last packet is sent three times
-
-
-@dataclass(slots=True, kw_only=True)
-class _Key:
-    """A key that is being sent. Durations in samples."""
-
-    digit: str
-    duration: int
-    gap: int
-    elapsed: int = 0
-    timestamp: int | None = None
-    ends_sent: int = 0
 
 
 class RtpSender:
     """Numbers and stamps the packets of all legs. Arguments named `legs` hold distinct legs."""
 
-    def __init__(self, legs: int, rng: np.random.Generator) -> None:
+    def __init__(self, legs: int, rng: np.random.Generator, dialling: Dialling) -> None:
         self._rng = rng
+        self._dialling = dialling
         self._payload_type = np.zeros(legs, np.int64)
         self._event_payload_type = np.full(legs, -1, np.int64)
         self._sequence = np.zeros(legs, np.int64)
@@ -40,7 +27,6 @@ class RtpSender:
         self._ssrc = np.zeros(legs, np.int64)
         self._was_voiced = np.zeros(legs, np.bool_)
         self._is_sending = np.zeros(legs, np.bool_)
-        self._keys: dict[int, deque[_Key]] = {}
         self._out = np.zeros((legs, HEADER_BYTES + MAX_FRAME_MS * SAMPLES_PER_MS), np.uint8)
         none = np.zeros(0, np.int32)
         self.nothing: Final = OutgoingPackets(data=self._out[:0], length=none, leg=none)
@@ -60,7 +46,6 @@ class RtpSender:
         self._ssrc[leg] = self._rng.integers(1 << 32)
         self._was_voiced[leg] = self._is_sending[leg] = False
         self.packets[leg] = self.octets[leg] = 0
-        self._keys.pop(leg, None)
 
     def ssrc(self, leg: int) -> int:
         """Synchronization source of the leg's stream."""
@@ -74,16 +59,6 @@ class RtpSender:
         """Payload types from the next packet on."""
         self._payload_type[leg] = payload_type
         self._event_payload_type[leg] = -1 if event_payload_type is None else event_payload_type
-
-    def dial(self, leg: int, digits: str, *, duration_ms: int, gap_ms: int) -> None:
-        """Send keys, one after the other, instead of audio. Raises: ValueError for what cannot be sent."""
-        if self._event_payload_type[leg] < 0:
-            raise ValueError("the peer takes no telephone events")
-        if not set(digits.upper()) <= set(dtmf.KEYS):
-            raise ValueError(f"keys are {dtmf.KEYS}, not {digits[:40]!r}")
-        duration, gap = duration_ms * SAMPLES_PER_MS, gap_ms * SAMPLES_PER_MS
-        keys = self._keys.setdefault(leg, deque())
-        keys.extend(_Key(digit=digit, duration=duration, gap=gap) for digit in digits)
 
     def pause(self, legs: Indices, samples: Indices) -> None:
         """Let the time line of legs that may not send go on."""
@@ -119,47 +94,29 @@ class RtpSender:
         )
         out[:, HEADER_BYTES : HEADER_BYTES + payloads.shape[1]] = payloads
         length = payload_bytes + HEADER_BYTES
-        if self._keys:
-            self._write_events(legs, out, length, timestamp, payload_bytes)
+        dialling = self._dialling.among(legs)
+        if dialling is not None:
+            self._write_events(dialling & (self._event_payload_type[legs] >= 0), legs, out, length, timestamp)
         self._sequence[legs] += 1
         self.packets[legs] += 1
         self.octets[legs] += length - HEADER_BYTES
         return OutgoingPackets(data=out, length=length.astype(np.int32), leg=legs.astype(np.int32))
 
-    def _write_events(self, legs: Indices, out: Bytes, length: Indices, timestamp: Indices, frame: Indices) -> None:
-        """Turn the packets of legs that dial into event packets, but for the pauses between keys."""
-        for index in np.flatnonzero(np.isin(legs, list(self._keys))):
-            leg = int(legs[index])
-            payload = self._event(leg, int(timestamp[index]), int(frame[index]))
-            if payload is None:
+    def _write_events(self, chosen: Mask, legs: Indices, out: Bytes, length: Indices, timestamp: Indices) -> None:
+        """Turn the packets of legs that dial by events into event packets, but for the pauses between keys."""
+        for index in np.flatnonzero(chosen):
+            samples = int(length[index]) - HEADER_BYTES
+            event = self._dialling.event(int(legs[index]), timestamp=int(timestamp[index]), samples=samples)
+            if event is None:
                 continue
-            is_first, octets, started = payload
             rtp.build_headers(
                 out[index : index + 1],
                 payload_type=self._event_payload_type[legs[index : index + 1]],
-                is_marked=np.array([is_first]),
+                is_marked=np.array([event.is_first]),
                 sequence=self._sequence[legs[index : index + 1]],
-                timestamp=np.array([started]),
+                timestamp=np.array([event.timestamp]),
                 ssrc=self._ssrc[legs[index : index + 1]],
             )
-            out[index, HEADER_BYTES : HEADER_BYTES + len(octets)] = np.frombuffer(octets, np.uint8)
-            length[index] = HEADER_BYTES + len(octets)
-
-    def _event(self, leg: int, timestamp: int, frame: int) -> tuple[bool, bytes, int] | None:
-        """This frame's event packet: whether it is a key's first, its payload and its timestamp; None in a pause."""
-        keys = self._keys[leg]
-        key = keys[0]
-        is_first = key.timestamp is None
-        started = timestamp if key.timestamp is None else key.timestamp
-        key.timestamp = started
-        key.elapsed += frame
-        if key.ends_sent == _END_PACKETS:
-            if key.elapsed >= key.duration + key.gap:
-                keys.popleft()
-                if not keys:
-                    del self._keys[leg]
-            return None
-        duration = min(key.elapsed, key.duration)
-        is_end = key.elapsed >= key.duration
-        key.ends_sent += is_end
-        return is_first, dtmf.event_payload(key.digit, duration=duration, is_end=is_end), started
+            end = HEADER_BYTES + len(event.payload)
+            out[index, HEADER_BYTES:end] = np.frombuffer(event.payload, np.uint8)
+            length[index] = end

@@ -25,6 +25,7 @@ from gateway.media.pacing import MAX_APPEND_MS, PHASE_GROUPS, FramePacer
 from gateway.media.reception import Reception
 from gateway.media.recorder import HEARD, Recorder
 from gateway.media.resample import UpSampler
+from gateway.media.tones import ToneDetector
 
 FRAME_MS: Final = 20
 _FORMATS: Final = tuple(AudioFormat)
@@ -50,12 +51,14 @@ class Uplink:
         reception: Reception,
         pacer: FramePacer,
         recorder: Recorder,
+        tones: ToneDetector,
         append_ms: int,
     ) -> None:
         self._jitter = jitter
         self._recorder = recorder
         self._reception = reception
         self._pacer = pacer
+        self._tones = tones
         self._up_24k = UpSampler(3, legs)
         self._up_16k = UpSampler(2, legs)
         self._format = np.zeros(legs, np.int64)
@@ -104,6 +107,9 @@ class Uplink:
                 chosen_legs = legs[recorded]
                 frames = codec.decode(codes[recorded])
                 self._recorder.write(HEARD, chosen_legs, self._pacer.begun(chosen_legs), frames)
+            if self._tones.open_legs:
+                is_deaf, is_missing = self._reception.has_events[legs], self._jitter.is_missing(legs)
+                self._tones.hear(legs, codes, is_missing=is_missing, is_deaf=is_deaf, now=now)
             formats = self._format[legs]
             for index in np.unique(formats):
                 chosen = formats == index

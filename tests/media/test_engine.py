@@ -10,6 +10,7 @@ import pytest
 from gateway.errors import ResourceError, StateError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
+from tests.support.key_tones import key_tone, pause, tone_packets
 from tests.support.media_rig import START_S, TICK_S, MediaRig, leg_options, numbered
 from tests.support.rtp_packets import packet_batch, rtp_packet
 
@@ -201,6 +202,133 @@ def test_digits_and_audio_of_one_batch_are_both_taken():
     rig.run(0.8)
     assert [(digit.leg, digit.digit, digit.duration_ms) for digit in rig.digits] == [(leg, "7", 100)]
     assert rig.numbers()[2:32] == list(range(30))
+
+
+def test_events_may_come_under_another_type_than_ours_and_under_both():
+    rig = MediaRig()
+    rig.open_leg(telephone_event_payload_type=96, receive_telephone_event_payload_types=(101,))
+    rig.arrive([(0.1, rtp_packet(1, 777, bytes([7, 0x80, 3, 0x20]), payload_type=101))])
+    rig.arrive([(0.3, rtp_packet(2, 2377, bytes([8, 0x80, 3, 0x20]), payload_type=96))])
+    rig.arrive([(0.5, rtp_packet(3, 3977, bytes([9, 0x80, 3, 0x20]), payload_type=97))])
+    rig.engine.send_digits(0, "5")
+    rig.run(0.7)
+    assert "".join(digit.digit for digit in rig.digits) == "78"
+    assert {packet.payload_type for packet in rig.sent} == {0, 96}
+
+
+def test_a_type_of_audio_is_never_taken_for_events():
+    rig = MediaRig()
+    rig.open_leg(telephone_event_payload_type=8)
+    rig.arrive(numbered(20, payload_type=8))
+    rig.run(0.5)
+    assert rig.digits == []
+
+
+def spoken_key(digit, *, start_s, sequence, timestamp, duration_ms=100):
+    """A key as tones in the audio, and 100 ms of silence behind it."""
+    signal = np.concatenate((key_tone(digit, duration_ms), pause(100)))
+    return [
+        (at_s, rtp_packet(number, stamp, payload))
+        for at_s, number, stamp, payload in tone_packets(
+            signal, start_s=start_s, sequence=sequence, timestamp=timestamp
+        )
+    ]
+
+
+def test_a_leg_that_is_listened_to_tells_keys_in_its_audio_until_events_come():
+    rig = MediaRig()
+    leg = rig.open_leg(
+        telephone_event_payload_type=None, receive_telephone_event_payload_types=(101,), hears_tones=True
+    )
+    rig.arrive(spoken_key("1", start_s=0.0, sequence=0, timestamp=0))
+    # A switch that turns tones into events: the first packets of the tone slip through, or all of them.
+    rig.arrive(spoken_key("2", start_s=0.2, sequence=10, timestamp=1600))
+    rig.arrive([(0.25 + k * 0.02, rtp_packet(300 + k, 2000, bytes([2, 0, 1, k]), payload_type=101)) for k in range(3)])
+    rig.arrive([(0.31, rtp_packet(303, 2000, bytes([2, 0x80, 3, 0x20]), payload_type=101))])
+    rig.arrive(spoken_key("3", start_s=0.6, sequence=30, timestamp=4800))
+    rig.run(1.0)
+    assert [(digit.leg, digit.digit) for digit in rig.digits] == [(leg, "1"), (leg, "2")]
+    rig.engine.reconfigure_leg(leg, leg_options(telephone_event_payload_type=None, hears_tones=True), rig.now)
+    rig.arrive(spoken_key("4", start_s=1.1, sequence=55, timestamp=8800))
+    rig.run(0.6)
+    assert "".join(digit.digit for digit in rig.digits) == "124"
+
+
+def keys_of_tones(rig, signal, *, lost_ms=range(0), late_ms=range(0)):
+    """The keys told of a signal whose packets of some times are lost, or come at the end of those."""
+    for at_s, number, stamp, payload in tone_packets(signal):
+        place_ms = round(at_s * 1000)
+        if place_ms not in lost_ms:
+            arrival_s = late_ms[-1] / 1000 if place_ms in late_ms else at_s
+            rig.arrive([(arrival_s, rtp_packet(number, stamp, payload))])
+    rig.run(signal.size / 8000 + 0.3)
+    return "".join(digit.digit for digit in rig.digits)
+
+
+@pytest.mark.parametrize("place_ms", range(340, 440, 20))
+@pytest.mark.parametrize("length_ms", [20, 40, 60])
+def test_a_key_is_one_though_packets_in_its_midst_are_lost(length_ms, place_ms):
+    rig = MediaRig()
+    rig.open_leg(telephone_event_payload_type=None, hears_tones=True)
+    signal = np.concatenate((pause(300), key_tone("2", 200), pause(300)))
+    assert keys_of_tones(rig, signal, lost_ms=range(place_ms, place_ms + length_ms)) == "2"
+
+
+@pytest.mark.parametrize("place_ms", range(360, 460, 20))
+@pytest.mark.parametrize("length_ms", [40, 80, 100])
+def test_a_key_is_one_though_packets_in_its_midst_are_late(length_ms, place_ms):
+    rig = MediaRig()
+    rig.open_leg(telephone_event_payload_type=None, hears_tones=True)
+    signal = np.concatenate((pause(300), key_tone("2", 200), pause(300)))
+    assert keys_of_tones(rig, signal, late_ms=range(place_ms, place_ms + length_ms)) == "2"
+
+
+@pytest.mark.parametrize("pause_ms", [80, 100, 160])
+def test_equal_keys_are_two_though_the_sender_is_mute_between_them(pause_ms):
+    rig = MediaRig()
+    rig.open_leg(telephone_event_payload_type=None, hears_tones=True)
+    signal = np.concatenate((pause(300), key_tone("2", 100), pause(pause_ms), key_tone("2", 100), pause(300)))
+    assert keys_of_tones(rig, signal, lost_ms=range(400, 400 + pause_ms)) == "22"
+
+
+def test_tones_are_not_listened_to_on_other_legs_nor_after_a_change_to_events():
+    rig = MediaRig()
+    leg = rig.open_leg(telephone_event_payload_type=None, hears_tones=True)
+    other = rig.open_leg()
+    rig.arrive(spoken_key("5", start_s=0.0, sequence=0, timestamp=0), leg=other)
+    rig.run(0.4)
+    rig.engine.reconfigure_leg(leg, leg_options(), rig.now)
+    rig.arrive(spoken_key("6", start_s=0.4, sequence=0, timestamp=0), leg=leg)
+    rig.run(0.4)
+    assert rig.digits == []
+
+
+def test_a_caller_on_hold_presses_no_keys():
+    rig = MediaRig()
+    rig.open_leg(telephone_event_payload_type=None, hears_tones=True)
+    rig.engine.set_direction(0, send=False, receive=False)
+    rig.arrive(spoken_key("5", start_s=0.0, sequence=0, timestamp=0))
+    rig.run(0.4)
+    assert rig.digits == []
+
+
+def test_keys_between_packets_of_audio_take_nothing_from_it():
+    """RFC 4733 2.5.1.2: audio may go on beside events, under the same sequence numbers."""
+    rig = MediaRig()
+    rig.open_leg()
+    sequence = 0
+    for step in range(40):
+        rig.arrive([(step * 0.02, rtp_packet(sequence, step * 160, bytes([step % 100]) * 160))])
+        sequence += 1
+        if 10 <= step < 18:
+            key, place = divmod(step - 10, 4)
+            payload = bytes([4 + key, 0x80 if place == 3 else 0, 0, 160 * (place + 1) & 255])
+            stamp = (10 + key * 4) * 160
+            rig.arrive([(step * 0.02, rtp_packet(sequence, stamp, payload, payload_type=101, marked=place == 0))])
+            sequence += 1
+    rig.run(1.0)
+    assert "".join(digit.digit for digit in rig.digits) == "45"
+    assert rig.numbers()[2:42] == list(range(40))
 
 
 def test_a_new_uplink_format_takes_effect_at_once():

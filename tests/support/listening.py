@@ -6,12 +6,14 @@ so that codecs, resampling, jitter buffers and other people's phones may lie in 
 - `tone_seconds`: Goertzel's filter per 20 ms block against the block's whole energy.
 - `identify`: the candidate sentences' 12-band log-spectra slid along the recording; the best correlated one wins. Only
   the order of the scores means something (a wrong sentence may reach 0.87), so there is no threshold to tune.
+- `heard_keys`: the highest peaks of the spectrum below and above 1075 Hz, every 5 ms, and whether little else is there.
 - `align`: where the sent audio lies in the received one, separately for pieces along its length. Their distances give
   the speed to a fraction of a percent, the correlation of the pieces says that pitch and waveform are kept.
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 import wave
 from dataclasses import dataclass
@@ -103,6 +105,72 @@ def tone_seconds(samples: Samples, frequency_hz: float, *, rate_hz: int = RATE_H
     energy = np.sum(blocks**2, axis=1)
     audible = energy / size > 100.0**2
     return float(np.count_nonzero(audible & (in_tone > energy * 2 / 3)) * BLOCK_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardKey:
+    """A pair of tones of ITU-T Q.23. Levels are of sines, 0 dBov as in `tone`."""
+
+    key: str
+    start_s: float
+    duration_s: float
+    row_hz: float
+    column_hz: float
+    row_dbov: float
+    column_dbov: float
+
+
+KEY_ROWS_HZ = np.array([697, 770, 852, 941])
+KEY_COLUMNS_HZ = np.array([1209, 1336, 1477, 1633])
+KEYPAD = "123A456B789C*0#D"
+
+
+def heard_keys(samples: Samples, *, rate_hz: int = RATE_HZ) -> list[HeardKey]:
+    """The keys in a recording, each of 25 ms at least, by the peaks of its spectrum."""
+    size, hop = round(BLOCK_S * rate_hz), round(0.005 * rate_hz)
+    if len(samples) < size:
+        return []
+    windows = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), size)[::hop]
+    peaks = [_key_peaks(window, rate_hz) for window in windows]
+    heard = []
+    for key, places in itertools.groupby(range(len(peaks)), lambda place: peaks[place] and peaks[place][0]):
+        run = list(places)
+        if key is None or len(run) < 5:
+            continue
+        row_hz, column_hz, row, column = np.median([peaks[place][1:] for place in run], axis=0)
+        heard.append(
+            HeardKey(
+                key=key,
+                start_s=(run[0] * hop + size / 2) / rate_hz,
+                duration_s=len(run) * hop / rate_hz,
+                row_hz=float(row_hz),
+                column_hz=float(column_hz),
+                row_dbov=_sine_dbov(row),
+                column_dbov=_sine_dbov(column),
+            )
+        )
+    return heard
+
+
+def _sine_dbov(amplitude: float) -> float:
+    return float(20 * np.log10(amplitude / 32767 / np.sqrt(2)))
+
+
+def _key_peaks(window: NDArray[np.float64], rate_hz: int) -> tuple[str, float, float, float, float] | None:
+    """Key, frequencies and amplitudes where two peaks near a key's tones hold two thirds of the energy."""
+    weight = np.blackman(len(window))
+    spectrum = np.abs(np.fft.rfft(window * weight, 4096)) / weight.sum() * 2
+    frequencies = np.fft.rfftfreq(4096, 1 / rate_hz)
+    low = int(np.argmax(np.where(frequencies < 1075, spectrum, 0)))
+    high = int(np.argmax(np.where(frequencies >= 1075, spectrum, 0)))
+    row_hz, column_hz = float(frequencies[low]), float(frequencies[high])
+    row, column = int(np.argmin(abs(KEY_ROWS_HZ - row_hz))), int(np.argmin(abs(KEY_COLUMNS_HZ - column_hz)))
+    is_near = abs(row_hz / KEY_ROWS_HZ[row] - 1) < 0.02 and abs(column_hz / KEY_COLUMNS_HZ[column] - 1) < 0.02
+    in_peaks = (spectrum[low] ** 2 + spectrum[high] ** 2) / 2
+    energy = float((window**2 * weight**2).sum() / (weight**2).sum())
+    if not is_near or energy < 30**2 or in_peaks < energy * 2 / 3:
+        return None
+    return KEYPAD[row * 4 + column], row_hz, column_hz, float(spectrum[low]), float(spectrum[high])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
