@@ -75,8 +75,10 @@ def read_digit(content_type: str, body: bytes) -> tuple[str, int] | None:
     return _checked_digit(fields.get("signal", ""), fields.get("duration", ""))
 
 
-def digit_body(digit: str, duration_ms: int) -> bytes:
-    """The body of an INFO of application/dtmf-relay."""
+def digit_body(content_type: str, digit: str, duration_ms: int) -> bytes:
+    """The body of an INFO of application/dtmf-relay, or of application/dtmf, which tells no duration."""
+    if content_type == DTMF:
+        return digit.encode("ascii")
     return f"Signal={digit}\r\nDuration={max(1, min(duration_ms, _LONGEST_DURATION_MS))}\r\n".encode("ascii")
 
 

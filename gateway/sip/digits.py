@@ -1,7 +1,8 @@
-"""Keys by SIP INFO, pressed by the peer and by us: application/dtmf-relay, and application/dtmf from the peer.
+"""Keys by SIP INFO, pressed by the peer and by us: application/dtmf-relay and application/dtmf.
 
-RTP events (RFC 4733) are the better way; INFO is for peers that do not offer them. Nothing else comes by INFO: we
-announce no packages (RFC 6086), and the text of a peer goes no further.
+RTP events (RFC 4733) are the better way; INFO is for peers without them. Ours are application/dtmf-relay, until
+a peer refuses that by 415. Nothing else comes by INFO: we announce no packages (RFC 6086), and the text of a peer goes
+no further.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Digits:
         self._usage = usage
         self._core = usage.core
         self._waiting: deque[tuple[str, int]] = deque()
-        self._sent: str | None = None
+        self._sent: tuple[str, int] | None = None
+        self._content_type = DTMF_RELAY
         usage.on_end.append(lambda now: self._waiting.clear())
 
     def receive(self, transaction: Transaction, now: float) -> None:
@@ -56,25 +58,28 @@ class Digits:
     def _send_next(self, now: float) -> None:
         if self._sent is not None or not self._waiting or self._usage.state is not LegState.ESTABLISHED:
             return
-        self._sent, duration_ms = self._waiting.popleft()
+        self._sent = digit, duration_ms = self._waiting.popleft()
         self._usage.send_request(
             "INFO",
             now,
             on_response=self._receive,
-            body=digit_body(self._sent, duration_ms),
-            content_type=DTMF_RELAY,
+            body=digit_body(self._content_type, digit, duration_ms),
+            content_type=self._content_type,
         )
 
     def _receive(self, response: Response, now: float) -> None:
-        digit = self._sent
-        if response.status < 200 or digit is None:
+        sent = self._sent
+        if response.status < 200 or sent is None:
             return
         self._sent = None
         usage = self._usage
         if usage.state is not LegState.ESTABLISHED:
             return
-        if response.status >= 300:
-            self._core.emit(DigitRefused(leg_id=usage.leg_id, digit=digit, status=response.status))
+        if response.status == 415 and self._content_type == DTMF_RELAY:
+            self._content_type = DTMF
+            self._waiting.appendleft(sent)
+        elif response.status >= 300:
+            self._core.emit(DigitRefused(leg_id=usage.leg_id, digit=sent[0], status=response.status))
         if response.status == 481:
             # RFC 5057 5.1: the dialog is gone at the peer.
             usage.abort(EndCause.ERROR, 481, response.reason, now)

@@ -42,7 +42,30 @@ def test_a_digit_waits_for_the_answer_to_the_one_before() -> None:
     assert call.gateway.all(DigitRefused) == []
 
 
-@pytest.mark.parametrize("status", [405, 415, 501])
+def test_a_peer_that_takes_no_dtmf_relay_gets_the_digit_and_all_others_as_dtmf() -> None:
+    call = taken_call()
+    press(call, "1#")
+    for status in (415, 200, 200):
+        call.reply("INFO", status)
+    assert [(info.content_type, info.body) for info in infos(call)] == [
+        ("application/dtmf-relay", b"Signal=1\r\nDuration=160\r\n"),
+        ("application/dtmf", b"1"),
+        ("application/dtmf", b"#"),
+    ]
+    assert [read_digit(info.content_type, info.body) for info in infos(call)[1:]] == [("1", 250), ("#", 250)]
+    assert call.gateway.all(DigitRefused) == []
+
+
+def test_a_digit_that_is_taken_in_no_form_is_told_once() -> None:
+    call = taken_call()
+    press(call, "12")
+    for status in (415, 415, 200):
+        call.reply("INFO", status)
+    assert [(event.digit, event.status) for event in call.gateway.all(DigitRefused)] == [("1", 415)]
+    assert [info.content_type for info in infos(call)][1:] == ["application/dtmf"] * 2
+
+
+@pytest.mark.parametrize("status", [405, 501])
 def test_a_digit_that_the_peer_does_not_take_is_told_and_the_call_goes_on(status: int) -> None:
     call = taken_call()
     press(call, "12")
