@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.calls.keys import DtmfMode
 from gateway.calls.media_hosts import MediaHost
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
@@ -198,6 +199,8 @@ def test_wrong_value_names_what_would_fit(load: Load, section: str, expected: st
         ("{peer: 127.0.0.1, acl: [nowhere]}", "192.0.2.0/24"),
         ("{peer: 127.0.0.1, srtp: always}", "expected one of off, optional, required"),
         ("{peer: 127.0.0.1, srtp: required}", "srtp_over_plain: true"),
+        ("{peer: 127.0.0.1, dtmf: tones}", "expected one of auto, inband, info, rfc4733"),
+        ("{peer: 127.0.0.1, dtmf: rfc2833}", "did you mean 'rfc4733'?"),
     ],
 )
 def test_trunk_that_cannot_work_is_refused(load: Load, trunk: str, expected: str) -> None:
@@ -224,6 +227,20 @@ def test_srtp_keys_are_told_where_policy_and_transport_allow(
         for transport in (Transport.UDP, Transport.TCP, Transport.TLS)
     ]
     assert found == [over_udp, over_udp, over_tls]
+
+
+@pytest.mark.parametrize(
+    ("trunk", "mode"),
+    [
+        ("peer: 127.0.0.1", DtmfMode.AUTO),
+        ("peer: 127.0.0.1, dtmf: rfc4733", DtmfMode.RFC4733),
+        ("peer: 127.0.0.1, dtmf: inband", DtmfMode.INBAND),
+        ("peer: 127.0.0.1, dtmf: info", DtmfMode.INFO),
+    ],
+)
+def test_trunk_says_how_keys_are_sent(load: Load, trunk: str, mode: DtmfMode) -> None:
+    policies = load(f"sip:\n  trunks:\n    a: {{{trunk}}}\n").trunk_policies({"a": (Hop("127.0.0.1", 5060),)})
+    assert policies["a"].dtmf is mode
 
 
 @pytest.mark.parametrize(

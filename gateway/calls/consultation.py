@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.calls import events as call_events
+from gateway.calls.keys import DtmfMode
 from gateway.calls.line import Line
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
@@ -30,12 +31,13 @@ class Consultation:
         services: CallServices,
         open_media: Callable[[], tuple[RtpPort, LocalMedia]],
         dispatch: Callable[[call_events.Event], None],
+        dtmf: DtmfMode,
     ) -> None:
         self._services = services
         self._dispatch = dispatch
         self._joined: Line | None = None
         port, local = open_media()
-        self.line = Line(services, port=port, local=local, sink=self)
+        self.line = Line(services, port=port, local=local, sink=self, dtmf=dtmf)
 
     def call(self, trunk: str, target: Uri, display_name: str) -> None:
         """Call the contact; the name is what their telephone shows."""
@@ -62,9 +64,14 @@ class Consultation:
             self._joined.carry(audio)
 
     def on_digit(self, digit: str, duration_ms: int) -> None:
-        """A key of the contact, which means nothing here."""
-        if self._joined is not None:
-            self._joined.press(digit, duration_ms)
+        """A key of the contact, in the media."""
+        self._on_key(digit, duration_ms, is_signalled=False)
+
+    def _on_key(self, digit: str, duration_ms: int, *, is_signalled: bool) -> None:
+        """A key of the contact means nothing here."""
+        is_news = self.line.is_news(digit, duration_ms, is_signalled=is_signalled)
+        if is_news and self._joined is not None:
+            self._joined.press(digit, duration_ms, is_audible=self.line.hears_tones and not is_signalled)
 
     def on_item_finished(self, _item_id: str, _content_index: int) -> None:
         """What is carried has no end of its own."""
@@ -84,7 +91,7 @@ class Consultation:
                 self.line.has_ended = True
                 self._dispatch(call_events.TargetLeft())
             case sip_events.DigitsSignalled(digit=digit, duration_ms=duration_ms):
-                self.on_digit(digit, duration_ms)
+                self._on_key(digit, duration_ms, is_signalled=True)
             case sip_events.OfferReceived(offer=offer):
                 self.line.renegotiate(offer)
             case sip_events.TransferRequested():

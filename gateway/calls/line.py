@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
+from gateway.calls.keys import DtmfMode, PressedKeys
 from gateway.calls.media_watch import Observation
 from gateway.calls.services import CallServices
 from gateway.errors import NegotiationError, ResourceError, StateError
@@ -40,7 +41,14 @@ class Line:
     """Owns `port` and what is opened on it. `sink` gets the audio and keys of whoever is at the other end."""
 
     def __init__(
-        self, services: CallServices, *, port: RtpPort, local: LocalMedia, sink: MediaSink, leg_id: str = ""
+        self,
+        services: CallServices,
+        *,
+        port: RtpPort,
+        local: LocalMedia,
+        sink: MediaSink,
+        leg_id: str = "",
+        dtmf: DtmfMode = DtmfMode.AUTO,
     ) -> None:
         self._services = services
         self._port = port
@@ -50,7 +58,10 @@ class Line:
         self._opened_s = 0.0  # the media leg
         self._listening_since_s = 0.0  # when the peer was last agreed to be sending
         self._pressing_until_s = 0.0  # when the last key that was passed on will have been released
+        self._pressed = PressedKeys()
         self._formats = (AudioFormat.PCM16_8K, AudioFormat.PCM16_8K)
+        self.dtmf = dtmf
+        """How keys are sent."""
         self.leg_id = leg_id
         """The SIP leg; "" before `dial`."""
         self.has_ended = False
@@ -128,7 +139,7 @@ class Line:
 
     def succeeded_by(self, leg_id: str, port: RtpPort, local: LocalMedia) -> Line:
         """A line for the leg that takes this one's place, which owns `port`."""
-        line = Line(self._services, port=port, local=local, sink=self._sink, leg_id=leg_id)
+        line = Line(self._services, port=port, local=local, sink=self._sink, leg_id=leg_id, dtmf=self.dtmf)
         line.formats = self._formats
         return line
 
@@ -161,10 +172,13 @@ class Line:
 
     def _options(self, stream: AudioStream) -> LegOptions:
         uplink, downlink = self._formats
+        events = stream.receive_telephone_event_payload_type
         return LegOptions(
             payload_type=stream.codec.payload_type,
             format=stream.codec.name,
             telephone_event_payload_type=stream.telephone_event_payload_type,
+            receive_telephone_event_payload_types=() if events is None else (events,),
+            hears_tones=self.hears_tones,
             receive_payload_types=tuple((codec.payload_type, codec.name) for codec in stream.receive_codecs),
             uplink=uplink,
             downlink=downlink,
@@ -173,11 +187,24 @@ class Line:
 
     def carry(self, audio: bytes) -> None:
         """Let the peer hear 20 ms of another line, in this one's downlink format."""
-        if self.leg is not None and self._services.media.engine.queued_ms(self.leg) < MAX_CARRIED_MS:
+        if self.leg is None or self._services.clock() < self._pressing_until_s:
+            return  # a key is heard instead; what waited for its end would be late from then on
+        if self._services.media.engine.queued_ms(self.leg) < MAX_CARRIED_MS:
             self._services.media.engine.play(self.leg, CARRIED_ITEM, audio)
 
-    def press(self, digit: str, duration_ms: int) -> None:
-        """Press a key towards the peer: as an RTP event where it takes them, else by INFO.
+    @property
+    def hears_tones(self) -> bool:
+        """Whether the peer's keys are tones in its audio."""
+        has_events = self.stream is not None and self.stream.telephone_event_payload_type is not None
+        return self.dtmf.takes_tones and not has_events
+
+    def is_news(self, digit: str, duration_ms: int, *, is_signalled: bool) -> bool:
+        """Whether a key of the peer was not told already in the other way; `is_signalled`: it came by INFO."""
+        now = self._services.clock()
+        return not self._pressed.is_copy(digit, duration_ms, is_signalled=is_signalled, now=now)
+
+    def press(self, digit: str, duration_ms: int, *, is_audible: bool) -> None:
+        """Press a key of another line towards the peer. `is_audible`: its tones were in the audio that is carried.
 
         Keys that come faster than they can be pressed are dropped, and so are those to a peer who is leaving.
         """
@@ -185,12 +212,13 @@ class Line:
         if self.leg is None or self.stream is None or self._pressing_until_s - now > MAX_PRESSING_S:
             return
         duration_ms = min(max(duration_ms, MIN_KEY_MS), MAX_KEY_MS)
-        self._pressing_until_s = max(self._pressing_until_s, now) + (duration_ms + KEY_GAP_MS) / 1000
-        if self.stream.telephone_event_payload_type is not None:
+        has_events = self.stream.telephone_event_payload_type is not None
+        if self.dtmf is DtmfMode.INFO:
+            with contextlib.suppress(StateError, ResourceError):
+                self._services.user_agent.send_digit(self.leg_id, digit, duration_ms, now)
+        elif has_events or (self.dtmf.takes_tones and not is_audible):
+            self._pressing_until_s = max(self._pressing_until_s, now) + (duration_ms + KEY_GAP_MS) / 1000
             self._services.media.engine.send_digits(self.leg, digit, duration_ms=duration_ms, gap_ms=KEY_GAP_MS)
-            return
-        with contextlib.suppress(StateError, ResourceError):
-            self._services.user_agent.send_digit(self.leg_id, digit, duration_ms, now)
 
     def flush(self) -> None:
         """Drop what is queued for the peer."""

@@ -25,6 +25,7 @@ from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
 from gateway.calls.call import CallState, TransferLimits
 from gateway.calls.facts import NumberPolicy, facts_of
+from gateway.calls.keys import DtmfMode
 from gateway.calls.quota import TransferQuota
 from gateway.calls.services import CallServices
 from gateway.calls.task import CallBrief, CallTask, Placement
@@ -71,6 +72,8 @@ class TrunkPolicy:
     """Whether audio is encrypted."""
     srtp_over_plain: bool = False
     """Tell SRTP keys over UDP and TCP, too, where whoever sees them can listen; otherwise over TLS alone."""
+    dtmf: DtmfMode = DtmfMode.AUTO
+    """How keys are sent."""
     follow_refers: bool = False
     """Whether the PBX may make us call somebody else in the caller's place (REFER)."""
 
@@ -231,6 +234,7 @@ class CallManager:
             limits=self._limits(target.user),
             own_numbers=frozenset({policy.numbers.contact_user}),
             follows_refers=policy.follow_refers,
+            dtmf=policy.dtmf,
         )
         return self._begin(CallTask(services, brief, on_state), tasks)
 
@@ -268,6 +272,7 @@ class CallManager:
             codecs=policy.codecs,
             session_id=int(now.timestamp()),
             version=1,
+            telephone_events=policy.dtmf.takes_events,
             srtp=srtp,
             rtcp=self._services.has_rtcp,
         )
@@ -314,6 +319,7 @@ class CallManager:
             limits=self._limits(facts.from_),
             own_numbers=frozenset({facts.to, policy.numbers.contact_user}),
             follows_refers=policy.follow_refers,
+            dtmf=policy.dtmf,
         )
 
     def _check_capacity(self) -> None:

@@ -24,6 +24,7 @@ from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
 from gateway.calls.bridge import SessionBridge
 from gateway.calls.call import HEARD_STATES, Call, CallState, TransferLimits
+from gateway.calls.keys import DtmfMode
 from gateway.calls.line import Line
 from gateway.calls.media_watch import LOOK_EVERY_S, Flaw, MediaWatch, facts
 from gateway.calls.record import UNVERIFIED, CallDirection, CallRecord
@@ -81,6 +82,7 @@ class CallBrief:
     limits: TransferLimits
     own_numbers: frozenset[str] = frozenset()  # those that lead back to us
     follows_refers: bool = False  # whether the peer may make us call somebody else
+    dtmf: DtmfMode = DtmfMode.AUTO  # how keys are sent
 
     @property
     def direction(self) -> CallDirection:
@@ -113,7 +115,7 @@ class CallTask:
         )
         self._on_state = on_state
         leg_id = start.leg_id if isinstance(start, sip_events.CallOffered) else ""
-        self._line = Line(services, port=brief.port, local=brief.local, sink=self, leg_id=leg_id)
+        self._line = Line(services, port=brief.port, local=brief.local, sink=self, leg_id=leg_id, dtmf=brief.dtmf)
         self._succession = Succession(
             services,
             trunk=start.trunk,
@@ -398,7 +400,9 @@ class CallTask:
                     )
                 )
             case sip_events.DigitsSignalled():
-                self.on_digit(event.digit, event.duration_ms)
+                self._on_key(event.digit, event.duration_ms, is_signalled=True)
+            case sip_events.DigitRefused():
+                self._log.info("key not taken", status=event.status)
             case sip_events.IdentityChanged():
                 self._note_party(event.uri)
             case _:
@@ -501,8 +505,13 @@ class CallTask:
             self._detector, self.record.answered_by = None, verdict
 
     def on_digit(self, digit: str, duration_ms: int) -> None:
-        """A key, by RFC 4733 or INFO."""
-        self._desk.on_digit(digit, duration_ms)
+        """A key in the media."""
+        self._on_key(digit, duration_ms, is_signalled=False)
+
+    def _on_key(self, digit: str, duration_ms: int, *, is_signalled: bool) -> None:
+        if not self._line.is_news(digit, duration_ms, is_signalled=is_signalled):
+            return
+        self._desk.on_digit(digit, duration_ms, is_audible=self._line.hears_tones and not is_signalled)
         self.dispatch(call_events.DigitReceived(digit=digit))
 
     def on_item_finished(self, item_id: str, _content_index: int) -> None:

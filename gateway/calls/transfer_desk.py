@@ -132,10 +132,10 @@ class TransferDesk:
         if self._is_joined and self._consultation is not None:
             self._consultation.line.carry(audio)
 
-    def on_digit(self, digit: str, duration_ms: int) -> None:
-        """A key of the caller: the contact's, likewise."""
+    def on_digit(self, digit: str, duration_ms: int, *, is_audible: bool) -> None:
+        """A key of the caller: the contact's, likewise. `is_audible`: its tones are in the caller's audio."""
         if self._is_joined and self._consultation is not None:
-            self._consultation.line.press(digit, duration_ms)
+            self._consultation.line.press(digit, duration_ms, is_audible=is_audible)
 
     def on_ringing_played(self) -> None:
         """One cadence of the ring-back tone is over."""
@@ -148,7 +148,7 @@ class TransferDesk:
     def _call(self, target: DialTarget) -> None:
         """Call the contact; without a port or leg to spare, that is as if they could not be reached."""
         try:
-            self._consultation = Consultation(self._services, self._open_media, self._dispatch)
+            self._consultation = Consultation(self._services, self._open_media, self._dispatch, self.line.dtmf)
             self._consultation.call(self._trunk, self._uri(target), self._who)
         except ResourceError as error:
             self._consultation = None

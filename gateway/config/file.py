@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from gateway.calls.facts import NumberPolicy
+from gateway.calls.keys import DtmfMode
 from gateway.calls.manager import CallOptions, TrunkPolicy
 from gateway.calls.media_hosts import MediaHost, MediaHosts
 from gateway.config.sections import (
@@ -129,6 +130,7 @@ class Configuration(Section):
                 referral_host=_host_text(hops[name][0].address),
                 srtp=SrtpPolicy(trunk.srtp),
                 srtp_over_plain=trunk.srtp_over_plain,
+                dtmf=DtmfMode(trunk.dtmf),
                 follow_refers=trunk.follow_refers,
             )
             for name, trunk in self.sip.trunks.items()

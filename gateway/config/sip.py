@@ -80,6 +80,7 @@ class TrunkSection(Section):
     codecs: tuple[CodecName, ...] = default_of(TrunkOptions, "codecs")
     srtp: Literal["off", "optional", "required"] = default_of(TrunkPolicy, "srtp").value
     srtp_over_plain: bool = default_of(TrunkPolicy, "srtp_over_plain")
+    dtmf: Literal["auto", "rfc4733", "inband", "info"] = default_of(TrunkPolicy, "dtmf").value
     acl: tuple[Network, ...] = ()
     inbound_auth: InboundAuthSection | None = None
     called_headers: tuple[str, ...] = default_of(NumberPolicy, "called_headers")

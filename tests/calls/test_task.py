@@ -13,6 +13,7 @@ import pytest
 from gateway.calls import events as call_events
 from gateway.calls.call import CallState
 from gateway.calls.events import Outcome
+from gateway.calls.keys import DtmfMode
 from gateway.calls.refusal import Refusal
 from gateway.calls.task import CallTask
 from gateway.calls.transfer_state import TransferState
@@ -366,6 +367,81 @@ def test_keys_go_from_one_line_to_the_other_when_we_carry_the_call(tmp_path: Pat
         for _ in range(500):
             lines[CALLER_PORT].sink.on_digit("1", 100)
         assert len(lines[CONTACT_PORT].keys) < 50
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+@pytest.mark.parametrize(
+    ("dtmf", "pressed", "signalled"),
+    [
+        pytest.param(DtmfMode.AUTO, [("5", 120), ("7", 100)], "", id="events"),
+        pytest.param(DtmfMode.RFC4733, [("5", 120), ("7", 100)], "", id="events alone"),
+        # The tones of the 5 are in the caller's audio, which is carried; the 7 came by INFO.
+        pytest.param(DtmfMode.INBAND, [("7", 100)], "", id="tones"),
+        pytest.param(DtmfMode.INFO, [], "57", id="INFO"),
+    ],
+)
+def test_keys_reach_the_contact_as_their_trunk_wants_them(
+    tmp_path: Path, dtmf: DtmfMode, pressed: list[tuple[str, int]], signalled: str
+) -> None:
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 501, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx, dtmf=dtmf)
+
+    async def script() -> None:
+        call, leg = await asked_for_sales(house)
+        lines = {media_leg.remote.port: media_leg for media_leg in house.media.legs.values()}
+        lines[CALLER_PORT].sink.on_digit("5", 120)
+        house.pbx.user_agent.send_digit(leg, "7", 100, house.wire.now)
+        await house.live(1)
+        assert lines[CONTACT_PORT].keys == pressed
+        assert "".join(event.digit for event in house.pbx.all(sip_events.DigitsSignalled)) == signalled
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_key_that_a_caller_sends_as_event_and_as_info_is_pressed_once(tmp_path: Path) -> None:
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 501, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        call, leg = await asked_for_sales(house)
+        lines = {media_leg.remote.port: media_leg for media_leg in house.media.legs.values()}
+        for _ in range(2):
+            house.pbx.user_agent.send_digit(leg, "5", 100, house.wire.now)
+            await house.live(0.2)
+            lines[CALLER_PORT].sink.on_digit("5", 100)
+            lines[CONTACT_PORT].sink.on_digit("8", 100)
+        assert [digit for digit, _ in lines[CONTACT_PORT].keys] == ["5", "5"]
+        assert [digit for digit, _ in lines[CALLER_PORT].keys] == ["8", "8"]
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+def test_while_a_key_is_pressed_nothing_is_carried_that_would_be_late_afterwards(tmp_path: Path) -> None:
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 501, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx)
+
+    async def script() -> None:
+        call, _ = await asked_for_sales(house)
+        lines = {media_leg.remote.port: media_leg for media_leg in house.media.legs.values()}
+        contact, caller = lines[CONTACT_PORT], lines[CALLER_PORT]
+        await house.live(0.5)
+        before = len(contact.played), len(caller.played)
+        caller.sink.on_digit("5", 240)
+        await house.live(0.29)
+        assert len(contact.played) == before[0]
+        assert len(caller.played) > before[1] + 10
+        await house.live(0.5)
+        assert len(contact.played) > before[0] + 20
         call.hang_up()
         await house.live(40, step_s=0.25)
         house.assert_nothing_is_left()

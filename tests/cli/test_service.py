@@ -349,6 +349,16 @@ async def test_key_of_an_escalation_transfers_and_other_keys_are_told_to_the_mod
     assert (await house.record()).escalations == ("zero",)
 
 
+async def test_keys_are_tones_where_a_trunk_says_so(open_house: Open) -> None:
+    house = await open_house(trunk="dtmf: inband", replies=greeting(0.2))
+    call, session = await house.talk()
+    assert call.stream.telephone_event_payload_type is None  # type: ignore[union-attr]
+    call.press("19#")
+    item = await session.received("conversation.item.create")
+    assert "1 9 #" in item["item"]["content"][0]["text"]
+    call.hang_up()
+
+
 async def test_hang_up_by_the_model_comes_after_its_sentence(open_house: Open) -> None:
     house = await open_house(replies=greeting(0.2))
     call, session = await house.talk()
