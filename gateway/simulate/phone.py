@@ -119,6 +119,12 @@ class Phone:
             self._endpoint.transmit()
             self._ended(call, by_peer=False)
 
+    def press_by_info(self, call: PhoneCall, digits: str) -> None:
+        """Press keys by SIP INFO; `PhoneCall.press` does it in the media."""
+        for digit in digits:
+            self.user_agent.send_digit(call.leg_id, digit, 100, time.monotonic())
+        self._endpoint.transmit()
+
     def refer(self, call: PhoneCall, target: str) -> None:
         """Ask the peer to call somebody else (RFC 3515); what it says is `PhoneCall.refer_status`."""
         self.user_agent.refer(call.leg_id, Uri.parse(target), time.monotonic())
@@ -184,6 +190,8 @@ class Phone:
 
     def _on_call_event(self, call: PhoneCall, event: sip_events.Event) -> None:
         match event:
+            case sip_events.DigitsSignalled(digit=digit, duration_ms=duration_ms):
+                call.on_digit(digit, duration_ms)
             case sip_events.CallAnswered():
                 self._on_answered(call, event.description)
             case sip_events.CallEstablished():
@@ -295,10 +303,13 @@ class Phone:
 
 
 def _leg_options(stream: AudioStream) -> LegOptions:
+    events = stream.receive_telephone_event_payload_type
     return LegOptions(
         payload_type=stream.codec.payload_type,
         format=stream.codec.name,
         telephone_event_payload_type=stream.telephone_event_payload_type,
+        receive_telephone_event_payload_types=() if events is None else (events,),
+        hears_tones=stream.telephone_event_payload_type is None,
         receive_payload_types=tuple((codec.payload_type, codec.name) for codec in stream.receive_codecs),
         uplink=AudioFormat.PCM16_8K,
         downlink=AudioFormat.PCM16_8K,

@@ -41,6 +41,8 @@ class PhoneCall:
         self.refer_status: int | None = None
         self.refused: int | None = None
         self.refusal_headers = Headers()
+        self.keys = ""
+        """Those that the peer pressed."""
         self.stream: AudioStream | None = None
         """What was agreed on last."""
         self.transfer_requested = asyncio.Event()
@@ -92,8 +94,9 @@ class PhoneCall:
         if self.on_frame is not None:
             self.on_frame(self)
 
-    def on_digit(self, _digit: str, _duration_ms: int) -> None:
-        """Digits from the peer are not of interest here."""
+    def on_digit(self, digit: str, _duration_ms: int) -> None:
+        """The peer has pressed a key."""
+        self.keys += digit
 
     def on_item_finished(self, _item_id: str, _content_index: int) -> None:
         """What was said has left."""
@@ -182,7 +185,7 @@ class PhoneCall:
         return self.statistics if self.leg is None else self._media.statistics(self.leg)
 
     def press(self, digits: str) -> None:
-        """Press keys, as RFC 4733 events."""
+        """Press keys: RFC 4733 events where the peer takes them, else tones."""
         if self.leg is not None:
             self._media.engine.send_digits(self.leg, digits)
 
