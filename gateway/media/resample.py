@@ -38,16 +38,16 @@ STOP_WEIGHT: Final = 14.0
 """How many times smaller than the ripple in the pass band the error in the stop band shall be."""
 TAPS_PER_PHASE: Final = 24
 
-_BLOCK_SAMPLES: Final = 16
-_BLOCKS: Final = FRAME_SAMPLES // _BLOCK_SAMPLES
+BLOCK_SAMPLES: Final = 16
+_BLOCKS: Final = FRAME_SAMPLES // BLOCK_SAMPLES
 _SUB_BATCH_ROWS: Final = 200
 _PRODUCT_ROWS: Final = 10  # small enough that OpenBLAS never wakes its threads, which would cost more than they bring
 
 _Float32 = npt.NDArray[np.float32]
-_Float64 = npt.NDArray[np.float64]
+Float64 = npt.NDArray[np.float64]
 
 
-def design_low_pass(taps: int, *, rate_hz: int, pass_hz: float, stop_hz: float, stop_weight: float) -> _Float64:
+def design_low_pass(taps: int, *, rate_hz: int, pass_hz: float, stop_hz: float, stop_weight: float) -> Float64:
     """Minimax linear-phase low-pass filter of an odd number of taps (type I), by Parks and McClellan's exchange.
 
     Returns:
@@ -73,7 +73,7 @@ def design_low_pass(taps: int, *, rate_hz: int, pass_hz: float, stop_hz: float, 
     return np.concatenate([half[::-1], cosines[:1], half])
 
 
-def _alternating_extrema(error: _Float64, count: int) -> Indices:
+def _alternating_extrema(error: Float64, count: int) -> Indices:
     """Where `error` is greatest between its changes of sign; the smaller end gives way until `count` remain."""
     runs = np.split(np.arange(error.size), np.flatnonzero(np.diff(np.sign(error))) + 1)
     peaks = [int(run[np.abs(error[run]).argmax()]) for run in runs]
@@ -83,7 +83,7 @@ def _alternating_extrema(error: _Float64, count: int) -> Indices:
 
 
 @cache
-def _taps(ratio: int) -> _Float64:
+def _taps(ratio: int) -> Float64:
     return design_low_pass(
         TAPS_PER_PHASE * ratio - 1,
         rate_hz=TELEPHONE_RATE_HZ * ratio,
@@ -93,10 +93,10 @@ def _taps(ratio: int) -> _Float64:
     )
 
 
-class _BlockProduct:
+class BlockProduct:
     """Rows of ``reach + frame`` samples to rows of another frame, by one matrix for every block of each row."""
 
-    def __init__(self, matrix: _Float64, *, hop: int) -> None:
+    def __init__(self, matrix: Float64, *, hop: int) -> None:
         """`matrix`: float[window, block out]; `hop`: input samples from one block to the next."""
         window, block = matrix.shape
         self._matrix = np.ascontiguousarray(matrix, dtype=np.float32)
@@ -139,7 +139,7 @@ class UpSampler:
 
     def __init__(self, ratio: int, legs: int) -> None:
         self.ratio = ratio
-        self._product = _BlockProduct(_up_matrix(ratio), hop=_BLOCK_SAMPLES)
+        self._product = BlockProduct(_up_matrix(ratio), hop=BLOCK_SAMPLES)
         self._reach = TAPS_PER_PHASE - 1
         self._history = np.zeros((legs, self._reach), np.int16)
         self._rows = np.zeros((legs, self._product.row_samples), np.int16)
@@ -175,7 +175,7 @@ class DownSampler:
 
     def __init__(self, ratio: int) -> None:
         self.ratio = ratio
-        self._product = _BlockProduct(_down_matrix(ratio), hop=_BLOCK_SAMPLES * ratio)
+        self._product = BlockProduct(_down_matrix(ratio), hop=BLOCK_SAMPLES * ratio)
         self.lookahead = (TAPS_PER_PHASE * ratio - 2) // 2
         """Model samples that a telephone sample waits for: the delay of the filter."""
         self.row_samples = self._product.row_samples
@@ -188,11 +188,11 @@ class DownSampler:
         return self._product(np.ascontiguousarray(rows), np.empty((len(rows), FRAME_SAMPLES), np.int16))
 
 
-def _up_matrix(ratio: int) -> _Float64:
+def _up_matrix(ratio: int) -> Float64:
     """float[39, 16 R]: telephone samples of a block and the 23 before it, to the block at the model's rate."""
     taps = _taps(ratio) * ratio
-    matrix = np.zeros((_BLOCK_SAMPLES + TAPS_PER_PHASE - 1, _BLOCK_SAMPLES * ratio))
-    for column in range(_BLOCK_SAMPLES * ratio):
+    matrix = np.zeros((BLOCK_SAMPLES + TAPS_PER_PHASE - 1, BLOCK_SAMPLES * ratio))
+    for column in range(BLOCK_SAMPLES * ratio):
         newest, phase = divmod(column, ratio)
         polyphase = taps[phase::ratio]  # tap R j + phase meets the input j samples ago
         rows = newest + TAPS_PER_PHASE - 1 - np.arange(polyphase.size)
@@ -200,10 +200,10 @@ def _up_matrix(ratio: int) -> _Float64:
     return matrix
 
 
-def _down_matrix(ratio: int) -> _Float64:
+def _down_matrix(ratio: int) -> Float64:
     """float[reach + 16 R, 16]: model samples to a block of telephone samples; symmetric taps need no reversal."""
     taps = _taps(ratio)
-    matrix = np.zeros((taps.size + ratio * (_BLOCK_SAMPLES - 1), _BLOCK_SAMPLES))
-    for column in range(_BLOCK_SAMPLES):
+    matrix = np.zeros((taps.size + ratio * (BLOCK_SAMPLES - 1), BLOCK_SAMPLES))
+    for column in range(BLOCK_SAMPLES):
         matrix[column * ratio : column * ratio + taps.size, column] = taps
     return matrix
