@@ -1,4 +1,4 @@
-"""Audio and payload formats, and G.711 (ITU-T G.711, RFC 3551 4.5.14) as tables.
+"""Audio and payload formats, and G.711 (ITU-T G.711, RFC 3551 4.5.14) as tables. G.722: `gateway.media.g722`.
 
 `AudioFormat` is what a speech model takes or gives, `PayloadFormat` what RTP carries. An RTP clock and a sample rate
 are two numbers: G.722 has a clock of 8000 Hz and 16000 samples a second (RFC 3551 4.5.2).
@@ -8,7 +8,8 @@ bit: 256 entries to decode, 65536 to encode. Coding is then one `numpy.take` for
 
 A received octet travels through the jitter buffers as a *code*, uint16: the octet, with the number of its payload
 format above it, from 1. So calls of both laws, and a peer that changes its law in mid-call, are decoded by one look-up,
-and code 0 says that nothing was received.
+and code 0 says that nothing was received. Octets of G.722 travel in the same way, eight a millisecond as well; but they
+mean nothing without those before them, so the tables have silence in their place.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class PayloadFormat:
     bytes_per_ms: int
     """Payload octets per millisecond."""
     silence: int
-    """The octet that decodes to silence."""
+    """The octet that decodes to silence; of G.722, the one that a coder begins to say it with."""
     static_payload_type: int
     """Payload type of RFC 3551 6, valid without an ``a=rtpmap``."""
 
@@ -91,6 +92,11 @@ class PayloadFormat:
     def samples_per_ms(self) -> int:
         """Decoded samples per millisecond."""
         return self.sample_rate_hz // 1000
+
+    @property
+    def is_wideband(self) -> bool:
+        """Whether it carries more than telephone samples."""
+        return self.sample_rate_hz > TELEPHONE_RATE_HZ
 
 
 def _g711(name: str, index: int, silence: int, static_payload_type: int) -> PayloadFormat:
@@ -108,7 +114,19 @@ def _g711(name: str, index: int, silence: int, static_payload_type: int) -> Payl
 PCMU: Final = _g711("PCMU", 0, 0xFF, 0)
 PCMA: Final = _g711("PCMA", 1, 0xD5, 8)
 
-PAYLOAD_FORMATS: Final = (PCMU, PCMA)
+G711_FORMATS: Final = (PCMU, PCMA)
+
+G722: Final = PayloadFormat(
+    name="G722",
+    index=2,
+    clock_rate_hz=8000,
+    sample_rate_hz=16000,
+    bytes_per_ms=8,
+    silence=0xFA,
+    static_payload_type=9,
+)
+
+PAYLOAD_FORMATS: Final = (*G711_FORMATS, G722)
 """Every payload format, by `PayloadFormat.index`."""
 _BY_NAME: Final = {payload.name: payload for payload in PAYLOAD_FORMATS}
 
@@ -139,13 +157,14 @@ def _octets_as(target: PayloadFormat) -> Bytes:
     """Octets of `target` for every code; those below the first format's are silence."""
     by_source = [
         np.arange(256, dtype=np.uint8) if source is target else encode(_LINEAR_FROM_OCTET[source.index], target)
-        for source in PAYLOAD_FORMATS
+        for source in G711_FORMATS
     ]
-    return np.concatenate([np.full(256, target.silence, np.uint8), *by_source])
+    silence = np.full(256, target.silence, np.uint8)
+    return np.concatenate([silence, *by_source, silence])
 
 
 def decode(codes: Codes, out: Samples | None = None) -> Samples:
-    """Linear samples of codes, of any shape. `MISSING` becomes 0. `out` is written where given."""
+    """Linear samples of codes, of any shape. `MISSING`, and whatever is G.722, becomes 0. `out` is written if given."""
     return np.take(_LINEAR_FROM_CODE, codes, mode="clip", out=out)
 
 
@@ -171,5 +190,5 @@ def translate(payload: Bytes, source: PayloadFormat, target: PayloadFormat) -> B
     return np.take(_OCTET_FROM_CODE[target.index][source.first_code :][:256], payload)
 
 
-_LINEAR_FROM_CODE: Final = np.concatenate([np.zeros(256, np.int16), *_LINEAR_FROM_OCTET])
-_OCTET_FROM_CODE: Final = tuple(_octets_as(target) for target in PAYLOAD_FORMATS)
+_LINEAR_FROM_CODE: Final = np.concatenate([np.zeros(256, np.int16), *_LINEAR_FROM_OCTET, np.zeros(256, np.int16)])
+_OCTET_FROM_CODE: Final = tuple(_octets_as(target) for target in G711_FORMATS)

@@ -7,6 +7,9 @@
                              └─ PCMU, PCMA: untouched or by a table of 256
                                                                     ─> PlayoutQueues.append, Ledger.wrote
 
+What a leg that is sent G.722 hears goes through a `TickFilter` to `WidebandPlayout`, as int16[r, 320]; two samples are
+one telephone sample in here.
+
 The filter runs through all items of a leg without a seam: a stage keeps the samples around the next telephone sample
 to be made. It waits for 1.46 ms of what follows; when an item has ended, nothing follows and the queue is about to run
 dry, silence is taken for it, so the end of a word is neither lost nor late.
@@ -37,6 +40,8 @@ from gateway.media.codec import (
 from gateway.media.ledger import HeardAudio, Ledger, PlayedItem
 from gateway.media.playout import PlayoutQueues
 from gateway.media.resample import FRAME_SAMPLES, DownSampler
+from gateway.media.wideband import WidebandPlayout
+from gateway.media.wideband_filters import TickFilter
 
 _FRAMES_PER_TICK: Final = 512
 _MAX_FRAMES_PER_LEG: Final = 64
@@ -47,16 +52,20 @@ _TICKS_PER_SAMPLE: Final = 6
 """Audio of every sample rate is a whole number of ticks of 1/48000 s: six are a telephone sample."""
 
 _Audio: TypeAlias = Samples | Bytes
+_Sampler: TypeAlias = DownSampler | TickFilter
+_LAWS: Final = {AudioFormat.PCMU: PCMU, AudioFormat.PCMA: PCMA}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Route:
     """How audio of one format gets to the telephone."""
 
-    sampler: DownSampler | None
+    sampler: _Sampler | None
     """None for what is at 8 kHz already"""
     law: PayloadFormat | None
-    """of G.711; None for linear audio"""
+    """of G.711 that goes on as such; None for linear audio"""
+    decoded: PayloadFormat | None = None
+    """law of G.711 that has to become linear audio first"""
     bytes_per_ms: int
     ticks_per_sample: int
 
@@ -65,10 +74,26 @@ def _route(form: AudioFormat) -> _Route:
     ratio = form.sample_rate_hz // TELEPHONE_RATE_HZ
     return _Route(
         sampler=DownSampler(ratio) if ratio > 1 else None,
-        law={AudioFormat.PCMU: PCMU, AudioFormat.PCMA: PCMA}.get(form),
+        law=_LAWS.get(form),
         bytes_per_ms=form.bytes_per_ms,
         ticks_per_sample=_TICKS_PER_SAMPLE // ratio,
     )
+
+
+def _wideband_route(form: AudioFormat, filters: dict[int, TickFilter]) -> _Route:
+    ratio = form.sample_rate_hz // TELEPHONE_RATE_HZ
+    return _Route(
+        sampler=filters[ratio],
+        law=None,
+        decoded=_LAWS.get(form),
+        bytes_per_ms=form.bytes_per_ms,
+        ticks_per_sample=_TICKS_PER_SAMPLE // ratio,
+    )
+
+
+def _linear(audio: _Audio, law: PayloadFormat | None) -> _Audio:
+    """Octets of a law of G.711 as samples; anything else as it is."""
+    return audio if law is None else codec.decode(audio.astype(np.uint16) | np.uint16(law.first_code))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +120,9 @@ class _Chunk:
 
 
 class _Filtering:
-    """One leg's way through a `DownSampler`: the samples around the next telephone sample, and whose they are."""
+    """One leg's way through a filter: the samples around the next telephone sample, and whose they are."""
 
-    def __init__(self, sampler: DownSampler) -> None:
+    def __init__(self, sampler: _Sampler) -> None:
         self.sampler = sampler
         # From `lookahead` before the centre of the next telephone sample on.
         self._samples: Samples = np.zeros(sampler.lookahead, np.int16)
@@ -197,7 +222,10 @@ class Downlink:
     def __init__(self, legs: int, *, queues: PlayoutQueues, queue_ms: int) -> None:
         self._queues = queues
         self._limit_ticks = queue_ms * SAMPLES_PER_MS * _TICKS_PER_SAMPLE
+        self.wideband = WidebandPlayout(legs, queues=queues)
+        """The queues of the legs that are sent G.722."""
         self._routes = {form: _route(form) for form in AudioFormat}
+        self._wideband_routes = {form: _wideband_route(form, self.wideband.filters) for form in AudioFormat}
         self._stages: dict[int, _Stage] = {}
         self._busy: dict[int, None] = {}  # legs with chunks, in the order in which they came
         self._has_tail = np.zeros(legs, np.bool_)  # an item's end waits in the filter until the queue is low
@@ -206,20 +234,44 @@ class Downlink:
 
     def open(self, leg: int, *, law: PayloadFormat, form: AudioFormat) -> None:
         """Begin with nothing to play."""
-        self._stages[leg] = _Stage(leg=leg, law=law, route=self._routes[form])
+        self._stages[leg] = _Stage(leg=leg, law=law, route=self._routes_to(law)[form])
         self._overflow_ticks[leg] = 0
+        if law.is_wideband:
+            self.wideband.open(leg)
 
     def close(self, leg: int) -> None:
         """Drop everything of a leg."""
         del self._stages[leg]
+        self.wideband.close(leg)
         self._busy.pop(leg, None)
         self._has_tail[leg] = False
         self._finish_at[leg] = _NEVER
 
     def change(self, leg: int, *, law: PayloadFormat, form: AudioFormat) -> None:
         """Encode in that law, and take that format from the provider, from now on."""
-        self._stages[leg].law = law
-        self._stages[leg].route = self._routes[form]
+        stage = self._stages[leg]
+        if law.is_wideband != stage.law.is_wideband:
+            self._change_band(stage, law)
+        stage.law = law
+        stage.route = self._routes_to(law)[form]
+
+    def _change_band(self, stage: _Stage, law: PayloadFormat) -> None:
+        """Bring what waits, in the filter, behind it and before it, into the other band."""
+        if stage.filtering is not None and not stage.filtering.is_empty:
+            self._run(stage.filtering.sampler, [self._job(stage, stage.filtering, is_last=True)])
+        stage.filtering = None
+        if law.is_wideband:
+            self.wideband.widen(stage.leg, stage.law)
+        else:
+            self.wideband.narrow(stage.leg, law)
+        routes = {form.sample_rate_hz: route for form, route in self._routes_to(law).items() if form not in _LAWS}
+        for chunk in stage.chunks:
+            chunk.audio = _linear(chunk.audio, chunk.route.law)
+            chunk.route = routes[TELEPHONE_RATE_HZ * _TICKS_PER_SAMPLE // chunk.route.ticks_per_sample]
+        self._review(stage)
+
+    def _routes_to(self, law: PayloadFormat) -> dict[AudioFormat, _Route]:
+        return self._wideband_routes if law.is_wideband else self._routes
 
     def waiting_ms(self, leg: int) -> float:
         """Audio that is not in the playout queue yet."""
@@ -235,8 +287,8 @@ class Downlink:
         route = stage.route
         item = self._item(stage, item_id, content_index, route)
         item.received_bytes += len(audio)
-        if route.law is not None:
-            self._enqueue(stage, item, np.frombuffer(audio, np.uint8), route)
+        if route.law is not None or route.decoded is not None:
+            self._enqueue(stage, item, _linear(np.frombuffer(audio, np.uint8), route.decoded), route)
             return
         if item.remainder or len(audio) & 1:
             audio = item.remainder + audio
@@ -246,7 +298,7 @@ class Downlink:
     def play_prompt(self, leg: int, item_id: str, pcm: Samples) -> None:
         """Queue a sound of our own, int16[any] at 8 kHz."""
         stage = self._stages[leg]
-        route = self._routes[AudioFormat.PCM16_8K]
+        route = self._routes_to(stage.law)[AudioFormat.PCM16_8K]
         item = self._item(stage, item_id, 0, route)
         item.received_bytes += pcm.nbytes
         self._enqueue(stage, item, pcm, route)
@@ -267,6 +319,7 @@ class Downlink:
         stage.filtering = None
         self._busy.pop(leg, None)
         self._queues.clear(leg)
+        self.wideband.clear(leg)
         heard = stage.ledger.interrupt(self._queues.sent(leg))
         stage.newest = None
         self._review(stage)
@@ -359,7 +412,7 @@ class Downlink:
                 octets = codec.encode(chunk.audio.astype(np.int16, copy=False), stage.law)
             else:
                 octets = codec.translate(chunk.audio.astype(np.uint8, copy=False), law, stage.law)
-            self._append(stage, octets, [(chunk.item, octets.size)])
+            self._assign(stage, self._queues.append(stage.leg, octets), [(chunk.item, octets.size)])
             chunk.item.pending_chunks -= 1
             budget -= octets.size
         self._review(stage)
@@ -381,25 +434,30 @@ class Downlink:
     def _job(stage: _Stage, filtering: _Filtering, *, is_last: bool) -> _Job:
         return _Job(stage=stage, filtering=filtering, count=filtering.ready(is_last=is_last))
 
-    def _run(self, sampler: DownSampler, jobs: list[_Job]) -> None:
-        """All jobs of one filter as one batch of rows, encoded in each law that is asked for."""
+    def _run(self, sampler: _Sampler, jobs: list[_Job]) -> None:
+        """All jobs of one filter as one batch of rows, encoded in each law of G.711 that is asked for."""
         rows = np.empty((sum(job.rows for job in jobs), sampler.row_samples), np.int16)
         first = 0
         for job in jobs:
             job.filtering.fill(rows[first : first + job.rows], job.count)
             first += job.rows
         made = sampler.process(rows)
-        by_law = {job.stage.law.index: job.stage.law for job in jobs}
-        encoded = {index: codec.encode(made, law).reshape(-1) for index, law in by_law.items()}
+        samples, per_tick = made.reshape(-1), made.shape[1] // FRAME_SAMPLES
+        laws = {job.stage.law.index: job.stage.law for job in jobs if not job.stage.law.is_wideband}
+        encoded = {index: codec.encode(samples, law) for index, law in laws.items()}
         first = 0
         for job in jobs:
-            octets = encoded[job.stage.law.index][first : first + job.count]
+            leg, behind = job.stage.leg, first + job.count
+            if job.stage.law.is_wideband:
+                position = self.wideband.append(leg, samples[first * per_tick : behind * per_tick])
+            else:
+                position = self._queues.append(leg, encoded[job.stage.law.index][first:behind])
             first += job.rows * FRAME_SAMPLES
-            self._append(job.stage, octets, job.filtering.claim(job.count))
+            self._assign(job.stage, position, job.filtering.claim(job.count))
             self._review(job.stage)
 
-    def _append(self, stage: _Stage, octets: Bytes, shares: list[tuple[PlayedItem, int]]) -> None:
-        position = self._queues.append(stage.leg, octets)
+    def _assign(self, stage: _Stage, position: int, shares: list[tuple[PlayedItem, int]]) -> None:
+        """Enter in the ledger whose the samples queued from `position` on are."""
         sent = self._queues.sent(stage.leg)
         for item, samples in shares:
             if samples:

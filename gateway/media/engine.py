@@ -14,6 +14,8 @@ One call of the clock is one tick; a leg is due every fourth, in one of four pha
                                     └─> ToneDetector, for legs whose peer sends no events ─> DigitReceived
         chunks of play() ─> DownSampler int16[r, 548] > int16[r, 160] ─> encode uint8[r, 160] ─> PlayoutQueues
 
+        G.722 remembers, and is coded leg by leg, when it is read and when it leaves: gateway.media.wideband
+
     then the caller hands off: uplink audio to the sessions, keys and ends of items to the calls, recordings to disk
 
 Legs are slots: rows of every array in here. The engine owns no clock and no socket; `now` is monotonic time in seconds,
@@ -35,6 +37,7 @@ import numpy as np
 from gateway.errors import ResourceError, StateError
 from gateway.media import codec
 from gateway.media.codec import (
+    G722,
     SAMPLES_PER_MS,
     TELEPHONE_RATE_HZ,
     AudioFormat,
@@ -48,6 +51,7 @@ from gateway.media.codec import (
 from gateway.media.dialling import Dialling
 from gateway.media.downlink import Downlink, ItemFinished
 from gateway.media.dtmf import DigitReceived
+from gateway.media.g722 import is_available
 from gateway.media.jitter import JitterBuffers, JitterOptions
 from gateway.media.ledger import HeardAudio
 from gateway.media.pacing import APPENDS_MS, FramePacer, tick_of
@@ -108,7 +112,7 @@ class LegOptions:
     payload_type: int
     """of the audio we send"""
     format: str
-    """encoding name of the audio we send: "PCMU" or "PCMA\""""
+    """encoding name of the audio we send: "PCMU", "PCMA" or "G722\""""
     telephone_event_payload_type: int | None = None
     """of the events we send (RFC 4733); None: our keys are tones in the audio"""
     receive_telephone_event_payload_types: tuple[int, ...] = ()
@@ -123,9 +127,8 @@ class LegOptions:
     """payload types that the peer may send, with their encoding names, besides `payload_type`"""
 
     def __post_init__(self) -> None:
-        payload_format(self.format)
-        for _, name in self.receive_payload_types:
-            payload_format(name)
+        if self.has_g722 and not is_available():
+            raise ValueError("G.722 without libg722, which the extra `wideband` installs")
         if self.ptime_ms < 1:
             raise ValueError(f"ptime_ms is at least 1, not {self.ptime_ms}")
 
@@ -133,6 +136,12 @@ class LegOptions:
     def frame_ms(self) -> int:
         """Length of the packets we send: `ptime_ms` in whole tens, 10 to 60."""
         return min(max(self.ptime_ms // 10 * 10, 10), MAX_FRAME_MS)
+
+    @property
+    def has_g722(self) -> bool:
+        """Whether G.722 is sent or may come."""
+        names = (self.format, *(name for _, name in self.receive_payload_types))
+        return any(payload_format(name) is G722 for name in names)
 
     @property
     def payload(self) -> PayloadFormat:
@@ -278,6 +287,7 @@ class MediaEngine:
         self._reception.close(leg)
         self._tones.close(leg)
         self._dialling.forget(leg)
+        self._uplink.close(leg)
         self._downlink.close(leg)
         self._queues.clear(leg)
         self._digits = [digit for digit in self._digits if digit.leg != leg]
@@ -329,11 +339,14 @@ class MediaEngine:
             legs, skipped = legs[sends], skipped[sends]
         dialling = self._dialling.among(legs)
         payloads, payload_bytes, is_voiced = self._queues.take(legs, waits=dialling)
-        if dialling is not None:
-            for row, tone in self._dialling.tones(legs, dialling, payload_bytes).items():
-                payloads[row, : payload_bytes[row]] = codec.encode(tone, self._legs[legs.item(row)].payload)
-                is_voiced[row] = True
-                self._tones.ignore(legs.item(row), now + _ECHO_S)
+        tones = {} if dialling is None else self._dialling.tones(legs, dialling, payload_bytes)
+        self._downlink.wideband.encode(legs, payloads, payload_bytes, is_voiced, tones)
+        for row, tone in tones.items():
+            payload = self._legs[legs.item(row)].payload
+            if not payload.is_wideband:
+                payloads[row, : payload_bytes[row]] = codec.encode(tone, payload)
+            is_voiced[row] = True
+            self._tones.ignore(legs.item(row), now + _ECHO_S)
         packets = self._sender.build(legs, payloads, payload_bytes, skipped=skipped, is_voiced=is_voiced)
         recorded = self._recorder.among(legs)
         if recorded.size:
@@ -343,6 +356,7 @@ class MediaEngine:
 
     def _record_sent(self, legs: Indices, payloads: Bytes, payload_bytes: Indices, is_audio: Mask) -> None:
         samples = codec.decode(self._queues.codes(legs, payloads))
+        self._downlink.wideband.recall(legs, samples)
         samples[~is_audio] = 0
         begun = self._send_pacer.begun(legs)
         for length in set(payload_bytes.tolist()):
@@ -489,3 +503,4 @@ class MediaEngine:
         event_types = (*mirrored, *options.receive_telephone_event_payload_types)
         self._reception.change(leg, payload_types=types, event_payload_types=event_types)
         (self._tones.open if options.hears_tones else self._tones.close)(leg)
+        self._jitter.expects_wideband |= options.has_g722

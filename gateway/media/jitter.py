@@ -31,7 +31,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from gateway.media import codec
-from gateway.media.codec import MISSING, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, Samples
+from gateway.media.codec import G722, MISSING, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, Samples
 from gateway.media.comfort_noise import RESPONSE_SAMPLES, impulse_response, noise
 from gateway.media.concealment import MAX_HISTORY_SAMPLES, Concealment, PitchRepetition
 from gateway.media.delay import DelayControl
@@ -93,6 +93,11 @@ class JitterBuffers:
         """Packets, or parts of them, that came after their place was read."""
         self.concealed = np.zeros(legs, np.int64)
         """Samples made up."""
+        self.expects_wideband = False
+        """Whether any leg may get G.722."""
+        self.is_wideband = np.zeros(legs, np.bool_)
+        """Legs that got G.722: gaps are left `MISSING`, and only `hold` and `read_surplus` change their delay."""
+        self._is_held = np.zeros(legs, np.bool_)  # of those: the head shall stand still for one read
 
     def _windows(self, samples: int) -> Codes:
         """The flat ring, seen as a run of `samples` codes from every place."""
@@ -110,6 +115,7 @@ class JitterBuffers:
         for zero in zeros:
             zero[leg] = 0
         self._is_quiet[leg] = self._has_noise[leg] = False
+        self.is_wideband[leg] = self._is_held[leg] = False
         self._gap[leg] = _FADED
         self._control.begin(leg)
 
@@ -171,6 +177,8 @@ class JitterBuffers:
         Args:
             payload: uint16[n, samples], codes.
         """
+        if self.expects_wideband:
+            self.is_wideband[legs] |= payload[:, 0] >= G722.first_code
         place = self._place(legs, timestamp)
         head = self._head[legs]
         behind = np.maximum(head - place, 0)
@@ -226,15 +234,47 @@ class JitterBuffers:
         """The next 20 ms of each of `legs`, gaps concealed or left `MISSING`: uint16[n, 160]."""
         self._control.pass_frame(legs)
         codes = self._frames[self._frame_index(legs, 0)]
-        surplus = self._control.surplus[legs]
+        is_wideband = self.is_wideband[legs]
+        surplus = np.where(is_wideband, 0, self._control.surplus[legs])
         is_moving = self._adjust(legs, codes, surplus) if surplus.any() else None
         missing = np.count_nonzero(codes == MISSING, axis=1)
+        if is_wideband.any():
+            is_held = self._is_held[legs]
+            codes[is_held] = MISSING
+            is_moving = ~is_held if is_moving is None else is_moving & ~is_held
+            missing[is_wideband] = self._gap[legs[is_wideband]] = 0
+            self._is_held[legs] = False
         if missing.any() or self._gap[legs].any():
             self._mend(legs, codes, missing, is_moving)
         moving = legs if is_moving is None else legs[is_moving]
         self._frames[self._frame_index(moving, -_KEPT_SAMPLES)] = MISSING
         self._head[moving] += FRAME_SAMPLES
         return codes
+
+    def is_quiet(self, leg: int) -> bool:
+        """Whether the sender told that there is a pause in the frame that was read last."""
+        head = self._head[leg]
+        return bool(self._quiet_from[leg] < head < self._quiet_until[leg] + FRAME_SAMPLES)
+
+    def surplus(self, leg: int) -> int:
+        """Frames by which a leg waits too long, negative: not long enough."""
+        return int(self._control.surplus[leg])
+
+    def read_surplus(self, leg: int) -> Codes:
+        """One frame more of a leg that was read just now, for its reader to melt the two into one: uint16[160]."""
+        legs = np.array([leg])
+        codes: Codes = self._frames[self._frame_index(legs, 0)][0]
+        self._frames[self._frame_index(legs, -_KEPT_SAMPLES)] = MISSING
+        self._head[leg] += FRAME_SAMPLES
+        self._control.surplus[leg] -= 1
+        self._control.grew(legs, -FRAME_SAMPLES)
+        return codes
+
+    def hold(self, leg: int) -> None:
+        """Let a leg wait a frame longer: its next frame is missing, and put off."""
+        self._is_held[leg] = True
+        self._control.surplus[leg] += 1
+        self._control.grew(np.array([leg]), FRAME_SAMPLES)
 
     def drop(self, legs: Indices, frames: Indices) -> None:
         """Let time pass without a read, for frames that nobody will ask for any more."""

@@ -57,12 +57,25 @@ class PlayoutQueues:
         self._frame_rows[leg] = frame_ms // 10
 
     def change(self, leg: int, *, payload: PayloadFormat, frame_ms: int) -> None:
-        """Go on in another payload format or frame length; what is queued is translated."""
-        rows = self._queued_rows(leg)
+        """Go on in another payload format or frame length; what is queued is translated between laws of G.711."""
         source = PAYLOAD_FORMATS[int(self._law[leg])]
-        self._pool[rows] = codec.translate(self._pool[rows], source, payload)
+        if not source.is_wideband and not payload.is_wideband:
+            rows = self._queued_rows(leg)
+            self._pool[rows] = codec.translate(self._pool[rows], source, payload)
         self._law[leg] = payload.index
         self._frame_rows[leg] = frame_ms // 10
+
+    def content(self, leg: int) -> Bytes:
+        """The octets of a leg that are still to be taken, uint8[queued]."""
+        octets: Bytes = self._pool[self._queued_rows(leg)].reshape(-1)
+        return octets[: self.queued(leg)]
+
+    def rewrite(self, leg: int, octets: Bytes) -> None:
+        """Put other octets in the place of all that are still to be taken, uint8[queued]."""
+        rows = self._queued_rows(leg)
+        whole = np.full(rows.size * ROW_SAMPLES, PAYLOAD_FORMATS[self._law.item(leg)].silence, np.uint8)
+        whole[: octets.size] = octets
+        self._pool[rows] = whole.reshape(-1, ROW_SAMPLES)
 
     @property
     def positions(self) -> Indices:

@@ -8,7 +8,8 @@
     joined to pieces of `append_ms`, one bytes object a leg; legs take turns, so that their pieces are spread over time
 
 A leg always yields exactly its 20 ms per 20 ms, silence where nothing was received, so a model's voice activity
-detection hears the end of speech although the telephone stopped sending.
+detection hears the end of speech although the telephone stopped sending. What G.722 is among it is worked on in
+`gateway.media.wideband`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gateway.media.reception import Reception
 from gateway.media.recorder import HEARD, Recorder
 from gateway.media.resample import UpSampler
 from gateway.media.tones import ToneDetector
+from gateway.media.wideband import WidebandUplink
 
 FRAME_MS: Final = 20
 _FORMATS: Final = tuple(AudioFormat)
@@ -61,6 +63,7 @@ class Uplink:
         self._tones = tones
         self._up_24k = UpSampler(3, legs)
         self._up_16k = UpSampler(2, legs)
+        self._wideband = WidebandUplink(legs, jitter=jitter, reception=reception)
         self._format = np.zeros(legs, np.int64)
         self._joined = append_ms // FRAME_MS
         self._turn = np.arange(legs) // PHASE_GROUPS  # the legs of a phase group follow each other
@@ -78,6 +81,11 @@ class Uplink:
         self._wanted[leg] = 1 + self._turn[leg] % self._joined
         self._up_24k.reset(leg)
         self._up_16k.reset(leg)
+        self._wideband.open(leg)
+
+    def close(self, leg: int) -> None:
+        """Forget a leg."""
+        self._wideband.close(leg)
 
     @property
     def append_ms(self) -> int:
@@ -114,7 +122,9 @@ class Uplink:
             for index in np.unique(formats):
                 chosen = formats == index
                 audio = _FORMATS[index]
-                pieces += self._join(audio, legs[chosen], self._converted(audio, legs[chosen], codes[chosen]))
+                frames = self._converted(audio, legs[chosen], codes[chosen])
+                self._wideband.replace(audio, legs[chosen], codes[chosen], frames)
+                pieces += self._join(audio, legs[chosen], frames)
 
     def _converted(self, audio: AudioFormat, legs: Indices, codes: Codes) -> Bytes:
         """One frame of each leg in a provider's format: uint8[n, bytes of 20 ms]."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gateway.media import codec
-from gateway.media.codec import PAYLOAD_FORMATS, PCMA, PCMU, AudioFormat
+from gateway.media.codec import G711_FORMATS, G722, PCMA, PCMU, AudioFormat
 
 EVERY_SAMPLE = np.arange(-32768, 32768).astype(np.int16)
 EVERY_OCTET = np.arange(256, dtype=np.uint8)
@@ -14,18 +14,18 @@ TO_LAW = {PCMU: audioop.lin2ulaw, PCMA: audioop.lin2alaw}
 FROM_LAW = {PCMU: audioop.ulaw2lin, PCMA: audioop.alaw2lin}
 
 
-@pytest.mark.parametrize("law", PAYLOAD_FORMATS, ids=lambda law: law.name)
+@pytest.mark.parametrize("law", G711_FORMATS, ids=lambda law: law.name)
 def test_all_65536_samples_are_encoded_as_audioop_does(law):
     assert TO_LAW[law](EVERY_SAMPLE.tobytes(), 2) == codec.encode(EVERY_SAMPLE, law).tobytes()
 
 
-@pytest.mark.parametrize("law", PAYLOAD_FORMATS, ids=lambda law: law.name)
+@pytest.mark.parametrize("law", G711_FORMATS, ids=lambda law: law.name)
 def test_all_octets_are_decoded_as_audioop_does(law):
     codes = EVERY_OCTET.astype(np.uint16) | law.first_code
     assert FROM_LAW[law](bytes(range(256)), 2) == codec.decode(codes).tobytes()
 
 
-@pytest.mark.parametrize("law", PAYLOAD_FORMATS, ids=lambda law: law.name)
+@pytest.mark.parametrize("law", G711_FORMATS, ids=lambda law: law.name)
 def test_own_octets_pass_untouched_even_the_second_zero_of_mu_law(law):
     codes = EVERY_OCTET.astype(np.uint16) | law.first_code
     assert bytes(range(256)) == codec.octets(codes, law).tobytes()
@@ -65,6 +65,17 @@ def test_tables_write_into_the_array_they_are_given():
 )
 def test_audio_formats_know_their_rate_size_and_silence(audio, rate, per_ms, silence):
     assert (rate, per_ms, silence) == (audio.sample_rate_hz, audio.bytes_per_ms, audio.silence)
+
+
+def test_g722_has_a_clock_of_8000_hz_and_twice_as_many_samples():
+    assert (G722.static_payload_type, G722.clock_rate_hz, G722.sample_rate_hz, G722.bytes_per_ms) == (9, 8000, 16000, 8)
+    assert [payload.is_wideband for payload in (PCMU, PCMA, G722)] == [False, False, True]
+
+
+def test_octets_of_g722_mean_nothing_alone_and_are_silence_to_the_tables():
+    codes = EVERY_OCTET.astype(np.uint16) | G722.first_code
+    assert not codec.decode(codes).any()
+    assert codec.octets(codes, PCMU).tobytes() == b"\xff" * 256
 
 
 def test_payload_formats_are_found_by_name_in_any_case():
