@@ -195,7 +195,7 @@ def test_wrong_value_names_what_would_fit(load: Load, section: str, expected: st
         ("{registrar: 'sip:255.255.255.255:5060', username: a}", "expected the address of one server"),
         ("{registrar: 'sip:[ff02::1]', username: a}", "expected the address of one server"),
         ("{peer: 127.0.0.1, codecs: []}", "no codecs"),
-        ("{peer: 127.0.0.1, codecs: [G729]}", "PCMA"),
+        ("{peer: 127.0.0.1, codecs: [OPUS]}", "G722, PCMA"),
         ("{peer: 127.0.0.1, acl: [nowhere]}", "192.0.2.0/24"),
         ("{peer: 127.0.0.1, srtp: always}", "expected one of off, optional, required"),
         ("{peer: 127.0.0.1, srtp: required}", "srtp_over_plain: true"),
@@ -481,7 +481,7 @@ def test_secret_is_never_shown(load: Load) -> None:
 
 
 def test_embedded_session_speaks_the_protocol_of_openai_at_the_address_it_was_started_at(load: Load) -> None:
-    configuration = load(GOOD + "realtime: {default: {audio: pcmu}}\n")
+    configuration = load(GOOD + "realtime: {default: {audio: g711}}\n")
     options = configuration.session_options({"default": "ws://127.0.0.1:1/v1/realtime"})["default"]
     assert (options.provider, options.url) == ("openai", "ws://127.0.0.1:1/v1/realtime")
     assert (options.input_format, options.output_format) == (AudioFormat.PCMU, AudioFormat.PCMU)
@@ -641,3 +641,13 @@ def test_recordings_that_cannot_be_meant_are_told_at_their_place(load: Load, key
     ((line, column, text),) = problems(load, f"records:\n  recordings:\n    {key}\n")
     assert (line, column) == (3, 5 + len(key.partition(":")[0]) + 2)
     assert told in text
+
+
+def test_g722_is_spoken_only_where_its_library_is(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD.replace("    PBX:\n", "    PBX:\n      codecs: [G722, PCMU]\n")
+    for is_installed, spoken in ((True, ("G722", "PCMU")), (False, ("PCMU",))):
+        monkeypatch.setattr("gateway.config.sip.is_available", lambda is_installed=is_installed: is_installed)
+        configuration = load(text)
+        hops = {"PBX": (Hop("127.0.0.1", 5070),)}
+        assert configuration.trunk_policies(hops)["PBX"].codecs == spoken
+        assert configuration.missing_codecs() == ([] if is_installed else [("PBX", "G722")])

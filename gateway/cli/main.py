@@ -68,6 +68,7 @@ def check(config: ConfigOption) -> None:
     from gateway.cli.locations import describe_trunks
     from gateway.cli.service import load_plans
     from gateway.config import load_configuration
+    from gateway.media.g722 import WIDEBAND_REMEDY
     from gateway.records.recordings import problem_of
     from gateway.transport.tls import load_tls
 
@@ -76,6 +77,8 @@ def check(config: ConfigOption) -> None:
     lines, error = asyncio.run(describe_trunks(configuration))
     for line in lines:
         typer.echo(line)
+    for trunk, codec in configuration.missing_codecs():
+        typer.echo(f"trunk {trunk}: warning: {codec} is left out, its library is missing: {WIDEBAND_REMEDY}")
     if error is not None:
         raise error
     tls = configuration.tls_options()

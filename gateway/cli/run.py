@@ -15,6 +15,7 @@ from gateway.calls.logbook import CallLogbook
 from gateway.cli.service import Service, load_plans
 from gateway.cli.status import log_status
 from gateway.config import Configuration
+from gateway.media.g722 import WIDEBAND_REMEDY
 from gateway.transport import sip_trace
 from gateway.transport.media_clock import freeze_garbage
 
@@ -29,6 +30,8 @@ async def run_service(configuration: Configuration) -> None:
         ResourceError: a port is taken, or the embedded server does not start.
     """
     plans = load_plans(configuration)
+    for trunk, codec in configuration.missing_codecs():
+        _log.warning("codec left out", trunk=trunk, codec=codec, remedy=WIDEBAND_REMEDY)
     logbook = CallLogbook(masks_numbers=configuration.log.mask_numbers)
     leaving, hurried = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

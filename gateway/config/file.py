@@ -62,6 +62,15 @@ class Configuration(Section):
                     raise WrongValue(message, expected="expected a trunk's name, an address or a network") from None
         return self
 
+    def missing_codecs(self) -> list[tuple[str, str]]:
+        """Trunk and codec, for each that is configured and left out because its library is not installed."""
+        return [
+            (name, codec)
+            for name, trunk in self.sip.trunks.items()
+            for codec in trunk.codecs
+            if codec not in trunk.spoken_codecs
+        ]
+
     @property
     def listen(self) -> Address:
         """Where SIP is received: the first address."""
@@ -125,7 +134,7 @@ class Configuration(Section):
         """What calls of each trunk are given."""
         return {
             name: TrunkPolicy(
-                codecs=trunk.codecs,
+                codecs=trunk.spoken_codecs,
                 numbers=NumberPolicy(contact_user=trunk.user, called_headers=trunk.called_headers),
                 referral_host=_host_text(hops[name][0].address),
                 srtp=SrtpPolicy(trunk.srtp),

@@ -25,6 +25,8 @@ from gateway.config.values import (
     parse_address,
 )
 from gateway.located import Seconds, Section, WrongValue
+from gateway.media.codec import G722
+from gateway.media.g722 import WIDEBAND_REMEDY, is_available
 from gateway.sip.auth_server import InboundAuth
 from gateway.sip.grammar import parse_host_port
 from gateway.sip.hop import SIPS_PORT, Hop, Listener, Transport
@@ -96,7 +98,12 @@ class TrunkSection(Section):
         if self.inbound_auth is None and wide is not None:
             raise WrongValue(f"lets everybody in {wide} call", expected="expected inbound_auth beside an acl that wide")
         if not self.codecs:
-            raise WrongValue("has no codecs", expected="expected PCMU, PCMA or both")
+            raise WrongValue("has no codecs", expected="expected PCMU, PCMA, G722 or several of them")
+        if not self.spoken_codecs:
+            raise WrongValue(
+                "speaks G722 alone, whose library is not installed",
+                expected=f"expected PCMU or PCMA, or {WIDEBAND_REMEDY}",
+            )
         self._check_transports()
         if self.srtp == "required" and not (self.is_secure or self.srtp_over_plain):
             raise WrongValue(
@@ -104,6 +111,11 @@ class TrunkSection(Section):
                 expected="expected transport: tls, or srtp_over_plain: true where whoever sees the keys may listen",
             )
         return self
+
+    @property
+    def spoken_codecs(self) -> tuple[str, ...]:
+        """`codecs` but for those whose library is not installed."""
+        return tuple(name for name in self.codecs if name != G722.name or is_available())
 
     def _check_transports(self) -> None:
         for uri in map(Uri.parse, self.registrar or ()):
@@ -269,7 +281,7 @@ def trunk_options_of(name: str, trunk: TrunkSection, hops: tuple[Hop, ...]) -> T
         expires_s=round(trunk.expires),
         acl=trunk.acl,
         inbound_auth=_inbound_auth(trunk.inbound_auth),
-        codecs=trunk.codecs,
+        codecs=trunk.spoken_codecs,
     )
 
 

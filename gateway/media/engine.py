@@ -51,7 +51,7 @@ from gateway.media.codec import (
 from gateway.media.dialling import Dialling
 from gateway.media.downlink import Downlink, ItemFinished
 from gateway.media.dtmf import DigitReceived
-from gateway.media.g722 import is_available
+from gateway.media.g722 import WIDEBAND_REMEDY, is_available
 from gateway.media.jitter import JitterBuffers, JitterOptions
 from gateway.media.ledger import HeardAudio
 from gateway.media.pacing import APPENDS_MS, FramePacer, tick_of
@@ -128,7 +128,7 @@ class LegOptions:
 
     def __post_init__(self) -> None:
         if self.has_g722 and not is_available():
-            raise ValueError("G.722 without libg722, which the extra `wideband` installs")
+            raise ValueError(f"G.722 without libg722: {WIDEBAND_REMEDY}")
         if self.ptime_ms < 1:
             raise ValueError(f"ptime_ms is at least 1, not {self.ptime_ms}")
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import numpy as np
 
 from gateway.media.codec import G722, Samples
 
-SAMPLES_PER_OCTET = 2
-_BIT_RATE = 64000
+SAMPLES_PER_OCTET: Final = 2
+WIDEBAND_REMEDY: Final = "pip install 'sip-voice-gateway[wideband]'"
+_BIT_RATE: Final = 64000
 
 
 class _Library(Protocol):

@@ -104,6 +104,27 @@ def test_check_warns_of_a_name_that_is_none_where_another_server_will_do(config:
     assert "good" in verdict
 
 
+def test_check_warns_of_g722_where_its_library_is_missing(config: Path, tmp_path: Path) -> None:
+    config.write_text(GOOD.replace("peer: 127.0.0.1", "peer: 127.0.0.1, codecs: [G722, PCMA]"))
+    (tmp_path / "G722.py").write_text("raise ImportError")
+    done = gateway("check", "-c", config, PYTHONPATH=str(tmp_path))
+    warning, verdict = done.stdout.splitlines()[-2:]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert warning.startswith("trunk pbx: warning: G722 is left out")
+    assert "sip-voice-gateway[wideband]" in warning
+    assert "good" in verdict
+    config.write_text(GOOD.replace("peer: 127.0.0.1", "peer: 127.0.0.1, codecs: [G722]"))
+    done = gateway("check", "-c", config, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert "sip-voice-gateway[wideband]" in done.stderr
+
+
+def test_check_is_content_with_g722_where_its_library_is(config: Path) -> None:
+    pytest.importorskip("G722", reason="the `wideband` extra is not installed")
+    config.write_text(GOOD.replace("peer: 127.0.0.1", "peer: 127.0.0.1, codecs: [G722, PCMA]"))
+    assert "warning" not in gateway("check", "-c", config).stdout
+
+
 def test_listen_that_is_no_address_is_bad_input_with_its_place(config: Path) -> None:
     done = gateway("check", "-c", config, GATEWAY__SIP__LISTEN="[::1:5064")
     assert (done.returncode, done.stdout) == (2, "")
