@@ -19,7 +19,7 @@ from gateway.calls.keys import DtmfMode, PressedKeys
 from gateway.calls.media_watch import Observation
 from gateway.calls.services import CallServices
 from gateway.errors import NegotiationError, ResourceError, StateError
-from gateway.media.codec import AudioFormat
+from gateway.media.codec import PCMA, PCMU, AudioFormat
 from gateway.media.engine import LegOptions, LegStatistics
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
@@ -35,6 +35,7 @@ MAX_CARRIED_MS = 200.0
 MIN_KEY_MS, MAX_KEY_MS, KEY_GAP_MS = 40, 1000, 60
 MAX_PRESSING_S = 5.0
 """Keys of another line that may wait here."""
+_LAWS = {PCMU.name: AudioFormat.PCMU, PCMA.name: AudioFormat.PCMA}
 
 
 class Line:
@@ -155,6 +156,20 @@ class Line:
         is_new, self._formats = formats != self._formats, formats
         if is_new and self.leg is not None and self.stream is not None:
             self._services.media.change_leg(self.leg, self.stream.remote, self._options(self.stream))
+
+    def law(self, offer: SessionDescription | None) -> AudioFormat:
+        """The law of G.711 that is spoken here, or will be where both sides go by `offer`; by our taste until then."""
+        agreed = self.stream or self._foreseen(offer)
+        names = (agreed.codec.name.upper(), *self._local.codecs) if agreed else self._local.codecs
+        return next((_LAWS[name] for name in names if name in _LAWS), AudioFormat.PCMU)
+
+    def _foreseen(self, offer: SessionDescription | None) -> AudioStream | None:
+        if offer is None:
+            return None
+        try:
+            return negotiate(offer, self._local)[1]
+        except NegotiationError:
+            return None
 
     def _agree(self, stream: AudioStream) -> None:
         """Open the media leg as agreed with the peer, or bend the one that is open."""

@@ -590,8 +590,10 @@ class CallTask:
         session = plan.sessions[name]
         base = self._services.sessions[session.use]
         instructions = (base.instructions, plan.instructions(name, self._brief.facts))
+        start = self._brief.start
+        offer = start.offer if isinstance(start, sip_events.CallOffered) else None
         self._session_options = replace(
-            base,
+            base.in_law(self._line.law(offer)),
             instructions="\n\n".join(text for text in instructions if text),
             tools=tuple(
                 Tool(name=tool.name, description=tool.description, parameters=tool.parameters)

@@ -88,7 +88,7 @@ class RealtimeSection(Section):
     api_key: str = Field(default="", repr=False)
     voice: str = ""
     instructions: str = ""
-    audio: Literal["pcm16", "pcmu"] = "pcm16"
+    audio: Literal["pcm16", "g711"] = "pcm16"
     turn_detection: TurnDetectionSection = TurnDetectionSection()
     noise_reduction: Literal["near_field", "far_field"] | None = None
     transcription: str | None = None
@@ -165,7 +165,7 @@ def _is_url(text: str) -> bool:
 def session_options_of(section: RealtimeSection, url: str) -> SessionOptions:
     """The Options of sessions of one kind, at `url`."""
     turns = section.turn_detection
-    audio = AudioFormat.PCM16_24K if section.audio == "pcm16" else AudioFormat.PCMU
+    audio = AudioFormat.PCM16_24K if section.audio == "pcm16" else AudioFormat.PCMU  # each call takes its own law
     return SessionOptions(
         provider="openai" if section.provider == EMBEDDED else section.provider,
         url=url,

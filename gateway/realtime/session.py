@@ -20,7 +20,7 @@ Nothing in here opens sockets, reads clocks or knows a provider's event names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -139,6 +139,12 @@ class SessionOptions:
     """From the first packet to the confirmed session."""
     uplink_backlog_ms: int = 2000
     """Audio kept when the link is slower than speech; beyond it the oldest goes."""
+
+    def in_law(self, law: AudioFormat) -> SessionOptions:
+        """The same in `law` of G.711 where the audio is G.711, so that octets pass untouched."""
+        formats = (self.input_format, self.output_format)
+        given, taken = (law if form in (AudioFormat.PCMU, AudioFormat.PCMA) else form for form in formats)
+        return replace(self, input_format=given, output_format=taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,15 +226,66 @@ async def test_telephone_rings_and_is_not_answered_before_the_session_is_confirm
     assert call.refused == 503
 
 
-@pytest.mark.parametrize("audio", ["pcm16", "pcmu"])
+@pytest.mark.parametrize("audio", ["pcm16", "g711"])
 async def test_callers_voice_reaches_the_provider_at_its_speed_and_pitch(open_house: Open, audio: str) -> None:
     house = await open_house(audio=audio)
     call, session = await house.talk()
     call.say(tone(CALLER_HZ, 1.0))
     rate_hz, size = (24000, 48000) if audio == "pcm16" else (8000, 8000)
     raw = await session.wait_for_audio(round(size * 1.6))
-    pcm = np.frombuffer(audioop.ulaw2lin(raw, 2) if audio == "pcmu" else raw, "<i2")
+    pcm = np.frombuffer(audioop.ulaw2lin(raw, 2) if audio == "g711" else raw, "<i2")
     assert tone_seconds(pcm, CALLER_HZ, rate_hz=rate_hz) == pytest.approx(1.0, abs=0.15)
+
+
+LAWS = {
+    "PCMU": ("audio/pcmu", audioop.lin2ulaw, audioop.ulaw2lin),
+    "PCMA": ("audio/pcma", audioop.lin2alaw, audioop.alaw2lin),
+}
+
+
+def octets_of_a_tone(law: str, frequency_hz: float, duration_s: float) -> bytes:
+    return LAWS[law][1](tone(frequency_hz, duration_s).astype("<i2").tobytes(), 2)
+
+
+@pytest.mark.parametrize("law", LAWS)
+async def test_g711_of_the_callers_law_passes_untouched_in_both_directions(open_house: Open, law: str) -> None:
+    said, answered = octets_of_a_tone(law, CALLER_HZ, 1.0), octets_of_a_tone(law, GREETING_HZ, 1.0)
+    house = await open_house(audio="g711", codecs=law, replies=[Spoken(audio=answered, text="Welcome.")])
+    call, session = await house.talk()
+    formats = (await session.received("session.update"))["session"]["audio"]
+    assert (formats["input"]["format"], formats["output"]["format"]) == ({"type": LAWS[law][0]}, {"type": LAWS[law][0]})
+    call.say(np.frombuffer(LAWS[law][2](said, 2), "<i2"))
+    await eventually(lambda: said in session.audio, 4)
+    heard = np.frombuffer(LAWS[law][2](answered, 2), "<i2").tobytes()
+    await eventually(lambda: heard in call.heard().tobytes(), 4)
+
+
+@pytest.mark.parametrize("law", LAWS)
+async def test_interrupted_g711_is_truncated_where_it_was_cut(open_house: Open, law: str) -> None:
+    house = await open_house(audio="g711", codecs=law, replies=[Spoken(audio=octets_of_a_tone(law, GREETING_HZ, 8.0))])
+    call, session = await house.talk()
+    heard_from_ms = await call.wait_for_speech(from_ms=0, within_s=3)
+    await call.wait_until(heard_from_ms + 600, within_s=5)
+    await session.start_speech()
+    truncated = await session.received("conversation.item.truncate")
+    await call.wait_for_silence(lasting_ms=300, within_s=3)
+    assert truncated["audio_end_ms"] == pytest.approx(1000 * tone_seconds(call.heard(), GREETING_HZ), abs=40)
+
+
+async def test_session_in_one_law_outlives_a_change_to_the_other(open_house: Open) -> None:
+    house = await open_house(audio="g711", replies=[Spoken(audio=octets_of_a_tone("PCMU", GREETING_HZ, 2.0))])
+    call, session = await house.talk()
+    await call.wait_for_speech(from_ms=0, within_s=3)
+    house.phone._options = replace(house.phone._options, codecs=("PCMA",))
+    stream = await house.phone.resume(call)
+    assert stream.codec.name == "PCMA"
+    call.say(tone(CALLER_HZ, 1.0))
+    await call.wait_for_silence(lasting_ms=300, within_s=5)
+    assert tone_seconds(call.heard(), GREETING_HZ) == pytest.approx(2.0, abs=0.1)
+    assert [event["type"] for event in session.events].count("session.update") == 1
+    await eventually(lambda: len(session.audio) > 8000 * 3, 5)
+    heard = np.frombuffer(audioop.ulaw2lin(bytes(session.audio), 2), "<i2")
+    assert tone_seconds(heard, CALLER_HZ) == pytest.approx(1.0, abs=0.1)
 
 
 async def test_refused_session_is_503_with_retry_after_and_one_attempt(open_house: Open) -> None:
