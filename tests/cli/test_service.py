@@ -288,6 +288,26 @@ async def test_session_in_one_law_outlives_a_change_to_the_other(open_house: Ope
     assert tone_seconds(heard, CALLER_HZ) == pytest.approx(1.0, abs=0.1)
 
 
+async def test_call_goes_from_g711_to_g722_and_back_while_both_speak(open_house: Open) -> None:
+    pytest.importorskip("G722", reason="the `wideband` extra is not installed")
+    house = await open_house(codecs="PCMU, G722", replies=greeting(3.0))
+    call, session = await house.talk()
+    await call.wait_for_speech(from_ms=0, within_s=3)
+    call.say(tone(CALLER_HZ, 2.5))
+    for codec in ("G722", "PCMU"):
+        house.phone._options = replace(house.phone._options, codecs=(codec,))
+        stream = await house.phone.resume(call)
+        assert stream.codec.name == codec
+        await call.wait_until(call.time_ms + 700, within_s=4)
+    await call.wait_for_silence(lasting_ms=400, within_s=5)
+    call.hang_up()
+    record = await house.record()
+    assert tone_seconds(call.heard(), GREETING_HZ) == pytest.approx(3.0, abs=0.15)
+    heard = np.frombuffer(session.audio[: len(session.audio) // 2 * 2], "<i2")
+    assert tone_seconds(heard, CALLER_HZ, rate_hz=24000) == pytest.approx(2.5, abs=0.2)
+    assert (record.codec, record.media.packets_lost if record.media else None) == ("PCMU", 0)
+
+
 async def test_refused_session_is_503_with_retry_after_and_one_attempt(open_house: Open) -> None:
     house = await open_house(refusal=InBandRefusal(code="invalid_api_key", close_code=3000))
     call = house.phone.dial("gateway", "7000")

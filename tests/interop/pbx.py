@@ -274,11 +274,13 @@ class Pbx:
         delay_s: float = 1,
         stay_s: float = 30,
         record: str = "",
+        is_wideband: bool = False,
     ) -> str:
         """Let a scripted caller (extensions.conf, `callers`) call `number`; returns the id of its channel.
 
         `prompt`, and `after` behind the keys, are names from `sounds` or what `add_prompt` returned. With `record`,
-        `heard(record)` is what the caller heard: complete after the call.
+        `heard(record)` is what the caller heard: complete after the call. A wideband caller hears, says and records at
+        16 kHz.
         """
         variables = {
             "PROMPT": prompt,
@@ -287,9 +289,11 @@ class Pbx:
             "DELAY": delay_s,
             "STAY": stay_s,
             "RECORD": record,
+            "KIND": "wav16" if is_wideband else "wav",
         }
         # Left alone, a Local channel resamples to 192 kHz (3 % of a core); in G.711 it may go deaf after a transfer.
-        query = {"endpoint": f"Local/{number}@lab", "extension": "scripted", "context": "callers", "formats": "slin"}
+        formats = "slin16" if is_wideband else "slin"
+        query = {"endpoint": f"Local/{number}@lab", "extension": "scripted", "context": "callers", "formats": formats}
         body = {"variables": {name: str(value) for name, value in variables.items()}}
         return str(self.ari("POST", "channels", query, body)["id"])
 
@@ -304,13 +308,14 @@ class Pbx:
         self.wait_until_idle()
 
     def add_prompt(self, file: Path) -> str:
-        """Make `file` (8 kHz mono WAV) a prompt of this PBX; returns its name for `originate`."""
+        """Make `file` a prompt of this PBX; returns its name for `originate`. Mono WAV of 8 kHz, .wav16 of 16 kHz."""
         shutil.copyfile(file, self.folder / "spool/prompts" / file.name)
         return f"/lab/{self.name}/spool/prompts/{file.stem}"
 
     def heard(self, record: str) -> Path:
         """The WAV of what the scripted caller with this `record` name heard."""
-        return self.recordings / f"{record}-heard.wav"
+        wide = self.recordings / f"{record}-heard.wav16"
+        return wide if wide.exists() else wide.with_suffix(".wav")
 
     def said(self, record: str) -> Path:
         return self.recordings / f"{record}-said.wav"
