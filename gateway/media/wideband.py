@@ -74,7 +74,9 @@ class _Ear:
     is_pause: bool = True
     """the sender told of the present gap, or was not listened to: nothing was lost"""
     narrow_frames: int = 0
-    reads: int = 0
+    """frames of G.711 since the last of G.722"""
+    surplus_reads: int = 0
+    """frames that were heard while one was to be left out"""
 
 
 class WidebandUplink:
@@ -108,10 +110,19 @@ class WidebandUplink:
         is_wideband = self._jitter.is_wideband[legs]
         if not is_wideband.any():
             return
-        rows = np.flatnonzero(is_wideband)
-        chosen = legs[rows]
-        samples = np.stack([self._hear(leg, codes[row]) for leg, row in zip(chosen.tolist(), rows, strict=True)])
-        frames[rows] = self._converted(audio, chosen, samples).view(np.uint8)
+        chosen, spoken = legs[is_wideband], codes[is_wideband]
+        is_whole: list[bool] = (spoken >= G722.first_code).all(axis=1).tolist()
+        octets = spoken.astype(np.uint8)
+        samples = np.empty((len(chosen), WIDE_FRAME_SAMPLES), np.int16)
+        for row, leg in enumerate(chosen.tolist()):
+            ear = self._ears.get(leg) or self._begin(leg)
+            if is_whole[row] and not ear.gap and not self._jitter.has_surplus(leg):
+                samples[row] = heard = ear.coder.decode(octets[row].tobytes())
+                self._remember(ear, heard)
+                ear.narrow_frames = 0
+            else:
+                samples[row] = self._hear(leg, ear, spoken[row])
+        frames[is_wideband] = self._converted(audio, chosen, samples).view(np.uint8)
 
     def _converted(self, audio: AudioFormat, legs: Indices, samples: Samples) -> Samples | Bytes:
         if audio is AudioFormat.PCM16_24K:
@@ -123,10 +134,8 @@ class WidebandUplink:
             return narrow
         return codec.encode(narrow, PCMU if audio is AudioFormat.PCMU else PCMA)
 
-    def _hear(self, leg: int, codes: Codes) -> Samples:
+    def _hear(self, leg: int, ear: _Ear, codes: Codes) -> Samples:
         """20 ms of one leg, int16[320], a frame left out before or melted into it where it has too many."""
-        ear = self._ears.get(leg) or self._begin(leg)
-        ear.reads += 1
         samples = self._decoded(leg, ear, codes)
         if self._jitter.has_surplus(leg) and not (codes == MISSING).any():
             samples = self._shortened(leg, ear, samples)
@@ -139,7 +148,8 @@ class WidebandUplink:
 
     def _shortened(self, leg: int, ear: _Ear, samples: Samples) -> Samples:
         is_silent = int(np.abs(samples.astype(np.int32)).max()) < _QUIET_LEVEL
-        if not is_silent and ear.reads % _MELT_SPACING_FRAMES:
+        ear.surplus_reads += 1
+        if not is_silent and ear.surplus_reads % _MELT_SPACING_FRAMES:
             return samples
         following = self._decoded(leg, ear, self._jitter.read_surplus(leg))
         if is_silent:
@@ -152,11 +162,8 @@ class WidebandUplink:
         """The samples of codes of any kind, one stretch of the same kind after the other."""
         kinds: Codes = codes >> np.uint16(8)  # of payload formats, counted from 1
         kinds[kinds == PCMA.first_code >> 8] = PCMU.first_code >> 8
-        if (kinds == G722.first_code >> 8).all() and not ear.gap:
-            heard = ear.coder.decode(codes.astype(np.uint8).tobytes())
-            self._remember(ear, heard)
-            ear.narrow_frames = 0
-            return heard
+        if not ear.narrow_frames:
+            self._from_g711.reset(leg)
         samples: Samples = self._from_g711.process(np.array([leg]), codec.decode(codes)[None])[0].copy()
         edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), codes.size]
         for start, end in pairwise(edges):
@@ -199,7 +206,8 @@ class WidebandUplink:
 
     @staticmethod
     def _remember(ear: _Ear, samples: Samples) -> None:
-        ear.history = np.concatenate((ear.history, samples))[-ear.history.size :]
+        kept = ear.history.size
+        ear.history = samples[-kept:] if samples.size >= kept else np.concatenate((ear.history, samples))[-kept:]
 
     def _look_for_g711(self, leg: int, ear: _Ear, kinds: Codes) -> None:
         if (kinds == G722.first_code >> 8).any():
