@@ -54,7 +54,7 @@ _OVERLAP_SAMPLES: Final = 5 * 16
 _QUIET_LEVEL: Final = 500  # of 32768: below, a frame may be left out unheard
 _MELT_SPACING_FRAMES: Final = 10
 _STALE_SAMPLES: Final = 60 * 16
-"""After a loss longer than that, a new decoder finds its way to the peer's coder sooner than the old one."""
+"""After a loss of that length the decoder begins anew: one that knows of a loud voice makes a bang of soft octets."""
 _NARROW_FRAMES: Final = 50
 """So many frames without G.722, a second, and a peer who changed to G.711 is like all the others again."""
 _FADED: Final = 1 << 40
@@ -111,7 +111,7 @@ class WidebandUplink:
         if not is_wideband.any():
             return
         chosen, spoken = legs[is_wideband], codes[is_wideband]
-        is_whole: list[bool] = (spoken >= G722.first_code).all(axis=1).tolist()
+        is_whole = np.all(spoken >= G722.first_code, axis=1)
         octets = spoken.astype(np.uint8)
         samples = np.empty((len(chosen), WIDE_FRAME_SAMPLES), np.int16)
         for row, leg in enumerate(chosen.tolist()):
@@ -172,7 +172,7 @@ class WidebandUplink:
                 self._conceal(leg, ear, stretch)
                 continue
             if kinds[start] == G722.first_code >> 8:
-                if ear.gap > _STALE_SAMPLES and not ear.is_pause:
+                if ear.gap >= _STALE_SAMPLES and not ear.is_pause:
                     ear.coder = G722Coder()
                 stretch[:] = ear.coder.decode(codes[start:end].astype(np.uint8).tobytes())
             self._resume(ear, stretch)

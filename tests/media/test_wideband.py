@@ -205,6 +205,36 @@ class TestUplink:
         rig.run(3.1)
         assert _locate(speech[50 * 320 + lost_packets * 320 + WIDE_HZ // 10 :], uplink(rig))[1] > 0.97
 
+    @pytest.mark.parametrize("lost_packets", [3, 5, 20])
+    def test_a_voice_that_ends_in_a_loss_leaves_no_bang_behind(self, lost_packets):
+        """What a decoder knows of a loud voice makes noise, as loud, of the soft octets that follow."""
+        packets = said(np.concatenate([tone(300, 1.0, level_dbov=-8, rate_hz=WIDE_HZ), voice(1.0) // 16]))
+        rig = MediaRig()
+        rig.open_leg(**wide())
+        rig.arrive(packets[: 50 - lost_packets + 1] + packets[51:])
+        rig.run(2.0)
+        assert np.abs(uplink(rig)[round(1.08 * WIDE_HZ) :].astype(int)).max() < 600
+
+    def test_nothing_of_g711_is_left_when_it_comes_again(self):
+        rig = MediaRig()
+        rig.open_leg(**wide())
+        quiet = np.zeros(WIDE_HZ // 5, np.int16)
+        rig.arrive(said(quiet) + said_in_g711(tone(1000, 0.2), start_s=0.2, first=10))
+        rig.arrive(said(quiet, start_s=0.4, first=20) + said_in_g711(quiet[::2], start_s=0.6, first=30))
+        rig.run(1.0)
+        assert np.abs(uplink(rig)[round(0.55 * WIDE_HZ) :]).max() < 20
+
+    def test_a_voice_without_pauses_is_shortened_without_a_step(self):
+        speech = tone(2503, 8.0, rate_hz=WIDE_HZ)  # 50.06 periods a frame: without one, the waves do not meet
+        rig = MediaRig()
+        rig.open_leg(**wide())
+        rig.arrive([(max(at_s, 0.86) if at_s > 0.7 else at_s, packet) for at_s, packet in said(speech)])
+        rig.run(2.0)
+        before_ms = rig.engine._jitter._end[0] - rig.engine._jitter._head[0]
+        rig.run(5.0)
+        assert rig.engine._jitter._end[0] - rig.engine._jitter._head[0] <= before_ms - 5 * 160
+        assert largest_step(uplink(rig)[WIDE_HZ * 2 : WIDE_HZ * 7]) < 1.1 * largest_step(speech)
+
     def test_keys_and_comfort_noise_leave_silence_and_no_made_up_voice(self):
         rig = MediaRig()
         rig.open_leg(**wide())
@@ -432,6 +462,21 @@ class TestAmongOthers:
         rig.run(0.5)
         assert not uplink(rig).any()
         assert rig.sent_audio() == G722Coder().encode(np.zeros(len(rig.sent) * 320, np.int16))
+        packets = said(voice(0.5))
+        rig.uplink.clear()
+        rig.arrive([(at_s + rig.elapsed_s, datagram) for at_s, datagram in packets])
+        rig.run(1.0)
+        fresh = MediaRig(max_legs=1)
+        fresh.open_leg(**wide())
+        fresh.arrive(packets)
+        fresh.run(1.0)
+        assert (np.trim_zeros(uplink(rig)) == np.trim_zeros(uplink(fresh))).all()
+        rig.engine.close_leg(0)
+        rig.sent.clear()
+        assert rig.open_leg() == 0
+        assert not rig.engine._jitter.is_wideband[0]
+        rig.run(0.1)
+        assert set(rig.sent_audio()) == {PCMU.silence}
 
     def test_wideband_speech_is_counted_in_ticks_like_all_other(self):
         rig = MediaRig()
