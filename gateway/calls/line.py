@@ -19,7 +19,7 @@ from gateway.calls.keys import DtmfMode, PressedKeys
 from gateway.calls.media_watch import Observation
 from gateway.calls.services import CallServices
 from gateway.errors import NegotiationError, ResourceError, StateError
-from gateway.media.codec import PCMA, PCMU, AudioFormat
+from gateway.media.codec import PCMA, PCMU, AudioFormat, payload_format
 from gateway.media.engine import LegOptions, LegStatistics
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
@@ -145,6 +145,11 @@ class Line:
         return line
 
     # Media.
+
+    @property
+    def is_wideband(self) -> bool:
+        """Whether the peer is spoken to in more than the telephone band."""
+        return self.stream is not None and payload_format(self.stream.codec.name).is_wideband
 
     @property
     def formats(self) -> tuple[AudioFormat, AudioFormat]:

@@ -32,8 +32,8 @@ RINGING_ITEM = "ringing"
 LOST_CALLER_S = 3.0
 STRAGGLERS_S = 0.5
 """Packets that come so long after a failed transfer's report do not prove that the caller is still here."""
-CARRIED = (AudioFormat.PCM16_8K, AudioFormat.PCM16_8K)
-"""The formats in which audio goes from one line to the other."""
+CARRIED, CARRIED_WIDEBAND = AudioFormat.PCM16_8K, AudioFormat.PCM16_16K
+"""The format in which audio goes from one line to the other; the second where both are wideband."""
 
 TransferCommand: TypeAlias = (
     call_events.Refer
@@ -178,7 +178,10 @@ class TransferDesk:
         if self._consultation is None:
             raise StateError("nobody was called")
         self.line.flush()
-        self.line.formats = CARRIED
+        lines = (self.line, self._consultation.line)
+        carried = CARRIED_WIDEBAND if all(line.is_wideband for line in lines) else CARRIED
+        for line in lines:
+            line.formats = (carried, carried)
         self._consultation.join(self.line)
         self._is_joined = True
 

@@ -21,9 +21,11 @@ from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.targets import parse_target
 from gateway.errors import StateError
+from gateway.media.codec import AudioFormat
 from gateway.sip import events as sip_events
 from gateway.sip.events import Event
 from gateway.sip.message import Uri
+from gateway.sip.sdp import LocalMedia, SessionDescription, make_offer
 from tests.support.call_house import CALLER_AUDIO, CONTACT_AUDIO, MODEL_AUDIO, CallHouse, play_out
 from tests.support.wire import PBX, Party, description
 
@@ -344,6 +346,36 @@ def test_caller_is_missed_soon_only_while_a_failed_blind_transfer_may_have_taken
         house.media.silent_ports.add(CALLER_PORT)
         await house.live(8)
         assert house.manager.call_count == int(joined)
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, script)
+
+
+@pytest.mark.parametrize(
+    ("codecs", "carried"),
+    [(("G722", "PCMU"), AudioFormat.PCM16_16K), (("PCMU", "G722"), AudioFormat.PCM16_8K)],
+    ids=["wideband", "telephone"],
+)
+def test_both_lines_of_a_call_that_we_carry_have_the_band_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codecs: tuple[str, ...], carried: AudioFormat
+) -> None:
+    pytest.importorskip("G722", reason="the `wideband` extra is not installed")
+
+    def described(host: str, port: int) -> SessionDescription:
+        return make_offer(LocalMedia(address=host, port=port, codecs=codecs, session_id=1))
+
+    monkeypatch.setitem(globals(), "description", described)
+    pbx = ObedientPbx(lambda party, event, now: party.user_agent.reject_refer(event.leg_id, 501, now))
+    house = CallHouse(plan_of(tmp_path, PLAN), pbx, codecs=("PCMU", "G722"))
+
+    async def script() -> None:
+        call, _ = await asked_for_sales(house)
+        assert call._call.state is CallState.JOINED
+        assert [(leg.options.uplink, leg.options.downlink) for leg in house.media.legs.values()] == [
+            (carried, carried)
+        ] * 2
         call.hang_up()
         await house.live(40, step_s=0.25)
         house.assert_nothing_is_left()

@@ -49,6 +49,7 @@ class BookedLeg:
     port: BookedPort
     remote: Any
     sink: Any
+    options: Any = None
     played: list[bytes] = field(default_factory=list)
     packets: int = 0
     keys: list[tuple[str, int]] = field(default_factory=list)
@@ -97,13 +98,13 @@ class BookedMedia:
         self._reported_s: dict[int, float] = {}
         self._has_sound: set[int] = set()
 
-    def open_leg(self, port: BookedPort, remote: Any, _options: object, sink: Any) -> int:
+    def open_leg(self, port: BookedPort, remote: Any, options: object, sink: Any) -> int:
         number = next(self._numbers)
-        self.legs[number] = BookedLeg(port, remote, sink)
+        self.legs[number] = BookedLeg(port, remote, sink, options)
         return number
 
-    def change_leg(self, leg: int, remote: Any, _options: object) -> None:
-        self.legs[leg].remote = remote
+    def change_leg(self, leg: int, remote: Any, options: object) -> None:
+        self.legs[leg].remote, self.legs[leg].options = remote, options
 
     def secure_leg(self, leg: int, _keys: object) -> None:
         assert leg in self.legs
