@@ -1,1 +1,1 @@
-"""The media plane: RTP in and out, jitter, G.711, sample rates, play-out. NumPy over all calls at once, sans-IO."""
+"""The media plane: RTP, jitter, G.711 and G.722, sample rates, play-out. NumPy over all calls at once, sans-IO."""
