@@ -5,7 +5,7 @@ jitter buffers, playout positions, the ledger. What its memory demands is done i
 
     uplink     JitterBuffers ─codes uint16[160]─ decode ─> int16[320] ─┬─ TickFilter ─> int16[480, 160]   PCM16 24K, 8K
                               G.711 among them ─ take, UpSampler ──┘   ├─────────────> int16[320]         PCM16 16K
-                                              gaps ─ Concealment ──┘   └─ TickFilter, take ─> uint8[160]  PCMU, PCMA
+                                 gaps, made up of what was before ─┘   └─ TickFilter, take ─> uint8[160]  PCMU, PCMA
 
     downlink   Downlink ─int16[2 n]─> WidebandPlayout.append, place-holders in PlayoutQueues
                PlayoutQueues.take ─positions─> int16[320] ─ encode ─> uint8[160], in place of the place-holders
@@ -38,7 +38,6 @@ from gateway.media.codec import (
     PayloadFormat,
     Samples,
 )
-from gateway.media.concealment import RepeatAndFade
 from gateway.media.g722 import SAMPLES_PER_OCTET, G722Coder
 from gateway.media.jitter import FRAME_SAMPLES, JitterBuffers
 from gateway.media.playout import PlayoutQueues
@@ -49,6 +48,8 @@ from gateway.media.wideband_filters import StreamFilter, TickFilter
 WIDE_FRAME_SAMPLES: Final = FRAME_SAMPLES * SAMPLES_PER_OCTET
 """Samples at 16 kHz in 20 ms."""
 
+_REACH_SAMPLES: Final = 60 * 16
+"""Length of a gap that is filled; what is missing beyond is silence."""
 _OVERLAP_SAMPLES: Final = 5 * 16
 """What was made up fades over so long into what is received again: by then the decoder has found its way."""
 _QUIET_LEVEL: Final = 500  # of 32768: below, a frame may be left out unheard
@@ -67,8 +68,8 @@ class _Ear:
     """What is remembered of a leg that sends G.722."""
 
     coder: G722Coder = field(default_factory=G722Coder)
-    history: Samples
-    """the last samples heard or made up, those before the present gap while there is one"""
+    history: Samples = field(default_factory=lambda: np.zeros(WIDE_FRAME_SAMPLES, np.int16))
+    """the last samples heard, those before the present gap while there is one"""
     gap: int = _FADED
     """samples made up or left silent since something was received"""
     is_pause: bool = True
@@ -85,7 +86,6 @@ class WidebandUplink:
     def __init__(self, legs: int, *, jitter: JitterBuffers, reception: Reception) -> None:
         self._jitter = jitter
         self._reception = reception
-        self._concealment = RepeatAndFade(samples_per_ms=16)
         self._ears: dict[int, _Ear] = {}
         self._from_g711 = UpSampler(SAMPLES_PER_OCTET, legs)
         self._to_24k = StreamFilter(2, 3, legs)
@@ -143,7 +143,7 @@ class WidebandUplink:
 
     def _begin(self, leg: int) -> _Ear:
         self._from_g711.reset(leg)
-        self._ears[leg] = ear = _Ear(history=np.zeros(self._concealment.history_samples, np.int16))
+        self._ears[leg] = ear = _Ear()
         return ear
 
     def _shortened(self, leg: int, ear: _Ear, samples: Samples) -> Samples:
@@ -185,18 +185,22 @@ class WidebandUplink:
             ear.is_pause = self._jitter.is_quiet(leg) or not self._reception.is_heard[leg]
             ear.gap = _FADED if ear.is_pause else 0
         stretch[:] = self._made_up(ear, stretch.size)
-        in_reach = min(max(0, self._concealment.reach_samples - ear.gap), stretch.size)
+        in_reach = min(max(0, _REACH_SAMPLES - ear.gap), stretch.size)
         self._jitter.concealed[leg] += in_reach // SAMPLES_PER_OCTET
         ear.gap = min(ear.gap + stretch.size, _FADED)
 
-    def _made_up(self, ear: _Ear, count: int) -> Samples:
-        elapsed = np.minimum(ear.gap + np.arange(count), self._concealment.reach_samples)
-        made: Samples = self._concealment.fill(ear.history[None], elapsed[None])[0]
+    @staticmethod
+    def _made_up(ear: _Ear, count: int) -> Samples:
+        """What follows in a gap: the last 20 ms backwards, forwards and backwards again, fading to silence in 60 ms."""
+        turn, step = np.divmod(ear.gap + np.arange(count), WIDE_FRAME_SAMPLES)
+        source = np.where(turn % 2 == 0, WIDE_FRAME_SAMPLES - 1 - step, step)
+        gain = np.clip(1 - (ear.gap + np.arange(count) + 1) / _REACH_SAMPLES, 0, None)
+        made: Samples = np.rint(ear.history[source] * gain).astype(np.int16)
         return made
 
     def _resume(self, ear: _Ear, stretch: Samples) -> None:
         """Enter what was received; after a gap that was filled, what was made up fades out over it."""
-        if 0 < ear.gap < self._concealment.reach_samples:
+        if 0 < ear.gap < _REACH_SAMPLES:
             overlap = min(_OVERLAP_SAMPLES, stretch.size)
             fade = np.linspace(0, 1, overlap)
             made = self._made_up(ear, overlap)
