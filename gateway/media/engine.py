@@ -141,7 +141,7 @@ class LegOptions:
     def has_g722(self) -> bool:
         """Whether G.722 is sent or may come."""
         names = (self.format, *(name for _, name in self.receive_payload_types))
-        return any(payload_format(name) is G722 for name in names)
+        return G722 in [payload_format(name) for name in names]
 
     @property
     def payload(self) -> PayloadFormat:
