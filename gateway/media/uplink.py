@@ -109,6 +109,7 @@ class Uplink:
                 self._jitter.drop(legs[skipped > 0], skipped[skipped > 0])
             self._reception.admit_candidates(legs, now)
             codes = self._jitter.read(legs)
+            self._wideband.hear(legs, codes)
             codes[~self._reception.is_heard[legs]] = MISSING
             recorded = self._recorder.among(legs)
             if recorded.size:
@@ -123,7 +124,7 @@ class Uplink:
                 chosen = formats == index
                 audio = _FORMATS[index]
                 frames = self._converted(audio, legs[chosen], codes[chosen])
-                self._wideband.replace(audio, legs[chosen], codes[chosen], frames)
+                self._wideband.replace(audio, legs[chosen], frames)
                 pieces += self._join(audio, legs[chosen], frames)
 
     def _converted(self, audio: AudioFormat, legs: Indices, codes: Codes) -> Bytes:

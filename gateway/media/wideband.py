@@ -3,9 +3,9 @@
 G.722 has eight octets a millisecond like G.711, so it shares whatever counts ticks of the 8000 Hz clock: packets,
 jitter buffers, playout positions, the ledger. What its memory demands is done in here, leg by leg::
 
-    uplink     JitterBuffers ─codes uint16[160]─ decode ─> int16[320] ─┬─ TickFilter ─> int16[480, 160]   PCM16 24K, 8K
-                              G.711 among them ─ take, UpSampler ──┘   ├─────────────> int16[320]         PCM16 16K
-                                 gaps, made up of what was before ─┘   └─ TickFilter, take ─> uint8[160]  PCMU, PCMA
+    uplink     JitterBuffers ─codes uint16[160]─ decode ─> int16[320] ─┬─ TickFilter ─> int16[480]    PCM16 24K
+                              G.711 among them ─ take, UpSampler ──┘   ├──────────────> int16[320]    PCM16 16K
+                                 gaps, made up of what was before ─┘   └─ TickFilter ─> codes uint16[160], all others
 
     downlink   Downlink ─int16[2 n]─> WidebandPlayout.append, place-holders in PlayoutQueues
                PlayoutQueues.take ─positions─> int16[320] ─ encode ─> uint8[160], in place of the place-holders
@@ -61,6 +61,7 @@ _NARROW_FRAMES: Final = 50
 _FADED: Final = 1 << 40
 _RECALL_SAMPLES: Final = 46
 """What a filter of 47 taps wants of the frame before."""
+_WIDEBAND_FORMATS: Final = (AudioFormat.PCM16_24K, AudioFormat.PCM16_16K)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -88,26 +89,28 @@ class WidebandUplink:
         self._reception = reception
         self._ears: dict[int, _Ear] = {}
         self._from_g711 = UpSampler(SAMPLES_PER_OCTET, legs)
+        self._heard = np.zeros((legs, WIDE_FRAME_SAMPLES), np.int16)
+        self._is_heard = np.zeros(legs, np.bool_)  # whether the last 20 ms of a leg are in there
         self._to_24k = StreamFilter(2, 3, legs)
         self._to_8k = StreamFilter(2, 1, legs)
 
     def open(self, leg: int) -> None:
         """Begin a leg, or go on in another format of the provider's."""
         self._to_24k.reset(leg)
-        self._to_8k.reset(leg)
 
     def close(self, leg: int) -> None:
         """Forget a leg."""
         self._ears.pop(leg, None)
 
-    def replace(self, audio: AudioFormat, legs: Indices, codes: Codes, frames: Bytes) -> None:
-        """Write 20 ms of those among `legs` that are wideband over what was made of their codes as G.711.
+    def hear(self, legs: Indices, codes: Codes) -> None:
+        """Decode 20 ms of those among `legs` that are wideband.
 
         Args:
-            codes: uint16[n, 160], as `JitterBuffers.read` gave them.
-            frames: uint8[n, bytes of 20 ms] in the format `audio`, written.
+            codes: uint16[n, 160], as `JitterBuffers.read` gave them; of wideband legs their telephone band is written
+                over it, in mu-law, for all who need no more.
         """
         is_wideband = self._jitter.is_wideband[legs]
+        self._is_heard[legs] = is_wideband
         if not is_wideband.any():
             return
         chosen, spoken = legs[is_wideband], codes[is_wideband]
@@ -122,17 +125,24 @@ class WidebandUplink:
                 ear.narrow_frames = 0
             else:
                 samples[row] = self._hear(leg, ear, spoken[row])
-        frames[is_wideband] = self._converted(audio, chosen, samples).view(np.uint8)
+        samples[~self._reception.is_heard[chosen]] = 0
+        self._heard[chosen] = samples
+        codes[is_wideband] = codec.codes(self._to_8k.process(chosen, samples))
 
-    def _converted(self, audio: AudioFormat, legs: Indices, samples: Samples) -> Samples | Bytes:
+    def replace(self, audio: AudioFormat, legs: Indices, frames: Bytes) -> None:
+        """Write the whole band of those among `legs` that were heard in it over their telephone band.
+
+        Args:
+            frames: uint8[n, bytes of 20 ms] in the format `audio`, written.
+        """
+        is_wideband = self._is_heard[legs]
+        if audio not in _WIDEBAND_FORMATS or not is_wideband.any():
+            return
+        chosen = legs[is_wideband]
+        samples = self._heard[chosen]
         if audio is AudioFormat.PCM16_24K:
-            return self._to_24k.process(legs, samples)
-        if audio is AudioFormat.PCM16_16K:
-            return samples
-        narrow = self._to_8k.process(legs, samples)
-        if audio is AudioFormat.PCM16_8K:
-            return narrow
-        return codec.encode(narrow, PCMU if audio is AudioFormat.PCMU else PCMA)
+            samples = self._to_24k.process(chosen, samples)
+        frames[is_wideband] = samples.view(np.uint8)
 
     def _hear(self, leg: int, ear: _Ear, codes: Codes) -> Samples:
         """20 ms of one leg, int16[320], a frame left out before or melted into it where it has too many."""
@@ -142,7 +152,8 @@ class WidebandUplink:
         return samples
 
     def _begin(self, leg: int) -> _Ear:
-        self._from_g711.reset(leg)
+        for bank in (self._from_g711, self._to_24k, self._to_8k):
+            bank.reset(leg)
         self._ears[leg] = ear = _Ear()
         return ear
 
