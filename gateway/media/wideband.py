@@ -52,6 +52,8 @@ _REACH_SAMPLES: Final = 60 * 16
 """Length of a gap that is filled; what is missing beyond is silence."""
 _OVERLAP_SAMPLES: Final = 5 * 16
 """What was made up fades over so long into what is received again: by then the decoder has found its way."""
+_DIGITAL_SILENCE: Final = 32
+"""A coder of nothing but zeros is heard up to 20."""
 _QUIET_LEVEL: Final = 500  # of 32768: below, a frame may be left out unheard
 _MELT_SPACING_FRAMES: Final = 10
 _STALE_SAMPLES: Final = 60 * 16
@@ -125,6 +127,9 @@ class WidebandUplink:
                 ear.narrow_frames = 0
             else:
                 samples[row] = self._hear(leg, ear, spoken[row])
+        has_sound = self._reception.has_sound
+        if not has_sound[chosen].all():  # only until it has
+            has_sound[chosen] |= (np.abs(samples.astype(np.int32)) > _DIGITAL_SILENCE).any(axis=1)
         samples[~self._reception.is_heard[chosen]] = 0
         self._heard[chosen] = samples
         codes[is_wideband] = codec.codes(self._to_8k.process(chosen, samples))

@@ -264,6 +264,14 @@ class TestUplink:
         rig.run(0.5)
         assert not any(rig.uplink[0][before:])
 
+    @pytest.mark.parametrize(("said_by_peer", "has_sound"), [(np.zeros(8000, np.int16), False), (voice(0.5), True)])
+    def test_digital_silence_is_told_from_sound(self, said_by_peer, has_sound):
+        rig = MediaRig()
+        rig.open_leg(**wide())
+        rig.arrive(said(said_by_peer))
+        rig.run(1.0)
+        assert rig.engine.signs(0).has_sound is has_sound
+
     def test_a_delay_that_a_burst_left_is_given_back(self):
         speech = voice(10.0) * np.repeat(np.arange(20) % 2, WIDE_HZ // 2).astype(np.int16)
         packets = [(max(at_s, 0.86) if at_s > 0.7 else at_s, p) for at_s, p in said(speech)]
