@@ -22,14 +22,15 @@ from gateway.media.codec import SAMPLES_PER_MS, Indices, Samples
 MAX_HISTORY_SAMPLES: Final = 60 * SAMPLES_PER_MS
 """What a jitter buffer keeps of the audio already read."""
 
-_LEAST_PERIOD: Final = 5 * SAMPLES_PER_MS  # 200 Hz; a higher voice is found at a multiple of its period
-_GREATEST_PERIOD: Final = 15 * SAMPLES_PER_MS  # 66 Hz
-_TEMPLATE_SAMPLES: Final = 12 * SAMPLES_PER_MS
-_STEP_SAMPLES: Final = 10 * SAMPLES_PER_MS
+_LEAST_PERIOD_MS: Final = 5  # 200 Hz; a higher voice is found at a multiple of its period
+_GREATEST_PERIOD_MS: Final = 15  # 66 Hz
+_TEMPLATE_MS: Final = 12
+_STEP_MS: Final = 10
 _MOST_PERIODS: Final = 2
-_LEAST_MERGE_SAMPLES: Final = 4 * SAMPLES_PER_MS
-_MERGE_SAMPLES_PER_STEP: Final = 4 * SAMPLES_PER_MS
-_GREATEST_MERGE_SAMPLES: Final = 10 * SAMPLES_PER_MS
+_LEAST_MERGE_MS: Final = 4
+_MERGE_MS_PER_STEP: Final = 4
+_GREATEST_MERGE_MS: Final = 10
+_REACH_MS: Final = 60
 
 _Float32 = npt.NDArray[np.float32]
 
@@ -61,51 +62,54 @@ class Concealment(Protocol):
 
 
 class PitchRepetition:
-    """Pitch periods repeated with overlap-add at every seam; see the module."""
+    """Pitch periods repeated with overlap-add at every seam; see the module. `samples_per_ms`: 16 for wideband."""
 
-    history_samples: Final = _MOST_PERIODS * _GREATEST_PERIOD + _GREATEST_PERIOD // 4
-    reach_samples: Final = 60 * SAMPLES_PER_MS
+    def __init__(self, samples_per_ms: int = SAMPLES_PER_MS) -> None:
+        self._per_ms = samples_per_ms
+        self._step = _STEP_MS * samples_per_ms
+        greatest = _GREATEST_PERIOD_MS * samples_per_ms
+        self.history_samples: Final = _MOST_PERIODS * greatest + greatest // 4
+        self.reach_samples: Final = _REACH_MS * samples_per_ms
 
     def fill(self, history: Samples, elapsed: Indices) -> Samples:
         """See `Concealment.fill`."""
         past = history.astype(np.float32)
-        period = _periods(past)[:, None]
+        period = _periods(past, self._per_ms)[:, None]
         quarter = period // 4
         voice = _cycles(past, period, 1, 0, elapsed)
         for periods in range(2, _MOST_PERIODS + 1):
-            start = (periods - 1) * _STEP_SAMPLES
+            start = (periods - 1) * self._step
             if elapsed.max() >= start:
                 weight = _ramp(elapsed - start, quarter)
                 voice += weight * (_cycles(past, period, periods, start, elapsed) - voice)
         before = np.take_along_axis(past, self.history_samples - 1 - period, axis=1)
         voice += (past[:, -1:] - before) * (1 - _ramp(elapsed, quarter))
-        fading = self.reach_samples - _STEP_SAMPLES
+        fading = self.reach_samples - self._step
         voice *= np.clip((self.reach_samples - elapsed) / np.float32(fading), 0, 1)
         return np.rint(np.clip(voice, -32768, 32767)).astype(np.int16)
 
     def merge_samples(self, gap: Indices) -> Indices:
         """See `Concealment.merge_samples`: 4 ms, and 4 ms more for every 10 ms of gap after the first, up to 10 ms."""
-        later_steps = np.maximum(gap - 1, 0) // _STEP_SAMPLES
-        merge: Indices = np.minimum(
-            _LEAST_MERGE_SAMPLES + _MERGE_SAMPLES_PER_STEP * later_steps, _GREATEST_MERGE_SAMPLES
-        )
-        return merge
+        later_steps = np.maximum(gap - 1, 0) // self._step
+        merge: Indices = np.minimum(_LEAST_MERGE_MS + _MERGE_MS_PER_STEP * later_steps, _GREATEST_MERGE_MS)
+        return merge * self._per_ms
 
 
-def _periods(past: _Float32) -> Indices:
+def _periods(past: _Float32, per_ms: int) -> Indices:
     """The lag at which the last 12 ms resemble what came before them most: int64[n], samples.
 
     By normalised cross-correlation: a louder stretch is not a better one.
     """
-    template = past[:, -_TEMPLATE_SAMPLES:]
-    span = past[:, -_TEMPLATE_SAMPLES - _GREATEST_PERIOD : -_LEAST_PERIOD]
-    windows = sliding_window_view(span, _TEMPLATE_SAMPLES, axis=1)  # the greatest lag first
+    length, greatest = _TEMPLATE_MS * per_ms, _GREATEST_PERIOD_MS * per_ms
+    template = past[:, -length:]
+    span = past[:, -length - greatest : -_LEAST_PERIOD_MS * per_ms]
+    windows = sliding_window_view(span, length, axis=1)  # the greatest lag first
     likeness = np.matmul(windows, template[:, :, None])[:, :, 0]
     sums = np.cumsum(np.square(span, dtype=np.float64), axis=1)
-    energy = sums[:, _TEMPLATE_SAMPLES - 1 :].copy()
-    energy[:, 1:] -= sums[:, :-_TEMPLATE_SAMPLES]
+    energy = sums[:, length - 1 :].copy()
+    energy[:, 1:] -= sums[:, :-length]
     score = likeness / np.sqrt(np.maximum(energy, 1.0))
-    lag: Indices = _GREATEST_PERIOD - score.argmax(axis=1)
+    lag: Indices = greatest - score.argmax(axis=1)
     return lag
 
 

@@ -38,20 +38,20 @@ from gateway.media.codec import (
     PayloadFormat,
     Samples,
 )
+from gateway.media.concealment import PitchRepetition
 from gateway.media.g722 import SAMPLES_PER_OCTET, G722Coder
 from gateway.media.jitter import FRAME_SAMPLES, JitterBuffers
 from gateway.media.playout import PlayoutQueues
 from gateway.media.reception import Reception
 from gateway.media.resample import UpSampler
+from gateway.media.splice import splice
 from gateway.media.wideband_filters import StreamFilter, TickFilter
 
 WIDE_FRAME_SAMPLES: Final = FRAME_SAMPLES * SAMPLES_PER_OCTET
 """Samples at 16 kHz in 20 ms."""
 
-_REACH_SAMPLES: Final = 60 * 16
-"""Length of a gap that is filled; what is missing beyond is silence."""
-_OVERLAP_SAMPLES: Final = 5 * 16
-"""What was made up fades over so long into what is received again: by then the decoder has found its way."""
+_CONCEALMENT: Final = PitchRepetition(samples_per_ms=16)
+_REACH_SAMPLES: Final = _CONCEALMENT.reach_samples
 _DIGITAL_SILENCE: Final = 32
 """A coder of nothing but zeros is heard up to 20."""
 _QUIET_LEVEL: Final = 500  # of 32768: below, a frame may be left out unheard
@@ -71,7 +71,7 @@ class _Ear:
     """What is remembered of a leg that sends G.722."""
 
     coder: G722Coder = field(default_factory=G722Coder)
-    history: Samples = field(default_factory=lambda: np.zeros(WIDE_FRAME_SAMPLES, np.int16))
+    history: Samples = field(default_factory=lambda: np.zeros(_CONCEALMENT.history_samples, np.int16))
     """the last samples heard, those before the present gap while there is one"""
     gap: int = _FADED
     """samples made up or left silent since something was received"""
@@ -80,7 +80,7 @@ class _Ear:
     narrow_frames: int = 0
     """frames of G.711 since the last of G.722"""
     surplus_reads: int = 0
-    """frames that were heard while one was to be left out"""
+    """frames that were heard while the delay was to be another"""
 
 
 class WidebandUplink:
@@ -121,7 +121,7 @@ class WidebandUplink:
         samples = np.empty((len(chosen), WIDE_FRAME_SAMPLES), np.int16)
         for row, leg in enumerate(chosen.tolist()):
             ear = self._ears.get(leg) or self._begin(leg)
-            if is_whole[row] and not ear.gap and not self._jitter.has_surplus(leg):
+            if is_whole[row] and not ear.gap and not self._jitter.surplus(leg):
                 samples[row] = heard = ear.coder.decode(octets[row].tobytes())
                 self._remember(ear, heard)
                 ear.narrow_frames = 0
@@ -150,10 +150,11 @@ class WidebandUplink:
         frames[is_wideband] = samples.view(np.uint8)
 
     def _hear(self, leg: int, ear: _Ear, codes: Codes) -> Samples:
-        """20 ms of one leg, int16[320], a frame left out before or melted into it where it has too many."""
+        """20 ms of one leg, int16[320], a frame left out in them or put off behind them as the delay asks for it."""
         samples = self._decoded(leg, ear, codes)
-        if self._jitter.has_surplus(leg) and not (codes == MISSING).any():
-            samples = self._shortened(leg, ear, samples)
+        surplus = self._jitter.surplus(leg)
+        if surplus and not (codes == MISSING).any():
+            samples = self._adjusted(leg, ear, samples, is_longer=surplus < 0)
         return samples
 
     def _begin(self, leg: int) -> _Ear:
@@ -162,17 +163,19 @@ class WidebandUplink:
         self._ears[leg] = ear = _Ear()
         return ear
 
-    def _shortened(self, leg: int, ear: _Ear, samples: Samples) -> Samples:
+    def _adjusted(self, leg: int, ear: _Ear, samples: Samples, *, is_longer: bool) -> Samples:
         is_silent = int(np.abs(samples.astype(np.int32)).max()) < _QUIET_LEVEL
         ear.surplus_reads += 1
         if not is_silent and ear.surplus_reads % _MELT_SPACING_FRAMES:
             return samples
+        if is_longer:
+            self._jitter.hold(leg)
+            return samples
         following = self._decoded(leg, ear, self._jitter.read_surplus(leg))
         if is_silent:
             return following
-        fade = np.linspace(0, 1, WIDE_FRAME_SAMPLES)
-        melted: Samples = np.rint(samples * (1 - fade) + following * fade).astype(np.int16)
-        return melted
+        spliced: Samples = splice(samples[None], following[None])[0][0]
+        return spliced
 
     def _decoded(self, leg: int, ear: _Ear, codes: Codes) -> Samples:
         """The samples of codes of any kind, one stretch of the same kind after the other."""
@@ -205,20 +208,16 @@ class WidebandUplink:
         self._jitter.concealed[leg] += in_reach // SAMPLES_PER_OCTET
         ear.gap = min(ear.gap + stretch.size, _FADED)
 
-    @staticmethod
-    def _made_up(ear: _Ear, count: int) -> Samples:
-        """What follows in a gap: the last 20 ms backwards, forwards and backwards again, fading to silence in 60 ms."""
-        turn, step = np.divmod(ear.gap + np.arange(count), WIDE_FRAME_SAMPLES)
-        source = np.where(turn % 2 == 0, WIDE_FRAME_SAMPLES - 1 - step, step)
-        gain = np.clip(1 - (ear.gap + np.arange(count) + 1) / _REACH_SAMPLES, 0, None)
-        made: Samples = np.rint(ear.history[source] * gain).astype(np.int16)
+    def _made_up(self, ear: _Ear, count: int) -> Samples:
+        elapsed = np.minimum(ear.gap + np.arange(count), _REACH_SAMPLES)
+        made: Samples = _CONCEALMENT.fill(ear.history[None], elapsed[None])[0]
         return made
 
     def _resume(self, ear: _Ear, stretch: Samples) -> None:
         """Enter what was received; after a gap that was filled, what was made up fades out over it."""
         if 0 < ear.gap < _REACH_SAMPLES:
-            overlap = min(_OVERLAP_SAMPLES, stretch.size)
-            fade = np.linspace(0, 1, overlap)
+            overlap = min(int(_CONCEALMENT.merge_samples(np.array([ear.gap]))[0]), stretch.size)
+            fade = (np.arange(overlap) + 1) / (overlap + 1)
             made = self._made_up(ear, overlap)
             stretch[:overlap] = np.rint(made * (1 - fade) + stretch[:overlap] * fade)
         ear.gap = 0
