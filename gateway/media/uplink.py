@@ -114,8 +114,8 @@ class Uplink:
             recorded = self._recorder.among(legs)
             if recorded.size:
                 chosen_legs = legs[recorded]
-                frames = codec.decode(codes[recorded])
-                self._recorder.write(HEARD, chosen_legs, self._pacer.begun(chosen_legs), frames)
+                heard = codec.decode(codes[recorded])
+                self._recorder.write(HEARD, chosen_legs, self._pacer.begun(chosen_legs), heard)
             if self._tones.open_legs:
                 is_deaf, is_missing = self._reception.has_events[legs], self._jitter.is_missing(legs)
                 self._tones.hear(legs, codes, is_missing=is_missing, is_deaf=is_deaf, now=now)

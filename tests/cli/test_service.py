@@ -1259,7 +1259,7 @@ async def test_busy_gateway_sends_the_callers_audio_in_longer_pieces(
 ) -> None:
     busy_clock = partial(LoadWatch, cpu_clock=lambda: 0.8 * time.monotonic())
     monkeypatch.setattr("gateway.cli.service.LoadWatch", busy_clock)
-    house = await open_house(audio="pcmu")
+    house = await open_house(audio="g711")
 
     _, session = await house.talk()
 

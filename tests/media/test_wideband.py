@@ -440,6 +440,50 @@ class TestReconfigured:
         assert [event.item_id for event in rig.finished] == ["item"]
 
 
+class TestRecorded:
+    @pytest.mark.parametrize("ptime_ms", [10, 20, 60])
+    def test_a_recording_has_the_telephone_band_of_both_sides_without_a_click(self, ptime_ms):
+        rig = MediaRig()
+        rig.open_leg(**wide(ptime_ms=ptime_ms))
+        pieces = []
+        rig.engine.start_recording(0, rig.now)
+        rig.arrive(said(tone(1000, 1.4, rate_hz=WIDE_HZ)))
+        rig.engine.play(0, "item", tone(600, 1.4, rate_hz=WIDE_HZ).tobytes())
+        transcode = rig.engine.transcode
+        rig.engine.transcode = lambda now: pieces.extend((events := transcode(now)).recorded) or events
+        rig.run(2.0)
+        pieces += rig.engine.stop_recording(0, rig.now)
+        heard, sent = np.concatenate([piece.samples for piece in pieces], axis=1)
+        assert tone_seconds(heard, 1000) == pytest.approx(1.43, abs=0.06)
+        assert tone_seconds(sent, 600) == pytest.approx(1.4, abs=0.06)
+        assert level_dbov(sent[4000:8000]) == pytest.approx(-18, abs=0.1)
+        spectrum = np.abs(np.fft.rfft(sent[4000:8000].astype(float)))
+        spectrum[295:306] = 0
+        assert 20 * np.log10(spectrum.max() / (5830 * 2000)) < -50
+
+
+class TestKeys:
+    def test_keys_of_ours_are_tones_where_the_peer_takes_no_events(self):
+        rig = MediaRig()
+        rig.open_leg(**wide(telephone_event_payload_type=None))
+        rig.run(0.2)
+        rig.engine.send_digits(0, "5", duration_ms=400)
+        rig.run(1.0)
+        heard = heard_by_peer(rig)
+        power = np.abs(np.fft.rfft(heard.astype(float), 4 * WIDE_HZ)) ** 2
+        loudest = np.argsort(power)[::-1][:40] / 4
+        assert {round(float(hz) / 10) * 10 for hz in loudest} <= {760, 770, 780, 1330, 1340}
+        assert level_dbov(heard[round(0.3 * WIDE_HZ) : round(0.5 * WIDE_HZ)]) > -15
+
+    def test_tones_of_the_peers_are_keys(self):
+        rig = MediaRig()
+        rig.open_leg(**wide(telephone_event_payload_type=None, hears_tones=True))
+        both = tone(770, 0.2, rate_hz=WIDE_HZ) + tone(1336, 0.2, rate_hz=WIDE_HZ)
+        rig.arrive(said(np.concatenate([np.zeros(3200, np.int16), both, np.zeros(3200, np.int16)])))
+        rig.run(1.0)
+        assert [event.digit for event in rig.digits] == ["5"]
+
+
 class TestAmongOthers:
     def test_a_leg_of_g711_sends_and_hears_the_same_beside_legs_of_g722(self):
         alone, crowded = MediaRig(max_legs=8), MediaRig(max_legs=8)
