@@ -2,17 +2,20 @@
 
 Source: the Realtime API reference and the event schemas of the OpenAI OpenAPI description. No state in here.
 
-Audio dominates. An append is a constant prefix, base64 and a constant suffix, nothing is quoted or dumped; a received
-delta of the usual shape has its base64 cut out before the rest, some 150 characters, is parsed as JSON.
+Audio dominates. An append is a constant prefix, base64 and a constant suffix, nothing is quoted or dumped. A received
+delta as the hosted provider writes it is read by one regular expression up to its base64, which ends the document; JSON
+parsed it is whenever anything about it is not as expected.
 """
 
 from __future__ import annotations
 
-import binascii
 import json
+import re
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+
+import pybase64
 
 from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
@@ -34,10 +37,21 @@ _SCHEMES: Mapping[str, str] = {"ws": "ws", "wss": "wss", "http": "ws", "https": 
 
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL = b'"}'
-_DELTA_HEAD = '{"type":"' + AUDIO_DELTA + '",'
-_DELTA_MEMBER = '"delta":"'
-_DELTA_HEAD_LIMIT = 1024
-"""Characters within which the audio of a delta of the usual shape begins."""
+_ID: Final = r"[\w.:-]{0,128}"
+_COUNT: Final = r"(?:0|[1-9][0-9]{0,8})"
+_DELTA_HEAD: Final = re.compile(
+    rf'''
+    \{{ (?: "type":[ ]?"{re.escape(AUDIO_DELTA)}",[ ]?"event_id":[ ]?"{_ID}"
+        | "event_id":[ ]?"{_ID}",[ ]?"type":[ ]?"{re.escape(AUDIO_DELTA)}" )
+    ,[ ]?"response_id":[ ]?"({_ID})"
+    ,[ ]?"item_id":[ ]?"({_ID})"
+    ,[ ]?"output_index":[ ]?{_COUNT}
+    ,[ ]?"content_index":[ ]?({_COUNT})
+    ,[ ]?"delta":[ ]?"''',
+    re.ASCII | re.VERBOSE,
+)
+"""The order of members on the wire and in the reference, with or without spaces, and nothing that would be escaped."""
+_DELTA_TAIL: Final = '"}'
 
 
 def realtime_url(options: SessionOptions) -> str:
@@ -77,7 +91,7 @@ def encode(event: Mapping[str, object]) -> str:
 
 def append(audio: bytes) -> bytes:
     """``input_audio_buffer.append``."""
-    return _APPEND_HEAD + binascii.b2a_base64(audio, newline=False) + _APPEND_TAIL
+    return b"".join((_APPEND_HEAD, pybase64.b64encode(audio), _APPEND_TAIL))
 
 
 def append_size(audio_bytes: int) -> int:
@@ -189,21 +203,20 @@ def truncate(item_id: str, content_index: int, audio_end_ms: int) -> JsonObject:
     }
 
 
-def split_audio_delta(document: str) -> tuple[Fields, str] | None:
-    """The members and the base64 of an audio delta of the usual shape: type first, delta last. Else None.
+def read_audio_delta(document: str, bytes_per_sample: int) -> tuple[str, str, int, bytes] | None:
+    """Response, item, content index and audio of a delta in the usual layout; None leaves it to JSON.
 
-    Whoever decodes the base64 strictly has checked, too, that no escape was in it.
+    Whatever stands where the base64 should and is not, an escape or a further member, makes it another layout.
     """
-    if not document.startswith(_DELTA_HEAD):
-        return None
-    found = document.find(_DELTA_MEMBER, 0, _DELTA_HEAD_LIMIT)
-    start, end = found + len(_DELTA_MEMBER), len(document) - 2
-    if found < 0 or not document.endswith('"}') or document.find('"', start, end) >= 0:
+    head = _DELTA_HEAD.match(document)
+    if head is None or not document.endswith(_DELTA_TAIL):
         return None
     try:
-        return parse(document[:start] + '"}'), document[start:end]
-    except MalformedEventError:
+        audio = decode_audio(document[head.end() : -len(_DELTA_TAIL)], bytes_per_sample)
+    except ValueError:
         return None
+    response_id, item_id, content_index = head.groups()
+    return response_id, item_id, int(content_index), audio
 
 
 def decode_audio(text: str, bytes_per_sample: int) -> bytes:
@@ -212,7 +225,7 @@ def decode_audio(text: str, bytes_per_sample: int) -> bytes:
     Raises:
         ValueError: not base64, or half a sample.
     """
-    audio = binascii.a2b_base64(text, strict_mode=True)
+    audio = pybase64.b64decode(text, validate=True)
     if not audio or len(audio) % bytes_per_sample:
         raise ValueError("not whole samples")
     return audio

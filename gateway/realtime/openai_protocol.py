@@ -110,9 +110,9 @@ class OpenAIProtocol:
         return messages
 
     def _dispatch(self, document: str) -> None:
-        found = codec.split_audio_delta(document)
-        if found is not None:
-            self._on_audio(*found)
+        delta = codec.read_audio_delta(document, self._bytes_per_sample)
+        if delta is not None:
+            self._take_audio(*delta)
             return
         if len(document) > MAX_EVENT_CHARACTERS and codec.AUDIO_DELTA not in document[:1024]:
             raise MalformedEventError("too large")
@@ -279,10 +279,8 @@ class OpenAIProtocol:
         self._events.append(ResponseStarted(response_id=response_id))
 
     def _on_audio_delta(self, event: Fields) -> None:
-        self._on_audio(event, event.text("delta"))
-
-    def _on_audio(self, event: Fields, text: str) -> None:
-        response_id, item_id = event.text("response_id"), event.text("item_id")
+        """A delta of an unusual layout."""
+        text, response_id, item_id = event.text("delta"), event.text("response_id"), event.text("item_id")
         content_index = event.integer("content_index", 0)
         try:
             audio = codec.decode_audio(text, self._bytes_per_sample)
@@ -290,6 +288,9 @@ class OpenAIProtocol:
             self.statistics.skipped_audio += 1
             _log.debug("! audio skipped: %s", error)
             return
+        self._take_audio(response_id, item_id, content_index, audio)
+
+    def _take_audio(self, response_id: str, item_id: str, content_index: int, audio: bytes) -> None:
         if not self._ledger.take(response_id, (item_id, content_index), len(audio)):
             self.statistics.late_audio += 1
             return

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
+from gateway.realtime import openai_codec as codec
 from gateway.realtime.openai_protocol import OpenAIProtocol, Phase
 from gateway.realtime.session import (
     AudioDelta,
@@ -853,3 +854,86 @@ def test_no_event_of_a_known_type_raises(events: list[tuple[str, dict[str, Any]]
 def test_no_text_raises(document: str) -> None:
     protocol = OpenAIProtocol(SessionOptions(url="ws://h/v1"))
     assert protocol.receive(document) == []
+
+
+# --- two readers of audio ---------------------------------------------------------------------------------------------
+
+MEMBERS = (
+    ("type", '"response.output_audio.delta"'),
+    ("event_id", '"event_1"'),
+    ("response_id", '"resp_1"'),
+    ("item_id", '"item_1"'),
+    ("output_index", "0"),
+    ("content_index", "0"),
+    ("delta", '"f39/fw=="'),
+)
+VALUES = st.sampled_from(
+    [
+        '"response.output_audio.delta"',
+        '"response.output_audio.done"',
+        '"f39/"',
+        '"f39\\/fw=="',
+        '"f39"',
+        '"f39/fw==="',
+        '"f3 9"',
+        '"f39/\\n"',
+        '"\\u0041AAA"',
+        '"\u00e4"',
+        '"\\ud83d"',
+        '"a\\"b"',
+        '"tab\tinside"',
+        '""',
+        "1",
+        "01",
+        "1.0",
+        "1e0",
+        "-1",
+        "12345678901234567890",
+        "null",
+        "true",
+        "[]",
+        '{"delta":"AAAA"}',
+        f'"{"x" * 200}"',
+    ]
+)
+SPACES = st.sampled_from(["", " ", "  ", "\n", "\t"])
+
+
+@st.composite
+def delta_documents(draw: st.DrawFn) -> str:
+    """Deltas as they are sent, mostly with one thing about them changed."""
+    members = list(MEMBERS)
+    if draw(st.booleans()):
+        members[0], members[1] = members[1], members[0]
+    changes = st.sampled_from(["value", "value", "member", "order", "spaces", "character"])
+    comma = colon = ""
+    places = st.integers(0, len(members) - 1)
+    chosen = draw(st.lists(changes, max_size=2))
+    for change in chosen:
+        if change == "value":
+            place = draw(places)
+            members[place] = (members[place][0], draw(VALUES))
+        elif change == "member":
+            name = draw(st.sampled_from(["delta", "type", "item_id", "new"]))
+            members.insert(draw(places) + 1, (name, draw(VALUES)))
+        elif change == "order":
+            members = draw(st.permutations(members))
+        elif change == "spaces":
+            comma, colon = draw(SPACES), draw(SPACES)
+    text = "{" + ("," + comma).join(f'"{name}":{colon}{value}' for name, value in members) + "}"
+    if "character" in chosen:
+        place = draw(st.integers(0, len(text)))
+        text = text[:place] + draw(st.sampled_from('"\\{},: A\x00')) + text[place + draw(st.integers(0, 1)) :]
+    return text
+
+
+@settings(max_examples=500)
+@given(delta_documents(), st.sampled_from([AudioFormat.PCMU, AudioFormat.PCM16_24K]))
+def test_the_fast_reader_of_audio_and_the_parser_of_json_agree(document: str, output_format: AudioFormat) -> None:
+    fast, full = Peer(output_format=output_format), Peer(output_format=output_format)
+    told = fast.protocol.receive(document)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "read_audio_delta", lambda _document, _bytes_per_sample: None)
+        expected = full.protocol.receive(document)
+    assert told == expected
+    assert fast.statistics == full.statistics
