@@ -1,10 +1,13 @@
 """A client WebSocket whose writes are synchronous and whose reads arrive as callbacks.
 
 A media tick appends audio for every call and must not await; a burst of the provider must not queue up as tasks. So
-the Sans-I/O protocol of `websockets` (RFC 6455: handshake, masking, frames, close) sits right on an asyncio protocol::
+the Sans-I/O protocol of `websockets` (RFC 6455: handshake, frames, close) sits right on a stream of bytes, and whole
+text messages, of which there are dozens a second in each call, pass it by::
 
-    send_text -> frame, mask -> transport.write                    at most one system call, never waits
-    at most READ_BYTES -> frames -> messages put together -> on_message        nothing is kept in between
+    send_text ────────────────────────────────────> text_frame ───┐
+    close, ping ──────────────> ClientProtocol ─────────────────────┴─> ByteStream.write         never waits
+    on_message <──────────────────────────── str ── FrameSplitter <── ByteStream, at most READ_BYTES
+    on_message, on_closed <──── ClientProtocol <── bytes ──┘
 
 A provider may send a minute of speech at once, and to many calls together. Reads are small, so that the loop gets round
 to the media clock between any two of them: with the 256 KiB that asyncio reads by itself, 20 such bursts silenced all
@@ -19,9 +22,9 @@ No error and no log line carries a header, a query or a body: each of them may h
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
-import socket
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -35,7 +38,8 @@ from websockets.protocol import State
 from websockets.uri import WebSocketURI, parse_uri
 
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
-from gateway.transport.sockets import family_of
+from gateway.transport.byte_stream import ByteStream
+from gateway.transport.websocket_frames import FrameSplitter, text_frame
 
 MessageCallback: TypeAlias = Callable[[str | bytes], None]
 ClosedCallback: TypeAlias = Callable[[int, str], None]
@@ -44,8 +48,7 @@ WritableCallback: TypeAlias = Callable[[], None]
 ABNORMAL_CLOSURE = 1006
 """Close code of a connection that ended without a close frame (RFC 6455 7.1.5)."""
 
-READ_BYTES = 16 * 1024
-"""Largest piece read at a time: less than half a millisecond of parsing and decoding."""
+_HEAD_END = b"\r\n\r\n"
 
 # `websockets` logs every header at DEBUG, the Authorization header too.
 _silent = logging.getLogger(__name__ + ".frames")
@@ -76,7 +79,7 @@ class WebSocketOptions:
     """Unsent bytes at which the connection is given up."""
 
 
-class WebSocketConnection(asyncio.BufferedProtocol):
+class WebSocketConnection:
     """One client connection; made, connected once, and never reused.
 
     `on_message` gets every text message as str and every binary one as bytes. `on_closed` is told once, on a later turn
@@ -100,16 +103,19 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._protocol: ClientProtocol | None = None
-        self._socket_transport: asyncio.Transport | None = None
-        self._transport: asyncio.Transport | None = None
+        self._splitter: FrameSplitter | None = None
+        self._head = b""
         self._timer: asyncio.TimerHandle | None = None
-        self._incoming = memoryview(bytearray(READ_BYTES))
         self._fragments = bytearray()
         self._fragment_opcode = Opcode.TEXT
         self._stage = "resolving and connecting"
         self._is_over = False
-        self._is_writable = True
         self._has_heard = False
+        self._stream = ByteStream(
+            self,
+            high_water_bytes=self._options.high_water_bytes,
+            unacknowledged_s=self._options.ping_interval_s + self._options.pong_timeout_s,
+        )
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
@@ -142,12 +148,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def send_text(self, data: str | bytes) -> None:
         """Send one text message; bytes are taken for UTF-8. Swallowed once the connection is closing or closed."""
-        protocol, transport = self._protocol, self._transport
-        if protocol is None or transport is None or self._is_over or protocol.state is not State.OPEN:
+        if self._protocol is None or self._is_over or self._protocol.state is not State.OPEN:
             return
-        protocol.send_text(data.encode() if isinstance(data, str) else data)
-        self._flush()
-        if not self._is_writable and self.backlog_bytes > self._options.max_backlog_bytes:
+        self._stream.write(text_frame(data.encode() if isinstance(data, str) else data))
+        if not self._stream.is_writable and self.backlog_bytes > self._options.max_backlog_bytes:
             self._give_up(f"the link is too slow: {self.backlog_bytes} bytes unsent")
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
@@ -170,17 +174,12 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     @property
     def is_writable(self) -> bool:
         """Whether more may be sent without piling up here."""
-        return self._is_writable
+        return self._stream.is_writable
 
     @property
     def backlog_bytes(self) -> int:
         """Bytes given to `send_text` that the kernel has not taken yet."""
-        if self._transport is None or self._socket_transport is None:
-            return 0
-        backlog = self._transport.get_write_buffer_size()
-        if self._transport is not self._socket_transport:
-            backlog += self._socket_transport.get_write_buffer_size()
-        return backlog
+        return self._stream.backlog_bytes
 
     # --- opening ------------------------------------------------------------------------------------------------------
 
@@ -188,18 +187,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self, uri: WebSocketURI, headers: Iterable[tuple[str, str]], ssl_context: ssl.SSLContext | None
     ) -> None:
         """TCP, TLS and upgrade, one after the other; the caller holds the deadline."""
-        transport = await self._connect_tcp(uri.host, uri.port)
-        self._socket_transport = self._transport = transport
-        self._tune(transport)
+        await self._stream.connect(uri.host, uri.port)
         if uri.secure:
             self._stage = "TLS handshake"
-            context = ssl_context or ssl.create_default_context()
-            # Upgraded by hand, because limits set on the encrypted side alone leave 64 KiB to the side below it.
-            secured = await self._loop.start_tls(transport, self, context, server_hostname=uri.host)
-            if secured is None:
-                raise ConnectionResetError("closed by the peer")
-            secured.set_write_buffer_limits(high=self._options.high_water_bytes)
-            self._transport = secured
+            await self._stream.secure(ssl_context or _system_trust(), uri.host)
         self._stage = "upgrade to WebSocket"
         self._protocol = ClientProtocol(uri, max_size=self._options.max_message_bytes, logger=_silent)
         request = self._protocol.connect()
@@ -209,49 +200,80 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._flush()
         await self._opened
 
-    async def _connect_tcp(self, host: str, port: int) -> asyncio.Transport:
-        """A TCP connection to the first address of `host` that answers (RFC 8305), where the loop can race them."""
-        # asyncio loses a socket when a race is cancelled; a numeric address needs none, and uvloop has none.
-        if family_of(host) is None and isinstance(self._loop, asyncio.BaseEventLoop):
-            transport, _ = await self._loop.create_connection(lambda: self, host, port, happy_eyeballs_delay=0.25)
-        else:
-            transport, _ = await self._loop.create_connection(lambda: self, host, port)
-        return transport
-
-    def _tune(self, transport: asyncio.Transport) -> None:
-        """Keep the unsent audio where it can still be dropped, and let the kernel notice a dead peer as well."""
-        options = self._options
-        transport.set_write_buffer_limits(high=options.high_water_bytes)
-        sock: socket.socket = transport.get_extra_info("socket")
-        unacknowledged_ms = int((options.ping_interval_s + options.pong_timeout_s) * 1000)
-        for name, value in (("TCP_NOTSENT_LOWAT", options.high_water_bytes), ("TCP_USER_TIMEOUT", unacknowledged_ms)):
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
     def _discard(self) -> None:
         """Drop what a failed `connect` left, telling nobody."""
         self._is_over = True
         if not self._opened.cancel() and not self._opened.cancelled():
             self._opened.exception()  # taken, so that asyncio does not report it as forgotten
-        for transport in (self._transport, self._socket_transport):
-            if transport is not None:
-                transport.abort()
-        if self._socket_transport is None and not self._lost.done():
+        self._stream.abort()
+        if not self._stream.is_connected and not self._lost.done():
             self._lost.set_result(None)  # there never was a connection to lose
 
-    # --- asyncio.BufferedProtocol -------------------------------------------------------------------------------------
+    # --- gateway.transport.byte_stream.StreamOwner --------------------------------------------------------------------
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the loop puts the peer's next bytes; its wish for more room is not granted."""
-        return self._incoming
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: memoryview) -> None:
         """Bytes of the peer: parsed, answered where the protocol answers by itself, and told."""
         self._has_heard = True
         protocol = self._protocol
         if protocol is None or protocol.reader.eof:
             return
-        protocol.receive_data(bytes(self._incoming[:nbytes]))
+        if self._splitter is None:
+            data = self._receive_head(protocol, data)
+        if self._splitter is None:
+            self._feed(protocol, bytes(data))
+            return
+        for part in self._splitter.split(data):
+            if self._is_over:
+                return
+            if isinstance(part, str):
+                self._on_message(part)
+            else:
+                self._feed(protocol, part)
+
+    def eof_received(self) -> None:
+        """The peer will send no more."""
+        if self._protocol is not None:
+            if self._splitter is not None:
+                self._feed(self._protocol, self._splitter.take_rest())
+            self._protocol.receive_eof()
+            self._settle(self._protocol)
+
+    def resume_writing(self) -> None:
+        """The unsent bytes have drained."""
+        if self._on_writable is not None and not self._is_over:
+            self._on_writable()
+
+    def connection_lost(self, reason: Exception | None) -> None:
+        """The TCP connection is gone."""
+        if not self._opened.done():
+            self._opened.set_exception(reason or ConnectionResetError("closed by the peer"))
+        self._finish(ABNORMAL_CLOSURE, f"connection lost: {reason}" if reason else "connection lost")
+        self._stop_timer()
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    # --- receiving ----------------------------------------------------------------------------------------------------
+
+    def _receive_head(self, protocol: ClientProtocol, data: memoryview) -> memoryview:
+        """Let the protocol read up to the end of the answer to our upgrade; what stands behind it."""
+        known = len(self._head)
+        self._head += data
+        end = self._head.find(_HEAD_END)
+        if end < 0:
+            self._head = self._head[-len(_HEAD_END) + 1 :]
+            return data
+        size = end + len(_HEAD_END) - known
+        self._head = b""
+        self._feed(protocol, bytes(data[:size]))
+        if protocol.state is State.OPEN:
+            self._splitter = FrameSplitter(self._options.max_message_bytes)
+        return data[size:]
+
+    def _feed(self, protocol: ClientProtocol, data: bytes) -> None:
+        """Give bytes to the protocol, and tell what it makes of them."""
+        if protocol.reader.eof:
+            return
+        protocol.receive_data(data)
         self._flush()
         for event in protocol.events_received():
             if self._is_over:
@@ -261,33 +283,6 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             else:
                 self._settle_upgrade(protocol)
         self._settle(protocol)
-
-    def eof_received(self) -> None:
-        """The peer will send no more; asyncio closes the transport."""
-        if self._protocol is not None:
-            self._protocol.receive_eof()
-            self._settle(self._protocol)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The TCP connection is gone."""
-        if not self._opened.done():
-            self._opened.set_exception(exc or ConnectionResetError("closed by the peer"))
-        self._finish(ABNORMAL_CLOSURE, f"connection lost: {exc}" if exc else "connection lost")
-        self._stop_timer()
-        if not self._lost.done():
-            self._lost.set_result(None)
-
-    def pause_writing(self) -> None:
-        """The unsent bytes have reached the high-water mark."""
-        self._is_writable = False
-
-    def resume_writing(self) -> None:
-        """The unsent bytes have drained."""
-        self._is_writable = True
-        if self._on_writable is not None and not self._is_over:
-            self._on_writable()
-
-    # --- receiving ----------------------------------------------------------------------------------------------------
 
     def _settle_upgrade(self, protocol: ClientProtocol) -> None:
         """Tell the outcome of the handshake. Frames in the same segment come after it, a close frame too."""
@@ -338,27 +333,26 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     # --- sending and ending -------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        """Hand what the protocol wants sent to the transport; an empty piece is the end of the stream."""
-        if self._protocol is None or self._transport is None:
+        """Hand what the protocol wants sent to the stream; an empty piece is its end."""
+        if self._protocol is None:
             return
         for piece in self._protocol.data_to_send():
             if piece:
-                self._transport.write(piece)
+                self._stream.write(piece)
             else:
-                self._transport.close()
+                self._stream.close()
 
     def _give_up(self, reason: str) -> None:
         self._finish(ABNORMAL_CLOSURE, reason)
-        if self._transport is not None:
-            self._transport.abort()
+        self._stream.abort()
 
     def _finish(self, code: int, reason: str) -> None:
         """The one place where a connection ends. The peer closes TCP (RFC 6455 7.1.1), or is made to."""
         if self._is_over:
             return
         self._is_over = True
-        if self._transport is not None:
-            self._set_timer(self._options.close_timeout_s, self._transport.abort)
+        if self._stream.is_connected:
+            self._set_timer(self._options.close_timeout_s, self._stream.abort)
         if self._opened.done() and not self._opened.cancelled() and self._opened.exception() is None:
             _log.debug("= websocket closed: %d %s", code, shown(reason))
             self._loop.call_soon(self._on_closed, code, reason)
@@ -390,6 +384,12 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+@functools.cache
+def _system_trust() -> ssl.SSLContext:
+    """TLS that trusts whom the system trusts; made once, it takes many milliseconds."""
+    return ssl.create_default_context()
 
 
 def _parse(url: str) -> tuple[WebSocketURI, str]:

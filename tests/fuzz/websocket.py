@@ -1,4 +1,7 @@
-"""A provider's bytes behind or in place of its upgrade: however they are cut, the same messages, and none too long."""
+"""A provider's bytes behind or in place of its upgrade.
+
+However they are cut, they are the messages that `websockets` finds in them, and none too long.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,14 @@ import asyncio
 import base64
 import hashlib
 import re
-from unittest.mock import Mock
+
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from gateway.errors import ProviderError
+from gateway.transport.byte_stream import ByteStream
 from gateway.transport.websocket import WebSocketConnection, WebSocketOptions
 
 LIMIT_BYTES = 2000
@@ -30,10 +38,10 @@ SEEDS = [
 
 
 class _Wire(asyncio.Transport):
-    """What the connection writes is kept, and a fake socket takes its options."""
+    """What the connection writes is kept."""
 
     def __init__(self) -> None:
-        super().__init__({"socket": Mock(), "peername": ("127.0.0.1", 80)})
+        super().__init__()
         self.written = bytearray()
         self.is_closed = False
 
@@ -45,26 +53,29 @@ class _Wire(asyncio.Transport):
 
     abort = close
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+    def pause_reading(self) -> None:
         pass
+
+    resume_reading = pause_reading
 
     def get_write_buffer_size(self) -> int:
         return 0
 
 
-class _Connection(WebSocketConnection):
+class _Stream(ByteStream):
     """A connection over such a wire."""
 
     wire: _Wire
 
-    async def _connect_tcp(self, host: str, port: int) -> asyncio.Transport:
-        self.wire = _Wire()
-        return self.wire
+    async def connect(self, host: str, port: int) -> None:
+        self.wire = self._transport = _Wire()
 
 
 def fuzz(data: bytes) -> None:
     upgrades, piece, stream = data[:1] == b"\x01", data[1] if len(data) > 1 else 0, data[2:]
     whole = asyncio.run(_events(stream, len(stream) or 1, upgrades=upgrades))
+    if upgrades:
+        assert [event[1] for event in whole if event[0] == "message"] == _messages_by_the_library(stream)
     if piece:
         assert asyncio.run(_events(stream, piece, upgrades=upgrades)) == whole
 
@@ -72,19 +83,20 @@ def fuzz(data: bytes) -> None:
 async def _events(stream: bytes, piece: int, *, upgrades: bool) -> list[tuple[object, ...]]:
     """What the connection tells of a stream that comes in such pieces, and that ends with it."""
     told = list[tuple[object, ...]]()
-    connection = _Connection(
+    connection = WebSocketConnection(
         on_message=lambda message: told.append(("message", message)),
         on_closed=lambda code, reason: told.append(("closed", code, reason)),
         options=_OPTIONS,
     )
+    connection._stream = shell = _Stream(connection, high_water_bytes=2**20, unacknowledged_s=1)
     opening = asyncio.ensure_future(connection.connect("ws://127.0.0.1/v1/realtime"))
     await asyncio.sleep(0)
     if upgrades:
-        _feed(connection, _UPGRADE + _accept(bytes(connection.wire.written)) + b"\r\n\r\n")
+        _feed(shell, _UPGRADE + _accept(bytes(shell.wire.written)) + b"\r\n\r\n")
     for start in range(0, len(stream), piece):
-        _feed(connection, stream[start : start + piece])
-    connection.eof_received()
-    connection.connection_lost(None)
+        _feed(shell, stream[start : start + piece])
+    shell.eof_received()
+    shell.connection_lost(None)
     try:
         await opening
     except ProviderError as error:
@@ -101,13 +113,33 @@ async def _events(stream: bytes, piece: int, *, upgrades: bool) -> list[tuple[ob
     return told
 
 
-def _feed(connection: WebSocketConnection, data: bytes) -> None:
+def _feed(stream: ByteStream, data: bytes) -> None:
     while data:
-        room = connection.get_buffer(-1)
+        room = stream.get_buffer(-1)
         count = min(len(room), len(data))
         room[:count] = data[:count]
-        connection.buffer_updated(count)
+        stream.buffer_updated(count)
         data = data[count:]
+
+
+def _messages_by_the_library(stream: bytes) -> list[str | bytes]:
+    """The messages of a stream of frames, by `websockets` alone."""
+    protocol = ClientProtocol(parse_uri("ws://127.0.0.1"), state=State.OPEN, max_size=LIMIT_BYTES)
+    protocol.receive_data(stream)
+    messages: list[str | bytes] = []
+    opcode, data = Opcode.TEXT, b""
+    for frame in protocol.events_received():
+        assert isinstance(frame, Frame)
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            opcode, data = frame.opcode, bytes(frame.data)
+        elif frame.opcode is Opcode.CONT:
+            data += frame.data
+        if frame.fin and frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            try:
+                messages.append(data.decode() if opcode is Opcode.TEXT else data)
+            except UnicodeDecodeError:
+                break
+    return messages
 
 
 def _accept(request: bytes) -> bytes:

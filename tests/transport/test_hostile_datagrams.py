@@ -56,9 +56,9 @@ async def delay_s(peer: socket.socket, endpoint: SipEndpoint, case: Case, branch
     """Send the message, then OPTIONS: how long its answer takes. The message's own answer comes before it."""
     loop, scripted = asyncio.get_running_loop(), ScriptedPeer(Hop(*peer.getsockname()[:2]))
     probe = scripted.request("OPTIONS", branch=branch, call_id=branch).to_bytes()
-    await loop.sock_sendto(peer, case.data[:LARGEST_DATAGRAM], endpoint.address)
+    peer.sendto(case.data[:LARGEST_DATAGRAM], endpoint.address)
     began = loop.time()
-    await loop.sock_sendto(peer, probe, endpoint.address)
+    peer.sendto(probe, endpoint.address)
     received = await asyncio.wait_for(answers_until(peer, branch), 10)
     took_s = loop.time() - began
     assert received[-1].startswith(b"SIP/2.0 200 ")
