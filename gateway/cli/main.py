@@ -56,10 +56,11 @@ def run(config: ConfigOption) -> None:
     from gateway.cli.logs import configure_logs
     from gateway.cli.run import run_service
     from gateway.config import load_configuration
+    from gateway.transport import event_loop
 
     configuration = load_configuration(config)
     configure_logs(configuration.log.level, sip_trace=configuration.log.sip_trace)
-    asyncio.run(run_service(configuration))
+    event_loop.run(run_service(configuration))
 
 
 @app.command()
