@@ -191,13 +191,13 @@ class LoadWatch:
         return sorted(self._lateness)[-1 - LAG_TICKS // 100] * 1000
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._deadline = loop.time() + PERIOD_S
-        self._timer = loop.call_at(self._deadline, self._on_timer)
+        self._deadline = self._clock() + PERIOD_S  # the loop's own time may have whole milliseconds only
+        self._timer = loop.call_later(PERIOD_S, self._on_timer)
 
     def _on_timer(self) -> None:
         if self._loop is None:
             return
-        self.note(max(self._loop.time() - self._deadline, 0.0))
+        self.note(max(self._clock() - self._deadline, 0.0))
         self._arm(self._loop)
 
 
