@@ -7,7 +7,6 @@ Started by `gateway.simulate.rig.control`, with options as JSON in its one argum
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -28,6 +27,7 @@ from gateway.realtime.session import SessionOptions
 from gateway.simulate.rig.caller import HOST
 from gateway.simulate.rig.control import Answer, serve_gateway, settle
 from gateway.sip.message import Address
+from gateway.transport import event_loop
 from gateway.transport.media_clock import freeze_garbage
 from gateway.transport.media_loop import MediaLoop
 from gateway.transport.rtp_port import RtpPort
@@ -197,7 +197,7 @@ def main() -> None:
     """Run the process."""
     options = json.loads(sys.argv[1])
     settle(options["cores"])
-    asyncio.run(_serve(options))
+    event_loop.run(_serve(options))
 
 
 if __name__ == "__main__":
