@@ -40,6 +40,14 @@ def udp(as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def provider(as_json: JsonOption = False) -> None:
+    """The provider's side of a call: events, WebSocket, TLS, set-ups and memory, beside the plain client."""
+    from gateway.simulate import bench_provider
+
+    bench_provider.run(json=as_json)
+
+
+@app.command()
 def realtime(
     calls: Annotated[int, typer.Option(min=1, help="Calls at once; where --search begins.")] = 300,
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds measured, after a warm-up of 4 s.")] = 10.0,
@@ -86,11 +94,12 @@ def realtime(
 @app.command(name="all")
 def run_all(as_json: JsonOption = False) -> None:
     """All of them, briefly."""
-    from gateway.simulate import bench_media, bench_realtime, bench_udp
+    from gateway.simulate import bench_media, bench_provider, bench_realtime, bench_udp
 
     results = (
         bench_media.measure(legs=(1, 100)),
         bench_udp.measure(calls=(1, 100)),
+        bench_provider.measure(connections=20, kept=50, rounds=20),
         bench_realtime.measure(bench_realtime.RealtimeBenchOptions(calls=100, seconds=4.0)),
     )
     if as_json:
