@@ -52,12 +52,12 @@ async def watch_signalling(
     def refused() -> dict[str, int]:
         return {**user_agent.counters.rejected.as_dict(), **count_connections()}
 
-    before = refused()
+    before: dict[str, int] = {}  # not `refused()`: some loops serve sockets before this begins
     reported_at = float("-inf")
     while True:
         await asyncio.sleep(WATCH_PERIOD_S)
         now = refused()
-        new = {name: now[name] - before[name] for name in SUMMED_UP if now[name] > before.get(name, 0)}
+        new = {name: now[name] - before.get(name, 0) for name in SUMMED_UP if now[name] > before.get(name, 0)}
         if new:
             is_malformed = RejectReason.MALFORMED.value in new
             flaw = _harmless(user_agent.counters.last_malformed, masks_numbers=masks_numbers)
