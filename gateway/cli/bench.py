@@ -99,7 +99,7 @@ def run_all(as_json: JsonOption = False) -> None:
     results = (
         bench_media.measure(legs=(1, 100)),
         bench_udp.measure(calls=(1, 100)),
-        bench_provider.measure(connections=20, kept=50, rounds=20),
+        bench_provider.measure(connections=20, kept=50, rounds=10),
         bench_realtime.measure(bench_realtime.RealtimeBenchOptions(calls=100, seconds=4.0)),
     )
     if as_json:

@@ -7,14 +7,13 @@ here depends on it: the tests of this package run on both.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
-import structlog
-
 Result = TypeVar("Result")
 
-_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("gateway.transport")
+_log = logging.getLogger(__name__)
 
 
 def run(main: Coroutine[object, object, Result]) -> Result:
@@ -28,6 +27,6 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError as error:
-        _log.info("asyncio's event loop is used, at some more processor time", reason=str(error))
+        _log.info("asyncio's event loop is used, at some more processor time: %s", error)
         return asyncio.new_event_loop
     return uvloop.new_event_loop

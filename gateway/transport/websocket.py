@@ -4,10 +4,10 @@ A media tick appends audio for every call and must not await; a burst of the pro
 the Sans-I/O protocol of `websockets` (RFC 6455: handshake, frames, close) sits right on a stream of bytes, and whole
 text messages, of which there are dozens a second in each call, pass it by::
 
-    send_text ────────────────────────────────────> text_frame ───┐
-    close, ping ──────────────> ClientProtocol ─────────────────────┴─> ByteStream.write         never waits
-    on_message <──────────────────────────── str ── FrameSplitter <── ByteStream, at most READ_BYTES
-    on_message, on_closed <──── ClientProtocol <── bytes ──┘
+    send_text ─────────────> text_frame ─────────────┐
+    close, ping ───────────> ClientProtocol ─────────┴──> ByteStream      never waits
+    on_message <────────────────────── str ──┐
+    on_message, on_closed <─ ClientProtocol <┴─ FrameSplitter <── ByteStream      at most READ_BYTES
 
 A provider may send a minute of speech at once, and to many calls together. Reads are small, so that the loop gets round
 to the media clock between any two of them: with the 256 KiB that asyncio reads by itself, 20 such bursts silenced all
