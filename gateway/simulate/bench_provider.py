@@ -76,7 +76,7 @@ class BenchRow:
     def as_text(self) -> str:
         """A line of the table."""
         on_asyncio = f"{self.asyncio:>9.1f}" if self.asyncio is not None else f"{'':>9}"
-        return f"{self.name:<24}{self.ours:>9.1f}{on_asyncio}{self.baseline:>10.1f} {self.unit:<4}{self.ratio:>7.1f}x"
+        return f"{self.name:<28}{self.ours:>9.1f}{on_asyncio}{self.baseline:>10.1f} {self.unit:<4}{self.ratio:>7.1f}x"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class ProviderBench:
 
     def as_text(self) -> str:
         """A table for people."""
-        head = f"{'provider':<24}{'ours':>9}{'asyncio':>9}{'baseline':>10} {'':<4}{'ratio':>8}"
+        head = f"{'provider':<28}{'ours':>9}{'asyncio':>9}{'baseline':>10} {'':<4}{'ratio':>8}"
         return "\n".join([head, *(row.as_text() for row in self.rows)])
 
 
