@@ -102,7 +102,10 @@ class _Arrivals:
     def codes(self) -> Codes:
         """The payloads of all packets, which are audio of one shape: uint16[n, samples]."""
         start, length = int(self.packets.payload_start[0]), int(self.packets.payload_bytes[0])
-        return codes_of(self.data[self.packets.row, start : start + length], _FIRST_CODES[self.kinds])
+        payload = self.data[:, start : start + length]
+        if len(self.packets) < len(payload):
+            payload = payload[self.packets.row]
+        return codes_of(payload, _FIRST_CODES[self.kinds])
 
     def candidate(self, index: int, *, is_late: bool) -> _Candidate:
         """One packet of audio, to be remembered."""
@@ -180,11 +183,6 @@ class Reception:
             return []
         packets = rtp.parse(batch)
         packets = packets.select((packets.leg >= 0) & self._is_open[packets.leg])
-        if not len(packets):
-            return []
-        np.add.at(self.packets, packets.leg, 1)
-        np.add.at(self.octets, packets.leg, packets.payload_bytes)
-        self.last_arrival_s[packets.leg] = now
         arrived = _Arrivals(
             packets=packets,
             kinds=self._kinds[packets.leg, packets.payload_type],
@@ -211,7 +209,31 @@ class Reception:
                 self._follow(leg, (candidate,), candidate.arrived_s)
 
     def _receive_round(self, arrived: _Arrivals) -> list[DigitReceived]:
-        """Packets of distinct legs."""
+        """Packets of distinct legs: first those that nearly all are, the next one of their stream."""
+        packets = arrived.packets
+        self.packets[packets.leg] += 1
+        self.octets[packets.leg] += packets.payload_bytes
+        self.last_arrival_s[packets.leg] = arrived.now
+        is_next = self._is_next(arrived)
+        if is_next.any():
+            nexts = arrived.select(is_next)
+            self.streams.advance(nexts.packets.leg)
+            self._insert(nexts)
+        return [] if is_next.all() else self._receive_others(arrived.select(~is_next))
+
+    def _is_next(self, arrived: _Arrivals) -> Mask:
+        """Which packets are the very next ones of streams of audio that nobody challenges."""
+        packets, jitter = arrived.packets, self._jitter
+        if self._candidates:
+            return np.zeros(len(packets), np.bool_)
+        is_next: Mask = self.streams.is_next(packets.leg, packets.ssrc, packets.sequence)
+        is_next &= (arrived.kinds >= 0) & (packets.payload_bytes > 0)
+        is_next &= self.is_heard[packets.leg] & self._has_time_line[packets.leg]
+        is_next &= jitter.fits(jitter.ahead(packets.leg, packets.timestamp, arrived.wait))
+        return is_next
+
+    def _receive_others(self, arrived: _Arrivals) -> list[DigitReceived]:
+        """Packets of distinct legs, whatever they are."""
         packets, kinds = arrived.packets, arrived.kinds
         continuity = self.streams.classify(packets.leg, packets.ssrc, packets.sequence)
         is_audio = (kinds >= 0) & (packets.payload_bytes > 0) & self.is_heard[packets.leg]

@@ -92,16 +92,23 @@ def is_everything(chosen: Mask | Indices) -> bool:
 
 def parse(batch: PacketBatch) -> ParsedPackets:
     """The packets of a batch that are RTP; all else (STUN, RTCP, noise, cut datagrams) is left out."""
-    length = np.minimum(batch.length.astype(np.int64), batch.data.shape[1])
-    row = np.flatnonzero((length >= HEADER_BYTES) & _is_rtp(batch.data))
-    length = length[row]
-    header = np.ascontiguousarray(batch.data[row, :HEADER_BYTES])
-    start = HEADER_BYTES + 4 * (header[:, 0] & 0x0F).astype(np.int64)
-    _skip_extensions(batch.data, row, length, header[:, 0], start)
-    end = length - _padding_bytes(batch.data, row, length, header[:, 0])
+    header = batch.data[:, :HEADER_BYTES].copy()
+    length = np.minimum(batch.length, batch.data.shape[1]).astype(np.int64)
+    leg = batch.leg.astype(np.int64)
+    row = np.arange(len(length))
+    is_rtp = (length >= HEADER_BYTES) & _is_rtp(header)
+    if not is_rtp.all():
+        row = row[is_rtp]
+        header, length, leg = header[is_rtp], length[is_rtp], leg[is_rtp]
+    start = np.full(len(row), HEADER_BYTES)
+    end = length
+    if (header[:, 0] != _VERSION_2).any():  # contributing sources, an extension, padding
+        start += 4 * (header[:, 0] & 0x0F).astype(np.int64)
+        _skip_extensions(batch.data, row, length, header[:, 0], start)
+        end = length - _padding_bytes(batch.data, row, length, header[:, 0])
     packets = ParsedPackets(
         row=row,
-        leg=batch.leg[row].astype(np.int64),
+        leg=leg,
         payload_type=(header[:, 1] & 0x7F).astype(np.int64),
         is_marked=header[:, 1] >= 0x80,
         sequence=header.view(">u2")[:, 1].astype(np.int64),
@@ -114,10 +121,10 @@ def parse(batch: PacketBatch) -> ParsedPackets:
     return packets.select(is_whole)
 
 
-def _is_rtp(data: Bytes) -> Mask:
+def _is_rtp(header: Bytes) -> Mask:
     """Version 2, and not RTCP on the same port, whose types 192-223 read as marked payload types 64-95 (RFC 5761 4)."""
-    is_rtcp = (data[:, 1] >= 192) & (data[:, 1] <= 223)
-    is_rtp: Mask = ((data[:, 0] & 0xC0) == _VERSION_2) & ~is_rtcp
+    is_rtcp = (header[:, 1] >= 192) & (header[:, 1] <= 223)
+    is_rtp: Mask = ((header[:, 0] & 0xC0) == _VERSION_2) & ~is_rtcp
     return is_rtp
 
 
@@ -173,17 +180,15 @@ def rounds(legs: Indices) -> Iterator[Mask | Indices]:
 
     State that is one row a leg may then be read and written by fancy indexing. Nearly always there is one round.
     """
-    if (legs[1:] > legs[:-1]).all():
-        if len(legs):
-            yield np.ones(len(legs), np.bool_)
+    if not len(legs):
+        return
+    if np.bincount(legs).max() == 1:
+        yield np.ones(len(legs), np.bool_)
         return
     order = np.argsort(legs, kind="stable")
     ordered = legs[order]
     is_first = np.ones(len(legs), np.bool_)
     is_first[1:] = ordered[1:] != ordered[:-1]
-    if is_first.all():
-        yield order
-        return
     index = np.arange(len(legs))
     occurrence = index - np.maximum.accumulate(np.where(is_first, index, 0))
     for turn in range(int(occurrence.max()) + 1):

@@ -17,6 +17,7 @@ from gateway.media.rtp import sequence_distance, timestamp_distance
 MAX_DROPOUT: Final = 3000
 """A greater leap in sequence numbers is a new sequence and no loss (RFC 3550 A.1)."""
 _REMEMBERED_PACKETS: Final = 64
+_NO_SSRC: Final = -1
 
 
 class Continuity:
@@ -49,7 +50,7 @@ class StreamStatistics:
 
     def __init__(self, legs: int) -> None:
         self._has_stream = np.zeros(legs, np.bool_)
-        self._ssrc = np.zeros(legs, np.int64)
+        self._ssrc = np.full(legs, _NO_SSRC, np.int64)
         self._first = np.zeros(legs, np.int64)  # extended sequence numbers: cycles above bit 16
         self._highest = np.zeros(legs, np.int64)
         self._seen = np.zeros(legs, np.uint64)  # bit k: whether `highest - k` came
@@ -66,6 +67,7 @@ class StreamStatistics:
     def reset(self, leg: int) -> None:
         """Forget everything about a leg."""
         self._has_stream[leg] = False
+        self._ssrc[leg] = _NO_SSRC
         self._arrival_s[leg] = np.nan
         for counter in (self._lost_before, self._received, self._jitter, self.duplicates, self.reordered, self.gaps):
             counter[leg] = 0
@@ -80,6 +82,17 @@ class StreamStatistics:
         self._seen[legs] = 0
         self._received[legs] = 0
         self._arrival_s[legs] = np.nan
+
+    def is_next(self, legs: Indices, ssrc: Indices, sequence: Indices) -> Mask:
+        """Which packets, one for each of `legs`, are the very next of the stream that the leg follows: bool[n]."""
+        is_next: Mask = (ssrc == self._ssrc[legs]) & (sequence == self._highest[legs] + 1 & 0xFFFF)
+        return is_next
+
+    def advance(self, legs: Indices) -> None:
+        """Enter packets that `is_next`: what `count` makes of them, in fewer steps."""
+        self._seen[legs] = self._seen[legs] << np.uint64(1) | np.uint64(1)
+        self._highest[legs] += 1
+        self._received[legs] += 1
 
     def classify(self, legs: Indices, ssrc: Indices, sequence: Indices) -> Indices:
         """`Continuity` of one packet for each of `legs`, as int64[n]. Nothing is changed."""
