@@ -15,11 +15,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from gateway.calls.keys import DtmfMode, PressedKeys
 from gateway.calls.media_watch import Observation
 from gateway.calls.services import CallServices
 from gateway.errors import NegotiationError, ResourceError, StateError
-from gateway.media.codec import PCMA, PCMU, AudioFormat, payload_format
+from gateway.media.codec import PCMA, PCMU, SAMPLES_PER_MS, AudioFormat, payload_format
 from gateway.media.engine import LegOptions, LegStatistics
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
@@ -28,6 +30,8 @@ from gateway.transport.media_loop import MediaSink
 from gateway.transport.rtp_ports import RtpPort
 
 CARRIED_ITEM = "carried"
+LEAD = np.zeros(40 * SAMPLES_PER_MS, np.int16)
+"""Played before what another line brings, wherever that begins or has run dry."""
 STEADY_SHARE = 0.8
 MIN_STEADY_MS = 1000
 MAX_CARRIED_MS = 200.0
@@ -209,8 +213,12 @@ class Line:
         """Let the peer hear 20 ms of another line, in this one's downlink format."""
         if self.leg is None or self._services.clock() < self._pressing_until_s:
             return  # a key is heard instead; what waited for its end would be late from then on
-        if self._services.media.engine.queued_ms(self.leg) < MAX_CARRIED_MS:
-            self._services.media.engine.play(self.leg, CARRIED_ITEM, audio)
+        engine = self._services.media.engine
+        queued_ms = engine.queued_ms(self.leg)
+        if not queued_ms:  # what the other line brings is not even, and it has to be played evenly
+            engine.play_pcm(self.leg, CARRIED_ITEM, LEAD)
+        if queued_ms < MAX_CARRIED_MS:
+            engine.play(self.leg, CARRIED_ITEM, audio)
 
     @property
     def hears_tones(self) -> bool:

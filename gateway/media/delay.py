@@ -12,9 +12,10 @@ second after it; more of them, or steady jitter, are waited for::
 Measured by `python -m tests.bench.delay`: the second smallest keeps the delay of every stall where there is one in five
 seconds, the fourth lets more than 1 % be concealed under heavier jitter.
 
-The delay shrinks by whole frames as long as the regular least keeps 5 ms and a packet that is on time keeps
-`JitterOptions.delay_ms`. It grows by a frame where either falls short, which is how the buffer follows a sender whose
-clock drifts: long before a packet comes too late. What does come too late makes the buffer grow at once, by itself.
+The delay shrinks by whole frames as long as the regular least keeps 5 ms of what a read has patience for, and a packet
+that is on time keeps `JitterOptions.delay_ms`. It grows by a frame where either falls short, which is how the buffer
+follows a sender whose clock drifts: long before a packet comes too late. What does come too late makes the buffer grow
+at once, by itself.
 """
 
 from __future__ import annotations
@@ -38,12 +39,16 @@ _NOTHING: Final = 1 << 40
 class DelayControl:
     """The bank. Arguments named `legs` hold distinct legs; slack is in samples."""
 
-    def __init__(self, legs: int, *, delay_samples: int, frame_samples: int) -> None:
+    def __init__(self, legs: int, *, delay_samples: int, patience_samples: int, frame_samples: int) -> None:
+        """`patience_samples`: how late a packet may be for the read that needs it, for the read waits."""
         self._delay = delay_samples
+        self._kept = _KEPT_SLACK - patience_samples
+        self._scarce = _SCARCE_SLACK - patience_samples
+        self._short = delay_samples - max(_SHORT_OF_DELAY, min(patience_samples, frame_samples))
         self._frame = frame_samples
         self._least = np.full(legs, _NOTHING, np.int64)  # since the last review
         self._most = np.full(legs, -_NOTHING, np.int64)
-        self._reviewed = np.full((legs, _REVIEWS), _KEPT_SLACK, np.int64)  # least slacks, the oldest is next
+        self._reviewed = np.full((legs, _REVIEWS), self._kept, np.int64)  # least slacks, the oldest is next
         self._oldest = np.zeros(legs, np.int64)
         self._reads = np.zeros(legs, np.int64)
         self.on_time = np.full(legs, delay_samples, np.int64)
@@ -54,7 +59,7 @@ class DelayControl:
     def begin(self, leg: int) -> None:
         """Know nothing of a leg's network but that it may be as late as the delay allows."""
         self._least[leg], self._most[leg] = _NOTHING, -_NOTHING
-        self._reviewed[leg] = _KEPT_SLACK
+        self._reviewed[leg] = self._kept
         self.on_time[leg] = self._delay
         self.surplus[leg] = self._reads[leg] = 0
 
@@ -87,7 +92,7 @@ class DelayControl:
         self._oldest[legs] = (self._oldest[legs] + 1) % _REVIEWS
         self._least[legs], self._most[legs] = _NOTHING, -_NOTHING
         regular = np.partition(self._reviewed[legs], _ACCIDENTS, axis=1)[:, _ACCIDENTS]
-        surplus = np.minimum(regular - _KEPT_SLACK, most - self._delay) // self._frame
-        is_short = (regular < _SCARCE_SLACK) | (most < self._delay - _SHORT_OF_DELAY)
+        surplus = np.minimum(regular - self._kept, most - self._delay) // self._frame
+        is_short = (regular < self._scarce) | (most < self._short)
         lacking = np.minimum(self.surplus[legs], np.where(is_short, -1, 0))
         self.surplus[legs] = np.where(surplus > 0, surplus, lacking)

@@ -8,12 +8,13 @@ The bank is one array of codes (see `gateway.media.codec`), a ring of about a se
 The place of a sample follows from its timestamp alone, so packets may come in any order, with any number of
 milliseconds in them, more than once, or after a pause. What no packet brought is `MISSING`, and concealed for a while.
 
-Delay. The first packet of a stream is placed so that it waits `delay_ms` at least, and 20 ms more at most. From then on
-`gateway.media.delay` says how many frames the wait should be longer or shorter. Frames without sound are left out, or
-played twice, first. Where a voice goes on, a passage is awaited at which it resembles itself 20 ms away, and spliced
-there; the longer the way to go, the shorter the wait. Packets that come too late make the delay grow at once, for then
-a gap is heard anyway. What does not fit between `max_delay_ms` ahead and as much behind is not placed: either it is a
-stray, or the sender's time line has jumped, which the receiver decides.
+Delay. What a model is told has to come whole and soon, not evenly. The first packet of a stream is placed so that it
+waits `delay_ms` at least; a read whose packet is late waits for it in turn, up to `patience_ms`, and the reads behind
+it catch up at once. Where packets are later than that, `gateway.media.delay` says how many frames the wait should be
+longer. Frames without sound are left out, or played twice, first. Where a voice goes on, a passage is awaited at which
+it resembles itself 20 ms away, and spliced there; the longer the way to go, the shorter the wait. Packets that come too
+late make the delay grow at once, for then a gap is heard anyway. What does not fit between `max_delay_ms` ahead and as
+much behind is not placed: either it is a stray, or the sender's time line has jumped, which the receiver decides.
 
 Gaps. Missing samples are made up by `gateway.media.concealment` and fade over into the first that were received. In a
 pause that the sender told, comfort noise is played instead, if it told that, too (RFC 3389).
@@ -56,8 +57,14 @@ _NEVER: Final = 1 << 50
 class JitterOptions:
     """How long received audio waits."""
 
-    delay_ms: int = 30
-    """a packet that is on time waits at least this long, and 20 ms longer at most where the network is steady"""
+    delay_ms: int = 0
+    """a packet that is on time waits at least this long"""
+    meets_arrivals: bool = True
+    """whether a leg is read from the first tick on at which its first packet is wanted; else from any of the four that
+    20 ms have, up to 20 ms later"""
+    patience_ms: int = 60
+    """how long a read waits for a packet that is not there, before it is made up: what a model is told need not come
+    evenly, only whole and soon"""
     max_delay_ms: int = 300
     """no packet waits longer; what would is taken for a jump of the sender's clock"""
 
@@ -70,6 +77,7 @@ class JitterBuffers:
     """The bank. Arguments named `legs` hold distinct legs; `wait` is the time until the head is read, in samples."""
 
     def __init__(self, legs: int, options: JitterOptions, concealment: Concealment | None = None) -> None:
+        self.options = options
         self._delay = options.delay_ms * SAMPLES_PER_MS
         self._max_delay = options.max_delay_ms * SAMPLES_PER_MS
         self._concealment: Concealment = PitchRepetition() if concealment is None else concealment
@@ -87,7 +95,13 @@ class JitterBuffers:
         self._response = np.zeros((legs, RESPONSE_SAMPLES), np.float32)
         self._gap = np.full(legs, _FADED, np.int64)  # samples since what is missing at the head began, 0 if nothing is
         self._history = np.zeros((legs, self._concealment.history_samples), np.int16)
-        self._control = DelayControl(legs, delay_samples=self._delay, frame_samples=FRAME_SAMPLES)
+        self._control = DelayControl(
+            legs,
+            delay_samples=self._delay,
+            patience_samples=options.patience_ms * SAMPLES_PER_MS,
+            frame_samples=FRAME_SAMPLES,
+        )
+        self._is_given_up = np.ones(legs, np.bool_)  # what is missing at the head has been waited for
         self._unspliced = np.zeros(legs, np.int64)  # reads for which the delay was wrong and nothing was done
         self.late = np.zeros(legs, np.int64)
         """Packets, or parts of them, that came after their place was read."""
@@ -116,17 +130,19 @@ class JitterBuffers:
             zero[leg] = 0
         self._is_quiet[leg] = self._has_noise[leg] = False
         self.is_wideband[leg] = self._is_held[leg] = False
+        self._is_given_up[leg] = True
         self._gap[leg] = _FADED
         self._control.begin(leg)
 
     def begin(self, leg: int, timestamp: int, wait: int) -> None:
         """Give a leg a new time line, on which `timestamp` is heard after the least delay. Later audio is forgotten."""
-        frames = max(0, -(-(self._delay - wait) // FRAME_SAMPLES))
+        frames = max(0, -(-(self._delay - max(wait, 0)) // FRAME_SAMPLES))
         self._anchor[leg] = place = int(self._head[leg]) + frames * FRAME_SAMPLES
         self._anchor_timestamp[leg] = timestamp
         if self._end[leg] > place:
             self._ring[leg, (np.arange(place, int(self._end[leg])) % _RING_SAMPLES)] = MISSING
             self._end[leg] = place
+        self._is_given_up[leg] = False
         self._control.begin(leg)
 
     def ahead(self, legs: Indices, timestamp: Indices, wait: Indices) -> Indices:
@@ -230,10 +246,24 @@ class JitterBuffers:
             row[: over[index]] = row[_RING_SAMPLES : _RING_SAMPLES + over[index]]
         self._end[legs] = np.maximum(self._end[legs], place + samples)
 
+    def is_ready(self, legs: Indices, overdue_ms: Indices) -> Mask:
+        """Which legs, whose reads have been due for so long, need not wait for what is missing at their heads.
+
+        A read waits once a gap, and in no pause that the sender told.
+        """
+        index = legs * _ROW_SAMPLES + self._head[legs] % _RING_SAMPLES
+        flat = self._ring.reshape(-1)
+        is_ready: Mask = (flat[index] != MISSING) & (flat[index + FRAME_SAMPLES - 1] != MISSING)
+        if not is_ready.all():
+            is_ready |= overdue_ms >= self.options.patience_ms
+            is_ready |= self._is_given_up[legs] | self._is_quiet[legs]
+        return is_ready
+
     def read(self, legs: Indices) -> Codes:
         """The next 20 ms of each of `legs`, gaps concealed or left `MISSING`: uint16[n, 160]."""
         self._control.pass_frame(legs)
         codes = self._frames[self._frame_index(legs, 0)]
+        self._is_given_up[legs] = codes[:, -1] == MISSING
         is_wideband = self.is_wideband[legs]
         surplus = np.where(is_wideband, 0, self._control.surplus[legs])
         is_moving = self._adjust(legs, codes, surplus) if surplus.any() else None

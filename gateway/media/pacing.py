@@ -24,6 +24,9 @@ APPENDS_MS: Final = (20, 40, 60, 100)
 MAX_APPEND_MS: Final = max(APPENDS_MS)
 _LONGER_AT_PERCENT: Final = (50.0, 60.0, 75.0)
 _NEVER: Final = 1 << 62
+_CROWDED: Final = 1.25
+"""How many times its fair share of the legs a phase group may have."""
+_FEW: Final = 4
 _RELIEF_PERCENT: Final = 15.0
 """More than the longest step saves (20 to 40 ms: a quarter of the load), so that no length undoes itself."""
 
@@ -43,6 +46,11 @@ def append_ms_for(cpu_percent: float, present_ms: int) -> int:
 def tick_of(now: float) -> int:
     """The tick that has begun at `now`, with a microsecond of tolerance for binary fractions."""
     return int((now + 1e-6) // TICK_S)
+
+
+def tick_from(time_s: float) -> int:
+    """The first tick that begins at `time_s` or later, with the same tolerance."""
+    return tick_of(time_s - 2e-6) + 1
 
 
 class FramePacer:
@@ -65,6 +73,15 @@ class FramePacer:
         self._group[leg] = group
         self._period[leg] = frame_ms // TICK_MS
         self._next[leg] = tick + (group - tick) % PHASE_GROUPS
+
+    def meet(self, leg: int, tick: int) -> None:
+        """Let a leg's next frame be due at `tick`, or in one of the three after it where too many legs are due then."""
+        crowd = np.bincount(self._group[self._is_open], minlength=PHASE_GROUPS)
+        crowd[self._group[leg]] -= 1
+        most = crowd.sum() / PHASE_GROUPS * _CROWDED + _FEW
+        due = next((due for due in range(tick, tick + PHASE_GROUPS) if crowd[due % PHASE_GROUPS] < most), tick)
+        self._group[leg] = due % PHASE_GROUPS
+        self._next[leg] = due
 
     def close(self, leg: int) -> None:
         """The leg is never due again."""
@@ -91,12 +108,25 @@ class FramePacer:
         Every leg is named once and moves on by one frame, so a leg that is less than `patience_ms` behind is named in
         each call until it has caught up.
         """
-        legs = (self._next <= tick).nonzero()[0]
+        legs = self.waiting(tick)
+        return legs, self.advance(legs, tick)
+
+    def waiting(self, tick: int) -> Indices:
+        """Legs with a frame due at `tick` or before, int64[n]; they stay where they are."""
+        return (self._next <= tick).nonzero()[0]
+
+    def overdue(self, legs: Indices, tick: int) -> Indices:
+        """For how many ticks the next frame of each of `legs` has been due."""
+        overdue: Indices = tick - self._next[legs]
+        return overdue
+
+    def advance(self, legs: Indices, tick: int) -> Indices:
+        """Let `legs`, which are due, move on by a frame; how many of each were skipped before it, as `due` has it."""
         due, period = self._next[legs], self._period[legs]
         if due.min(initial=tick) >= tick - self._patience:
             self._next[legs] = due + period
-            return legs, self._nothing[: legs.size]
+            return self._nothing[: legs.size]
         late = tick - due
         skipped = np.where(late > self._patience, late // period, 0)
         self._next[legs] = due + (skipped + 1) * period
-        return legs, skipped
+        return skipped

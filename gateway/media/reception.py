@@ -18,7 +18,7 @@ a clump of packets that a network held back is no new time line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -27,7 +27,7 @@ from gateway.media import rtp
 from gateway.media.codec import PAYLOAD_FORMATS, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, decode, payload_format
 from gateway.media.dtmf import DigitReceived, DigitReceiver
 from gateway.media.jitter import FRAME_SAMPLES, JitterBuffers, codes_of
-from gateway.media.pacing import FramePacer
+from gateway.media.pacing import FramePacer, tick_from
 from gateway.media.rtp import PacketBatch, ParsedPackets
 from gateway.media.stream import Continuity, StreamStatistics
 
@@ -247,6 +247,7 @@ class Reception:
         self._enter(packets.select(is_followed), continuity[is_followed])
         if begins.any():
             self._begin_time_lines(arrived.select(begins))
+            arrived = replace(arrived, wait=self._pacer.wait_samples(packets.leg, arrived.now))
         self._insert(arrived.select(is_placed & is_ours & ~is_duplicate))
         if is_audio.all() and is_followed.all():
             return []
@@ -274,9 +275,14 @@ class Reception:
                 self._candidates.pop(leg, None)
 
     def _begin_time_lines(self, arrived: _Arrivals) -> None:
-        packets = arrived.packets
-        for leg, timestamp, wait in zip(packets.leg, packets.timestamp, arrived.wait, strict=True):
-            self._jitter.begin(int(leg), int(timestamp), int(wait))
+        legs, options = arrived.packets.leg.tolist(), self._jitter.options
+        if options.meets_arrivals:
+            tick = tick_from(arrived.now + options.delay_ms / 1000)
+            for leg in legs:
+                self._pacer.meet(leg, tick)
+        wait = self._pacer.wait_samples(arrived.packets.leg, arrived.now)
+        for leg, timestamp, samples in zip(legs, arrived.packets.timestamp.tolist(), wait.tolist(), strict=True):
+            self._jitter.begin(leg, timestamp, samples)
             self._has_time_line[leg] = True
 
     def _insert(self, arrived: _Arrivals) -> None:

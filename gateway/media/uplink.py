@@ -22,7 +22,7 @@ import numpy as np
 from gateway.media import codec
 from gateway.media.codec import MISSING, PCMA, PCMU, AudioFormat, Bytes, Codes, Indices
 from gateway.media.jitter import JitterBuffers
-from gateway.media.pacing import MAX_APPEND_MS, PHASE_GROUPS, FramePacer
+from gateway.media.pacing import MAX_APPEND_MS, PHASE_GROUPS, TICK_MS, FramePacer
 from gateway.media.reception import Reception
 from gateway.media.recorder import HEARD, Recorder
 from gateway.media.resample import UpSampler
@@ -102,12 +102,16 @@ class Uplink:
         """What is due up to `tick`; several frames of a leg if nobody came for a while."""
         pieces: list[UplinkAudio] = []
         while True:
-            legs, skipped = self._pacer.due(tick)
+            legs = self._pacer.waiting(tick)
+            if legs.size:
+                self._reception.admit_candidates(legs, now)
+                is_ready = self._jitter.is_ready(legs, self._pacer.overdue(legs, tick) * TICK_MS)
+                legs = legs if is_ready.all() else legs[is_ready]
             if not legs.size:
                 return pieces
+            skipped = self._pacer.advance(legs, tick)
             if skipped.any():
                 self._jitter.drop(legs[skipped > 0], skipped[skipped > 0])
-            self._reception.admit_candidates(legs, now)
             codes = self._jitter.read(legs)
             self._wideband.hear(legs, codes)
             codes[~self._reception.is_heard[legs]] = MISSING

@@ -14,7 +14,7 @@ class Network:
     """One leg of a bank whose packets have the slack that the test tells."""
 
     def __init__(self):
-        self.control = DelayControl(3, delay_samples=DELAY, frame_samples=FRAME)
+        self.control = DelayControl(3, delay_samples=DELAY, patience_samples=0, frame_samples=FRAME)
         self.control.begin(1)
 
     def brings(self, seconds, slack):

@@ -424,4 +424,4 @@ def test_the_steady_state_leaves_no_memory_behind_and_never_calls_the_collector(
         tracemalloc.stop()
         gc.callbacks.pop()
     assert collections == []
-    assert grown_bytes < 4096
+    assert grown_bytes < 16_384  # caches of numpy; a packet that stayed would be a megabyte

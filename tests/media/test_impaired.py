@@ -12,6 +12,7 @@ import pytest
 
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import MediaEngine, MediaOptions
+from gateway.media.jitter import JitterOptions
 from tests.bench.concealment import losses, recordings
 from tests.support import listening
 from tests.support.media_rig import START_S, MediaRig, leg_options
@@ -25,6 +26,8 @@ BEAT_S = NOTE_S + PAUSE_S
 FILTER_S = 0.0015
 WINDOW_S, HOP_S = 0.02, 0.005
 FADE_S = 0.06
+DELAY_S = 0.02
+"""From a sample that is spoken to the tick that hands it off: its packet is 20 ms long, and read as it comes."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,12 @@ def packets(audio, *, ptime_ms=20, start_s=0.0, sequence=0, timestamp=0, speed=1
 # ---- what is heard -----------------------------------------------------------------------------------------------
 def call(arrivals, seconds, **options):
     """A rig in which one leg, whose model takes 24 kHz PCM, heard the arrivals."""
-    rig = MediaRig(**options)
+    rig = MediaRig(jitter=JitterOptions(), **options)
     rig.open_leg(uplink=AudioFormat.PCM16_24K)
     rig.arrive(arrivals)
     rig.run(seconds)
-    assert len(rig.uplink[0]) == 2 * MODEL_HZ * round(seconds / 0.02) * 0.02, "the model's time line has a hole"
+    hole_s = len(rig.uplink[0]) / 2 / MODEL_HZ - seconds
+    assert abs(hole_s) < 0.021, "the model's time line has a hole"
     return rig
 
 
@@ -113,7 +117,7 @@ def test_loss_moves_no_note(percent, burst):
         False  # a note whose first or last packet is lost is not heard in its whole length
     )
     rig = call([packet for packet, lost in zip(sent, is_lost, strict=True) if not lost], 15.2)
-    assert_melody(notes_in(heard(rig)), 25, delay_s=0.06, at_most_s=0.06, unsure_s=FADE_S)
+    assert_melody(notes_in(heard(rig)), 25, delay_s=DELAY_S, at_most_s=DELAY_S, unsure_s=FADE_S)
     assert rig.engine.statistics(0).packets_lost == np.count_nonzero(is_lost[: len(sent) - is_lost[::-1].argmin()])
 
 
@@ -121,7 +125,7 @@ def test_loss_moves_no_note(percent, burst):
 def test_a_hole_in_a_tone_is_filled_for_60_ms_and_silent_beyond(lost_ms):
     sent = packets(listening.tone(500, 2.0))
     rig = call(sent[:50] + sent[50 + lost_ms // 20 :], 2.2)
-    hole = heard(rig)[round(1.06 * MODEL_HZ) :][: lost_ms * 24]
+    hole = heard(rig)[round((1 + DELAY_S) * MODEL_HZ) :][: lost_ms * 24]
     levels = [listening.level_dbov(part) for part in hole.reshape(-1, 240)]
     assert all(level > -45 for level in levels[:5])
     assert all(level < -60 for level in levels[7:])
@@ -140,7 +144,7 @@ def test_words_are_recognized_through_ten_percent_of_loss():
         audio = listening.resampled(heard(rig), MODEL_HZ, 8000)
         assert listening.identify(audio, speech) == name
         alignment = listening.align(sentence, audio)
-        assert alignment.offset_s == pytest.approx(0.06 + FILTER_S, abs=0.02)
+        assert alignment.offset_s == pytest.approx(DELAY_S + FILTER_S, abs=0.02)
         assert alignment.jitter_s <= 0.001
         assert alignment.correlation >= 0.8
 
@@ -175,8 +179,8 @@ def test_what_a_stall_held_back_is_heard_and_its_delay_is_gone_with_the_next_pau
     notes = notes_in(heard(rig))
     assert [note.frequency_hz for note in notes] == [SCALE_HZ[i % 8] for i in range(12)]
     delays_s = [note.start_s - i * BEAT_S for i, note in enumerate(notes)]
-    assert delays_s[2] == pytest.approx(0.06, abs=0.02)
-    assert delays_s[5:] == pytest.approx([0.06] * 7, abs=0.02)
+    assert delays_s[2] == pytest.approx(DELAY_S, abs=0.02)
+    assert delays_s[5:] == pytest.approx([DELAY_S] * 7, abs=0.02)
     assert notes[3].duration_s == pytest.approx(NOTE_S, abs=0.08)
 
 
@@ -186,7 +190,7 @@ def test_drifting_clocks_move_no_note_in_a_minute(ppm):
     notes = notes_in(heard(rig))
     assert [note.frequency_hz for note in notes] == [SCALE_HZ[i % 8] for i in range(100)]
     delays_s = [note.start_s - i * BEAT_S * (1 - ppm * 1e-6) for i, note in enumerate(notes)]
-    assert delays_s == pytest.approx([0.06] * 100, abs=0.025)
+    assert delays_s == pytest.approx([DELAY_S] * 100, abs=0.026)  # ticks of 10 ms
 
 
 @pytest.mark.timeout(900)  # 90,000 reads take a quarter of a minute, on a busy machine several times as much
@@ -226,7 +230,7 @@ def assert_in_place(audio, drift_s):
     delays_s = np.array([note.start_s for note in found]) - beats * BEAT_S - drift_s
     delays_s -= np.rint(delays_s / (8 * BEAT_S)) * 8 * BEAT_S
     assert len(found) >= 6
-    assert np.abs(delays_s - 0.1).max() <= 0.03, f"{delays_s} s where the clocks differ by {drift_s} s"
+    assert np.abs(delays_s - 0.07).max() <= 0.03, f"{delays_s} s where the clocks differ by {drift_s} s"
 
 
 # ---- numbers that leap ---------------------------------------------------------------------------------------------
@@ -253,9 +257,9 @@ def test_a_new_stream_is_heard_within_60_ms_and_nothing_else_between(fields, pau
     assert (first.frequency_hz, second.frequency_hz) == (500, 1600)
     assert first.duration_s == pytest.approx(1.0, abs=FADE_S)
     first_packet_s = 1.02 + pause_s
-    assert second.start_s - FILTER_S <= first_packet_s + 0.06 + WINDOW_S / 2
+    assert second.start_s - FILTER_S <= first_packet_s + DELAY_S + WINDOW_S / 2
     assert second.duration_s >= 0.93
-    between = audio[round((1.06 + FADE_S + 0.02) * MODEL_HZ) : round((second.start_s - 0.03) * MODEL_HZ)]
+    between = audio[round((1 + DELAY_S + FADE_S + 0.02) * MODEL_HZ) : round((second.start_s - 0.03) * MODEL_HZ)]
     assert not len(between) or listening.level_dbov(between) < -60
 
 
@@ -279,7 +283,7 @@ def test_packets_of_every_length_keep_the_melody(ptime_ms, percent):
     assert [note.frequency_hz for note in notes] == [SCALE_HZ[i % 8] for i in range(20)]
     delays_s = np.array([note.start_s - i * BEAT_S for i, note in enumerate(notes)])
     usual_s = np.median(delays_s)
-    assert 0.03 <= usual_s - ptime_ms / 1000 <= 0.065
+    assert 0 <= usual_s - ptime_ms / 1000 <= 0.03
     assert np.abs(delays_s - usual_s).max() <= (0.01 if percent == 0 else ptime_ms / 1000 + 0.01)
 
 
@@ -293,7 +297,7 @@ def test_the_pause_of_a_sender_that_sends_no_silence_is_its_noise_and_its_words_
         again = packets(speech, start_s=5.0, sequence=len(sent), timestamp=40_000)
     rig = call(sent + noise + again, 8.2)
     audio = listening.resampled(heard(rig), MODEL_HZ, 8000)
-    pause = audio[round(3.15 * 8000) : round(5.05 * 8000)]
+    pause = audio[round(3.15 * 8000) : round(5.01 * 8000)]
     if level_dbov is None:
         assert listening.level_dbov(pause) < -80
     else:
@@ -301,6 +305,6 @@ def test_the_pause_of_a_sender_that_sends_no_silence_is_its_noise_and_its_words_
     for start_s in (0.0, 5.0):
         piece = audio[round(start_s * 8000) :][: len(speech) + 1600]
         alignment = listening.align(speech, piece, pieces=4)
-        assert alignment.offset_s == pytest.approx(0.06 + FILTER_S, abs=0.005)
+        assert alignment.offset_s == pytest.approx(DELAY_S + FILTER_S, abs=0.005)
         assert alignment.correlation > 0.97
     assert rig.engine.statistics(0).packets_lost == 0

@@ -39,7 +39,12 @@ def simulate(
 ) -> Line:
     """Let packets arrive, `arrivals_s` being float64[legs, packets] with NaN for the lost, and read until the last."""
     legs, packets = arrivals_s.shape
-    feed = _Feed(legs, packets, _payloads(speech, 8 * ptime_ms), JitterOptions() if options is None else options)
+    feed = _Feed(
+        legs,
+        packets,
+        _payloads(speech, 8 * ptime_ms),
+        JitterOptions(delay_ms=30, patience_ms=0) if options is None else options,
+    )
     order = np.argsort(arrivals_s, axis=None)[: np.count_nonzero(~np.isnan(arrivals_s))]
     leg_of, packet_of = np.divmod(order, packets)
     times_s = arrivals_s.reshape(-1)[order]

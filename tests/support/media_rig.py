@@ -7,6 +7,7 @@ import numpy as np
 
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
+from gateway.media.jitter import JitterOptions
 from tests.support.rtp_packets import packet_batch, rtp_packet
 
 TICK_S = 0.005
@@ -56,10 +57,14 @@ class SentPacket:
 
 
 class MediaRig:
-    """Calls the engine as the media loop does and keeps what it gave. Times are seconds since the start."""
+    """Calls the engine as the media loop does and keeps what it gave. Times are seconds since the start.
+
+    Received audio waits for 30 to 50 ms, wherever it falls in the grid, so that a test knows where to look for it.
+    """
 
     def __init__(self, *, seed=1, tick_s=TICK_S, **options):
-        self.engine = MediaEngine(MediaOptions(**{"max_legs": 8, **options}), seed=seed)
+        options = {"max_legs": 8, "jitter": JitterOptions(delay_ms=30, meets_arrivals=False, patience_ms=0), **options}
+        self.engine = MediaEngine(MediaOptions(**options), seed=seed)
         self.tick_s = tick_s
         self.ticks = 0
         self.sent = []
