@@ -53,7 +53,7 @@ def realtime(
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds measured, after a warm-up of 4 s.")] = 10.0,
     append_ms: AppendOption = 60,
     delta_ms: Annotated[int, typer.Option(help="Audio in one piece of the model: 20, 60, 100 or 300 ms.")] = 100,
-    jitter_ms: Annotated[int, typer.Option(min=0, max=300, help="Least delay of our jitter buffer.")] = 40,
+    jitter_ms: Annotated[int, typer.Option(min=0, max=300, help="Least delay of our jitter buffer.")] = 0,
     audio: Annotated[
         Literal["pcm16", "pcmu"], typer.Option("--format", help="What the model takes and gives.")
     ] = "pcm16",

@@ -34,6 +34,7 @@ from gateway.media.codec import (
     TELEPHONE_RATE_HZ,
     AudioFormat,
     Bytes,
+    Indices,
     PayloadFormat,
     Samples,
 )
@@ -45,6 +46,8 @@ from gateway.media.wideband_filters import TickFilter
 
 _FRAMES_PER_TICK: Final = 512
 _MAX_FRAMES_PER_LEG: Final = 64
+_HURRIED_FRAMES: Final = 3
+"""The longest packet there is."""
 _LOW_WATER_SAMPLES: Final = 2 * FRAME_SAMPLES
 _NEVER: Final = 1 << 62
 
@@ -329,7 +332,19 @@ class Downlink:
         """Bring a tick's worth of what waits into the queues; tell which items are over."""
         jobs = [self._job(stage, stage.filtering, is_last=True) for stage in self._tails() if stage.filtering]
         frames = min(_MAX_FRAMES_PER_LEG, max(1, _FRAMES_PER_TICK // max(1, len(self._busy))))
-        for leg in list(self._busy):
+        self._work(list(self._busy), frames, jobs)
+        over = (self._queues.positions >= self._finish_at).nonzero()[0]
+        return [event for leg in over.tolist() for event in self._over(leg)]
+
+    def hurry(self, legs: Indices) -> None:
+        """Bring the beginning of speech into the queues of `legs` that have none, for the packets that are due now."""
+        if self._busy:
+            silent = set(legs[self._queues.queued_samples(legs) == 0].tolist())
+            self._work([leg for leg in self._busy if leg in silent], _HURRIED_FRAMES, [])
+
+    def _work(self, legs: list[int], frames: int, jobs: list[_Job]) -> None:
+        """Bring so many frames of busy legs, and what the jobs are about, into the queues."""
+        for leg in legs:
             job = self._advance(self._stages[leg], frames * FRAME_SAMPLES)
             if job is not None:
                 jobs.append(job)
@@ -337,8 +352,6 @@ class Downlink:
             sampler = jobs[0].filtering.sampler
             self._run(sampler, [job for job in jobs if job.filtering.sampler is sampler])
             jobs = [job for job in jobs if job.filtering.sampler is not sampler]
-        over = (self._queues.positions >= self._finish_at).nonzero()[0]
-        return [event for leg in over.tolist() for event in self._over(leg)]
 
     def _item(self, stage: _Stage, item_id: str, content_index: int, route: _Route) -> PlayedItem:
         sent = self._queues.sent(stage.leg)

@@ -2,7 +2,7 @@
 
 One call of the clock is one tick; a leg is due every fourth, in one of four phase groups::
 
-    playout(now)      out first: all of it is encoded already, so that nothing delays it
+    playout(now)      out first: nearly all of it is encoded already, so that nothing delays it
         FramePacer.due ─legs[n]─> PlayoutQueues.take ─uint8[n, 160]─> RtpSender.build ─> OutgoingPackets
                                       keys of Dialling, as tones ───┘  └─── as events
 
@@ -337,6 +337,7 @@ class MediaEngine:
             held = legs[~sends]
             self._sender.pause(held, (skipped[~sends] + 1) * self._queues.frame_samples(held))
             legs, skipped = legs[sends], skipped[sends]
+        self._downlink.hurry(legs)
         dialling = self._dialling.among(legs)
         payloads, payload_bytes, is_voiced = self._queues.take(legs, waits=dialling)
         tones = {} if dialling is None else self._dialling.tones(legs, dialling, payload_bytes)

@@ -48,11 +48,6 @@ def tick_of(now: float) -> int:
     return int((now + 1e-6) // TICK_S)
 
 
-def tick_from(time_s: float) -> int:
-    """The first tick that begins at `time_s` or later, with the same tolerance."""
-    return tick_of(time_s - 2e-6) + 1
-
-
 class FramePacer:
     """The next due tick of every leg, and what became of frames that nobody came for in time."""
 
@@ -60,6 +55,7 @@ class FramePacer:
         """`patience_ms`: a frame later than that is not caught up with; it and those after it are skipped."""
         self._patience = patience_ms // TICK_MS
         self._is_open = np.zeros(legs, np.bool_)
+        self._has_met = np.zeros(legs, np.bool_)
         self._nothing = np.zeros(legs, np.int64)
         self._group = np.zeros(legs, np.int64)
         self._period = np.ones(legs, np.int64)
@@ -76,16 +72,17 @@ class FramePacer:
 
     def meet(self, leg: int, tick: int) -> None:
         """Let a leg's next frame be due at `tick`, or in one of the three after it where too many legs are due then."""
-        crowd = np.bincount(self._group[self._is_open], minlength=PHASE_GROUPS)
-        crowd[self._group[leg]] -= 1
-        most = crowd.sum() / PHASE_GROUPS * _CROWDED + _FEW
+        self._has_met[leg] = False
+        crowd = np.bincount(self._group[self._has_met], minlength=PHASE_GROUPS)
+        most = np.count_nonzero(self._is_open) / PHASE_GROUPS * _CROWDED + _FEW
         due = next((due for due in range(tick, tick + PHASE_GROUPS) if crowd[due % PHASE_GROUPS] < most), tick)
         self._group[leg] = due % PHASE_GROUPS
         self._next[leg] = due
+        self._has_met[leg] = True
 
     def close(self, leg: int) -> None:
         """The leg is never due again."""
-        self._is_open[leg] = False
+        self._is_open[leg] = self._has_met[leg] = False
         self._next[leg] = _NEVER
 
     def change_period(self, leg: int, frame_ms: int) -> None:

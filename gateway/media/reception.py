@@ -27,7 +27,7 @@ from gateway.media import rtp
 from gateway.media.codec import PAYLOAD_FORMATS, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, decode, payload_format
 from gateway.media.dtmf import DigitReceived, DigitReceiver
 from gateway.media.jitter import FRAME_SAMPLES, JitterBuffers, codes_of
-from gateway.media.pacing import FramePacer, tick_from
+from gateway.media.pacing import FramePacer, tick_of
 from gateway.media.rtp import PacketBatch, ParsedPackets
 from gateway.media.stream import Continuity, StreamStatistics
 
@@ -277,10 +277,12 @@ class Reception:
     def _begin_time_lines(self, arrived: _Arrivals) -> None:
         legs, options = arrived.packets.leg.tolist(), self._jitter.options
         if options.meets_arrivals:
-            tick = tick_from(arrived.now + options.delay_ms / 1000)
+            tick = tick_of(arrived.now + options.delay_ms / 1000)
             for leg in legs:
                 self._pacer.meet(leg, tick)
         wait = self._pacer.wait_samples(arrived.packets.leg, arrived.now)
+        if options.meets_arrivals:  # reads are as late in their ticks as this
+            wait = np.maximum(wait, options.delay_ms * SAMPLES_PER_MS)
         for leg, timestamp, samples in zip(legs, arrived.packets.timestamp.tolist(), wait.tolist(), strict=True):
             self._jitter.begin(leg, timestamp, samples)
             self._has_time_line[leg] = True

@@ -152,7 +152,7 @@ def test_g711_passes_untouched_or_by_the_table(form, law):
     rig.engine.end_item(0, "a")
     rig.run(0.6)
     source = PCMU if form is AudioFormat.PCMU else PCMA
-    assert rig.sent_audio()[160:][:4000] == codec.translate(octets, source, law).tobytes()
+    assert rig.sent_audio()[:4000] == codec.translate(octets, source, law).tobytes()
 
 
 def test_linear_audio_at_8_khz_is_only_encoded():
@@ -192,7 +192,7 @@ def test_an_item_is_finished_when_its_last_sample_has_left_and_not_before():
     rig.finished.clear()
     rig.engine.play(0, "b", speech(0.5, 24000).tobytes())
     rig.engine.end_item(0, "b")
-    rig.run(0.49)
+    rig.run(0.47)
     assert rig.finished == []
     rig.run(0.05)
     assert len(rig.finished) == 1

@@ -11,7 +11,7 @@ from gateway.errors import ResourceError, StateError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
 from tests.support.key_tones import key_tone, pause, tone_packets
-from tests.support.media_rig import START_S, TICK_S, MediaRig, leg_options, numbered
+from tests.support.media_rig import SILENCE, START_S, TICK_S, MediaRig, leg_options, numbered
 from tests.support.rtp_packets import packet_batch, rtp_packet
 
 KINDS = [
@@ -425,3 +425,19 @@ def test_the_steady_state_leaves_no_memory_behind_and_never_calls_the_collector(
         gc.callbacks.pop()
     assert collections == []
     assert grown_bytes < 16_384  # caches of numpy; a packet that stayed would be a megabyte
+
+
+@pytest.mark.parametrize("form", AudioFormat)
+def test_speech_that_comes_just_before_a_packet_is_due_leaves_in_it(form):
+    rig = MediaRig()
+    leg = rig.open_leg(downlink=form)
+    rig.run(0.1)
+    due = rig.sent[-1].at_s + 0.02
+    while rig.elapsed_s < due - TICK_S / 2:
+        rig.tick()
+    loud = {1: b"\x10"}.get(form.bytes_per_sample, b"\x00\x30") * 8 * form.bytes_per_ms
+    rig.engine.play(leg, "a", loud * 5)
+    rig.tick()
+    assert rig.sent[-1].at_s == pytest.approx(due)
+    assert set(rig.sent[-1].payload[40:]) != {SILENCE}
+    assert rig.sent[-1].marked
