@@ -114,7 +114,9 @@ class Uplink:
                 self._jitter.drop(legs[skipped > 0], skipped[skipped > 0])
             codes = self._jitter.read(legs)
             self._wideband.hear(legs, codes)
-            codes[~self._reception.is_heard[legs]] = MISSING
+            is_heard = self._reception.is_heard[legs]
+            if not is_heard.all():
+                codes[~is_heard] = MISSING
             recorded = self._recorder.among(legs)
             if recorded.size:
                 chosen_legs = legs[recorded]
@@ -124,12 +126,19 @@ class Uplink:
                 is_deaf, is_missing = self._reception.has_events[legs], self._jitter.is_missing(legs)
                 self._tones.hear(legs, codes, is_missing=is_missing, is_deaf=is_deaf, now=now)
             formats = self._format[legs]
-            for index in np.unique(formats):
+            present = np.bincount(formats).nonzero()[0]
+            if present.size == 1:
+                pieces += self._handed_off(_FORMATS[present[0]], legs, codes)
+                continue
+            for index in present:
                 chosen = formats == index
-                audio = _FORMATS[index]
-                frames = self._converted(audio, legs[chosen], codes[chosen])
-                self._wideband.replace(audio, legs[chosen], frames)
-                pieces += self._join(audio, legs[chosen], frames)
+                pieces += self._handed_off(_FORMATS[index], legs[chosen], codes[chosen])
+
+    def _handed_off(self, audio: AudioFormat, legs: Indices, codes: Codes) -> list[UplinkAudio]:
+        """The pieces that one more frame of each of `legs`, whose providers take that format, has made whole."""
+        frames = self._converted(audio, legs, codes)
+        self._wideband.replace(audio, legs, frames)
+        return self._join(audio, legs, frames)
 
     def _converted(self, audio: AudioFormat, legs: Indices, codes: Codes) -> Bytes:
         """One frame of each leg in a provider's format: uint8[n, bytes of 20 ms]."""
