@@ -46,6 +46,7 @@ from gateway.media.wideband_filters import TickFilter
 
 _FRAMES_PER_TICK: Final = 512
 _MAX_FRAMES_PER_LEG: Final = 64
+_LEAST_FRAMES_PER_LEG: Final = 16
 _HURRIED_FRAMES: Final = 3
 """The longest packet there is."""
 _LOW_WATER_SAMPLES: Final = 2 * FRAME_SAMPLES
@@ -331,10 +332,28 @@ class Downlink:
     def process(self) -> list[ItemFinished]:
         """Bring a tick's worth of what waits into the queues; tell which items are over."""
         jobs = [self._job(stage, stage.filtering, is_last=True) for stage in self._tails() if stage.filtering]
-        frames = min(_MAX_FRAMES_PER_LEG, max(1, _FRAMES_PER_TICK // max(1, len(self._busy))))
-        self._work(list(self._busy), frames, jobs)
+        share = max(_FRAMES_PER_TICK // max(1, len(self._busy)), _LEAST_FRAMES_PER_LEG)
+        frames = min(share, _MAX_FRAMES_PER_LEG)
+        self._work(self._in_turn(frames), frames, jobs)
         over = (self._queues.positions >= self._finish_at).nonzero()[0]
         return [event for leg in over.tolist() for event in self._over(leg)]
+
+    def _in_turn(self, frames: int) -> list[int]:
+        """The busy legs that have waited longest, as many as there are frames for in a tick; their turn is over.
+
+        A leg's pieces are worked on whole where they are not very long: in parts they would cost several times as much,
+        just when there is most to do.
+        """
+        legs: list[int] = []
+        left = _FRAMES_PER_TICK
+        for leg in self._busy:
+            if left <= 0:
+                break
+            legs.append(leg)
+            left -= min(frames, self._stages[leg].waiting_ticks // (FRAME_SAMPLES * _TICKS_PER_SAMPLE) + 1)
+        for leg in legs:
+            self._busy[leg] = self._busy.pop(leg)
+        return legs
 
     def hurry(self, legs: Indices) -> None:
         """Bring the beginning of speech into the queues of `legs` that have none, for the packets that are due now."""

@@ -48,6 +48,7 @@ _QUIET_LEVEL: Final = 500  # of 32768: below, a frame may be left out unheard
 _ALIKE: Final = 0.6  # normalised cross-correlation from which on a splice is hardly heard
 _SPLICE_SPACING_FRAMES: Final = 50  # for one frame too many; n of them are left out n times as fast ...
 _LEAST_SPACING_FRAMES: Final = 4  # ... but not faster than this
+_SPLICES_AT_ONCE: Final = 8
 _PATIENCE: Final = 4  # spacings after which it is spliced where nothing is alike
 _FADED: Final = 1 << 40
 _NEVER: Final = 1 << 50
@@ -102,6 +103,7 @@ class JitterBuffers:
             frame_samples=FRAME_SAMPLES,
         )
         self._is_given_up = np.ones(legs, np.bool_)  # what is missing at the head has been waited for
+        self._turn = 0  # whose delay is worked on first where too many are wrong
         self._unspliced = np.zeros(legs, np.int64)  # reads for which the delay was wrong and nothing was done
         self.late = np.zeros(legs, np.int64)
         """Packets, or parts of them, that came after their place was read."""
@@ -319,9 +321,15 @@ class JitterBuffers:
         return index
 
     def _adjust(self, legs: Indices, codes: Codes, surplus: Indices) -> Mask:
-        """Leave a frame out of those legs that wait too long, or add one, in `codes`. Returns whose head shall move."""
+        """Leave a frame out of those legs that wait too long, or add one, in `codes`. Returns whose head shall move.
+
+        After a stall of ours that is all legs, when there is least time for it: so it is some of them at a time.
+        """
         is_moving = np.ones(legs.size, np.bool_)
         for index, is_longer in ((np.flatnonzero(surplus > 0), False), (np.flatnonzero(surplus < 0), True)):
+            if index.size > _SPLICES_AT_ONCE:
+                self._turn += _SPLICES_AT_ONCE
+                index = np.roll(index, -self._turn % index.size)[:_SPLICES_AT_ONCE]  # noqa: PLW2901
             chosen = legs[index]
             is_done = self._spliced(chosen, codes, index, is_longer=is_longer)
             self._unspliced[chosen] = np.where(is_done, 0, self._unspliced[chosen] + 1)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.media import codec
 from gateway.media.codec import PCMA, PCMU, AudioFormat
+from gateway.media.playout import PlayoutQueues
 from gateway.media.resample import PASS_HZ, STOP_HZ, STOP_WEIGHT, TAPS_PER_PHASE, design_low_pass
 from tests.support.media_rig import MediaRig
 
@@ -295,3 +296,27 @@ def test_ten_thousand_random_barge_ins():
             assert abs(heard.heard_ms - voiced[leg] / 8) <= 1, (heard, voiced[leg])
             received[leg] = voiced[leg] = 0
             interruptions += 1
+
+
+def test_pieces_of_very_many_legs_at_once_are_brought_in_whole_each_leg_in_its_turn(monkeypatch):
+    """Were each cut into frames, a tick that is late would have more to do than one that is not."""
+    rig = MediaRig(max_legs=400)
+    legs = [rig.open_leg(downlink=AudioFormat.PCM16_24K) for _ in range(400)]
+    appended = []
+    append = PlayoutQueues.append
+
+    def count(queues, leg, octets):
+        appended.append(leg)
+        return append(queues, leg, octets)
+
+    monkeypatch.setattr(PlayoutQueues, "append", count)
+    piece = speech(0.1, 24000).tobytes()
+    for leg in legs:
+        rig.engine.play(leg, "a", piece)
+    counts = []
+    while len(appended) < 400:
+        appended_before = len(appended)
+        rig.engine.transcode(rig.now)
+        counts.append(len(appended) - appended_before)
+    assert sorted(appended) == legs
+    assert counts == [86, 86, 86, 86, 56]  # 512 frames of 20 ms, six for each piece and its filter

@@ -5,7 +5,7 @@ import audioop
 import numpy as np
 import pytest
 
-from gateway.media.jitter import JitterOptions
+from gateway.media.jitter import JitterBuffers, JitterOptions
 from tests.bench import delay as delay_bench
 from tests.bench.concealment import recordings
 from tests.support.jitter_line import simulate
@@ -313,3 +313,26 @@ def test_concealment_goes_on_without_a_step_and_fades_out():
     energies = [np.abs(gap[i : i + 160]).max() for i in (0, 160, 320)]
     assert energies == sorted(energies, reverse=True)
     assert not heard[25 * 160 : 32 * 160].any()
+
+
+def test_of_many_delays_that_are_too_long_at_once_some_are_mended_at_a_time_and_in_the_end_all():
+    rig = MediaRig(max_legs=60)
+    clump = [(max(at_s, 1.2) if at_s >= 1.0 else at_s, datagram) for at_s, datagram in numbered(1000)]
+    for leg in range(60):
+        assert rig.open_leg() == leg
+        rig.arrive(clump, leg=leg)
+    mended = []
+    spliced = JitterBuffers._spliced
+
+    def note(bank, legs, codes, index, *, is_longer):
+        mended.append(legs.size)
+        return spliced(bank, legs, codes, index, is_longer=is_longer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JitterBuffers, "_spliced", note)
+        rig.run(20.0)
+    assert max(mended) == 8
+    for leg in range(60):
+        heard = rig.frames(leg)
+        last = next(index for index in range(len(heard) - 1, 0, -1) if heard[index][80] == 99)
+        assert last <= 999 + 2, "the delay of the stall is still there"
