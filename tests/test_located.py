@@ -333,6 +333,12 @@ def test_hint_names_the_nearest_word_or_all() -> None:
     assert hint("1.1", ["1.3", "1.2"]) == "expected 1.2 or 1.3"
 
 
+def test_hint_takes_no_other_number_for_a_misspelt_one() -> None:
+    lengths = ["20ms", "40ms", "60ms", "100ms", "auto"]
+    assert hint("60", lengths) == "did you mean '60ms'?"
+    assert hint("30ms", lengths) == "expected one of 20ms, 40ms, 60ms, 100ms, auto"
+
+
 # Anything at all.
 
 
