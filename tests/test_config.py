@@ -196,6 +196,7 @@ def test_wrong_value_names_what_would_fit(load: Load, section: str, expected: st
         ("{registrar: 'sip:[ff02::1]', username: a}", "expected the address of one server"),
         ("{peer: 127.0.0.1, codecs: []}", "no codecs"),
         ("{peer: 127.0.0.1, codecs: [OPUS]}", "G722, PCMA"),
+        ("{peer: 127.0.0.1, codecs: [PCMA, PCMU, PCMA]}", "names PCMA twice"),
         ("{peer: 127.0.0.1, acl: [nowhere]}", "192.0.2.0/24"),
         ("{peer: 127.0.0.1, srtp: always}", "expected one of off, optional, required"),
         ("{peer: 127.0.0.1, srtp: required}", "srtp_over_plain: true"),

@@ -99,6 +99,8 @@ class TrunkSection(Section):
             raise WrongValue(f"lets everybody in {wide} call", expected="expected inbound_auth beside an acl that wide")
         if not self.codecs:
             raise WrongValue("has no codecs", expected="expected PCMU, PCMA, G722 or several of them")
+        if twice := next((name for name in self.codecs if self.codecs.count(name) > 1), None):
+            raise WrongValue(f"names {twice} twice in codecs", expected="expected each codec once")
         if not self.spoken_codecs:
             raise WrongValue(
                 "speaks G722 alone, whose library is not installed",
