@@ -488,6 +488,13 @@ def test_embedded_session_speaks_the_protocol_of_openai_at_the_address_it_was_st
     assert (options.input_format, options.output_format) == (AudioFormat.PCMU, AudioFormat.PCMU)
 
 
+@pytest.mark.parametrize("law", ["pcmu", "PCMA", "g711_ulaw", "g711_alaw"])
+def test_audio_of_one_law_is_refused_with_the_name_of_both(load: Load, law: str) -> None:
+    found = problems(load, f"realtime:\n  default:\n    audio: {law}\n")
+    assert [(line, column) for line, column, _ in found] == [(3, 12)]
+    assert f"'audio' is '{law}' (expected g711" in found[0][2]
+
+
 @pytest.mark.parametrize("name", ["gateway.yaml", "asterisk.yaml", "openai.yaml"])
 def test_shipped_configuration_is_good(name: str) -> None:
     configuration = load_configuration(REPOSITORY / "config" / name, {"OPENAI_API_KEY": "k"})

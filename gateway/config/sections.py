@@ -20,6 +20,7 @@ from gateway.config.values import (
     PortRange,
     Provider,
     RecordingName,
+    SessionAudio,
     default_of,
 )
 from gateway.located import Seconds, Section, WrongValue
@@ -88,7 +89,7 @@ class RealtimeSection(Section):
     api_key: str = Field(default="", repr=False)
     voice: str = ""
     instructions: str = ""
-    audio: Literal["pcm16", "g711"] = "pcm16"
+    audio: SessionAudio = "pcm16"
     turn_detection: TurnDetectionSection = TurnDetectionSection()
     noise_reduction: Literal["near_field", "far_field"] | None = None
     transcription: str | None = None

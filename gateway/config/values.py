@@ -25,6 +25,7 @@ DNS_PORT = 53
 
 _BARE_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 _DISK_SPACE = re.compile(r"0|([0-9]{1,6}(?:\.[0-9]{1,3})?) ?(MB|GB)")
+_LAW_NAMES = frozenset({"pcmu", "pcma", "g711_ulaw", "g711_alaw"})
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
 
 
@@ -183,6 +184,12 @@ def _recording_name(text: str) -> str:
         raise WrongValue(str(error), expected=f"expected a name within the folder, of {fields}") from None
 
 
+def _session_audio(value: object) -> object:
+    if isinstance(value, str) and value.casefold() in _LAW_NAMES:
+        raise WrongValue(expected="expected g711, which is the caller's own law")
+    return value
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 DiskSpace = Annotated[int, BeforeValidator(_disk_space, json_schema_input_type=str | int), Field(ge=0)]
 RecordingName = Annotated[str, AfterValidator(_recording_name)]
@@ -199,3 +206,4 @@ ServerName = Annotated[str, AfterValidator(_server_name)]
 Provider = Annotated[str, AfterValidator(_provider)]
 Endpoints = Annotated[tuple[Endpoint, ...], Field(min_length=1, max_length=16), OneOrMore]
 CodecName = Literal["PCMU", "PCMA", "G722"]
+SessionAudio = Annotated[Literal["pcm16", "g711"], BeforeValidator(_session_audio)]
