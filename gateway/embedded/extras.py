@@ -22,7 +22,7 @@ def import_engine(name: str) -> ModuleType:
     except (ImportError, OSError) as error:
         raise ResourceError(
             f"the embedded realtime server needs {name}, which does not load here ({error}): "
-            "pip install 'sip-voice-gateway[local]'"
+            "pip install '.[local]' in the gateway's source folder"
         ) from error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from gateway.media.codec import G722, Samples
 
 SAMPLES_PER_OCTET: Final = 2
-WIDEBAND_REMEDY: Final = "pip install 'sip-voice-gateway[wideband]'"
+WIDEBAND_REMEDY: Final = "pip install '.[wideband]' in the gateway's source folder"
 _BIT_RATE: Final = 64000
 
 

@@ -111,12 +111,12 @@ def test_check_warns_of_g722_where_its_library_is_missing(config: Path, tmp_path
     warning, verdict = done.stdout.splitlines()[-2:]
     assert (done.returncode, done.stderr) == (0, "")
     assert warning.startswith("trunk pbx: warning: G722 is left out")
-    assert "sip-voice-gateway[wideband]" in warning
+    assert "pip install '.[wideband]'" in warning
     assert "good" in verdict
     config.write_text(GOOD.replace("peer: 127.0.0.1", "peer: 127.0.0.1, codecs: [G722]"))
     done = gateway("check", "-c", config, PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
-    assert "sip-voice-gateway[wideband]" in done.stderr
+    assert "pip install '.[wideband]'" in done.stderr
 
 
 def test_check_is_content_with_g722_where_its_library_is(config: Path) -> None:
