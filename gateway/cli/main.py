@@ -88,6 +88,11 @@ def check(config: ConfigOption) -> None:
     recordings = configuration.recording_options()
     if recordings is not None and (problem := problem_of(recordings)):
         typer.echo(f"warning: nothing can be recorded in {recordings.folder}: {problem}")
+    if not configuration.sip.trunks:
+        typer.echo("warning: nobody can call without a trunk (expected sip.trunks)")
+    room, wanted = len(configuration.rtp_port_options().ports), configuration.limits.max_calls
+    if room < wanted:
+        typer.echo(f"warning: media.rtp.ports has ports for {room} calls, limits.max_calls lets in {wanted}")
     typer.echo(f"{config}: good ({len(configuration.sip.trunks)} trunks, {len(plans)} dialplans)")
 
 

@@ -125,6 +125,22 @@ def test_check_is_content_with_g722_where_its_library_is(config: Path) -> None:
     assert "warning" not in gateway("check", "-c", config).stdout
 
 
+def test_check_warns_where_nobody_can_call(config: Path) -> None:
+    config.write_text(GOOD.replace("{pbx: {peer: 127.0.0.1}}", "{}"))
+    done = gateway("check", "-c", config)
+    assert done.returncode == 0
+    assert "warning: nobody can call without a trunk" in done.stdout
+
+
+def test_check_warns_of_fewer_rtp_ports_than_calls(config: Path) -> None:
+    config.write_text(GOOD + "media: {rtp: {ports: 40000-40009}}\nlimits: {max_calls: 6}\n")
+    assert "warning: media.rtp.ports has ports for 5 calls, limits.max_calls lets in 6" in (
+        gateway("check", "-c", config).stdout
+    )
+    config.write_text(GOOD + "media: {rtp: {ports: 40000-40009}}\nlimits: {max_calls: 5}\n")
+    assert "warning" not in gateway("check", "-c", config).stdout
+
+
 def test_listen_that_is_no_address_is_bad_input_with_its_place(config: Path) -> None:
     done = gateway("check", "-c", config, GATEWAY__SIP__LISTEN="[::1:5064")
     assert (done.returncode, done.stdout) == (2, "")
