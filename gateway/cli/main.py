@@ -135,6 +135,10 @@ def demo(
     from gateway.cli.demo import run_demo
     from gateway.cli.logs import configure_logs
 
+    try:
+        wav.open("ab").close()  # before the call, not after it
+    except OSError as error:
+        raise typer.BadParameter(f"{wav} cannot be written: {error.strerror}") from error
     configure_logs("error", sys.stderr)
     result = asyncio.run(run_demo(sentences=tuple(say or ()), number=to, wav=wav, is_quiet=as_json))
     if as_json:
@@ -154,7 +158,9 @@ def simulate(
     rate: Annotated[float, typer.Option(min=0.01, help="New calls a second.")] = 5.0,
     hold: Annotated[
         float | None,
-        typer.Option(help="Seconds each caller stays; by default all stay until 20 s after the last has called."),
+        typer.Option(
+            min=1, help="Seconds each caller stays; by default all stay until 20 s after the last has called."
+        ),
     ] = None,
     to: Annotated[str, typer.Option(help="The number they dial.")] = "7000",
     provider: Annotated[

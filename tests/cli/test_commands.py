@@ -178,6 +178,19 @@ def test_problems_of_a_dialplan_are_told_with_the_dialplans_place(config: Path, 
     assert "did you mean 'default'?" in done.stderr
 
 
+def test_recording_of_the_demo_that_cannot_be_written_is_bad_usage_before_the_call(tmp_path: Path) -> None:
+    done = gateway("demo", "--wav", tmp_path / "missing" / "demo.wav", COLUMNS="400")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be written: No such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize("hold", ["0", "-1"])
+def test_callers_that_do_not_stay_are_bad_usage(hold: str) -> None:
+    done = gateway("simulate", "--calls", "1", "--hold", hold)
+    assert done.returncode == 2
+    assert "--hold" in done.stderr
+
+
 def test_missing_configuration_is_told_plainly(tmp_path: Path) -> None:
     done = gateway("run", "-c", tmp_path / "absent.yaml")
     assert done.returncode == 2
