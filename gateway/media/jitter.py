@@ -136,9 +136,12 @@ class JitterBuffers:
         self._gap[leg] = _FADED
         self._control.begin(leg)
 
-    def begin(self, leg: int, timestamp: int, wait: int) -> None:
-        """Give a leg a new time line, on which `timestamp` is heard after the least delay. Later audio is forgotten."""
-        frames = max(0, -(-(self._delay - max(wait, 0)) // FRAME_SAMPLES))
+    def begin(self, leg: int, timestamp: int, wait: int, behind: int = 0) -> None:
+        """Give a leg a new time line, on which `timestamp` is heard after the least delay. Later audio is forgotten.
+
+        `behind`: so many samples before `timestamp` are left to be heard as well.
+        """
+        frames = -(-max(self._delay - max(wait, 0), behind) // FRAME_SAMPLES)
         self._anchor[leg] = place = int(self._head[leg]) + frames * FRAME_SAMPLES
         self._anchor_timestamp[leg] = timestamp
         if self._end[leg] > place:

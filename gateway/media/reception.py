@@ -26,7 +26,7 @@ import numpy as np
 from gateway.media import rtp
 from gateway.media.codec import PAYLOAD_FORMATS, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, decode, payload_format
 from gateway.media.dtmf import DigitReceived, DigitReceiver
-from gateway.media.jitter import FRAME_SAMPLES, JitterBuffers, codes_of
+from gateway.media.jitter import JitterBuffers, codes_of
 from gateway.media.pacing import FramePacer, tick_of
 from gateway.media.rtp import PacketBatch, ParsedPackets
 from gateway.media.stream import Continuity, StreamStatistics
@@ -326,13 +326,15 @@ class Reception:
         wait = self._pacer.wait_samples(legs, arrived_s)
         taken = int(self._jitter.buffered(legs)[0])
         self.streams.begin(legs, np.array([packets[0].ssrc]), np.array([packets[0].sequence]))
-        self._jitter.begin(leg, newest.timestamp, int(wait[0]))
+        is_awaited = bool(wait[0] < 0)  # the read at the head has waited for what came first
+        span = rtp.timestamp_distance(newest.timestamp, packets[0].timestamp)
+        self._jitter.begin(leg, newest.timestamp, int(wait[0]), span if is_awaited else 0)
         self._has_time_line[leg] = True
         for packet in packets:
             self.streams.count(legs, np.array([packet.sequence]), np.array([Continuity.CONTINUES]))
             ahead = self._jitter.ahead(legs, np.array([packet.timestamp]), wait)
             is_free = packet is newest or ahead[0] - wait[0] >= taken
-            if is_free and self._jitter.fits(ahead)[0] and ahead[0] > -FRAME_SAMPLES:
+            if is_free and self._jitter.fits(ahead)[0]:
                 self._jitter.insert(legs, np.array([packet.timestamp]), packet.codes[None], wait)
 
 

@@ -104,11 +104,11 @@ class Uplink:
         while True:
             legs = self._pacer.waiting(tick)
             if legs.size:
-                self._reception.admit_candidates(legs, now)
                 is_ready = self._jitter.is_ready(legs, self._pacer.overdue(legs, tick) * TICK_MS)
                 legs = legs if is_ready.all() else legs[is_ready]
             if not legs.size:
                 return pieces
+            self._reception.admit_candidates(legs, now)
             skipped = self._pacer.advance(legs, tick)
             if skipped.any():
                 self._jitter.drop(legs[skipped > 0], skipped[skipped > 0])

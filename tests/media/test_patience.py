@@ -162,3 +162,37 @@ def test_jitter_beyond_all_patience_is_waited_for(jitter_ms, most):
     model = Model(delayed(sent(1500), rng.uniform(0, jitter_ms / 1000, 1500)), 31.0)
     assert model.statistics.concealed_ms - 60 <= most * 30_000
     assert len({audio[0] for audio in model.frames}) == 201
+
+
+def test_a_stray_packet_of_another_sender_is_no_new_stream_while_a_read_waits():
+    packets = delayed(sent(100), [0.03 if i == 50 else 0.0 for i in range(100)])
+    stray = (50 * 0.02 - 0.004, rtp_packet(7, 9, octets(199), ssrc=5))
+    model = Model(sorted([*packets, stray]), 1.9)
+    begins = model.frames.index(octets(0))
+    assert model.frames[begins : begins + 90] == [octets(i) for i in range(90)]
+    assert model.statistics.concealed_ms == 0
+
+
+def test_of_two_senders_at_once_the_first_is_heard_although_it_is_often_late():
+    late_s = np.random.default_rng(1).uniform(0, 0.015, 100)
+    late_s[0] = 0
+    rival = [(0.517 + 0.02 * i, rtp_packet(i, 160 * i + 999, octets(199), ssrc=5)) for i in range(70)]
+    model = Model(sorted(delayed(sent(100), late_s) + rival), 1.9)
+    begins = model.frames.index(octets(0))
+    assert model.frames[begins : begins + 90] == [octets(i) for i in range(90)]
+
+
+@pytest.mark.parametrize("ptime_ms", [20, 40, 60])
+@pytest.mark.parametrize("phase_ms", [-15, -5, 0, 4, 9, 13, 18])
+def test_a_new_stream_is_heard_whole_and_within_60_ms_of_its_first_packet(ptime_ms, phase_ms):
+    start_ms, frames = 600 + phase_ms, ptime_ms // 20
+    payloads = [b"".join(octets(i + k) for k in range(frames)) for i in range(150, 180, frames)]
+    new = [
+        ((start_ms + i * ptime_ms) / 1000, rtp_packet(i, 8 * ptime_ms * i, payload, ssrc=9))
+        for i, payload in enumerate(payloads)
+    ]
+    model = Model(sent(30) + new, 1.3)
+    begins = model.frames.index(octets(150))
+    assert model.frames[begins : begins + 30] == [octets(i) for i in range(150, 180)]
+    assert 0 <= model.told_at_ms(150) - start_ms <= 60
+    assert model.told_at_ms(179) - start_ms - 29 * 20 <= 20 + TICK_MS
