@@ -224,9 +224,9 @@ class Reception:
     def _is_next(self, arrived: _Arrivals) -> Mask:
         """Which packets are the very next ones of streams of audio that nobody challenges."""
         packets, jitter = arrived.packets, self._jitter
-        if self._candidates:
-            return np.zeros(len(packets), np.bool_)
         is_next: Mask = self.streams.is_next(packets.leg, packets.ssrc, packets.sequence)
+        if self._candidates:
+            is_next &= ~np.isin(packets.leg, list(self._candidates))
         is_next &= (arrived.kinds >= 0) & (packets.payload_bytes > 0)
         is_next &= self.is_heard[packets.leg] & self._has_time_line[packets.leg]
         is_next &= jitter.fits(jitter.ahead(packets.leg, packets.timestamp, arrived.wait))

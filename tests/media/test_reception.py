@@ -252,3 +252,23 @@ def test_on_hold_the_provider_hears_silence_and_afterwards_the_caller_again():
 def test_life_of_the_peer_is_told_by_the_last_packet_of_any_kind():
     rig = listen([*numbered(10), (0.5, rtp_packet(10, 9999, b"", payload_type=13))], 0.8)
     assert rig.engine.statistics(0).last_received_s == pytest.approx(1000.5)
+
+
+def test_a_stray_packet_at_one_leg_makes_no_work_at_the_others(monkeypatch):
+    rig, worked_on = MediaRig(), []
+    legs = [rig.open_leg() for _ in range(3)]
+    for leg in legs:
+        rig.arrive(numbered(50), leg=leg)
+    rig.arrive([(0.5, rtp_packet(7, 9, b"\x01" * 160, ssrc=5))], leg=legs[1])
+    rig.run(0.495)
+    receive_others = rig.engine._reception._receive_others
+
+    def listen(arrived):
+        worked_on.extend(arrived.packets.leg.tolist())
+        return receive_others(arrived)
+
+    monkeypatch.setattr(rig.engine._reception, "_receive_others", listen)
+    rig.run(0.4)
+    assert set(worked_on) == {legs[1]}
+    for leg in legs:
+        assert [number for number in rig.numbers(leg) if number is not None][:40] == list(range(40))
