@@ -36,6 +36,11 @@ STEADY_SHARE = 0.8
 MIN_STEADY_MS = 1000
 MAX_CARRIED_MS = 200.0
 """Audio of another line that may wait here; beyond, it is dropped rather than heard late."""
+KEPT_CARRIED_MS = 100.0
+"""Of that, what is worth its delay: the lead, and the 60 ms for which a jitter buffer waits for a late packet."""
+CARRIED_REVIEW_MS = 8000.0
+QUIET_LEVEL = 500
+"""Of 32768: audio below is left out unheard."""
 MIN_KEY_MS, MAX_KEY_MS, KEY_GAP_MS = 40, 1000, 60
 MAX_PRESSING_S = 5.0
 """Keys of another line that may wait here."""
@@ -64,6 +69,9 @@ class Line:
         self._listening_since_s = 0.0  # when the peer was last agreed to be sending
         self._pressing_until_s = 0.0  # when the last key that was passed on will have been released
         self._pressed = PressedKeys()
+        self._reviewed_ms = 0.0  # carried since it was last reviewed how much waits
+        self._least_waiting_ms = math.inf  # since then
+        self._spare_ms = 0.0  # what waited all the time without need
         self._formats = (AudioFormat.PCM16_8K, AudioFormat.PCM16_8K)
         self.dtmf = dtmf
         """How keys are sent."""
@@ -217,8 +225,21 @@ class Line:
         queued_ms = engine.queued_ms(self.leg)
         if not queued_ms:  # what the other line brings is not even, and it has to be played evenly
             engine.play_pcm(self.leg, CARRIED_ITEM, LEAD)
-        if queued_ms < MAX_CARRIED_MS:
+        if queued_ms < MAX_CARRIED_MS and not self._is_left_out(audio, queued_ms):
             engine.play(self.leg, CARRIED_ITEM, audio)
+
+    def _is_left_out(self, audio: bytes, queued_ms: float) -> bool:
+        """Whether audio of another line is quiet, and more waits here than has been of use: a stall left it behind."""
+        length_ms = len(audio) / self._formats[1].bytes_per_ms
+        self._reviewed_ms += length_ms
+        self._least_waiting_ms = min(self._least_waiting_ms, queued_ms)
+        if self._reviewed_ms >= CARRIED_REVIEW_MS:
+            self._spare_ms = self._least_waiting_ms - KEPT_CARRIED_MS
+            self._reviewed_ms, self._least_waiting_ms = 0.0, math.inf
+        if self._spare_ms < length_ms or np.abs(np.frombuffer(audio, "<i2").astype(np.int32)).max() >= QUIET_LEVEL:
+            return False
+        self._spare_ms -= length_ms
+        return True
 
     @property
     def hears_tones(self) -> bool:

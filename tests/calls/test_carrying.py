@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gateway.calls.keys import DtmfMode
-from gateway.calls.line import LEAD, Line
+from gateway.calls.line import KEPT_CARRIED_MS, LEAD, Line
 from gateway.media import codec
 from gateway.media.codec import PCMU, SAMPLES_PER_MS, AudioFormat
 from gateway.media.jitter import JitterOptions
@@ -23,10 +23,20 @@ PATIENCE_MS = JitterOptions().patience_ms
 
 
 class Contact:
-    """Hears a caller who sends a tone from 0.2 s on, whose packets come so much late; infinitely: never."""
+    """Hears a caller who sends a tone from 0.2 s on, whose packets come so much late; infinitely: never.
+
+    `pauses`: every other second is silent. `stall_s`: how long the gateway stands still after two seconds.
+    """
 
     def __init__(
-        self, late_ms: NDArray[np.float64], *, ptime_ms: int = 20, append_ms: int = 20, is_wideband: bool = False
+        self,
+        late_ms: NDArray[np.float64],
+        *,
+        ptime_ms: int = 20,
+        append_ms: int = 20,
+        is_wideband: bool = False,
+        pauses: bool = False,
+        stall_s: float = 0.0,
     ) -> None:
         form = AudioFormat.PCM16_16K if is_wideband else AudioFormat.PCM16_8K
         self.rig = rig = MediaRig(jitter=JitterOptions(), append_ms=append_ms)
@@ -34,6 +44,7 @@ class Contact:
         self.leg = rig.open_leg(uplink=form, downlink=form, ptime_ms=ptime_ms)
         services = SimpleNamespace(clock=lambda: rig.now, media=SimpleNamespace(engine=rig.engine))
         line = Line(services, port=None, local=None, sink=None, dtmf=DtmfMode.AUTO)  # type: ignore[arg-type]
+        line.formats = (form, form)
         line.leg = self.leg
         transcode = rig.engine.transcode
 
@@ -45,7 +56,10 @@ class Contact:
             return events
 
         rig.engine.transcode = carry  # type: ignore[assignment,method-assign]
-        payloads = codec.encode(listening.tone(TONE_HZ, 0.02 * late_ms.size), PCMU).reshape(late_ms.size, -1)
+        said = listening.tone(TONE_HZ, 0.02 * late_ms.size)
+        if pauses:
+            said[np.arange(said.size) // 8000 % 2 == 1] = 0
+        payloads = codec.encode(said, PCMU).reshape(late_ms.size, -1)
         rig.arrive(
             [
                 (0.2 + 0.02 * number + late / 1000, rtp_packet(number, 160 * number, payloads[number].tobytes()))
@@ -54,7 +68,9 @@ class Contact:
             ],
             leg=caller,
         )
-        rig.run(0.02 * late_ms.size)
+        rig.run(2)
+        rig.stall(stall_s)
+        rig.run(0.02 * late_ms.size - rig.elapsed_s)
 
     @property
     def heard(self) -> NDArray[np.int16]:
@@ -97,3 +113,10 @@ def test_of_many_faults_only_the_first_is_heard_by_the_contact(fault_ms: float) 
     contact = Contact(late_ms)
     assert contact.holes_ms <= LEAD_MS + 20
     assert contact.rig.engine.queued_ms(contact.leg) <= LEAD_MS + PATIENCE_MS + 20
+
+
+def test_the_delay_that_a_stall_of_the_gateway_left_is_given_back_in_pauses() -> None:
+    early, late = (Contact(np.zeros(count), pauses=True, stall_s=0.3) for count in (250, 1250))
+    assert early.rig.engine.queued_ms(early.leg) > KEPT_CARRIED_MS + 40
+    assert late.rig.engine.queued_ms(late.leg) <= KEPT_CARRIED_MS + 40
+    assert listening.tone_seconds(late.heard[-8000 * 6 :], TONE_HZ) == pytest.approx(3.0, abs=0.04)
