@@ -60,7 +60,9 @@ class Recorder:
         self._ring = np.zeros((0, 2, RING_TICKS, self._tick_samples), np.int16)
         self._leg = np.zeros(legs, np.int64)  # by row, as what follows
         self._begin = np.full(legs, _NEVER, np.int64)  # the oldest tick in the ring
-        self._is_paused = np.zeros(legs, np.bool_)
+        self._paused_from = np.full(legs, _NEVER, np.int64)  # frames due between these ticks are not recorded
+        self._paused_until = np.full(legs, _NEVER, np.int64)
+        self._tick = 0  # the latest there was
         self._count = 0
         self._forced: list[RecordedAudio] = []  # had to make room before its time
 
@@ -72,7 +74,8 @@ class Recorder:
         self._row[leg] = row
         self._leg[row] = leg
         self._begin[row] = tick
-        self._is_paused[row] = False
+        self._paused_from[row] = self._paused_until[row] = _NEVER
+        self._tick = max(self._tick, tick)
         self._count += 1
 
     def is_recorded(self, leg: int) -> bool:
@@ -80,8 +83,16 @@ class Recorder:
         return bool(self._row[leg] >= 0)
 
     def pause(self, leg: int, *, is_paused: bool) -> None:
-        """Let the time line of a recorded leg go on in silence, or no longer."""
-        self._is_paused[self._row[leg]] = is_paused
+        """Let the time line of a recorded leg go on in silence, or no longer.
+
+        A frame that was due before and is written later, for its packet was late, is still recorded as it was then.
+        """
+        row = self._row[leg]
+        is_paused_now = self._paused_from[row] < self._paused_until[row] == _NEVER
+        if is_paused and not is_paused_now:
+            self._paused_from[row], self._paused_until[row] = self._tick, _NEVER
+        elif is_paused_now and not is_paused:
+            self._paused_until[row] = self._tick
 
     def stop(self, leg: int, tick: int) -> list[RecordedAudio]:
         """End a leg's recording; what has not been taken yet, up to `tick`. Nothing where it was not recorded."""
@@ -111,7 +122,8 @@ class Recorder:
         rows = self._row[legs]
         for index in np.flatnonzero(ticks + count > self._begin[rows] + RING_TICKS):
             self._make_room(int(rows[index]), int(ticks[index]) + count)
-        is_wanted = (ticks >= self._begin[rows]) & ~self._is_paused[rows]
+        is_wanted = ticks >= self._begin[rows]
+        is_wanted &= (ticks < self._paused_from[rows]) | (ticks >= self._paused_until[rows])
         if not is_wanted.all():
             rows, ticks, samples = rows[is_wanted], ticks[is_wanted], samples[is_wanted]
         place = (ticks[:, None] + np.arange(count)) % RING_TICKS
@@ -119,6 +131,7 @@ class Recorder:
 
     def take(self, tick: int) -> list[RecordedAudio]:
         """Pieces that nobody will write to any more at `tick`, those of a leg in order."""
+        self._tick = tick
         if not self._count:
             return []
         over = tick - PIECE_TICKS - LAG_TICKS

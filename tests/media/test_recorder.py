@@ -159,6 +159,22 @@ def test_paused_recording_is_silence_of_the_same_length():
         assert level_dbov(side[int(8000 * 4.1) :]) > -25
 
 
+def test_a_packet_that_is_late_is_recorded_by_when_it_was_due():
+    recorder, frame = Recorder(1, rate_hz=8000), np.ones((1, 160), np.int16)
+    leg = np.array([0])
+    recorder.start(0, 0)
+    recorder.take(20)
+    recorder.pause(0, is_paused=True)
+    recorder.write(HEARD, leg, np.array([16]), 1 * frame)
+    recorder.write(HEARD, leg, np.array([20]), 2 * frame)
+    recorder.take(32)
+    recorder.pause(0, is_paused=False)
+    for tick in (24, 28, 32):
+        recorder.write(HEARD, leg, np.array([tick]), tick * frame)
+    heard = np.concatenate([piece.samples for piece in recorder.stop(0, 40)], axis=1)[HEARD]
+    assert heard.reshape(-1, 160)[:, 0].tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 32, 0]
+
+
 def test_keys_that_are_sent_leave_no_audio_that_was_not_sent():
     rig, leg = one_leg()
     recording = Recording(rig, leg)
