@@ -36,11 +36,17 @@ class Authority:
         self.ca.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
 
     def issue(
-        self, name: str, *, dns: Sequence[str] = (), uris: Sequence[str] = (), ips: Sequence[str] = ()
+        self,
+        name: str,
+        *,
+        dns: Sequence[str] = (),
+        uris: Sequence[str] = (),
+        ips: Sequence[str] = (),
+        has_expired: bool = False,
     ) -> Identity:
         """A certificate with the common name `name` and these alternative names, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _builder(_common_name(name), self._name, key.public_key())
+        certificate = _builder(_common_name(name), self._name, key.public_key(), has_expired=has_expired)
         alternatives: list[x509.GeneralName] = [x509.DNSName(one) for one in dns]
         alternatives += [x509.UniformResourceIdentifier(one) for one in uris]
         alternatives += [x509.IPAddress(ip_address(one)) for one in ips]
@@ -62,8 +68,10 @@ def _common_name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, has_expired: bool = False
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC) - timedelta(days=2 if has_expired else 0)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gateway.realtime.openai import _trusting
 from gateway.transport.tls_client import TlsClient
+from gateway.transport.websocket import _system_trust
+from tests.support.certificates import Authority
 
 CERTIFICATE = Path(__file__).parents[1] / "data" / "loopback-tls.pem"
 HOST = "127.0.0.1"
@@ -17,9 +21,11 @@ HOST = "127.0.0.1"
 class Server:
     """The other side, moved by hand."""
 
-    def __init__(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> None:
+    def __init__(
+        self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, certificate: Path = CERTIFICATE, key: Path | None = None
+    ) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE)
+        context.load_cert_chain(certificate, key)
         context.minimum_version = context.maximum_version = version
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
@@ -111,6 +117,31 @@ def test_a_certificate_for_another_host_is_not_taken() -> None:
     client.receive(memoryview(server.outgoing.read()))
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
         client.shake_hands()
+
+
+def test_a_certificate_whose_time_is_over_is_not_taken(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    current, expired = (authority.issue(f"{over}", ips=(HOST,), has_expired=over) for over in (False, True))
+    for identity, expectation in (
+        (current, contextlib.nullcontext()),
+        (expired, pytest.raises(ssl.SSLCertVerificationError, match="expired")),
+    ):
+        client = TlsClient(ssl.create_default_context(cafile=authority.ca), HOST)
+        server = Server(certificate=identity.certificate, key=identity.key)
+        client.shake_hands()
+        server.incoming.write(client.data_to_send())
+        server.shake_hands()
+        client.receive(memoryview(server.outgoing.read()))
+        with expectation:
+            client.shake_hands()
+        assert client.is_secure is (identity is current)
+
+
+@pytest.mark.parametrize("context", [_system_trust, lambda: _trusting(None)], ids=["transport", "provider"])
+def test_whom_a_provider_has_to_convince(context: Callable[[], ssl.SSLContext]) -> None:
+    assert context().verify_mode is ssl.CERT_REQUIRED
+    assert context().check_hostname
+    assert context().minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 def test_an_answer_that_is_no_tls_fails_the_handshake() -> None:
