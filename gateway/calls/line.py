@@ -30,14 +30,15 @@ from gateway.transport.media_loop import MediaSink
 from gateway.transport.rtp_ports import RtpPort
 
 CARRIED_ITEM = "carried"
-LEAD = np.zeros(40 * SAMPLES_PER_MS, np.int16)
-"""Played before what another line brings, wherever that begins or has run dry."""
+LEAD_MS = 40
+"""Silence before what another line brings, wherever that begins or has run dry, and a packet of the peer's more: so
+late may the next audio be, and is still heard without a gap."""
 STEADY_SHARE = 0.8
 MIN_STEADY_MS = 1000
 MAX_CARRIED_MS = 200.0
 """Audio of another line that may wait here; beyond, it is dropped rather than heard late."""
 KEPT_CARRIED_MS = 100.0
-"""Of that, what is worth its delay: the lead, and the 60 ms for which a jitter buffer waits for a late packet."""
+"""Of that, what is worth its delay: a lead, and 40 ms for the faults of a network."""
 CARRIED_REVIEW_MS = 8000.0
 QUIET_LEVEL = 500
 """Of 32768: audio below is left out unheard."""
@@ -223,8 +224,9 @@ class Line:
             return  # a key is heard instead; what waited for its end would be late from then on
         engine = self._services.media.engine
         queued_ms = engine.queued_ms(self.leg)
-        if not queued_ms:  # what the other line brings is not even, and it has to be played evenly
-            engine.play_pcm(self.leg, CARRIED_ITEM, LEAD)
+        if engine.is_silent(self.leg):  # what the other line brings is not even, and it has to be played evenly
+            lead_ms = LEAD_MS + engine.frame_ms(self.leg)
+            engine.play_pcm(self.leg, CARRIED_ITEM, np.zeros(lead_ms * SAMPLES_PER_MS, np.int16))
         if queued_ms < MAX_CARRIED_MS and not self._is_left_out(audio, queued_ms):
             engine.play(self.leg, CARRIED_ITEM, audio)
 

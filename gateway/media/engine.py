@@ -427,6 +427,14 @@ class MediaEngine:
         self._options_of(leg)
         return self._queues.queued(leg) / SAMPLES_PER_MS + self._downlink.waiting_ms(leg)
 
+    def frame_ms(self, leg: int) -> int:
+        """Length of the packets that a leg sends."""
+        return self._options_of(leg).frame_ms
+
+    def is_silent(self, leg: int) -> bool:
+        """Whether the peer hears nothing: no speech is to be sent, and none was in the last packet."""
+        return not self.queued_ms(leg) and not self._sender.was_voiced(leg)
+
     def send_digits(self, leg: int, digits: str, *, duration_ms: int = 100, gap_ms: int = 100) -> None:
         """Press keys towards the peer, as telephone events where it takes them, else as tones; speech waits meanwhile.
 

@@ -51,6 +51,10 @@ class RtpSender:
         """Synchronization source of the leg's stream."""
         return int(self._ssrc[leg])
 
+    def was_voiced(self, leg: int) -> bool:
+        """Whether the leg's last packet had speech in it."""
+        return bool(self._was_voiced[leg])
+
     def next_timestamp(self, leg: int) -> int:
         """RTP timestamp of the leg's next frame, not wrapped."""
         return int(self._timestamp[leg])

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gateway.calls.keys import DtmfMode
-from gateway.calls.line import KEPT_CARRIED_MS, LEAD, Line
+from gateway.calls.line import KEPT_CARRIED_MS, LEAD_MS, Line
 from gateway.media import codec
 from gateway.media.codec import PCMU, SAMPLES_PER_MS, AudioFormat
 from gateway.media.jitter import JitterOptions
@@ -18,7 +18,6 @@ from tests.support.media_rig import MediaRig
 from tests.support.rtp_packets import rtp_packet
 
 TONE_HZ = 400
-LEAD_MS = LEAD.size // SAMPLES_PER_MS
 PATIENCE_MS = JitterOptions().patience_ms
 
 
@@ -93,7 +92,8 @@ class Contact:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    ("ptime_ms", "append_ms", "is_wideband"), [(20, 20, False), (20, 20, True), (20, 100, False), (60, 20, False)]
+    ("ptime_ms", "append_ms", "is_wideband"),
+    [(20, 20, False), (20, 20, True), (20, 100, False), (60, 20, False), (60, 100, False)],
 )
 def test_a_contact_hears_an_even_tone_while_the_callers_packets_jitter_by_30_ms(
     seed: int, ptime_ms: int, append_ms: int, is_wideband: bool
@@ -103,16 +103,16 @@ def test_a_contact_hears_an_even_tone_while_the_callers_packets_jitter_by_30_ms(
     contact = Contact(late_ms, ptime_ms=ptime_ms, append_ms=append_ms, is_wideband=is_wideband)
     assert contact.holes_ms == 0
     assert listening.tone_seconds(contact.heard, TONE_HZ) >= contact.heard.size / 8000 - 0.04
-    assert contact.first_ms <= LEAD_MS + ptime_ms + append_ms + 20
+    assert contact.first_ms <= LEAD_MS + 2 * ptime_ms + append_ms + 20
 
 
 @pytest.mark.parametrize("fault_ms", [PATIENCE_MS - 5.0, np.inf], ids=["late", "lost"])
-def test_of_many_faults_only_the_first_is_heard_by_the_contact(fault_ms: float) -> None:
+def test_a_fault_of_the_callers_network_leaves_no_hole_and_no_delay(fault_ms: float) -> None:
     late_ms = np.zeros(1000)
     late_ms[50::90] = fault_ms
     contact = Contact(late_ms)
-    assert contact.holes_ms <= LEAD_MS + 20
-    assert contact.rig.engine.queued_ms(contact.leg) <= LEAD_MS + PATIENCE_MS + 20
+    assert contact.holes_ms == 0
+    assert contact.rig.engine.queued_ms(contact.leg) <= LEAD_MS + 2 * 20
 
 
 def test_the_delay_that_a_stall_of_the_gateway_left_is_given_back_in_pauses() -> None:

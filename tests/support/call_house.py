@@ -168,6 +168,12 @@ class BookedMedia:
         assert leg in self.legs
         return 0.0
 
+    def is_silent(self, leg: int) -> bool:
+        return not self.queued_ms(leg)
+
+    def frame_ms(self, leg: int) -> int:
+        return self.legs[leg].options.frame_ms
+
     def tick(self, voice_of: Callable[[BookedLeg], bytes]) -> None:
         """Let everybody say 20 ms."""
         for number, leg in list(self.legs.items()):
