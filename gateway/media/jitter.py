@@ -50,6 +50,8 @@ _SPLICE_SPACING_FRAMES: Final = 50  # for one frame too many; n of them are left
 _LEAST_SPACING_FRAMES: Final = 4  # ... but not faster than this
 _SPLICES_AT_ONCE: Final = 8
 _PATIENCE: Final = 4  # spacings after which it is spliced where nothing is alike
+MAX_PATIENCE_MS: Final = 200
+"""A read that waits longer would be taken for a stall of ours, whose frames are skipped."""
 _FADED: Final = 1 << 40
 _NEVER: Final = 1 << 50
 
@@ -70,6 +72,8 @@ class JitterOptions:
     """no packet waits longer; what would is taken for a jump of the sender's clock"""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.patience_ms <= MAX_PATIENCE_MS:
+            raise ValueError(f"patience_ms is 0 to {MAX_PATIENCE_MS}, not {self.patience_ms}")
         if not 0 <= self.delay_ms <= self.max_delay_ms <= 500:
             raise ValueError(f"0 <= delay_ms <= max_delay_ms <= 500, not {self.delay_ms} and {self.max_delay_ms}")
 

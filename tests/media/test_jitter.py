@@ -247,6 +247,8 @@ def test_delay_is_an_option():
         assert placed(rig)[0] == (0, delay_ms // 20)
     with pytest.raises(ValueError, match="delay_ms"):
         JitterOptions(delay_ms=400, max_delay_ms=300)
+    with pytest.raises(ValueError, match="patience_ms"):
+        JitterOptions(patience_ms=201)
 
 
 def test_while_the_delay_shrinks_a_lost_frame_is_left_out_instead_of_made_up():
