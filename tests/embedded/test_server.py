@@ -300,6 +300,6 @@ async def test_port_that_is_taken_is_told() -> None:
 
 async def test_missing_engines_are_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
-    with pytest.raises(ResourceError, match=r"pip install 'sip-voice-gateway\[local\]'"):
+    with pytest.raises(ResourceError, match=r"pip install '\.\[local\]' in the gateway's source folder"):
         async with serve(EmbeddedOptions(port=0)):
             pass
