@@ -7,9 +7,9 @@
                                           └─ take ─> uint8[n, 160]             untouched if it is the same law
     joined to pieces of `append_ms`, one bytes object a leg; legs take turns, so that their pieces are spread over time
 
-A leg always yields exactly its 20 ms per 20 ms, silence where nothing was received, so a model's voice activity
-detection hears the end of speech although the telephone stopped sending. What G.722 is among it is worked on in
-`gateway.media.wideband`.
+A leg yields 20 ms for every 20 ms, though not evenly: while its next packet is late it yields nothing, 60 ms at most,
+and then all that has come due. Where nothing is received it is silence, so a model's voice activity detection hears the
+end of speech although the telephone stopped sending. What G.722 is among it is worked on in `gateway.media.wideband`.
 """
 
 from __future__ import annotations
