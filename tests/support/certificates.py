@@ -29,8 +29,11 @@ class Authority:
         self._folder = folder
         self._name = _common_name(name)
         self._key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _builder(self._name, self._name, self._key.public_key()).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True
+        certificate = (
+            _builder(self._name, self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .add_extension(_KEY_USAGE_OF_AN_AUTHORITY, critical=True)
         )
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
@@ -46,7 +49,10 @@ class Authority:
     ) -> Identity:
         """A certificate with the common name `name` and these alternative names, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _builder(_common_name(name), self._name, key.public_key(), has_expired=has_expired)
+        # Python 3.13's default context refuses a certificate without its authority's key identifier (RFC 5280 4.2.1.1).
+        certificate = _builder(_common_name(name), self._name, key.public_key(), has_expired=has_expired).add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+        )
         alternatives: list[x509.GeneralName] = [x509.DNSName(one) for one in dns]
         alternatives += [x509.UniformResourceIdentifier(one) for one in uris]
         alternatives += [x509.IPAddress(ip_address(one)) for one in ips]
@@ -62,6 +68,19 @@ def key_pem(key: ec.EllipticCurvePrivateKey, pass_phrase: bytes | None = None) -
     """A private key as OpenSSL reads it."""
     encryption = serialization.BestAvailableEncryption(pass_phrase) if pass_phrase else serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+_KEY_USAGE_OF_AN_AUTHORITY = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def _common_name(name: str) -> x509.Name:
