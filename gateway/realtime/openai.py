@@ -20,6 +20,7 @@ from gateway.realtime.session import (
     Capabilities,
     EventCallback,
     Role,
+    SessionChange,
     SessionClosed,
     SessionEvent,
     SessionFailed,
@@ -43,6 +44,9 @@ CAPABILITIES = Capabilities(
     has_tools=True,
     usage_unit="tokens",
     max_session_s=3600.0,
+    has_questions=True,
+    has_deletion=True,
+    has_update=True,
 )
 
 
@@ -169,6 +173,28 @@ class OpenAIRealtimeSession:
         """See `RealtimeSession.send_text`."""
         if not self._is_over:
             self._protocol.send_text(role, text)
+            self._transmit()
+
+    def say(self, text: str) -> None:
+        """See `RealtimeSession.say`."""
+        self.respond(codec.say_instructions(text))
+
+    def ask(self, question_id: str, instructions: str) -> None:
+        """See `RealtimeSession.ask`."""
+        if not self._is_over:
+            self._protocol.ask(question_id, instructions)
+            self._transmit()
+
+    def delete_item(self, item_id: str) -> None:
+        """See `RealtimeSession.delete_item`."""
+        if not self._is_over:
+            self._protocol.delete_item(item_id)
+            self._transmit()
+
+    def update(self, change: SessionChange) -> None:
+        """See `RealtimeSession.update`."""
+        if not self._is_over:
+            self._protocol.update(change)
             self._transmit()
 
     def respond(self, instructions: str | None = None) -> None:

@@ -20,7 +20,18 @@ import pybase64
 from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
 from gateway.realtime.fields import Fields, MalformedEventError, parse
-from gateway.realtime.session import ResponseStatus, Role, SessionOptions, Tool, TurnDetection, Usage
+from gateway.realtime.session import (
+    HistoryItem,
+    ItemKind,
+    Message,
+    ResponseStatus,
+    Role,
+    SessionChange,
+    SessionOptions,
+    Tool,
+    TurnDetection,
+    Usage,
+)
 
 JsonObject: TypeAlias = dict[str, object]
 
@@ -30,6 +41,9 @@ FORMATS: Mapping[AudioFormat, Mapping[str, object]] = {
     AudioFormat.PCMU: {"type": "audio/pcmu"},
     AudioFormat.PCMA: {"type": "audio/pcma"},
 }
+
+QUESTION = "gateway_question"
+"""The metadata by which a question's answer is known."""
 
 AUDIO_DELTA = "response.output_audio.delta"
 
@@ -186,6 +200,49 @@ def response_create(instructions: str | None) -> JsonObject:
     return {"type": "response.create", "response": {"instructions": instructions}}
 
 
+def say_instructions(text: str) -> str:
+    """What a model is asked so that it says exactly these words."""
+    return f'Say exactly this, word for word, and nothing else: "{text}"'
+
+
+def question(question_id: str, instructions: str) -> JsonObject:
+    """``response.create`` beside the conversation, answered in writing; told apart by its metadata."""
+    response = {
+        "conversation": "none",
+        "output_modalities": ["text"],
+        "instructions": instructions,
+        "metadata": {QUESTION: question_id},
+        "tools": [],
+        "tool_choice": "none",
+    }
+    return {"type": "response.create", "response": response}
+
+
+def change(change: SessionChange) -> JsonObject:
+    """``session.update`` of what changes."""
+    session: JsonObject = {"type": "realtime"}
+    if change.instructions is not None:
+        session["instructions"] = change.instructions
+    if change.tools is not None:
+        session["tools"] = [_tool(tool) for tool in change.tools]
+    if change.max_output_tokens is not None:
+        session["max_output_tokens"] = change.max_output_tokens
+    return {"type": "session.update", "session": session}
+
+
+def delete_item(item_id: str) -> JsonObject:
+    """``conversation.item.delete``."""
+    return {"type": "conversation.item.delete", "item_id": item_id}
+
+
+def history_item(item: HistoryItem) -> list[JsonObject]:
+    """``conversation.item.create`` for something that was in the conversation before this session."""
+    if isinstance(item, Message):
+        return [message(item.role, item.text)]
+    call = {"type": "function_call", "call_id": item.call_id, "name": item.name, "arguments": item.arguments}
+    return [{"type": "conversation.item.create", "item": call}, tool_result(item.call_id, item.output)]
+
+
 def response_cancel(response_id: str | None) -> JsonObject:
     """``response.cancel`` of one reply, or of the one that is under way when it arrives."""
     if response_id is None:
@@ -249,6 +306,23 @@ def response_status(response: Fields) -> ResponseStatus:
         return ResponseStatus(response.text("status", "completed"))
     except ValueError:
         return ResponseStatus.INCOMPLETE
+
+
+_KINDS: Mapping[str, ItemKind] = {"function_call": "tool_call", "function_call_output": "tool_result"}
+
+
+def item_kind(item: Fields) -> ItemKind | None:
+    """What an item of the conversation is; None for one that this version does not know."""
+    kind, role = item.text("type", ""), item.text("role", "")
+    if kind == "message":
+        return role if role in ("user", "system", "assistant") else None  # type: ignore[return-value]
+    return _KINDS.get(kind)
+
+
+def written_text(response: Fields) -> str:
+    """All that a reply has written."""
+    parts = (part for item in response.each("output") for part in item.each("content"))
+    return "".join(part.text("text", "") for part in parts)
 
 
 def usage(fields: Fields) -> Usage | None:

@@ -24,14 +24,17 @@ from gateway.realtime.ledger import AudioLedger
 from gateway.realtime.openai_errors import BENIGN, BUSY, ErrorDetail
 from gateway.realtime.response_queue import ResponseQueue
 from gateway.realtime.session import (
+    Answered,
     AudioDelta,
     AudioFinished,
     InputTranscript,
+    ItemAdded,
     OutputTranscript,
     ResponseFinished,
     ResponseStarted,
     ResponseStatus,
     Role,
+    SessionChange,
     SessionEvent,
     SessionFailed,
     SessionOptions,
@@ -79,6 +82,7 @@ class OpenAIProtocol:
         self._is_next_response_unwanted = False
         self._commands: dict[str, str] = {}
         self._command_count = 0
+        self._questions: dict[str, str] = {}  # by the event that asked
         self._outgoing: list[str] = []
         self._events: list[SessionEvent] = []
         self.statistics = SessionStatistics()
@@ -163,6 +167,18 @@ class OpenAIProtocol:
         self._queue.want(instructions)
         self._ask()
 
+    def ask(self, question_id: str, instructions: str) -> None:
+        """Let the model write beside the conversation."""
+        self._questions[self._send(codec.question(question_id, instructions))] = question_id
+
+    def delete_item(self, item_id: str) -> None:
+        """Take an item out of the conversation."""
+        self._send(codec.delete_item(item_id))
+
+    def update(self, change: SessionChange) -> None:
+        """Change instructions or tools."""
+        self._send(codec.change(change))
+
     def cancel_response(self) -> None:
         """End the reply under way, or the one just asked for."""
         self._queue.cancel()
@@ -205,6 +221,9 @@ class OpenAIProtocol:
             self._fail(ProviderRefused(problem, code="audio_format"))
             return
         self._phase = Phase.READY
+        for item in self._options.history:
+            for message in codec.history_item(item):
+                self._send(message)
         self._events.append(
             SessionReady(
                 session_id=session.text("id", ""),
@@ -226,6 +245,11 @@ class OpenAIProtocol:
         detail = ErrorDetail.of(event.fields("error"), self._scrub)
         if detail.is_fatal or self._phase is not Phase.READY:
             self._fail(detail.verdict("the provider refused the session"))
+            return
+        if detail.event_id in self._questions:
+            question_id = self._questions.pop(detail.event_id)
+            refusal = detail.verdict("the question was refused")
+            self._events.append(Answered(question_id=question_id, text="", error=refusal))
             return
         command = self._commands.get(detail.event_id, "")
         is_ours = command == _CREATE or (not detail.event_id and detail.code == BUSY)
@@ -271,7 +295,10 @@ class OpenAIProtocol:
     # --- the model ----------------------------------------------------------------------------------------------------
 
     def _on_response_created(self, event: Fields) -> None:
-        response_id = event.fields("response").text("id")
+        response = event.fields("response")
+        if codec.QUESTION in response.fields("metadata"):
+            return
+        response_id = response.text("id")
         self._queue.begin(response_id)
         if self._is_next_response_unwanted:
             self._is_next_response_unwanted = False
@@ -324,6 +351,13 @@ class OpenAIProtocol:
             )
         )
 
+    def _on_item_added(self, event: Fields) -> None:
+        item = event.fields("item")
+        item_id, kind = item.text("id", ""), codec.item_kind(item)
+        if item_id and kind is not None:
+            self._events.append(ItemAdded(item_id=item_id, kind=kind))
+        self._on_item_known(event)
+
     def _on_item_known(self, event: Fields) -> None:
         """The provider has an item in its conversation; of ours the results of tools matter."""
         item = event.fields("item")
@@ -351,6 +385,9 @@ class OpenAIProtocol:
 
     def _on_response_done(self, event: Fields) -> None:
         response = event.fields("response")
+        if codec.QUESTION in response.fields("metadata"):
+            self._on_answer(response)
+            return
         response_id = response.text("id", self._queue.active or "")
         status = codec.response_status(response)
         details = response.fields("status_details")
@@ -372,6 +409,20 @@ class OpenAIProtocol:
         if failure is not None and failure.is_fatal:
             self._fail(failure.verdict("the provider ended the session"))
 
+    def _on_answer(self, response: Fields) -> None:
+        """What the model wrote to a question, once."""
+        question_id = response.fields("metadata").text(codec.QUESTION)
+        asked = next((event_id for event_id, asked in self._questions.items() if asked == question_id), None)
+        if asked is None:
+            return
+        del self._questions[asked]
+        error = None
+        if codec.response_status(response) is not ResponseStatus.COMPLETED:
+            detail = ErrorDetail.of(response.fields("status_details").fields("error"), self._scrub)
+            error = detail.verdict("the question was not answered")
+        text, usage = codec.written_text(response), codec.usage(response.fields("usage"))
+        self._events.append(Answered(question_id=question_id, text=text, usage=usage, error=error))
+
     def _take_calls_left(self, response: Fields, response_id: str) -> None:
         """Calls that a dialect tells only in the summary of the reply."""
         for item in response.each("output"):
@@ -386,7 +437,7 @@ class OpenAIProtocol:
         "input_audio_buffer.speech_stopped": _on_speech_stopped,
         "conversation.item.input_audio_transcription.delta": _on_input_transcript_delta,
         "conversation.item.input_audio_transcription.completed": _on_input_transcript,
-        "conversation.item.added": _on_item_known,
+        "conversation.item.added": _on_item_added,
         "conversation.item.done": _on_item_known,
         "response.created": _on_response_created,
         codec.AUDIO_DELTA: _on_audio_delta,
