@@ -41,6 +41,7 @@ async def flooded(rig: Rig, per_s: float) -> tuple[LoadResult, flood.Outcome, fl
     return await load, outcome, used
 
 
+@pytest.mark.heavy
 async def test_a_flood_of_strangers_costs_no_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with gateway_rig(tmp_path) as rig:
         _, _, quiet = await flooded(rig, per_s=0.001)

@@ -161,6 +161,7 @@ def test_numbers_and_near_names_are_refused(plan: Dialplan, asked: str) -> None:
     assert refused.message.endswith("The contacts are: sales, desk.")
 
 
+@pytest.mark.heavy
 @settings(max_examples=10_000)
 @given(
     asked=st.text(max_size=20)

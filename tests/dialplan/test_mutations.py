@@ -18,6 +18,8 @@ from gateway.dialplan.model import CallFacts, DigitPressed, ProviderDown, Transf
 from gateway.errors import ConfigurationError, Problem
 from tests.support.plans import PLAN, write_plan
 
+pytestmark = pytest.mark.heavy
+
 Step = str | int
 VALUES = st.one_of(
     st.sampled_from(

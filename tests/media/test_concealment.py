@@ -9,6 +9,8 @@ from gateway.media.concealment import PitchRepetition, Repetition, Silence
 from tests.bench import concealment as bench
 from tests.support.listening import level_dbov
 
+pytestmark = pytest.mark.heavy
+
 HISTORY = PitchRepetition().history_samples
 REACH = PitchRepetition().reach_samples
 PITCHES_HZ = [70, 90, 100, 125, 160, 190]

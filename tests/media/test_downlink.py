@@ -270,6 +270,7 @@ def test_what_was_heard_is_what_left_and_never_more_than_was_received(data):
     assert all(packet.payload == b"\xff" * 160 for packet in rig.sent[sent:])
 
 
+@pytest.mark.heavy
 def test_ten_thousand_random_barge_ins():
     """One leg after the other, at random moments of random items: the ledger against the packets."""
     rng = np.random.default_rng(7)

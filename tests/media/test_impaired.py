@@ -184,6 +184,7 @@ def test_what_a_stall_held_back_is_heard_and_its_delay_is_gone_with_the_next_pau
     assert notes[3].duration_s == pytest.approx(NOTE_S, abs=0.08)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("ppm", [-200, 200])
 def test_drifting_clocks_move_no_note_in_a_minute(ppm):
     rig = call(packets(melody(100), speed=1 - ppm * 1e-6), 60.4, tick_s=0.01)
@@ -193,6 +194,7 @@ def test_drifting_clocks_move_no_note_in_a_minute(ppm):
     assert delays_s == pytest.approx([DELAY_S] * 100, abs=0.026)  # ticks of 10 ms
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(900)  # 90,000 reads take a quarter of a minute, on a busy machine several times as much
 def test_a_call_of_30_minutes_with_drifting_clocks_keeps_its_delay():
     engine, speeds, notes = MediaEngine(MediaOptions(max_legs=2), seed=1), (1 - 200e-6, 1 + 200e-6), 3000

@@ -123,6 +123,7 @@ def test_a_stall_now_and_then_leaves_no_lasting_delay():
     assert line.concealed.max() <= 0.015
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("ptime_ms", "minutes"), [(20, 30), (30, 10)])
 def test_a_call_of_30_minutes_keeps_its_delay_over_two_clocks_that_drift_apart(ptime_ms, minutes):
     drift = np.array([[200e-6], [-200e-6], [50e-6], [-50e-6]])

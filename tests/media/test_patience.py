@@ -125,6 +125,7 @@ def test_a_burst_after_a_stall_leaves_no_delay():
     assert model.statistics.concealed_ms <= 60 + 60
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("drift_ppm", [2000, -2000])
 def test_two_clocks_that_come_apart_by_as_much_as_in_half_an_hour_bring_no_delay_in(drift_ppm):
     count = 9000

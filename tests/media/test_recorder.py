@@ -186,6 +186,7 @@ def test_keys_that_are_sent_leave_no_audio_that_was_not_sent():
     assert not right[int(8000 * 1.05) : int(8000 * 1.38)].any()
 
 
+@pytest.mark.heavy
 def test_each_side_is_recorded_when_it_was_heard_over_minutes_with_drift_and_stalls():
     """Every minute both say something; the caller's clock is 150 ppm fast."""
     rig, leg = one_leg(tick_s=0.01)

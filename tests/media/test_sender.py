@@ -57,6 +57,7 @@ def test_streams_begin_at_random_numbers_of_the_given_seed():
         assert a != b
 
 
+@pytest.mark.heavy
 def test_thirty_thousand_ticks_are_exactly_fifty_packets_a_second():
     rig = MediaRig()
     for _ in range(4):

@@ -8,6 +8,8 @@ from gateway.media.codec import PCMA, PCMU
 from gateway.media.resample import DownSampler, UpSampler
 from tests.bench.concealment import RATE_HZ, recordings
 
+pytestmark = pytest.mark.heavy
+
 pesq = pytest.importorskip("pesq", reason="pesq is not installed: pip install '.[quality]' needs a C compiler").pesq
 
 FRAME_SAMPLES = 160

@@ -54,6 +54,7 @@ WITHIN = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("snr_db", [None, 15])
 def test_every_key_within_the_limits_is_told_once(law, snr_db):

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from gateway.simulate import bench_media
+
+pytestmark = pytest.mark.heavy
 
 
 def test_a_hundred_legs_transcode_at_least_three_times_cheaper_than_audioop(capsys):

@@ -8,6 +8,8 @@ import pytest
 
 from gateway.simulate import bench_provider
 
+pytestmark = pytest.mark.heavy
+
 
 def test_both_reports_tell_what_was_measured_and_the_plain_client_is_beaten(capsys: pytest.CaptureFixture[str]) -> None:
     result = bench_provider.run(json=True, connections=10, kept=20)

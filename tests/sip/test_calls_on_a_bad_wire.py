@@ -39,6 +39,8 @@ from gateway.sip.events import (
 from gateway.sip.message import Uri
 from tests.support.wire import Party, Wire, assert_idle, description, gateway_on, phone_on
 
+pytestmark = pytest.mark.heavy
+
 CALLS = int(os.environ.get("SIP_CALLS", "1000"))
 SEED = int(os.environ.get("SIP_SEED", "1"))
 CALLS_PER_S = 15.0

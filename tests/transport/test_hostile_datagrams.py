@@ -90,6 +90,7 @@ async def delays_s(messages: Sequence[Case], host: str, family: socket.AddressFa
     return delays
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("folder", "host", "family"),
     [
