@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import structlog
 
 from gateway.calls import events as call_events
 from gateway.calls.greeting import GreetingCache, GreetingRecorder, greeting_key
-from gateway.calls.record import CallObserver, CallRecord, Speaker, Speech
+from gateway.calls.record import CallObserver, CallRecord, Speech
+from gateway.calls.transcript import Transcript
 from gateway.errors import ProviderError
 from gateway.realtime import session as realtime
+from gateway.realtime.heard import heard_words
 from gateway.transport.media_loop import MediaLoop
 
 MAX_EARLY_AUDIO_MS = 60_000
-MAX_REMEMBERED_ITEMS = 64
+MAX_TRANSCRIPT = 5000
 GREETING_ITEM = "greeting"
 
 _log = structlog.stdlib.get_logger("gateway.calls")
@@ -73,7 +74,7 @@ class SessionBridge:
         self._early_bytes = 0
         self._active: set[str] = set()  # responses being spoken
         self._muted: set[str] = set()  # responses the caller has interrupted
-        self._said: dict[str, Speech] = {}  # by item, for the words that were cut off
+        self._transcript = Transcript(self._call_ms, self._write_down)
         self._log = _log.bind(call_id=record.call_id)
 
     # Life.
@@ -109,6 +110,7 @@ class SessionBridge:
     async def close(self) -> None:
         """Let the session go; safe to repeat."""
         self._is_open = self._is_uplink_open = False
+        self._transcript.close()
         if self._session is not None:
             await self._session.close()
 
@@ -123,7 +125,8 @@ class SessionBridge:
         if self._cached_greeting is not None and self._greeting is not None and self._session is not None:
             self._play(leg, GREETING_ITEM, 0, self._cached_greeting)
             self._media.engine.end_item(leg, GREETING_ITEM)
-            self._said_by_agent(GREETING_ITEM, self._greeting)
+            self._transcript.agent_audio_ended(GREETING_ITEM)
+            self._transcript.agent_words(GREETING_ITEM, self._greeting, is_final=True)
             self._cached_greeting, self._untold_greeting = None, self._greeting
         early, self._early = self._early, []
         for event in early:
@@ -188,33 +191,28 @@ class SessionBridge:
             if item.item_id != GREETING_ITEM:
                 self._session.truncate(item.item_id, item.content_index, item.heard_ms)
             else:
-                self._tell_greeting(item.heard_ms / max(item.received_ms, 1))
-            self._note_cut(item.item_id, item.heard_ms)
+                self._tell_greeting(item.heard_ms, item.received_ms)
+            self._transcript.agent_cut(item.item_id, item.heard_ms, item.received_ms)
 
     def note_heard(self, item_id: str) -> None:
         """An item was heard to its end."""
         if item_id == GREETING_ITEM:
-            self._tell_greeting(1.0)
+            self._tell_greeting(1, 1)
+        self._transcript.agent_heard(item_id)
 
-    def _tell_greeting(self, share: float) -> None:
+    def _tell_greeting(self, heard_ms: int, whole_ms: int) -> None:
         """Put as much of a greeting from the cache into the model's memory as the caller has heard."""
         if self._untold_greeting is None or self._session is None:
             return
-        words = self._untold_greeting.split()
+        heard = heard_words(self._untold_greeting, heard_ms, whole_ms, is_complete=True) if heard_ms else ""
         self._untold_greeting = None
-        heard = " ".join(words[: round(share * len(words))])
         if heard:
-            self._session.send_text("assistant", heard if share >= 1 else f"{heard} …")
-
-    def _note_cut(self, item_id: str, heard_ms: int) -> None:
-        said = self._said.get(item_id)
-        if said is not None:
-            cut = self._said[item_id] = replace(said, heard_ms=heard_ms)
-            self._observer.spoken(self._record, cut)
+            self._session.send_text("assistant", heard)
 
     def _play(self, leg: int, item_id: str, content_index: int, audio: bytes) -> None:
         if self._record.first_audio_ms is None and self._record.established_s is not None:
             self._record.first_audio_ms = round((self._clock() - self._record.established_s) * 1000)
+        self._transcript.agent_audio(item_id, self._media.engine.queued_ms(leg))
         self._media.engine.play(leg, item_id, audio, content_index)
 
     def _keep(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
@@ -234,6 +232,7 @@ class SessionBridge:
             case realtime.AudioDelta() | realtime.AudioFinished():
                 self._on_audio(event)
             case realtime.SpeechStarted():
+                self._transcript.begin_turn(event.item_id)
                 if self._options.turn_detection.interrupts_response:
                     self._dispatch(call_events.CallerSpoke())
             case realtime.ResponseStarted():
@@ -245,11 +244,11 @@ class SessionBridge:
                 call = event.call
                 self._dispatch(call_events.ToolAsked(call_id=call.call_id, name=call.name, arguments=call.arguments))
             case realtime.InputTranscript() if event.is_final:
-                self._observer.spoken(self._record, self._speech(Speaker.CALLER, event.text, event.item_id))
-            case realtime.OutputTranscript() if event.is_final:
-                if self._recorder is not None:
+                self._transcript.caller_said(event.item_id, event.text)
+            case realtime.OutputTranscript():
+                if self._recorder is not None and event.is_final:
                     self._recorder.spoke(event.text)
-                self._said_by_agent(event.item_id, event.text)
+                self._transcript.agent_words(event.item_id, event.text, is_final=event.is_final)
             case realtime.SessionFailed():
                 self._lost(str(event.error))
             case realtime.SessionClosed():
@@ -271,11 +270,13 @@ class SessionBridge:
         if isinstance(event, realtime.AudioDelta):
             self._play(leg, event.item_id, event.content_index, event.audio)
         else:
+            self._transcript.agent_audio_ended(event.item_id)
             self._media.engine.end_item(leg, event.item_id)
 
     def _on_response_finished(self, event: realtime.ResponseFinished) -> None:
         self._active.discard(event.response_id)
         self._muted.discard(event.response_id)
+        self._transcript.reply_ended()
         if event.usage is not None:
             self._record.add_usage(event.usage)
         if self._recorder is not None:
@@ -293,16 +294,13 @@ class SessionBridge:
             self._active.clear()
             self._dispatch(call_events.SessionLost(reason=reason))
 
-    def _speech(self, speaker: Speaker, text: str, item_id: str) -> Speech:
+    def _call_ms(self) -> int:
         since = self._record.established_s
-        at_ms = 0 if since is None else round((self._clock() - since) * 1000)
-        return Speech(speaker=speaker, text=text, at_ms=at_ms, item_id=item_id)
+        return 0 if since is None else round((self._clock() - since) * 1000)
 
-    def _said_by_agent(self, item_id: str, text: str) -> None:
-        speech = self._speech(Speaker.AGENT, text, item_id)
-        self._said[item_id] = speech
-        if len(self._said) > MAX_REMEMBERED_ITEMS:
-            del self._said[next(iter(self._said))]
+    def _write_down(self, speech: Speech) -> None:
+        if len(self._record.transcript) < MAX_TRANSCRIPT:
+            self._record.transcript.append(speech)
         self._observer.spoken(self._record, speech)
 
 

@@ -35,13 +35,17 @@ class Speaker(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speech:
-    """Something said, ``at_ms`` after the ACK; ``heard_ms`` is set where the caller cut it off."""
+    """Something said, begun ``at_ms`` after the ACK.
+
+    Where the caller cut it off, ``heard_ms`` of its audio and about ``heard_text`` of its words were heard.
+    """
 
     speaker: Speaker
     text: str
     at_ms: int
     item_id: str = ""
     heard_ms: int | None = None
+    heard_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,7 @@ class CallRecord:
     one_way_audio: tuple[str, ...] = ()  # what was wrong with one direction, for a while at least
     consent: RecordingConsent | None = None  # to be recorded; None: not asked, or not decided
     recording: RecordingSummary | None = None
+    transcript: list[Speech] = field(default_factory=list)  # what was said by both, in the order in which it was over
 
     def add_usage(self, usage: Usage) -> None:
         """Add what one reply is billed for."""
@@ -115,7 +120,7 @@ class CallObserver(Protocol):
         """The dialplan has decided about a new call."""
 
     def spoken(self, record: CallRecord, speech: Speech) -> None:
-        """A sentence is known in words; once more, with ``heard_ms``, when the caller cut it off."""
+        """A sentence is over, and known in words."""
 
     def party_changed(self, record: CallRecord) -> None:
         """The trunk names somebody else at the other end: `CallRecord.connected`."""

@@ -78,17 +78,16 @@ class _Witness:
     """A `CallObserver` of the one call."""
 
     say: Callable[[str], None]
-    said: dict[tuple[str, str], Speech] = field(default_factory=dict)
+    said: list[Speech] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def call_started(self, record: CallRecord) -> None:
         """Nothing that the caller of the command does not know."""
 
     def spoken(self, _record: CallRecord, speech: Speech) -> None:
-        """Words of either side; those of the agent once more, when they were cut off."""
-        if (speech.item_id, speech.speaker.value) not in self.said:
-            self.say(f"{_who(speech)}: {speech.text}")
-        self.said[speech.item_id, speech.speaker.value] = speech
+        """Words of either side; of a sentence of the agent that was cut off, what was heard."""
+        self.say(f"{_who(speech)}: {speech.text if speech.heard_text is None else speech.heard_text}")
+        self.said.append(speech)
 
     def party_changed(self, record: CallRecord) -> None:
         """Of no interest to whoever dialled."""
@@ -151,7 +150,9 @@ async def place_call(
         call = service.calls.place(trunk, target, plan, session, on_state=tell)
         _end_by_signal(call)
         await witness.ended.wait()
-    return PlacedCall(number=str(target), record=call.record, transcript=tuple(witness.said.values()))
+    return PlacedCall(
+        number=str(target), record=call.record, transcript=tuple(sorted(witness.said, key=lambda said: said.at_ms))
+    )
 
 
 def _unknown(option: str, message: str, known: list[str]) -> ConfigurationError:

@@ -84,7 +84,8 @@ class DemoResult:
         return {
             "ok": self.is_ok,
             "transcript": [
-                {"who": speech.speaker.value, "text": speech.text, "at_ms": speech.at_ms} for speech in self.transcript
+                {"who": speech.speaker.value, "text": speech.text, "at_ms": speech.at_ms}
+                for speech in sorted(self.transcript, key=lambda speech: speech.at_ms)
             ],
             "route": self.route,
             "first_audio_ms": self.first_audio_ms,
@@ -122,17 +123,13 @@ class DemoObserver:
         self._result.route = record.route
 
     def spoken(self, _record: CallRecord, speech: Speech) -> None:
-        """Show a line; one that was cut off is shown once more, with the place."""
-        lines = self._result.transcript
-        known = next((i for i, s in enumerate(lines) if s.item_id == speech.item_id and speech.item_id), None)
-        if known is None:
-            lines.append(speech)
-        else:
-            lines[known] = speech
+        """Show a line; of one that was cut off, what was heard."""
+        self._result.transcript.append(speech)
         if self._console is not None:
             style = "cyan" if speech.speaker is Speaker.CALLER else "green"
             cut = f"  [dim](interrupted: {speech.heard_ms} ms heard)[/]" if speech.heard_ms is not None else ""
-            self.show(f"[{style}]{speech.speaker.value:>7}[/]  {escape(speech.text)}{cut}")
+            words = speech.text if speech.heard_text is None else speech.heard_text
+            self.show(f"[{style}]{speech.speaker.value:>7}[/]  {escape(words)}{cut}")
 
     def party_changed(self, record: CallRecord) -> None:
         """Nobody else is ever named in a demonstration."""

@@ -1,0 +1,26 @@
+"""Which words of a sentence were heard when it was cut off."""
+
+from __future__ import annotations
+
+MS_PER_CHARACTER = 65
+"""Of speech at an ordinary pace; for sentences whose audio has not all come."""
+CUT = "…"
+"""Stands where the caller stopped hearing."""
+
+
+def heard_words(text: str, heard_ms: int, received_ms: int, *, is_complete: bool) -> str:
+    """The words of `text` that `heard_ms` of its audio have said, the last one whole, and `CUT`.
+
+    No provider tells when which word is said: the words are taken to be spread evenly over the audio. Of audio that is
+    not complete yet only a part was received, `received_ms`, while the words are ahead of it.
+    """
+    spoken_ms = max(received_ms, 1) if is_complete else max(received_ms, len(text) * MS_PER_CHARACTER, 1)
+    if heard_ms >= spoken_ms:
+        return text
+    characters, heard = len(text) * heard_ms / spoken_ms, ""
+    for word in text.split():
+        longer = f"{heard} {word}".lstrip()
+        if len(longer) > characters + len(word) / 2:
+            break
+        heard = longer
+    return f"{heard} {CUT}".lstrip()
