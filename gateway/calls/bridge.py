@@ -23,6 +23,7 @@ from gateway.calls.record import CallObserver, CallRecord, Speech
 from gateway.calls.transcript import Transcript
 from gateway.errors import ProviderError
 from gateway.realtime import session as realtime
+from gateway.realtime.context import ContextKeeper
 from gateway.realtime.heard import heard_words
 from gateway.transport.media_loop import MediaLoop
 
@@ -60,6 +61,7 @@ class SessionBridge:
         self._on_quiet = on_quiet
         self._clock = clock
         self._session: realtime.RealtimeSession | None = None
+        self._context: ContextKeeper | None = None
         self._leg: int | None = None
         self._is_open = False
         self._is_uplink_open = False
@@ -84,6 +86,7 @@ class SessionBridge:
         started = self._clock()
         try:
             self._session = session = realtime.open_session(self._options)
+            self._context = ContextKeeper(self._options.context, session)
             await session.connect(self._hear)
         except ProviderError as error:
             self._log.warning("session not opened", code=error.code, error=str(error))
@@ -228,6 +231,8 @@ class SessionBridge:
 
     def on_event(self, event: realtime.SessionEvent) -> None:
         """React to what the session reports."""
+        if self._context is not None:
+            self._context.hear(event)
         match event:
             case realtime.AudioDelta() | realtime.AudioFinished():
                 self._on_audio(event)
@@ -243,16 +248,24 @@ class SessionBridge:
                 self._record.tools += 1
                 call = event.call
                 self._dispatch(call_events.ToolAsked(call_id=call.call_id, name=call.name, arguments=call.arguments))
+            case realtime.SessionFailed():
+                self._lost(str(event.error))
+            case realtime.SessionClosed():
+                self._lost(f"session closed: {event.reason or event.code}")
+            case _:
+                self._on_words(event)
+
+    def _on_words(self, event: realtime.SessionEvent) -> None:
+        """What was said, as text, and what text costs."""
+        match event:
             case realtime.InputTranscript() if event.is_final:
                 self._transcript.caller_said(event.item_id, event.text)
             case realtime.OutputTranscript():
                 if self._recorder is not None and event.is_final:
                     self._recorder.spoke(event.text)
                 self._transcript.agent_words(event.item_id, event.text, is_final=event.is_final)
-            case realtime.SessionFailed():
-                self._lost(str(event.error))
-            case realtime.SessionClosed():
-                self._lost(f"session closed: {event.reason or event.code}")
+            case realtime.Answered() if event.usage is not None:
+                self._record.add_usage(event.usage)
             case _:
                 pass
 

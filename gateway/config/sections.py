@@ -25,7 +25,7 @@ from gateway.config.values import (
 )
 from gateway.located import Seconds, Section, WrongValue
 from gateway.media.codec import AudioFormat
-from gateway.realtime.session import Secret, SessionOptions, TurnDetection
+from gateway.realtime.session import ContextOptions, Secret, SessionOptions, TurnDetection
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.guard import GuardOptions
 from gateway.sip.user_agent import UserAgentOptions
@@ -80,6 +80,13 @@ class TurnDetectionSection(Section):
     interrupt: bool = _TURNS.interrupts_response
 
 
+class ContextSection(Section):
+    """When a long conversation is shortened."""
+
+    limit: Annotated[int, Field(ge=1000, le=1_000_000)] = default_of(ContextOptions, "limit_tokens")
+    keep_turns: Annotated[int, Field(ge=1, le=100)] = default_of(ContextOptions, "keep_turns")
+
+
 class RealtimeSection(Section):
     """One kind of realtime session."""
 
@@ -95,6 +102,7 @@ class RealtimeSection(Section):
     transcription: str | None = None
     language: str | None = None
     connect_timeout: Seconds = default_of(SessionOptions, "connect_timeout_s")
+    context: ContextSection = ContextSection()
     brain: Path | None = None
 
     @model_validator(mode="after")
@@ -188,4 +196,5 @@ def session_options_of(section: RealtimeSection, url: str) -> SessionOptions:
         transcription_model=section.transcription or (EMBEDDED if section.provider == EMBEDDED else None),
         transcription_language=section.language,
         connect_timeout_s=section.connect_timeout,
+        context=ContextOptions(limit_tokens=section.context.limit, keep_turns=section.context.keep_turns),
     )

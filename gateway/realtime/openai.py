@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import __version__
@@ -189,6 +190,12 @@ class OpenAIRealtimeSession:
         """See `RealtimeSession.delete_item`."""
         if not self._is_over:
             self._protocol.delete_item(item_id)
+            self._transmit()
+
+    def replace_items(self, item_ids: Sequence[str], summary_id: str, summary: str) -> None:
+        """See `RealtimeSession.replace_items`."""
+        if not self._is_over:
+            self._protocol.replace_items(item_ids, summary_id, summary)
             self._transmit()
 
     def update(self, change: SessionChange) -> None:

@@ -181,10 +181,14 @@ def _tool_choice(choice: str) -> object:
     return choice if choice in ("auto", "none", "required") else {"type": "function", "name": choice}
 
 
-def message(role: Role, text: str) -> JsonObject:
-    """``conversation.item.create`` of a text message."""
+def message(role: Role, text: str, *, item_id: str = "", is_first: bool = False) -> JsonObject:
+    """``conversation.item.create`` of a text message, at the end of the conversation or at its beginning."""
     part = {"type": "output_text" if role == "assistant" else "input_text", "text": text}
-    return {"type": "conversation.item.create", "item": {"type": "message", "role": role, "content": [part]}}
+    item: JsonObject = {"type": "message", "role": role, "content": [part]}
+    if item_id:
+        item["id"] = item_id
+    event: JsonObject = {"type": "conversation.item.create", "item": item}
+    return event | {"previous_item_id": "root"} if is_first else event
 
 
 def tool_result(call_id: str, output: str) -> JsonObject:

@@ -13,7 +13,7 @@ Events that are unknown, malformed or late are counted and left out; none of the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import ClassVar
 
@@ -174,6 +174,12 @@ class OpenAIProtocol:
     def delete_item(self, item_id: str) -> None:
         """Take an item out of the conversation."""
         self._send(codec.delete_item(item_id))
+
+    def replace_items(self, item_ids: Sequence[str], summary_id: str, summary: str) -> None:
+        """Put a summary at the beginning of the conversation, and take out what it stands for."""
+        self._send(codec.message("assistant", summary, item_id=summary_id, is_first=True))
+        for item_id in item_ids:
+            self._send(codec.delete_item(item_id))
 
     def update(self, change: SessionChange) -> None:
         """Change instructions or tools."""

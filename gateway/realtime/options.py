@@ -111,6 +111,16 @@ class SessionChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextOptions:
+    """When a long conversation is shortened (`gateway.realtime.context`)."""
+
+    limit_tokens: int = 20_000
+    """What a reply may read and write before old turns give way to a summary. The smaller windows hold 28,000."""
+    keep_turns: int = 6
+    """The caller's last turns, which stay as they are with all that was said to them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
     """Everything a provider needs to open one session."""
 
@@ -145,6 +155,7 @@ class SessionOptions:
     reasoning_effort: ReasoningEffort | None = None
     history: tuple[HistoryItem, ...] = ()
     """What this session is to know of the conversation before it, oldest first."""
+    context: ContextOptions = ContextOptions()
     resume_handle: str = ""
     """What `ResumptionOffered` told in the session before this one; the provider remembers that one by it."""
     connect_timeout_s: float = 3.0

@@ -19,7 +19,7 @@ Nothing in here opens sockets, reads clocks or knows a provider's event names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from gateway.errors import ProviderRefused, shown
@@ -55,6 +55,7 @@ from gateway.realtime.events import (
 )
 from gateway.realtime.options import (
     Capabilities,
+    ContextOptions,
     Eagerness,
     HistoryItem,
     Message,
@@ -76,6 +77,7 @@ __all__ = [
     "AudioDelta",
     "AudioFinished",
     "Capabilities",
+    "ContextOptions",
     "Eagerness",
     "EventCallback",
     "HistoryItem",
@@ -169,6 +171,13 @@ class RealtimeSession(Protocol):
 
     def delete_item(self, item_id: str) -> None:
         """Take an item out of the conversation; nothing where it is not there."""
+        ...
+
+    def replace_items(self, item_ids: Sequence[str], summary_id: str, summary: str) -> None:
+        """Take items out of the conversation, and put `summary` at its beginning, as words of the assistant.
+
+        The summary's item is told by that id where the provider lets it be chosen.
+        """
         ...
 
     def update(self, change: SessionChange) -> None:
