@@ -21,7 +21,7 @@ from gateway.errors import ProviderError, ProviderRefused, shown
 from gateway.realtime import openai_codec as codec
 from gateway.realtime.fields import Fields, MalformedEventError, parse
 from gateway.realtime.ledger import AudioLedger
-from gateway.realtime.openai_errors import BENIGN, BUSY, ErrorDetail
+from gateway.realtime.openai_errors import BENIGN, BUSY, FATAL, ErrorDetail, close_verdict
 from gateway.realtime.response_queue import ResponseQueue
 from gateway.realtime.session import (
     Answered,
@@ -94,8 +94,16 @@ class OpenAIProtocol:
 
     # --- in and out ---------------------------------------------------------------------------------------------------
 
-    def receive(self, document: str) -> list[SessionEvent]:
-        """One text message of the provider; what it means to the call, in order."""
+    @property
+    def awaited(self) -> str:
+        """The event that must come next."""
+        return self._phase.value
+
+    def receive(self, document: str | bytes) -> list[SessionEvent]:
+        """One message of the provider; what it means to the call, in order. Binary ones mean nothing."""
+        if isinstance(document, bytes):
+            self.statistics.malformed_events += 1
+            return []
         self.statistics.messages_received += 1
         if self._phase is Phase.FAILED:
             return []
@@ -112,6 +120,24 @@ class OpenAIProtocol:
         """What is to be sent now, in order; each is given out once."""
         messages, self._outgoing = self._outgoing, []
         return messages
+
+    def audio_message(self, audio: bytes) -> bytes:
+        """`audio` of the caller on its way."""
+        return codec.append(audio)
+
+    def audio_message_size(self, audio_bytes: int) -> int:
+        """Bytes of such a message."""
+        return codec.append_size(audio_bytes)
+
+    def opening_verdict(self, error: ProviderError) -> ProviderError:
+        """An upgrade may be refused with a status that invites another try and a code that forbids it."""
+        if error.is_retryable and error.code in FATAL:
+            return ProviderRefused(str(error), code=error.code)
+        return error
+
+    def close_verdict(self, code: int, reason: str) -> ProviderError:
+        """What the provider's end of the connection means."""
+        return close_verdict(code, reason)
 
     def _dispatch(self, document: str) -> None:
         delta = codec.read_audio_delta(document, self._bytes_per_sample)
@@ -162,14 +188,19 @@ class OpenAIProtocol:
         """Put a message into the conversation."""
         self._send(codec.message(role, text))
 
+    def say(self, text: str) -> None:
+        """Let the model speak these words."""
+        self.respond(codec.say_instructions(text))
+
     def respond(self, instructions: str | None) -> None:
         """Let the model speak, once the reply under way has ended."""
         self._queue.want(instructions)
         self._ask()
 
-    def ask(self, question_id: str, instructions: str) -> None:
-        """Let the model write beside the conversation."""
+    def ask(self, question_id: str, instructions: str) -> list[SessionEvent]:
+        """Let the model write beside the conversation; the answer comes later."""
         self._questions[self._send(codec.question(question_id, instructions))] = question_id
+        return []
 
     def delete_item(self, item_id: str) -> None:
         """Take an item out of the conversation."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.realtime.openai import _trusting
+from gateway.realtime.socket_session import _trusting
 from gateway.transport.tls_client import TlsClient
 from gateway.transport.websocket import _system_trust
 from tests.support.certificates import Authority
