@@ -6,6 +6,9 @@ a frame is due::
     append    uint8[any]  ->  pool uint8[rows, 80], row numbers in table int32[legs, 100 a second]
     take      table[legs, head ...]  ->  row numbers int64[n, rows of a frame]  ->  uint8[n, 80 * rows]
 
+A leg's line of the table has room for all it may queue, and is begun at its first column whenever the queue was empty:
+what was never queued at once is never in memory.
+
 Rows 0 and 1 of the pool are silence of each law: a leg with nothing to say sends them. A row is filled up with silence
 when it is begun, so a frame that an item fills only in part is whole at once.
 
@@ -21,11 +24,14 @@ import numpy as np
 
 from gateway.media import codec
 from gateway.media.codec import PAYLOAD_FORMATS, SAMPLES_PER_MS, Bytes, Codes, Indices, Mask, PayloadFormat
+from gateway.media.sparse import sparse_zeros
 
 ROW_SAMPLES: Final = 10 * SAMPLES_PER_MS
 
-_GROWTH_ROWS: Final = 50_000
-"""4 MB: 500 s of speech for all legs together."""
+_LEAST_GROWTH_ROWS: Final = 4096
+"""320 KiB: 41 s of speech for all legs together."""
+_GROWTH_SHARE: Final = 4
+"""A large pool grows by this part of itself, so that it seldom does."""
 _PARTIAL_FRAME_PATIENCE: Final = 3
 """Frames for which the beginning of a frame waits for the rest of it, before it is sent filled up with silence."""
 
@@ -41,7 +47,8 @@ class PlayoutQueues:
         self._free = np.empty(0, np.int32)  # a stack of row numbers ...
         self._free_count = 0  # ... of this height
         self._table_rows = queue_ms // 10 + 16
-        self._table = np.zeros((legs, self._table_rows), np.int32)
+        self._table = sparse_zeros((legs, self._table_rows), np.int32)
+        self._origin = np.zeros(legs, np.int64)  # number, in the leg's life, of the row in the first column
         self._law = np.zeros(legs, np.int64)
         self._frame_rows = np.full(legs, 2, np.int64)
         self._sent = np.zeros(legs, np.int64)
@@ -104,10 +111,12 @@ class PlayoutQueues:
         """Queue `octets`, uint8[any], and tell the position of the first."""
         start = position = max(self._written.item(leg), self._sent.item(leg))
         self._is_complete[leg] = False
+        if position == self._sent.item(leg):  # nothing is queued
+            self._origin[leg] = position // ROW_SAMPLES
         begun = position % ROW_SAMPLES
         if begun and octets.size:
             head = octets[: ROW_SAMPLES - begun]
-            row = self._table[leg, position // ROW_SAMPLES % self._table_rows]
+            row = self._table[leg, (position // ROW_SAMPLES - self._origin[leg]) % self._table_rows]
             self._pool[row, begun : begun + head.size] = head
             octets = octets[head.size :]
             position += head.size
@@ -126,7 +135,7 @@ class PlayoutQueues:
             last = self._pool[rows[-1]]
             last[:rest] = octets[-rest:]
             last[rest:] = PAYLOAD_FORMATS[self._law.item(leg)].silence
-        first = place % self._table_rows
+        first = (place - self._origin.item(leg)) % self._table_rows
         behind = first + rows.size
         if behind <= self._table_rows:
             self._table[leg, first:behind] = rows
@@ -156,7 +165,7 @@ class PlayoutQueues:
         if waits is not None:
             is_voiced &= ~waits
         column = np.arange(int(frame_rows.max(initial=0)))
-        place = (self._sent[legs] // ROW_SAMPLES)[:, None] + column
+        place = (self._sent[legs] // ROW_SAMPLES - self._origin[legs])[:, None] + column
         is_queued = column < np.where(is_voiced, np.minimum(queued_rows, frame_rows), 0)[:, None]
         rows = np.where(is_queued, self._table[legs[:, None], place % self._table_rows], self._law[legs][:, None])
         payloads = self._pool[rows].reshape(len(legs), column.size * ROW_SAMPLES)
@@ -180,7 +189,8 @@ class PlayoutQueues:
 
     def _queued_rows(self, leg: int) -> Indices:
         first, behind = int(self._sent[leg]) // ROW_SAMPLES, -(-int(self._written[leg]) // ROW_SAMPLES)
-        rows: Indices = self._table[leg, np.arange(first, behind) % self._table_rows].astype(np.int64)
+        places = (np.arange(first, behind) - self._origin[leg]) % self._table_rows
+        rows: Indices = self._table[leg, places].astype(np.int64)
         return rows
 
     def _allocate(self, count: int) -> Indices:
@@ -196,9 +206,10 @@ class PlayoutQueues:
     def _grow(self) -> None:
         """Add rows to the pool, in place where the system can: no view of it is ever kept."""
         first = len(self._pool)
-        self._pool.resize((first + _GROWTH_ROWS, ROW_SAMPLES), refcheck=False)
+        growth = max(_LEAST_GROWTH_ROWS, first // _GROWTH_SHARE)
+        self._pool.resize((first + growth, ROW_SAMPLES), refcheck=False)
         free = np.empty(len(self._pool), np.int32)
         free[: self._free_count] = self._free[: self._free_count]
-        free[self._free_count : self._free_count + _GROWTH_ROWS] = np.arange(len(self._pool) - 1, first - 1, -1)
+        free[self._free_count : self._free_count + growth] = np.arange(len(self._pool) - 1, first - 1, -1)
         self._free = free
-        self._free_count += _GROWTH_ROWS
+        self._free_count += growth
