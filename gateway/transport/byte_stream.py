@@ -23,6 +23,9 @@ from gateway.transport.tls_client import TlsClient
 
 READ_BYTES: Final = 16 * 1024
 """Largest piece read at a time: less than half a millisecond of parsing and decoding. One record of TLS fits."""
+TLS_BYTES: Final = 8 * 1024
+"""Largest piece that TLS is given at a time. Each connection keeps memory for the largest it ever had, one third more
+than that; a piece of speech fits."""
 _NEXT_ADDRESS_S: Final = 0.25
 """RFC 8305 8: after this the next address of a name is tried as well."""
 
@@ -177,16 +180,19 @@ class ByteStream(asyncio.BufferedProtocol):
         self._write_out(tls)
 
     def _receive_secure(self, tls: TlsClient, data: memoryview) -> None:
-        tls.receive(data)
-        if not tls.is_secure and self._secured is not None:
-            self._shake_hands(tls, self._secured)
+        for start in range(0, len(data), TLS_BYTES):
+            tls.receive(data[start : start + TLS_BYTES])
+            if not tls.is_secure and self._secured is not None:
+                self._shake_hands(tls, self._secured)
+            if not tls.is_secure:
+                continue
+            try:
+                while count := tls.read_into(_decrypted):
+                    self._owner.data_received(_decrypted[:count])
+            except ssl.SSLError as error:
+                self._break(error)
+                return
         if not tls.is_secure:
-            return
-        try:
-            while count := tls.read_into(_decrypted):
-                self._owner.data_received(_decrypted[:count])
-        except ssl.SSLError as error:
-            self._break(error)
             return
         self._write_out(tls)
         if tls.has_ended:

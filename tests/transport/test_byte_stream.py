@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.transport.byte_stream import READ_BYTES, ByteStream
+from gateway.transport import byte_stream
+from gateway.transport.byte_stream import READ_BYTES, TLS_BYTES, ByteStream
+from gateway.transport.tls_client import TlsClient
 from tests.support.aio import eventually
 from tests.support.websocket_peer import PeerServer, WebSocketPeer
 
@@ -77,6 +79,30 @@ async def test_streams_at_once_keep_their_data_apart() -> None:
         for owner in owners:
             owner.stream.abort()
             assert await owner.end() == ["lost"]
+
+
+async def test_a_burst_leaves_no_more_memory_with_a_connection_than_a_piece_of_speech(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[int] = []
+
+    class Tls(TlsClient):
+        def receive(self, data: memoryview) -> None:
+            given.append(len(data))
+            super().receive(data)
+
+    monkeypatch.setattr(byte_stream, "TlsClient", Tls)
+    async with PeerServer(echo, tls=server_tls()) as server:
+        owner = Owner()
+        await owner.stream.connect(HOST, server.port)
+        await owner.stream.secure(trust(), HOST)
+        said = bytes(range(256)) * 1000
+        owner.stream.write(said)
+        await eventually(lambda: len(owner.heard) == len(said), 5)
+        assert owner.heard == said
+        assert max(given) == TLS_BYTES < READ_BYTES
+        owner.stream.abort()
+        assert await owner.end() == ["lost"]
 
 
 @pytest.mark.parametrize("dead_first", [True, False])
