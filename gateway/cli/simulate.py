@@ -10,17 +10,19 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ResourceError
 from gateway.simulate.cpu_watch import CpuWatch, descendants
+from gateway.simulate.latency import AddedLatency, Delay, ModelTimes
 from gateway.simulate.load import LoadOptions, LoadResult, percentile, run_load
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
+from gateway.simulate.phone_call import PhoneCall
 from gateway.simulate.rig.control import RigProcess
 from gateway.sip.message import Address
 
@@ -53,6 +55,10 @@ class Simulation:
     own_setup_p99_ms: float
     first_audio_p50_ms: float
     first_audio_p99_ms: float
+    uplink: Delay
+    """added on the way from the callers to the speech model; see `gateway.simulate.latency`"""
+    downlink: Delay
+    """added on the way back; both are measured with the scripted speech model alone"""
     without_model: int
     """calls whose speech model did not answer in time"""
     lost_to_gateway: int
@@ -96,8 +102,10 @@ class Simulation:
 
     def as_json(self) -> dict[str, object]:
         """One flat document."""
-        own = {name: getattr(self, name) for name in self.__slots__ if name != "load"}
-        return {**self.load.as_json(), **own, "limits": self.limits}
+        ways = {"uplink": self.uplink, "downlink": self.downlink}
+        own = {name: getattr(self, name) for name in self.__slots__ if name != "load" and name not in ways}
+        added = {f"added_{way}_{name}": value for way, delay in ways.items() for name, value in delay.as_json().items()}
+        return {**self.load.as_json(), **own, **added, "limits": self.limits}
 
     def summary(self) -> str:
         """A few lines for people."""
@@ -114,6 +122,7 @@ class Simulation:
             f"{load.packets_late} late; {self.lost_to_gateway} lost to the gateway; "
             f"{load.calls_heard} calls heard the agent\n"
             f"send delay   p50 {self.late_p50_ms} ms, p99 {self.late_p99_ms} ms, max {self.late_max_ms} ms\n"
+            f"added        RTP to append {self.uplink}; delta to RTP {self.downlink}\n"
             f"gateway      {self.cpu_per_call_percent:.2f} % of a core a call, {self.memory_idle_mib:.0f} MiB idle, "
             f"{self.memory_per_call_kib:.0f} KiB more a call\n"
             f"busiest      gateway {self.gateway_cpu_percent:.0f} %, callers {self.callers_cpu_percent:.0f} %, "
@@ -131,7 +140,11 @@ async def run_simulation(file: Path, options: LoadOptions, provider: Provider = 
     """
     configuration = load_configuration(file)
     gateway = Address(HOST, free_sip_port(HOST))
-    phone_options = PhoneOptions(peers={"gateway": gateway}, max_calls=options.calls, rtp_ports=CALLER_PORTS)
+    phone_options = PhoneOptions(
+        peers={"gateway": gateway}, max_calls=options.calls, rtp_ports=CALLER_PORTS, is_stamped=True
+    )
+    options = replace(options, is_marked=provider == "light")
+    calls: list[PhoneCall] = []
     async with Phone(phone_options) as phone, _speech_model(provider) as model:
         overrides = _overrides(gateway, phone.address, options) | _urls(configuration, model)
         process = await GatewayProcess.start(file, overrides)
@@ -139,17 +152,18 @@ async def run_simulation(file: Path, options: LoadOptions, provider: Provider = 
             {
                 "gateway": lambda: [process.pid],
                 "callers": lambda: [os.getpid()],
-                "provider": lambda: [model[1]] if model else descendants(process.pid),
+                "provider": lambda: [model.process.pid] if model else descendants(process.pid),
             }
         )
         watching = asyncio.ensure_future(watch.run())
         idle_kib = process.memory_kib
         try:
-            load = await run_load(phone, options)
+            load = await run_load(phone, options, calls)
         finally:
             watch.look()
             watching.cancel()
             figures = await process.stop()
+        added = await _added_latency(calls, model)
     own_setups_ms = [
         call["setup_ms"] - call["provider_ready_ms"]
         for call in process.calls
@@ -168,6 +182,8 @@ async def run_simulation(file: Path, options: LoadOptions, provider: Provider = 
         own_setup_p99_ms=percentile(own_setups_ms, 99),
         first_audio_p50_ms=percentile(first_audios_ms, 50),
         first_audio_p99_ms=percentile(first_audios_ms, 99),
+        uplink=added.uplink,
+        downlink=added.downlink,
         without_model=sum("provider_ready_ms" not in call for call in process.calls),
         lost_to_gateway=round(sum(call.get("rtp_lost", 0.0) for call in process.calls)),
         cpu_s=round(cpu_s, 2),
@@ -181,22 +197,42 @@ async def run_simulation(file: Path, options: LoadOptions, provider: Provider = 
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SpeechModel:
+    """The scripted one."""
+
+    url: str
+    process: RigProcess
+
+
+async def _added_latency(calls: Sequence[PhoneCall], model: _SpeechModel | None) -> AddedLatency:
+    """What the speech model noted beside what the telephones did, of the calls whose mark it heard."""
+    added = AddedLatency()
+    if model is None:
+        return added
+    for told in (await model.process.ask("diaries"))["diaries"]:
+        stamps = calls[told["number"]].stamps if told["number"] < len(calls) else None
+        if stamps is not None:
+            added.add(stamps.said_ns, stamps.onsets, ModelTimes.of(told))
+    return added
+
+
 @asynccontextmanager
-async def _speech_model(provider: Provider) -> AsyncIterator[tuple[str, int] | None]:
-    """URL and process id of the scripted speech model, None where the configured ones are used."""
+async def _speech_model(provider: Provider) -> AsyncIterator[_SpeechModel | None]:
+    """The scripted speech model, None where the configured ones are used."""
     if provider == "configured":
         yield None
         return
     process, there = await RigProcess.start("peers", {"cores": [], "calls": 0, "delta_ms": 100, "tls": False})
     try:
-        yield there["url"], process.pid
+        yield _SpeechModel(url=there["url"], process=process)
     finally:
         await process.stop()
 
 
-def _urls(configuration: Configuration, model: tuple[str, int] | None) -> dict[str, str]:
+def _urls(configuration: Configuration, model: _SpeechModel | None) -> dict[str, str]:
     """The environment that leads every realtime session to `model`."""
-    return {} if model is None else {f"GATEWAY__REALTIME__{name}__URL": model[0] for name in configuration.realtime}
+    return {} if model is None else {f"GATEWAY__REALTIME__{name}__URL": model.url for name in configuration.realtime}
 
 
 def _overrides(gateway: Address, phone: Address, options: LoadOptions) -> dict[str, str]:

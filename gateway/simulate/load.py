@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.simulate.listening import RATE_HZ
+from gateway.simulate.marks import MARKS, mark
 from gateway.simulate.phone import Phone
 from gateway.simulate.phone_call import PhoneCall
 
@@ -32,6 +33,8 @@ class LoadOptions:
     hold_s: float
     leaves_together: bool = False
     """`hold_s` counts from when the last one has called: all are there at once."""
+    is_marked: bool = False
+    """Callers begin with `gateway.simulate.marks`, each with its own, as many as there are."""
     number: str = "7000"
     peer: str = "gateway"
 
@@ -72,10 +75,19 @@ def babble(duration_s: float, seed: int) -> NDArray[np.int16]:
     return samples
 
 
-async def run_load(phone: Phone, options: LoadOptions) -> LoadResult:
-    """Place the calls, wait for the last to end, and sum up."""
+def words(seed: int, number: int | None = None) -> NDArray[np.int16]:
+    """What a caller says in a turn, int16[samples] at 8 kHz: with the mark of that number in front, or none."""
+    sound = babble(TURN_S, seed % VOICES)
+    if number is not None:
+        begin = mark(number)
+        sound[: len(begin)] = begin
+    return sound
+
+
+async def run_load(phone: Phone, options: LoadOptions, calls: list[PhoneCall] | None = None) -> LoadResult:
+    """Place the calls, wait for the last to end, and sum up. `calls` is filled with them, in their order."""
     started_s = time.monotonic()
-    calls: list[PhoneCall] = []
+    calls = [] if calls is None else calls
     watch = _Watch()
     async with asyncio.TaskGroup() as tasks:
         for index in range(options.calls):
@@ -83,7 +95,8 @@ async def run_load(phone: Phone, options: LoadOptions) -> LoadResult:
             call = phone.dial(options.peer, options.number)
             calls.append(call)
             call.keeps_audio = False
-            tasks.create_task(_stay(call, options.hold_of(index), index, watch))
+            sound = words(index, index if options.is_marked and index < MARKS else None)
+            tasks.create_task(_stay(call, options.hold_of(index), sound, watch))
     return _result(calls, watch)
 
 
@@ -106,7 +119,7 @@ class _Watch:
         self.call_seconds += time.monotonic() - answered_s
 
 
-async def _stay(call: PhoneCall, hold_s: float, seed: int, watch: _Watch) -> None:
+async def _stay(call: PhoneCall, hold_s: float, sound: NDArray[np.int16], watch: _Watch) -> None:
     waits = [asyncio.ensure_future(call.answered.wait()), asyncio.ensure_future(call.ended.wait())]
     await asyncio.wait(waits, timeout=ANSWER_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
@@ -116,7 +129,7 @@ async def _stay(call: PhoneCall, hold_s: float, seed: int, watch: _Watch) -> Non
         return
     watch.begin()
     answered_s = watch.answered_s[-1]
-    talk = asyncio.ensure_future(_talk(call, babble(TURN_S, seed % VOICES)))
+    talk = asyncio.ensure_future(_talk(call, sound))
     try:
         async with asyncio.timeout(hold_s):
             await call.ended.wait()
@@ -127,11 +140,11 @@ async def _stay(call: PhoneCall, hold_s: float, seed: int, watch: _Watch) -> Non
     watch.end(answered_s)
 
 
-async def _talk(call: PhoneCall, words: NDArray[np.int16]) -> None:
+async def _talk(call: PhoneCall, sound: NDArray[np.int16]) -> None:
     """Speak in turns, so that the agent has its own."""
     while True:
         await asyncio.sleep(PAUSE_S)
-        call.say(words)
+        call.say(sound)
         await asyncio.sleep(TURN_S)
 
 

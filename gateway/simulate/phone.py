@@ -19,6 +19,7 @@ from gateway.errors import NegotiationError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
 from gateway.simulate.phone_call import PhoneCall
+from gateway.simulate.stamped_ports import StampedPorts
 from gateway.sip import events as sip_events
 from gateway.sip.grammar import format_host
 from gateway.sip.hop import Hop, Listener, Transport
@@ -47,6 +48,8 @@ class PhoneOptions:
     max_calls: int = 256
     srtp: SrtpPolicy = SrtpPolicy.OFF
     """Its keys are told over any transport."""
+    is_stamped: bool = False
+    """Notes when its words leave and when its peers are heard; it speaks and hears G.711 then."""
     answers: bool = False
     """Takes calls at once; otherwise they are refused as busy."""
 
@@ -58,11 +61,10 @@ class Phone:
         self._options = options
         first, last = options.rtp_ports
         known = tuple(address.host for address in options.peers.values())
-        ports = RtpPorts(
-            RtpPortOptions(
-                bind_host=options.host, first_port=first, last_port=last, quarantine_s=0, trusted_networks=known
-            )
+        port_options = RtpPortOptions(
+            bind_host=options.host, first_port=first, last_port=last, quarantine_s=0, trusted_networks=known
         )
+        ports = StampedPorts(port_options) if options.is_stamped else RtpPorts(port_options)
         self.media = MediaLoop(MediaEngine(MediaOptions(max_legs=options.max_calls)), ports)
         self.address = Address(options.host, free_sip_port(options.host))
         self.calls: dict[str, PhoneCall] = {}
@@ -283,6 +285,8 @@ class Phone:
         call.stream = stream
         if call.leg is None:
             call.leg = self.media.open_leg(call.port, stream.remote, _leg_options(stream), call)
+            if isinstance(self.media.ports, StampedPorts):
+                call.stamps = self.media.ports.stamp(call.port)
         else:
             self.media.change_leg(call.leg, stream.remote, _leg_options(stream))
         self.media.secure_leg(call.leg, stream.srtp)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gateway.media.engine import LegStatistics
 from gateway.simulate.listening import RATE_HZ, first_pause_ms, first_sound_ms, last_sound_ms
+from gateway.simulate.stamped_ports import StampedLeg
 from gateway.sip.message import Headers
 from gateway.sip.sdes import NO_SRTP
 from gateway.sip.sdp import AudioStream, SessionDescription
@@ -58,6 +59,8 @@ class PhoneCall:
         self.reanswered = asyncio.Event()
         self.keeps_audio = True
         """Whether what is said and heard is kept; it is 32 KB a second."""
+        self.stamps: StampedLeg | None = None
+        """When words left and the peer was heard, where the telephone notes that."""
         self.loudest = 0
         """The largest amplitude heard."""
         self._heard: list[NDArray[np.int16]] = []
@@ -78,6 +81,8 @@ class PhoneCall:
         item = f"say-{self._items}"
         self._media.engine.play(self.leg, item, pcm.astype("<i2").tobytes())
         self._media.engine.end_item(self.leg, item)
+        if self.stamps is not None:
+            self.stamps.note_words()
         start = max(self._heard_samples, self._said_until)
         if self.keeps_audio:
             self._said.append((start, pcm))

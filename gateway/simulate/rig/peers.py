@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from gateway.simulate.rig.caller import CYCLE_FRAMES, FRAME_MS, HOST, Caller, open_caller_socket
 from gateway.simulate.rig.control import Answer, settle, tell, usage
+from gateway.simulate.rig.diary import SessionDiary
 from gateway.simulate.rig.provider import ProviderConnection
 
 CERTIFICATE: Final = Path(__file__).with_name("loopback-tls.pem")
@@ -47,6 +48,7 @@ class Peers:
         self._piece_ms = options["delta_ms"]
         self._tls = _server_context() if options["tls"] else None
         self._sessions: dict[int, ProviderConnection] = {}
+        self._diaries: list[SessionDiary] = []
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._epoll = select.epoll()
         self._due: list[tuple[int, int, Callable[[], None]]] = []
@@ -101,6 +103,8 @@ class Peers:
         sock, _ = self._server.accept()
         session = ProviderConnection(sock, tls=self._tls, piece_ms=self._piece_ms, callers=self._callers, clock=self)
         session.is_started = self._is_started
+        if not self._callers:
+            self._diaries.append(session.diary)
         descriptor = sock.fileno()
         self._sessions[descriptor] = session
         self._watch(descriptor, lambda mask: self._on_session(descriptor, session, mask))
@@ -149,6 +153,8 @@ class Peers:
                 return {"packets_sent": sum(caller.packets_sent for caller in self._callers)}
             case "figures":
                 return usage() | self._figures()
+            case "diaries":
+                return {"diaries": [diary.told() for diary in self._diaries if diary.number is not None]}
             case other:
                 raise ValueError(f"asked for {other}")
 

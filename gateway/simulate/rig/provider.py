@@ -22,6 +22,7 @@ from websockets.utils import apply_mask
 from gateway.media.codec import AudioFormat
 from gateway.simulate.rig import script
 from gateway.simulate.rig.caller import Caller, ask_for_stamps, stamp_ns
+from gateway.simulate.rig.diary import SessionDiary
 
 END_OF_TURN_MS: Final = 200
 THINKING_MS: Final = (100, 140)
@@ -71,6 +72,8 @@ class ProviderConnection:
         self.is_open = True
         self.caller: Caller | None = None
         self.append_delays_ns: list[int] = []
+        self.diary = SessionDiary()
+        """Of a session without a caller."""
         self.is_measuring = False
         self.is_started = False
         self.bursts_heard = self.appended_bytes = 0
@@ -254,6 +257,8 @@ class ProviderConnection:
         self._quiet_bytes = 0
         if not self._is_turn:
             self._begin_turn(arrived_ns)
+        if self.caller is None and self.diary.number is None:
+            self.diary.hear(_audio_of(payload), self._audio)
 
     def _begin_turn(self, arrived_ns: int) -> None:
         self._is_turn = True
@@ -264,6 +269,7 @@ class ProviderConnection:
             if self.is_measuring:
                 self.append_delays_ns.append(arrived_ns - caller.burst_sent_ns)
             caller.burst_sent_ns = 0
+        self.diary.note_turn(arrived_ns)
         self._send(script.turn_began(f"turn_{self._turns}", self._heard_ms))
 
     def _end_turn(self) -> None:
@@ -287,6 +293,7 @@ class ProviderConnection:
             caller = self.caller
             if caller is not None:
                 caller.reply_sent_ns = 0 if caller.is_hearing else time.time_ns()
+            self.diary.note_reply(time.time_ns())
             at_once = 1 + script.AT_ONCE_MS // self._piece_ms
             self._send(b"".join(parts[:at_once]))
             self._say(parts, at_once, time.monotonic_ns())
@@ -305,3 +312,8 @@ class ProviderConnection:
         else:
             self._is_speaking = False
             self._reply_if_due()
+
+
+def _audio_of(append: bytes) -> bytes:
+    found = _AUDIO.search(append)
+    return base64.b64decode(append[found.end() :].partition(b'"')[0]) if found else b""
