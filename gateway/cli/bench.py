@@ -40,6 +40,14 @@ def udp(as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def sip(as_json: JsonOption = False) -> None:
+    """SIP without sockets: CPU time of a message parsed, of a call answered and placed, beside a plain parser."""
+    from gateway.simulate import bench_sip
+
+    bench_sip.run(json=as_json)
+
+
+@app.command()
 def provider(as_json: JsonOption = False) -> None:
     """The provider's side of a call: events, WebSocket, TLS, set-ups and memory, beside the plain client."""
     from gateway.simulate import bench_provider
@@ -94,11 +102,12 @@ def realtime(
 @app.command(name="all")
 def run_all(as_json: JsonOption = False) -> None:
     """All of them, briefly."""
-    from gateway.simulate import bench_media, bench_provider, bench_realtime, bench_udp
+    from gateway.simulate import bench_media, bench_provider, bench_realtime, bench_sip, bench_udp
 
     results = (
         bench_media.measure(legs=(1, 100)),
         bench_udp.measure(calls=(1, 100)),
+        bench_sip.measure(),
         bench_provider.measure(connections=20, kept=50, rounds=10),
         bench_realtime.measure(bench_realtime.RealtimeBenchOptions(calls=100, seconds=4.0)),
     )
