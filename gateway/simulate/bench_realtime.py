@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Final, Literal
 
+from gateway.errors import ResourceError
 from gateway.media.jitter import JitterOptions
 from gateway.simulate.rig.caller import CYCLE_FRAMES, FRAME_MS
 from gateway.simulate.rig.control import Answer, RigProcess, Share, cores
@@ -38,6 +39,7 @@ BUSY_MACHINE_PERCENT: Final = 5.0
 OURS: Final = "engine_gateway"
 NAIVE: Final = "naive_gateway"
 SEARCH_STEP: Final = 1.25
+"""By which a search raises calls that pass; those that fail are halved until some pass."""
 SEARCH_STEPS: Final = 12
 _DRAIN_LOOKS: Final = 30
 _DRAIN_LOOK_S: Final = 0.1
@@ -154,6 +156,11 @@ class GatewayRun:
         }
         return tuple(why for why, is_so in found.items() if is_so)
 
+    @property
+    def verdict(self) -> str:
+        """The failures, or that there are none."""
+        return ", ".join(self.failures) or "passed"
+
     def as_json(self) -> dict[str, object]:
         """All figures by name."""
         return asdict(self) | {
@@ -266,7 +273,7 @@ class RealtimeBench:
             )
         if options.search:
             for name, tried in (("this gateway", self.ours_tried), ("naive gateway", self.naive_tried)):
-                lines += [f"{name} with {run.calls} calls: {', '.join(run.failures) or 'passed'}" for run in tried]
+                lines += [f"{name} with {run.calls} calls: {run.verdict}" for run in tried]
             most, naive_most = self.most_calls or "none", self.naive_most_calls or "none"
             lines.append(f"most calls within the limits: {most} here, {naive_most} there")
         return "\n".join(lines)
@@ -284,7 +291,7 @@ def run(options: RealtimeBenchOptions, *, json: bool = False) -> RealtimeBench:
 
 
 def measure(options: RealtimeBenchOptions) -> RealtimeBench:
-    """Measure and print nothing. Raises: ResourceError."""
+    """Measure and print no report; a search tells its steps on stderr. Raises: ResourceError."""
     return asyncio.run(_measure(options))
 
 
@@ -309,10 +316,17 @@ async def _tries(gateway: str, options: RealtimeBenchOptions, calls: int) -> tup
     tried: list[GatewayRun] = []
     most, least_failed = 0, 0
     while len(tried) < SEARCH_STEPS:
-        tried.append(await run_gateway(gateway, options, calls))
+        try:
+            tried.append(await run_gateway(gateway, options, calls))
+        except ResourceError as error:  # so many that it, or its peers, could not even be asked
+            if not most:
+                raise
+            _note_progress(f"{gateway} with {calls} calls: {error}")
+            break
+        _note_progress(f"{gateway} with {calls} calls: {tried[-1].verdict}")
         if tried[-1].failures:
             least_failed = calls
-            following = (most + calls) // 2 if most else int(calls / SEARCH_STEP)
+            following = (most + calls) // 2
         else:
             most = calls
             following = (calls + least_failed) // 2 if least_failed else int(calls * SEARCH_STEP) + 1
@@ -320,6 +334,11 @@ async def _tries(gateway: str, options: RealtimeBenchOptions, calls: int) -> tup
             break
         calls = following
     return tuple(tried)
+
+
+def _note_progress(line: str) -> None:
+    """A search takes minutes."""
+    sys.stderr.write(line + "\n")
 
 
 def _passed(tried: Iterable[GatewayRun]) -> list[GatewayRun]:

@@ -154,7 +154,7 @@ async def test_losses_cpu_and_memory_are_the_gateways_own(monkeypatch: pytest.Mo
     assert run.peers_cpu_percent == pytest.approx(20)
 
 
-@pytest.mark.parametrize("first", [20, 100, 130, 131, 200])
+@pytest.mark.parametrize("first", [20, 100, 130, 131, 200, 5000])
 async def test_search_finds_the_most_calls_that_pass(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
     most = {bench_realtime.OURS: 130, bench_realtime.NAIVE: 40}
 
@@ -167,6 +167,24 @@ async def test_search_finds_the_most_calls_that_pass(monkeypatch: pytest.MonkeyP
     assert 130 * 0.94 <= result.ours.calls <= 130
     assert result.naive_most_calls in (38, 39, 40)
     assert "passed" in result.as_text()
+
+
+async def test_search_keeps_what_it_found_when_more_calls_cannot_even_be_opened(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run_gateway(_gateway: str, _options: RealtimeBenchOptions, calls: int) -> GatewayRun:
+        if calls > 50:
+            raise ResourceError("engine_gateway of the bench gave no answer")
+        return gateway_run(calls)
+
+    monkeypatch.setattr(bench_realtime, "run_gateway", run_gateway)
+    result = await bench_realtime._measure(replace(BRIEF, calls=30, baseline_calls=0, search=True))
+    assert result.most_calls == 48
+    told = capsys.readouterr().err.splitlines()
+    assert told[:2] == ["engine_gateway with 30 calls: passed", "engine_gateway with 38 calls: passed"]
+    assert told[-1] == "engine_gateway with 61 calls: engine_gateway of the bench gave no answer"
+    with pytest.raises(ResourceError, match="no answer"):
+        await bench_realtime._measure(replace(BRIEF, calls=60, baseline_calls=0, search=True))
 
 
 async def test_search_in_which_nothing_passes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
