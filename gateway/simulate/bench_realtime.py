@@ -274,8 +274,8 @@ class RealtimeBench:
         if options.search:
             for name, tried in (("this gateway", self.ours_tried), ("naive gateway", self.naive_tried)):
                 lines += [f"{name} with {run.calls} calls: {run.verdict}" for run in tried]
-            most, naive_most = self.most_calls or "none", self.naive_most_calls or "none"
-            lines.append(f"most calls within the limits: {most} here, {naive_most} there")
+            there = f", {self.naive_most_calls or 'none'} there" if self.naive_tried else ""
+            lines.append(f"most calls within the limits: {self.most_calls or 'none'} here{there}")
         return "\n".join(lines)
 
 

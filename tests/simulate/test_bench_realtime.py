@@ -167,6 +167,7 @@ async def test_search_finds_the_most_calls_that_pass(monkeypatch: pytest.MonkeyP
     assert 130 * 0.94 <= result.ours.calls <= 130
     assert result.naive_most_calls in (38, 39, 40)
     assert "passed" in result.as_text()
+    assert f"{result.most_calls} here, {result.naive_most_calls} there" in result.as_text()
 
 
 async def test_search_keeps_what_it_found_when_more_calls_cannot_even_be_opened(
@@ -194,4 +195,4 @@ async def test_search_in_which_nothing_passes_says_so(monkeypatch: pytest.Monkey
     monkeypatch.setattr(bench_realtime, "run_gateway", run_gateway)
     result = await bench_realtime._measure(replace(BRIEF, calls=2, baseline_calls=0, search=True))
     assert (result.most_calls, result.naive_most_calls, result.naive, result.ratio) == (None, None, None, None)
-    assert "most calls within the limits: none here" in result.as_text()
+    assert result.as_text().endswith("most calls within the limits: none here")
