@@ -208,7 +208,7 @@ class Configuration(Section):
     def session_options(self, embedded_urls: Mapping[str, str]) -> dict[str, SessionOptions]:
         """The realtime sessions by name; `embedded_urls` are the addresses of those whose server we started."""
         return {
-            name: session_options_of(section, section.url or embedded_urls[name])
+            name: session_options_of(section, section.address or embedded_urls[name])
             for name, section in self.realtime.items()
         }
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from gateway.calls.call import MAX_CALL_S
 from gateway.calls.manager import CallOptions
+from gateway.config.providers import address_of, check_abilities, formats_of, turn_detection_of
 from gateway.config.values import (
     EMBEDDED,
     DiskSpace,
@@ -24,7 +25,6 @@ from gateway.config.values import (
     default_of,
 )
 from gateway.located import Seconds, Section, WrongValue
-from gateway.media.codec import AudioFormat
 from gateway.realtime.session import ContextOptions, Secret, SessionOptions, TurnDetection
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.guard import GuardOptions
@@ -79,6 +79,11 @@ class TurnDetectionSection(Section):
     eagerness: Literal["low", "medium", "high", "auto"] = _TURNS.eagerness
     interrupt: bool = _TURNS.interrupts_response
 
+    @property
+    def chosen(self) -> Literal["server_vad", "semantic_vad"] | None:
+        """The kind, if the file says one."""
+        return self.kind if "kind" in self.model_fields_set else None
+
 
 class ContextSection(Section):
     """When a long conversation is shortened."""
@@ -107,11 +112,18 @@ class RealtimeSection(Section):
 
     @model_validator(mode="after")
     def _is_reachable(self) -> RealtimeSection:
-        if (self.url or self.provider != EMBEDDED) and not _is_url(self.url):
+        if not self.is_embedded_here and not _is_url(self.address):
             raise WrongValue("has no url that can be called", expected="expected url: wss://HOST/v1")
         if self.provider != EMBEDDED and self.brain is not None:
             raise WrongValue("has a brain", expected="expected it with provider embedded only")
+        given = [name for name in type(self).model_fields if getattr(self, name)]
+        check_abilities(self.provider, audio=self.audio, turn_detection=self.turn_detection.chosen, given=given)
         return self
+
+    @property
+    def address(self) -> str:
+        """Where the provider is; empty where the gateway starts it."""
+        return self.url or address_of(self.provider)
 
     @property
     def is_embedded_here(self) -> bool:
@@ -174,18 +186,18 @@ def _is_url(text: str) -> bool:
 def session_options_of(section: RealtimeSection, url: str) -> SessionOptions:
     """The Options of sessions of one kind, at `url`."""
     turns = section.turn_detection
-    audio = AudioFormat.PCM16_24K if section.audio == "pcm16" else AudioFormat.PCMU  # each call takes its own law
+    input_format, output_format = formats_of(section.provider, section.audio)
     return SessionOptions(
-        provider="openai" if section.provider == EMBEDDED else section.provider,
+        provider=section.provider,
         url=url,
         model=section.model or (EMBEDDED if section.provider == EMBEDDED else ""),
         api_key=Secret(section.api_key) if section.api_key else None,
         voice=section.voice,
         instructions=section.instructions,
-        input_format=audio,
-        output_format=audio,
+        input_format=input_format,
+        output_format=output_format,
         turn_detection=TurnDetection(
-            kind=turns.kind,
+            kind=turn_detection_of(section.provider, turns.chosen),
             threshold=turns.threshold,
             prefix_padding_ms=turns.prefix_padding_ms,
             silence_duration_ms=turns.silence_duration_ms,

@@ -145,7 +145,7 @@ def _server_name(text: str) -> str:
 
 
 def _provider(text: str) -> str:
-    known = (EMBEDDED, *providers())
+    known = providers()
     if text not in known:
         raise WrongValue(expected=f"expected one of {', '.join(known)}")
     return text

@@ -4,7 +4,6 @@ The rest of the gateway knows `session` alone. A provider joins by registering a
 nothing else mentions it.
 """
 
-from gateway.realtime.openai import OpenAIRealtimeSession
-from gateway.realtime.session import register_provider
+from gateway.realtime import openai
 
-register_provider("openai", OpenAIRealtimeSession)
+openai.register()

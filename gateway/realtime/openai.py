@@ -1,44 +1,89 @@
-"""A realtime session with OpenAI, and with every server that speaks its protocol (GA).
+"""Realtime sessions with OpenAI, and with every provider that speaks its protocol, each in its dialect.
 
-`OpenAIProtocol` decides, `SocketSession` moves text; here stand what the protocol offers, its address and its key.
+`OpenAIProtocol` decides, `DialectProtocol` translates what it says and hears, `SocketSession` moves text; here stand
+the address, the key, and what keeps a session alive.
 """
 
 from __future__ import annotations
 
-from gateway.realtime import openai_codec as codec
-from gateway.realtime.openai_protocol import OpenAIProtocol
-from gateway.realtime.session import Capabilities, SessionOptions
-from gateway.realtime.socket_session import SocketSession
+import asyncio
+import functools
+import uuid
 
-CAPABILITIES = Capabilities(
-    input_formats=tuple(codec.FORMATS),
-    output_formats=tuple(codec.FORMATS),
-    turn_detections=("server_vad", "semantic_vad", "none"),
-    has_truncate=True,
-    has_cancel=True,
-    has_tools=True,
-    usage_unit="tokens",
-    max_session_s=3600.0,
-    has_questions=True,
-    has_deletion=True,
-    has_update=True,
+from gateway.realtime.openai_codec import realtime_url
+from gateway.realtime.openai_dialects import DIALECTS, NEW_ID, OPENAI, Dialect
+from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai_translated import DialectProtocol
+from gateway.realtime.profile import ProviderProfile, register_profile
+from gateway.realtime.session import (
+    EventCallback,
+    Secret,
+    SessionClosed,
+    SessionEvent,
+    SessionOptions,
+    register_provider,
 )
+from gateway.realtime.socket_session import SocketSession
 
 
 class OpenAIRealtimeSession(SocketSession):
     """`gateway.realtime.session.RealtimeSession` for the OpenAI protocol family."""
 
-    def __init__(self, options: SessionOptions) -> None:
+    def __init__(self, options: SessionOptions, *, dialect: Dialect = OPENAI) -> None:
         super().__init__(
             options,
-            protocol=OpenAIProtocol(options),
-            capabilities=CAPABILITIES,
-            url=codec.realtime_url(options),
-            headers=_headers(options),
+            protocol=_protocol(options, dialect),
+            capabilities=dialect.capabilities,
+            url=_url(options, dialect),
+            headers=_headers(options.api_key, dialect),
         )
+        self._keepalive_s = dialect.keepalive_s
+        self._keepalive: asyncio.TimerHandle | None = None
+
+    async def connect(self, on_event: EventCallback) -> None:
+        """See `RealtimeSession.connect`."""
+        if self._keepalive_s is None:
+            await super().connect(on_event)
+            return
+
+        def hear(event: SessionEvent) -> None:
+            if isinstance(event, SessionClosed) and self._keepalive is not None:
+                self._keepalive.cancel()
+            on_event(event)
+
+        await super().connect(hear)
+        self._keep_alive(self._keepalive_s)
+
+    def _keep_alive(self, seconds: float) -> None:
+        """Send an empty append now and each so many seconds, whatever else is sent."""
+        if not self._is_over:
+            self.append_audio(b"")
+            self._keepalive = asyncio.get_running_loop().call_later(seconds, self._keep_alive, seconds)
 
 
-def _headers(options: SessionOptions) -> list[tuple[str, str]]:
-    if not options.api_key:
+def _protocol(options: SessionOptions, dialect: Dialect) -> OpenAIProtocol:
+    return OpenAIProtocol(options) if dialect.is_original else DialectProtocol(options, dialect)
+
+
+def _url(options: SessionOptions, dialect: Dialect) -> str:
+    query = [(name, uuid.uuid4().hex if value == NEW_ID else value) for name, value in dialect.query]
+    return realtime_url(options, path=dialect.path, query=query, has_model=dialect.model_in == "query")
+
+
+def _headers(api_key: Secret | None, dialect: Dialect) -> list[tuple[str, str]]:
+    if not api_key:
         return []
-    return [("Authorization", f"Bearer {options.api_key.reveal().strip()}")]
+    key = api_key.reveal().strip()
+    is_token = key.startswith("eyJ") and key.count(".") == 2  # a JWT (RFC 7519); no provider's keys look like one
+    if dialect.auth == "xi-api-key" or (dialect.auth == "azure" and not is_token):
+        return [("api-key" if dialect.auth == "azure" else dialect.auth, key)]
+    scheme = "Basic" if dialect.auth == "basic" and not is_token else "Bearer"
+    return [("Authorization", f"{scheme} {key}")]
+
+
+def register() -> None:
+    """Make every dialect a provider."""
+    for name, dialect in DIALECTS.items():
+        register_provider(name, functools.partial(OpenAIRealtimeSession, dialect=dialect))
+        profile = ProviderProfile(capabilities=dialect.capabilities, url=dialect.url, lacks=dialect.lacks)
+        register_profile(name, profile)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -38,9 +38,12 @@ JsonObject: TypeAlias = dict[str, object]
 FORMATS: Mapping[AudioFormat, Mapping[str, object]] = {
     # G.711 implies 8000 Hz; a rate beside it is refused.
     AudioFormat.PCM16_24K: {"type": "audio/pcm", "rate": 24000},
+    AudioFormat.PCM16_16K: {"type": "audio/pcm", "rate": 16000},
+    AudioFormat.PCM16_8K: {"type": "audio/pcm", "rate": 8000},
     AudioFormat.PCMU: {"type": "audio/pcmu"},
     AudioFormat.PCMA: {"type": "audio/pcma"},
 }
+"""How formats are written; which of them a provider has, its dialect says."""
 
 QUESTION = "gateway_question"
 """The metadata by which a question's answer is known."""
@@ -68,11 +71,18 @@ _DELTA_HEAD: Final = re.compile(
 _DELTA_TAIL: Final = '"}'
 
 
-def realtime_url(options: SessionOptions) -> str:
+def realtime_url(
+    options: SessionOptions,
+    *,
+    path: str = "/v1/realtime",
+    query: Sequence[tuple[str, str]] = (),
+    has_model: bool = True,
+) -> str:
     """The WebSocket URL of a session: ``{base}/realtime?model=``.
 
-    The base may be ws, wss, http or https, with or without ``/realtime`` at its end; without any path ``/v1`` is meant.
-    A query is kept; a model named in the options takes the place of one in it.
+    The base may be ws, wss, http or https, with or without ``/realtime`` (what `path` has from there on) at its end;
+    without any path `path` is meant. A query is kept, and has `query` put before it where it says nothing about the
+    same; a model named in the options takes the place of one in it, or stays out with `has_model` false.
 
     Raises:
         ProviderRefused: not such a URL. The URL itself is not shown, its query may hold a key.
@@ -80,12 +90,14 @@ def realtime_url(options: SessionOptions) -> str:
     parts = _split(options.url.strip())
     if parts is None:
         raise ProviderRefused("realtime url: expected ws, wss, http or https, a host, and no user name", code="url")
-    path = parts.path.rstrip("/") or "/v1"
-    path = path if path.endswith("/realtime") else path + "/realtime"
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    if options.model:
-        query = [(name, value) for name, value in query if name != "model"] + [("model", options.model)]
-    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, urlencode(query), ""))
+    ending = path[path.index("/realtime") :]
+    named = parts.path.rstrip("/") or path
+    asked = parse_qsl(parts.query, keep_blank_values=True)
+    members = [member for member in query if member[0] not in dict(asked)] + asked
+    if options.model and has_model:
+        members = [(name, value) for name, value in members if name != "model"] + [("model", options.model)]
+    path = named if named.endswith(ending) else named + ending
+    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, urlencode(members), ""))
 
 
 def _split(url: str) -> SplitResult | None:

@@ -1,0 +1,53 @@
+"""What is known of a provider before there is a session: for the configuration, and for whoever lists providers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.media.codec import AudioFormat
+from gateway.realtime.session import Capabilities, TurnDetectionKind
+
+_BEST_FIRST = (AudioFormat.PCM16_24K, AudioFormat.PCM16_16K, AudioFormat.PCM16_8K)
+_LAWS = (AudioFormat.PCMU, AudioFormat.PCMA)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderProfile:
+    """One provider."""
+
+    capabilities: Capabilities
+    url: str = ""
+    """Where everybody reaches it; empty where the configuration must say where."""
+    lacks: frozenset[str] = frozenset()
+    """Keys of a session's configuration that it could not be told."""
+
+    @property
+    def linear_formats(self) -> tuple[AudioFormat, AudioFormat] | None:
+        """Its best PCM in and out; None where it has none."""
+        ways = (self.capabilities.input_formats, self.capabilities.output_formats)
+        best = [next((audio for audio in _BEST_FIRST if audio in formats), None) for formats in ways]
+        return None if best[0] is None or best[1] is None else (best[0], best[1])
+
+    @property
+    def has_g711(self) -> bool:
+        """It takes and gives either law, so that a caller's octets pass."""
+        ways = (self.capabilities.input_formats, self.capabilities.output_formats)
+        return all(law in formats for law in _LAWS for formats in ways)
+
+    @property
+    def turn_detection(self) -> TurnDetectionKind | None:
+        """What finds the turns where nobody chose; None where the provider does not."""
+        return next((kind for kind in self.capabilities.turn_detections if kind != "none"), None)
+
+
+_profiles: dict[str, ProviderProfile] = {}
+
+
+def register_profile(name: str, profile: ProviderProfile) -> None:
+    """Let the configuration know of provider `name`. A later registration takes the place of an earlier one."""
+    _profiles[name] = profile
+
+
+def profile_of(name: str) -> ProviderProfile | None:
+    """The profile of a provider; None where it has told none."""
+    return _profiles.get(name)
