@@ -11,6 +11,7 @@ dialect has the beta's.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -72,7 +73,7 @@ class Edge:
 
     def outbound(self, document: str) -> str:
         """An event of ours, written in GA, as the dialect has it."""
-        event: JsonObject = dict(parse(document).members)
+        event: JsonObject = json.loads(document)
         match event["type"]:
             case "session.update":
                 event["session"] = self._session(_object(event["session"]))
