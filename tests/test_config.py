@@ -13,6 +13,8 @@ from gateway.calls.media_hosts import MediaHost
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
+from gateway.realtime.openai_dialects import DIALECTS
+from gateway.realtime.session import open_session, providers
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.hop import Hop, Transport
 from gateway.sip.message import Address
@@ -154,7 +156,12 @@ def test_every_problem_is_told_with_its_place_and_the_nearest_word(load: Load) -
         ("media: {rtp: {ports: 50000-40000}}", "FIRST-LAST"),
         ("media: {rtp: {listen: eth0}}", "IP address"),
         ("media: {append: 30ms}", "60ms"),
-        ("realtime: {default: {provider: openai}}", "wss://"),
+        ("realtime: {default: {provider: azure}}", "wss://"),
+        ("realtime: {default: {provider: xai, url: 'ftp://x'}}", "wss://"),
+        ("realtime: {default: {provider: eleven, audio: g711}}", "audio: pcm16"),
+        ("realtime: {default: {provider: eleven, turn_detection: {kind: server_vad}}}", "kind: semantic_vad"),
+        ("realtime: {default: {provider: xai, turn_detection: {kind: semantic_vad}}}", "kind: server_vad"),
+        ("realtime: {default: {provider: qwen, noise_reduction: near_field}}", "no noise_reduction"),
         ("realtime: {default: {provider: opnai}}", "openai"),
         ("realtime: {default: {provider: openai, url: 'wss://x/v1', brain: b.yaml}}", "embedded"),
         ("realtime: {default: {turn_detection: {threshold: 2}}}", "less than or equal to 1"),
@@ -484,7 +491,49 @@ def test_secret_is_never_shown(load: Load) -> None:
 def test_embedded_session_speaks_the_protocol_of_openai_at_the_address_it_was_started_at(load: Load) -> None:
     configuration = load(GOOD + "realtime: {default: {audio: g711}}\n")
     options = configuration.session_options({"default": "ws://127.0.0.1:1/v1/realtime"})["default"]
-    assert (options.provider, options.url) == ("openai", "ws://127.0.0.1:1/v1/realtime")
+    assert (options.provider, options.url) == ("embedded", "ws://127.0.0.1:1/v1/realtime")
+    assert (options.input_format, options.output_format) == (AudioFormat.PCMU, AudioFormat.PCMU)
+
+
+@pytest.mark.parametrize("name", ["opnai", "xAI", ""])
+def test_wrong_provider_is_told_with_all_that_exist(load: Load, name: str) -> None:
+    (problem,) = problems(load, f"realtime:\n  default:\n    provider: {name!r}\n")
+    assert problem[:2] == (3, 15)
+    assert f"expected one of {', '.join(sorted(providers()))}" in problem[2]
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_provider_with_one_address_needs_no_url(load: Load, name: str) -> None:
+    dialect = DIALECTS[name]
+    text = (
+        GOOD + f"realtime: {{default: {{provider: {name}, url: '{'' if dialect.url else 'wss://own.example/v1'}'}}}}\n"
+    )
+    options = load(text).session_options({})["default"]
+    assert options.provider == name
+    assert options.url == (dialect.url or "wss://own.example/v1")
+    assert open_session(options).capabilities == dialect.capabilities
+
+
+@pytest.mark.parametrize(
+    ("name", "heard", "spoken", "turns"),
+    [
+        ("openai", AudioFormat.PCM16_24K, AudioFormat.PCM16_24K, "server_vad"),
+        ("xai", AudioFormat.PCM16_24K, AudioFormat.PCM16_24K, "server_vad"),
+        ("qwen", AudioFormat.PCM16_16K, AudioFormat.PCM16_24K, "server_vad"),
+        ("eleven", AudioFormat.PCM16_24K, AudioFormat.PCM16_24K, "semantic_vad"),
+    ],
+)
+def test_what_nobody_chose_is_the_providers_own(
+    load: Load, name: str, heard: AudioFormat, spoken: AudioFormat, turns: str
+) -> None:
+    options = load(GOOD + f"realtime: {{default: {{provider: {name}}}}}\n").session_options({})["default"]
+    assert (options.input_format, options.output_format) == (heard, spoken)
+    assert options.turn_detection.kind == turns
+
+
+def test_g711_is_mu_law_until_a_call_brings_its_own(load: Load) -> None:
+    text = GOOD + "realtime: {default: {provider: azure, url: 'https://r.example', audio: g711}}\n"
+    options = load(text).session_options({})["default"]
     assert (options.input_format, options.output_format) == (AudioFormat.PCMU, AudioFormat.PCMU)
 
 

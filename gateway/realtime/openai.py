@@ -25,6 +25,9 @@ from gateway.realtime.session import (
 )
 from gateway.realtime.socket_session import SocketSession
 
+CAPABILITIES = OPENAI.capabilities
+"""What OpenAI itself offers."""
+
 
 class OpenAIRealtimeSession(SocketSession):
     """`gateway.realtime.session.RealtimeSession` for the OpenAI protocol family."""
