@@ -68,7 +68,8 @@ class DialectProtocol(OpenAIProtocol):
 
     def say(self, text: str) -> None:
         """See `OpenAIProtocol.say`; word for word where the provider can, and nothing is being said."""
-        if not self._dialect.has_verbatim_speech or self._queue.active is not None:
+        is_busy = self._queue.active is not None or self._queue.is_requested
+        if not self._dialect.has_verbatim_speech or is_busy:
             super().say(text)
             return
         part = {"type": "output_text", "text": text}
