@@ -220,8 +220,9 @@ class Edge:
         for direction in ("input", "output"):
             if f"{direction}_tokens_details" in told:
                 told.setdefault(f"{direction}_token_details", told.pop(f"{direction}_tokens_details"))
-        if "billable_audio_seconds" in usage:
-            told["seconds"] = self._newly_billed(usage.number("billable_audio_seconds", 0.0))
+        billed_s = told.get("billable_audio_seconds")
+        if isinstance(billed_s, int | float):
+            told["seconds"] = self._newly_billed(billed_s)
         return members | {"usage": told}
 
     def _newly_billed(self, total_s: float) -> float:

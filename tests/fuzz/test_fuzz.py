@@ -12,7 +12,14 @@ from tests.fuzz.mutation import mutants
 from tests.fuzz.targets import NAMES, load
 
 RUNS = 5000
-SLOW = {"user_agent": 600, "responses": 600, "dialplan": 400, "provider_event": 1000, "websocket": 1500}
+SLOW = {
+    "user_agent": 600,
+    "responses": 600,
+    "dialplan": 400,
+    "provider_event": 1000,
+    "dialect_event": 600,
+    "websocket": 1500,
+}
 LONGEST_S = 0.05
 """Of processor time, and at the best of three: a busy machine or a collection of garbage is no finding."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -339,6 +341,17 @@ async def test_session_that_hears_nothing_is_kept_alive() -> None:
         assert peer.violations == []
 
 
+async def test_session_that_ended_is_not_kept_by_its_next_sign_of_life() -> None:
+    async with DialectServer("eleven") as server:
+        session = open_session(options(server, "eleven"))
+        await session.connect(EventLog())
+        await session.close()
+        gone = weakref.ref(session)
+        del session
+        gc.collect()
+        assert gone() is None
+
+
 async def test_words_of_the_caller_come_as_pieces_of_a_transcript_that_grows() -> None:
     kind = "conversation.item.input_audio_transcription.updated"
     async with DialectServer("xai") as server, connected(server, "xai") as (session, peer, log):
@@ -377,6 +390,33 @@ async def test_words_are_spoken_verbatim_without_asking_for_a_reply() -> None:
         await log.next(ResponseFinished)
         assert log.audio() == SPEECH
         assert "response.create" not in peer.kinds()
+
+
+async def test_words_wait_for_the_end_of_the_reply_under_way() -> None:
+    replies = [Speech(audio=SPEECH, is_finished=False), Speech(audio=SPEECH)]
+    async with DialectServer("xai", replies=replies) as server, connected(server, "xai") as (session, peer, log):
+        session.respond()
+        session.say("Please hold.")
+        await log.next(AudioDelta)
+        session.say("Goodbye.")
+        await peer.finish()
+        await peer.received("response.create")
+        asked = await peer.received("response.create")
+        assert "Goodbye." in asked["response"]["instructions"]
+        assert "conversation.item.create" not in peer.kinds()
+
+
+async def test_item_cut_after_its_reply_is_not_heard_again() -> None:
+    async with DialectServer("xai") as server, connected(server, "xai") as (session, peer, log):
+        await peer.reply(Speech(audio=SPEECH))
+        await log.next(ResponseFinished)
+        delta = log.of(AudioDelta)[0]
+        session.truncate(delta.item_id, 0, 100)
+        await peer.send_audio(SPEECH, response_id=delta.response_id, item_id=delta.item_id)
+        await peer.reply(Speech(audio=SPEECH))
+        await log.next(ResponseFinished)
+        assert log.audio() == SPEECH * 2
+        assert "response.cancel" not in peer.kinds()
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "xai"])
