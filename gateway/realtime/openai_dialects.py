@@ -109,8 +109,10 @@ class Dialect:
             self.session_shape == "ga"
             and self.session_keys is None
             and self.model_in == "query"
-            and not self.has_beta_names
-            and not self.error_codes
+            and self.has_truncate
+            and self.has_questions
+            and self.has_deletion
+            and not (self.has_beta_names or self.has_verbatim_speech or self.ignored_events or self.error_codes)
         )
 
     @property
