@@ -116,7 +116,8 @@ class RealtimeSection(Section):
             raise WrongValue("has no url that can be called", expected="expected url: wss://HOST/v1")
         if self.provider != EMBEDDED and self.brain is not None:
             raise WrongValue("has a brain", expected="expected it with provider embedded only")
-        given = [name for name in type(self).model_fields if getattr(self, name)]
+        fields = type(self).model_fields
+        given = [name for name in fields if getattr(self, name) != fields[name].get_default(call_default_factory=True)]
         check_abilities(self.provider, audio=self.audio, turn_detection=self.turn_detection.chosen, given=given)
         return self
 

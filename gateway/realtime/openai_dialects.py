@@ -46,6 +46,18 @@ _BETA_KEYS: Final = frozenset(
         "max_response_output_tokens",
     }
 )
+_KEYS: Final[Mapping[str, frozenset[str]]] = {
+    "noise_reduction": frozenset({"noise_reduction", "input_audio_noise_reduction"}),
+    "max_output_tokens": frozenset({"max_output_tokens", "max_response_output_tokens"}),
+    "parallel_tool_calls": frozenset({"parallel_tool_calls"}),
+    "reasoning": frozenset({"reasoning", "reasoning_effort"}),
+    "truncation": frozenset({"truncation"}),
+}
+"""Keys of a realtime section, and the members of a session by which they would be told."""
+_ORIGINALS_KEYS: Final = frozenset(
+    {"speed", "languages", "keywords", "transcription_prompt", "transcription_delay", "noise_reduction_strength"}
+)
+"""Keys that only the original takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +147,11 @@ class Dialect:
     @property
     def lacks(self) -> frozenset[str]:
         """Keys of a realtime section that it could not be told."""
-        return frozenset() if self._takes_noise_reduction else frozenset({"noise_reduction"})
-
-    @property
-    def _takes_noise_reduction(self) -> bool:
-        if self.session_shape == "flat":
-            return self.session_keys is None or "input_audio_noise_reduction" in self.session_keys
-        return self.input_keys is None or "noise_reduction" in self.input_keys
+        if self.session_keys is None:
+            return frozenset() if self.has_hosted_tools else frozenset({"mcp"})
+        told = self.session_keys if self.input_keys is None else self.session_keys | self.input_keys
+        lacking = {key for key, members in _KEYS.items() if not told & members} | _ORIGINALS_KEYS
+        return frozenset(lacking if self.has_hosted_tools else lacking | {"mcp"})
 
 
 OPENAI: Final = Dialect(name="openai", url="wss://api.openai.com/v1", has_questions=True, has_hosted_tools=True)

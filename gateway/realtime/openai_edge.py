@@ -115,11 +115,15 @@ class Edge:
             heard["format"] = self._dialect.input_formats[self._options.input_format]
         if isinstance(heard.get("turn_detection"), dict):
             heard["turn_detection"] = self._turn_detection(_object(heard["turn_detection"]))
-        if dialect.transcription == "language" and isinstance(heard.get("transcription"), dict):
-            language = _object(heard.pop("transcription")).get("language")
-            if language:
-                heard["transcription"] = {"language": language}
+        if isinstance(heard.get("transcription"), dict):
+            heard |= self._transcription(_object(heard.pop("transcription")))
         return heard
+
+    def _transcription(self, wanted: JsonObject) -> JsonObject:
+        """Model and language, as far as they can be chosen; what else the original takes, it alone takes."""
+        known = ("model", "language") if self._dialect.transcription == "model" else ("language",)
+        told = {name: wanted[name] for name in known if name in wanted}
+        return {"transcription": told} if told else {}
 
     def _turn_detection(self, turns: JsonObject) -> JsonObject:
         own = self._dialect.turn_detection_names.get(str(turns["type"]))

@@ -82,10 +82,26 @@ def test_what_a_dialect_does_not_know_is_not_sent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
+def test_transcription_is_told_model_and_language(name: str) -> None:
+    wanted = {"model": "listener", "language": "en", "keywords": ["GmbH"], "prompt": "A call.", "delay": "low"}
+    session = session_of(name, {"audio": {"input": {"transcription": wanted}}})
+    told = session.get("input_audio_transcription") or session["audio"]["input"]["transcription"]
+    assert told == ({"language": "en"} if name == "eleven" else {"model": "listener", "language": "en"})
+    assert {"keywords", "transcription_prompt", "transcription_delay"} <= DIALECTS[name].lacks
+
+
+def test_transcription_that_cannot_be_chosen_is_not_told() -> None:
+    assert session_of("eleven", {"audio": {"input": {"transcription": {"model": "listener"}}}}) == {
+        "audio": {"input": {}}
+    }
+
+
+@pytest.mark.parametrize("name", FOREIGN)
 def test_tools_of_servers_are_passed_on_where_they_are_known(name: str) -> None:
     tools = [{"type": "function", "name": "look"}, {"type": "mcp", "server_label": "desk"}]
     session = session_of(name, {"type": "realtime", "tools": tools})
     assert len(session["tools"]) == (2 if name == "xai" else 1)
+    assert ("mcp" in DIALECTS[name].lacks) == (name != "xai")
 
 
 def test_effort_of_reasoning_has_a_flat_name() -> None:
