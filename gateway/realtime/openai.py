@@ -11,13 +11,12 @@ import functools
 import uuid
 
 from gateway.realtime.openai_codec import realtime_url
-from gateway.realtime.openai_dialects import DIALECTS, NEW_ID, OPENAI, Dialect
+from gateway.realtime.openai_dialects import DIALECTS, NEW_ID, OPENAI, Auth, Dialect
 from gateway.realtime.openai_protocol import OpenAIProtocol
 from gateway.realtime.openai_translated import DialectProtocol
 from gateway.realtime.profile import ProviderProfile, register_profile
 from gateway.realtime.session import (
     EventCallback,
-    Secret,
     SessionClosed,
     SessionEvent,
     SessionOptions,
@@ -38,7 +37,7 @@ class OpenAIRealtimeSession(SocketSession):
             protocol=_protocol(options, dialect),
             capabilities=dialect.capabilities,
             url=_url(options, dialect),
-            headers=_headers(options.api_key, dialect),
+            headers=_headers(options, dialect),
         )
         self._keepalive_s = dialect.keepalive_s
         self._keepalive: asyncio.TimerHandle | None = None
@@ -73,15 +72,16 @@ def _url(options: SessionOptions, dialect: Dialect) -> str:
     return realtime_url(options, path=dialect.path, query=query, has_model=dialect.model_in == "query")
 
 
-def _headers(api_key: Secret | None, dialect: Dialect) -> list[tuple[str, str]]:
-    if not api_key:
-        return []
-    key = api_key.reveal().strip()
+def _headers(options: SessionOptions, dialect: Dialect) -> list[tuple[str, str]]:
+    return [_credential(options.api_key.reveal().strip(), dialect.auth)] if options.api_key else []
+
+
+def _credential(key: str, auth: Auth) -> tuple[str, str]:
+    """The header that shows the key, or a token in its place."""
     is_token = key.startswith("eyJ") and key.count(".") == 2  # a JWT (RFC 7519); no provider's keys look like one
-    if dialect.auth == "xi-api-key" or (dialect.auth == "azure" and not is_token):
-        return [("api-key" if dialect.auth == "azure" else dialect.auth, key)]
-    scheme = "Basic" if dialect.auth == "basic" and not is_token else "Bearer"
-    return [("Authorization", f"{scheme} {key}")]
+    if auth == "xi-api-key" or (auth == "azure" and not is_token):
+        return "api-key" if auth == "azure" else auth, key
+    return "Authorization", f"{'Basic' if auth == 'basic' and not is_token else 'Bearer'} {key}"
 
 
 def register() -> None:

@@ -148,7 +148,7 @@ class Dialect:
     def lacks(self) -> frozenset[str]:
         """Keys of a realtime section that it could not be told."""
         if self.session_keys is None:
-            return frozenset() if self.has_hosted_tools else frozenset({"mcp"})
+            return frozenset()
         told = self.session_keys if self.input_keys is None else self.session_keys | self.input_keys
         lacking = {key for key, members in _KEYS.items() if not told & members} | _ORIGINALS_KEYS
         return frozenset(lacking if self.has_hosted_tools else lacking | {"mcp"})
