@@ -521,6 +521,7 @@ def test_provider_with_one_address_needs_no_url(load: Load, name: str) -> None:
         ("xai", AudioFormat.PCM16_24K, AudioFormat.PCM16_24K, "server_vad"),
         ("qwen", AudioFormat.PCM16_16K, AudioFormat.PCM16_24K, "server_vad"),
         ("eleven", AudioFormat.PCM16_24K, AudioFormat.PCM16_24K, "semantic_vad"),
+        ("inworld", AudioFormat.PCM16_24K, AudioFormat.PCM16_24K, "semantic_vad"),
     ],
 )
 def test_what_nobody_chose_is_the_providers_own(

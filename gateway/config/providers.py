@@ -52,9 +52,7 @@ def formats_of(provider: str, audio: str) -> tuple[AudioFormat, AudioFormat]:
 
 
 def turn_detection_of(provider: str, asked: TurnDetectionKind | None) -> TurnDetectionKind:
-    """The kind that was asked for; else the usual one, or the provider's own where it lacks that."""
-    usual = asked or TurnDetection().kind
+    """The kind that was asked for; else the provider's own."""
     profile = profile_of(provider)
-    if profile is None or usual in profile.capabilities.turn_detections:
-        return usual
-    return profile.turn_detection or usual
+    own = None if profile is None else profile.turn_detection
+    return asked or own or TurnDetection().kind
