@@ -4,6 +4,7 @@ The rest of the gateway knows `session` alone. A provider joins by registering a
 nothing else mentions it.
 """
 
-from gateway.realtime import openai
+from gateway.realtime import gemini, openai
 
 openai.register()
+gemini.register()
