@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import ssl
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gateway import __version__
-from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable
+from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
 from gateway.realtime.session import (
     Capabilities,
     EventCallback,
@@ -31,6 +32,8 @@ from gateway.realtime.session import (
 from gateway.realtime.speech_protocol import SpeechProtocol
 from gateway.realtime.uplink import UplinkBacklog
 from gateway.transport.websocket import WebSocketConnection, WebSocketOptions
+
+_log = logging.getLogger(__name__)
 
 SOCKET_SHARE_MS = 200
 """Audio that may stand unsent in our socket, and as much again in the kernel."""
@@ -235,6 +238,7 @@ class SocketSession:
     def _on_closed(self, code: int, reason: str) -> None:
         if self._options.api_key:
             reason = self._options.api_key.scrub(reason)
+        _log.debug("= session closed: %d %s", code, shown(reason))
         if not self._is_ending:
             self._tell(SessionFailed(error=self._protocol.close_verdict(code, reason)))
         self._is_over = True

@@ -354,7 +354,7 @@ class WebSocketConnection:
         if self._stream.is_connected:
             self._set_timer(self._options.close_timeout_s, self._stream.abort)
         if self._opened.done() and not self._opened.cancelled() and self._opened.exception() is None:
-            _log.debug("= websocket closed: %d %s", code, shown(reason))
+            _log.debug("= websocket closed: %d", code)
             self._loop.call_soon(self._on_closed, code, reason)
 
     def _ping_later(self, seconds: float) -> None:

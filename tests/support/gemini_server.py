@@ -364,6 +364,7 @@ class GeminiServer:
         self.sessions: list[GeminiSession] = []
         self._is_confirming = is_confirming
         self._ready: asyncio.Queue[GeminiSession] = asyncio.Queue()
+        self._opened: asyncio.Queue[GeminiSession] = asyncio.Queue()
         self._server: Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -392,6 +393,11 @@ class GeminiServer:
         async with asyncio.timeout(PATIENCE_S):
             return await self._ready.get()
 
+    async def connection(self) -> GeminiSession:
+        """The next session that was opened, set up or not."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._opened.get()
+
     async def set_up(self, session: GeminiSession) -> None:
         """A session's ``setup`` came."""
         if isinstance(self.refusal, tuple):
@@ -408,6 +414,7 @@ class GeminiServer:
     async def _run(self, connection: ServerConnection) -> None:
         session = GeminiSession(self, connection)
         self.sessions.append(session)
+        self._opened.put_nowait(session)
         await session.run()
 
 
@@ -417,7 +424,7 @@ def audio_part(audio: bytes, rate_hz: int = 24000) -> Message:
 
 
 def _kind(message: Message) -> str:
-    """What a client message is; of realtime input also which."""
+    """What a client message is: the name of its one member."""
     kind = str(next(iter(message), ""))
     if len(message) != 1:
         raise InvalidArgument("one message, one thing")
