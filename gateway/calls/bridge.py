@@ -240,6 +240,8 @@ class SessionBridge:
                 self._transcript.begin_turn(event.item_id)
                 if self._options.turn_detection.interrupts_response:
                     self._dispatch(call_events.CallerSpoke())
+            case realtime.Interrupted():
+                self._on_interrupted()
             case realtime.ResponseStarted():
                 self._active.add(event.response_id)
             case realtime.ResponseFinished():
@@ -248,6 +250,8 @@ class SessionBridge:
                 self._record.tools += 1
                 call = event.call
                 self._dispatch(call_events.ToolAsked(call_id=call.call_id, name=call.name, arguments=call.arguments))
+            case realtime.UsageReported():
+                self._record.add_usage(event.usage)
             case realtime.SessionFailed():
                 self._lost(str(event.error))
             case realtime.SessionClosed():
@@ -268,6 +272,11 @@ class SessionBridge:
                 self._record.add_usage(event.usage)
             case _:
                 pass
+
+    def _on_interrupted(self) -> None:
+        """The provider heard the caller break in. Of one that told the caller's voice before, it is no news."""
+        if not self._active or not self._active <= self._muted:
+            self._dispatch(call_events.CallerSpoke())
 
     def _on_audio(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
         if event.response_id in self._muted or self._is_silenced:

@@ -16,7 +16,7 @@ session. There is no error event: Gemini says what is wrong when it closes (`gem
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
@@ -222,6 +222,9 @@ class GeminiProtocol:
 
     def delete_item(self, item_id: str) -> None:
         """Nothing: what Gemini has heard it keeps."""
+
+    def replace_items(self, item_ids: Sequence[str], summary_id: str, summary: str) -> None:
+        """Nothing: Gemini shortens a long conversation by itself (``contextWindowCompression``)."""
 
     def update(self, change: SessionChange) -> None:
         """Nothing but a word in the log: what was set up stays."""

@@ -342,6 +342,7 @@ def _commands(session: RealtimeSession) -> Iterable[Callable[[], None]]:
         lambda: session.say("a"),
         lambda: session.ask("q", "a"),
         lambda: session.delete_item("a"),
+        lambda: session.replace_items(["a"], "b", "c"),
         lambda: session.update(SessionChange(instructions="a")),
         session.respond,
         session.cancel_response,
