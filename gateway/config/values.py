@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from gateway.errors import MessageError
+from gateway.errors import MessageError, ProviderRefused
 from gateway.located import Seconds, WrongValue
-from gateway.realtime.session import providers
+from gateway.realtime.provider_registry import factory_of, providers
 from gateway.records.names import FIELDS, check_pattern
 from gateway.sip.grammar import parse_host, parse_host_port, parse_port
 from gateway.sip.hop import Transport
@@ -148,6 +148,11 @@ def _provider(text: str) -> str:
     known = providers()
     if text not in known:
         raise WrongValue(expected=f"expected one of {', '.join(known)}")
+    try:
+        factory_of(text)
+    except ProviderRefused as error:
+        expected = "expected its package mended or removed"
+        raise WrongValue(f"names a provider that cannot be used: {error}", expected=expected) from None
     return text
 
 

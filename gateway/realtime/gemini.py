@@ -6,11 +6,13 @@ The key stands in the query of the address, which nothing shows.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gateway.errors import ProviderRefused
 from gateway.realtime import gemini_codec as codec
 from gateway.realtime.gemini_protocol import GeminiProtocol
-from gateway.realtime.profile import ProviderProfile, register_profile
-from gateway.realtime.session import Capabilities, SessionOptions, register_provider
+from gateway.realtime.profile import ProviderProfile
+from gateway.realtime.session import Capabilities, SessionOptions
 from gateway.realtime.socket_session import SocketSession
 
 CAPABILITIES = Capabilities(
@@ -25,12 +27,6 @@ CAPABILITIES = Capabilities(
     has_resumption=True,
 )
 
-PROFILE = ProviderProfile(
-    capabilities=CAPABILITIES,
-    url="wss://generativelanguage.googleapis.com",
-    lacks=frozenset({"noise_reduction", "language"}),
-)
-
 
 class GeminiSession(SocketSession):
     """`gateway.realtime.session.RealtimeSession` for Gemini Live.
@@ -38,6 +34,12 @@ class GeminiSession(SocketSession):
     Raises:
         ProviderRefused: the options ask for what Gemini cannot do, or hold no usable URL.
     """
+
+    profile: ClassVar = ProviderProfile(
+        capabilities=CAPABILITIES,
+        url="wss://generativelanguage.googleapis.com",
+        lacks=frozenset({"noise_reduction", "language"}),
+    )
 
     def __init__(self, options: SessionOptions) -> None:
         _check(options)
@@ -64,9 +66,3 @@ def _check(options: SessionOptions) -> None:
         raise ProviderRefused("gemini has no idle timeout", code="turn_detection")
     if options.tool_choice not in ("auto", "none"):
         raise ProviderRefused("gemini chooses its tools itself (tool_choice auto or none)", code="tool_choice")
-
-
-def register() -> None:
-    """Make Gemini a provider."""
-    register_provider("gemini", GeminiSession)
-    register_profile("gemini", PROFILE)

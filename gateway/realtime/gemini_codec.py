@@ -22,8 +22,8 @@ from gateway.realtime.session import HistoryItem, Message, ReasoningEffort, Role
 
 JsonObject: TypeAlias = dict[str, object]
 
-INPUT_FORMATS = (AudioFormat.PCM16_16K, AudioFormat.PCM16_8K, AudioFormat.PCM16_24K)
-"""What it is given it brings to 16 kHz by itself."""
+INPUT_FORMATS = (AudioFormat.PCM16_16K, AudioFormat.PCM16_8K)
+"""It brings every rate to 16 kHz: more is only sent in vain."""
 OUTPUT_FORMAT = AudioFormat.PCM16_24K
 
 _PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"

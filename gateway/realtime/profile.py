@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
+from gateway.realtime.provider_registry import factory_of
 from gateway.realtime.session import Capabilities, TurnDetectionKind
 
 _BEST_FIRST = (AudioFormat.PCM16_24K, AudioFormat.PCM16_16K, AudioFormat.PCM16_8K)
@@ -49,5 +51,12 @@ def register_profile(name: str, profile: ProviderProfile) -> None:
 
 
 def profile_of(name: str) -> ProviderProfile | None:
-    """The profile of a provider; None where it has told none."""
-    return _profiles.get(name)
+    """The profile of a provider: registered, or told by its factory's ``profile``; None where it has told none."""
+    registered = _profiles.get(name)
+    if registered is not None:
+        return registered
+    try:
+        told = getattr(factory_of(name), "profile", None)
+    except ProviderRefused:
+        return None
+    return told if isinstance(told, ProviderProfile) else None

@@ -19,10 +19,9 @@ Nothing in here opens sockets, reads clocks or knows a provider's event names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Protocol
 
-from gateway.errors import ProviderRefused, shown
 from gateway.realtime.events import (
     Answered,
     AudioDelta,
@@ -70,6 +69,7 @@ from gateway.realtime.options import (
     TurnDetection,
     TurnDetectionKind,
 )
+from gateway.realtime.provider_registry import SessionFactory, open_session, providers, register_provider
 
 # The one door for providers, ours and other packages': what `options` and `events` hold is had from here.
 __all__ = [
@@ -210,32 +210,3 @@ class RealtimeSession(Protocol):
     def abort(self) -> None:
         """End the session now, without a word to the peer."""
         ...
-
-
-# --- providers -------------------------------------------------------------------------------------------------------
-
-SessionFactory: TypeAlias = Callable[[SessionOptions], RealtimeSession]
-_factories: dict[str, SessionFactory] = {}
-
-
-def register_provider(name: str, factory: SessionFactory) -> None:
-    """Make sessions of provider `name` by `factory`. A later registration takes the place of an earlier one."""
-    _factories[name] = factory
-
-
-def providers() -> tuple[str, ...]:
-    """The registered names, sorted."""
-    return tuple(sorted(_factories))
-
-
-def open_session(options: SessionOptions) -> RealtimeSession:
-    """A session of the provider that `options` name, not yet connected.
-
-    Raises:
-        ProviderRefused: nobody registered that name, or the provider cannot do what is asked.
-    """
-    factory = _factories.get(options.provider)
-    if factory is None:
-        known = ", ".join(providers()) or "none"
-        raise ProviderRefused(f"no realtime provider is called {shown(options.provider)} (registered: {known})")
-    return factory(options)

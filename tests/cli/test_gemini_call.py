@@ -97,7 +97,7 @@ async def test_caller_hears_gemini_breaks_in_is_answered_and_let_go(
     await eventually(call.ended.is_set, 5)
     await eventually(lambda: bool(notebook.ended), 5)
     record = notebook.ended[-1]
-    assert (record.outcome, record.barge_ins, record.tools) == (Outcome.AGENT_HUNG_UP, 1, 1)
+    assert (record.outcome, record.barge_ins, record.tools) == (Outcome.GATEWAY_HUNG_UP, 1, 1)
     said = [(speech.speaker, speech.text) for speech in record.transcript]
     assert (Speaker.AGENT, "Goodbye.") in said
     assert (Speaker.CALLER, "Wait. Goodbye.") in said

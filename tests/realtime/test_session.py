@@ -6,20 +6,14 @@ import pickle
 
 import pytest
 
-from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
-from gateway.realtime import session as vocabulary
 from gateway.realtime.session import (
     Capabilities,
-    RealtimeSession,
     Secret,
     SessionOptions,
     SpeechStarted,
     TurnDetection,
     TurnDetectionKind,
-    open_session,
-    providers,
-    register_provider,
 )
 
 KEY = "sk-never-shown"
@@ -87,26 +81,3 @@ def test_capabilities_tell_who_finds_the_turns(
 
 def test_default_turn_detection_says_its_silence() -> None:
     assert TurnDetection().silence_duration_ms == 500
-
-
-def test_openai_is_registered() -> None:
-    assert "openai" in providers()
-
-
-def test_unknown_provider_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(ProviderRefused, match=r"no realtime provider is called nobody \(registered: .*openai"):
-        open_session(SessionOptions(provider="nobody", url="ws://h"))
-
-
-def test_registered_provider_makes_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "_factories", {})
-    made: list[SessionOptions] = []
-
-    def factory(options: SessionOptions) -> RealtimeSession:
-        made.append(options)
-        return "a session"  # type: ignore[return-value]
-
-    register_provider("mine", factory)
-    options = SessionOptions(provider="mine", url="ws://h")
-    assert open_session(options) == "a session"  # type: ignore[comparison-overlap]
-    assert made == [options]
