@@ -65,8 +65,9 @@ async def house(tmp_path: Path) -> AsyncIterator[tuple[Phone, GeminiServer, Note
         yield phone, provider, notebook
 
 
+@pytest.mark.parametrize("voice_at_s", [1.0, None], ids=["its voice is told", "the interruption alone is told"])
 async def test_caller_hears_gemini_breaks_in_is_answered_and_let_go(
-    house: tuple[Phone, GeminiServer, Notebook],
+    house: tuple[Phone, GeminiServer, Notebook], voice_at_s: float | None
 ) -> None:
     phone, provider, notebook = house
     provider.replies = [
@@ -87,7 +88,7 @@ async def test_caller_hears_gemini_breaks_in_is_answered_and_let_go(
 
     await call.wait_until(heard_from_ms + 800, within_s=5)
     await session.send({"goAway": {"timeLeft": "50s"}})
-    await session.interrupt("Wait.", at_s=1.0)
+    await session.interrupt("Wait.", at_s=voice_at_s)
     await call.wait_for_silence(lasting_ms=300, within_s=5)
     assert tone_seconds(call.heard(), GREETING_HZ) < 6  # of eight: what was queued is not heard
 
