@@ -263,6 +263,14 @@ def test_usage_outside_of_a_turn_is_reported_by_itself() -> None:
     assert peer.completes() == []
 
 
+def test_usage_of_a_turn_whose_reply_ended_with_a_tool_call_is_not_lost() -> None:
+    peer = Peer()
+    peer.calls({"id": "f1", "name": "look"})
+    (reported,) = peer.told({"serverContent": {"turnComplete": True}, "usageMetadata": USAGE})
+    assert isinstance(reported, UsageReported)
+    assert reported.usage.output_tokens == 13
+
+
 # --- the caller -------------------------------------------------------------------------------------------------------
 
 
