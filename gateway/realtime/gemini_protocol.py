@@ -19,24 +19,18 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
-from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
+from gateway.errors import ProviderError, ProviderRefused, shown
 from gateway.realtime import gemini_codec as codec
 from gateway.realtime.fields import Fields, MalformedEventError, parse
 from gateway.realtime.gemini_errors import close_verdict
+from gateway.realtime.gemini_replies import Replies
 from gateway.realtime.gemini_schema import dropped_keywords
 from gateway.realtime.gemini_tools import ToolCalls
-from gateway.realtime.gemini_turns import CallerWords, Reply, TextQueue, Turn
-from gateway.realtime.ledger import AudioLedger
+from gateway.realtime.gemini_turns import CallerWords, TextQueue, Turn
 from gateway.realtime.session import (
     Answered,
-    AudioDelta,
-    AudioFinished,
     InputTranscript,
     Interrupted,
-    OutputTranscript,
-    ResponseFinished,
-    ResponseStarted,
-    ResponseStatus,
     ResumptionOffered,
     Role,
     SessionChange,
@@ -62,7 +56,6 @@ GO_AWAY_S = 60.0
 """How long a session lasts after a ``goAway`` that does not say."""
 
 _BAD_ARGUMENTS = '{"error":"the arguments are not a JSON object"}'
-_GOOD_REASONS = frozenset({"", "TURN_COMPLETE_REASON_UNSPECIFIED", "NEED_MORE_INPUT"})
 
 
 class Phase(Enum):
@@ -81,18 +74,12 @@ class GeminiProtocol:
         self._has_own_turns = options.turn_detection.kind == "none"
         self._is_caller_active = False
         self._audio_head = codec.audio_head(options.input_format)
-        self._ledger = AudioLedger(options.output_format.bytes_per_ms)
         self._queue = TextQueue()
         self._tools = ToolCalls(options.model)
         self._caller = CallerWords()
-        self._reply: Reply | None = None
-        self._early_words: list[str] = []
-        self._is_discarding = False
-        self._is_next_reply_unwanted = False
         self._is_answer_due = False  # to the caller's turn that we ended
         self._is_going_away = False
         self._usage: Usage | None = None
-        self._replies = self._items = 0
         self._outgoing = [codec.encode(codec.setup(options))]
         self._events: list[SessionEvent] = []
         self._handlers: tuple[tuple[str, Callable[[Fields], None]], ...] = (
@@ -107,6 +94,7 @@ class GeminiProtocol:
             ("sessionResumptionUpdate", self._on_resumption),
         )
         self.statistics = SessionStatistics()
+        self._replies = Replies(self.statistics, self._tell, self._on_reply_begun)
         for tool in options.tools:
             if dropped := dropped_keywords(tool.parameters):
                 _log.debug("tool %s: the model is not told %s", shown(tool.name), ", ".join(sorted(dropped)))
@@ -183,6 +171,9 @@ class GeminiProtocol:
         self._outgoing.append(codec.encode(message))
         _log.debug("> %s", next(iter(message)))
 
+    def _tell(self, event: SessionEvent) -> None:
+        self._events.append(event)
+
     def _ask(self) -> None:
         """Send the text that is due, if some is."""
         if self._phase is Phase.READY and (message := self._queue.due()) is not None:
@@ -233,14 +224,14 @@ class GeminiProtocol:
     def cancel_response(self) -> None:
         """Drop the reply under way, or the one just asked for. Gemini speaks on, unheard: it has no word for it."""
         self._queue.drop_request()
-        if self._reply is not None:
-            self._end_early("client_cancelled")
+        if self._replies.is_active:
+            self._replies.end_early("client_cancelled")
         elif self._queue.turn is Turn.REQUESTED:
-            self._is_next_reply_unwanted = True
+            self._replies.drop_next()
 
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None:
         """Drop what still comes of an item. Gemini keeps its own account of what was heard."""
-        self._ledger.interrupt(item_id)
+        self._replies.truncate(item_id)
 
     def send_tool_result(self, call_id: str, output: str, *, respond: bool) -> None:
         """Answer a tool call, once."""
@@ -251,7 +242,7 @@ class GeminiProtocol:
         self._send(response)
         if respond and self._queue.turn is Turn.IDLE:
             self._queue.turn = Turn.REQUESTED
-        elif not respond and self._reply is None and not self._tools.has_open:
+        elif not respond and not self._replies.is_active and not self._tools.has_open:
             self._queue.turn = Turn.IDLE  # no turn follows a result that is met with silence
             self._ask()
 
@@ -265,16 +256,16 @@ class GeminiProtocol:
             for item in self._options.history:
                 self._queue.add(codec.history_turn(item))
         session_id = complete.text("sessionId", "")
-        self._events.append(SessionReady(session_id=session_id, model=self._options.model))
+        self._tell(SessionReady(session_id=session_id, model=self._options.model))
 
     def _on_go_away(self, notice: Fields) -> None:
         self._is_going_away = True
-        self._events.append(SessionExpiring(in_s=codec.duration_s(notice, "timeLeft", GO_AWAY_S)))
+        self._tell(SessionExpiring(in_s=codec.duration_s(notice, "timeLeft", GO_AWAY_S)))
 
     def _on_resumption(self, update: Fields) -> None:
         handle = update.text("newHandle", "")
         if handle and update.members.get("resumable") is True:
-            self._events.append(ResumptionOffered(handle=handle))
+            self._tell(ResumptionOffered(handle=handle))
 
     def _on_usage(self, metadata: Fields) -> None:
         """Billed with the turn it is told in; behind its end it is billed apart."""
@@ -282,13 +273,13 @@ class GeminiProtocol:
         if usage is None:
             raise MalformedEventError("usageMetadata")
         self._usage = codec.total(self._usage, usage)
-        if self._queue.turn is Turn.IDLE and self._reply is None:
+        if self._queue.turn is Turn.IDLE and not self._replies.is_active:
             self._report_usage()
 
     def _report_usage(self) -> None:
         usage, self._usage = self._usage, None
         if usage is not None:
-            self._events.append(UsageReported(usage=usage))
+            self._tell(UsageReported(usage=usage))
 
     # --- the caller ---------------------------------------------------------------------------------------------------
 
@@ -297,9 +288,9 @@ class GeminiProtocol:
         at_ms = round(1000 * codec.duration_s(activity, "audioOffset", 0.0))
         match activity.text("voiceActivityType", ""):
             case "ACTIVITY_START":
-                self._events.append(SpeechStarted(item_id=self._caller.item_id, audio_start_ms=at_ms))
+                self._tell(SpeechStarted(item_id=self._caller.item_id, audio_start_ms=at_ms))
             case "ACTIVITY_END":
-                self._events.append(SpeechStopped(item_id=self._caller.item_id, audio_end_ms=at_ms))
+                self._tell(SpeechStopped(item_id=self._caller.item_id, audio_end_ms=at_ms))
 
     def _add_caller_words(self, transcription: Fields) -> None:
         """Some models write down the caller unasked."""
@@ -308,14 +299,14 @@ class GeminiProtocol:
         text = transcription.text("text", "")
         if text:
             self._caller.add(text)
-            self._events.append(InputTranscript(item_id=self._caller.item_id, text=text, is_final=False))
+            self._tell(InputTranscript(item_id=self._caller.item_id, text=text, is_final=False))
         if transcription.members.get("finished") is True:
             self._finish_caller_words()
 
     def _finish_caller_words(self, *, is_interrupted: bool = False) -> None:
         said = self._caller.finish(is_interrupted=is_interrupted)
         if said is not None:
-            self._events.append(InputTranscript(item_id=said[0], text=said[1], is_final=True))
+            self._tell(InputTranscript(item_id=said[0], text=said[1], is_final=True))
 
     # --- the model ----------------------------------------------------------------------------------------------------
 
@@ -323,163 +314,78 @@ class GeminiProtocol:
         self._add_caller_words(content.fields("inputTranscription"))
         for part in content.fields("modelTurn").each("parts"):
             if "inlineData" in part:
-                self._take_audio(part.fields("inlineData"))
-        self._add_words(content.fields("outputTranscription").text("text", ""))
+                self._replies.take_audio(part.fields("inlineData"))
+        self._replies.add_words(content.fields("outputTranscription").text("text", ""))
         if content.members.get("interrupted") is True:
             self._on_interrupted()
-        if content.members.get("generationComplete") is True and self._reply is not None:
-            self._finish_audio(self._reply)
+        if content.members.get("generationComplete") is True:
+            self._replies.finish_audio()
 
-    def _begin_reply(self) -> Reply:
-        if self._reply is None:
-            self._replies += 1
-            self._reply = Reply(response_id=f"response_{self._replies}")
-            self._is_answer_due = False
-            self._queue.turn = Turn.OPEN
-            self._queue.note_answered()
-            self._caller.note_reply()
-            self._events.append(ResponseStarted(response_id=self._reply.response_id))
-            if self._is_next_reply_unwanted:
-                self._end_early("client_cancelled")
-        return self._reply
-
-    def _take_audio(self, blob: Fields) -> None:
-        try:
-            audio = codec.read_audio(blob)
-        except ValueError as error:
-            if isinstance(error, MalformedEventError):
-                raise
-            self.statistics.skipped_audio += 1
-            _log.debug("! audio skipped: %s", error)
-            return
-        if self._is_discarding:
-            self.statistics.late_audio += 1
-            return
-        reply = self._begin_reply()
-        item_id = reply.item_id or f"speech_{self._items + 1}"
-        if not self._ledger.take(reply.response_id, (item_id, 0), len(audio)):
-            self.statistics.late_audio += 1
-            return
-        if not reply.item_id:
-            self._finish_words(reply)
-            self._items += 1
-            reply.item_id = reply.spoken_item_id = item_id
-        self._events.append(AudioDelta(response_id=reply.response_id, item_id=item_id, content_index=0, audio=audio))
-        early, self._early_words = self._early_words, []
-        for text in early:
-            self._add_words(text)
-
-    def _add_words(self, text: str) -> None:
-        """Words of the model. They may come before its audio, and behind the tool call that ended the reply."""
-        if not text or self._is_discarding:
-            return
-        reply = self._reply
-        if reply is None or not reply.spoken_item_id:
-            self._early_words.append(text)
-            return
-        reply.words.append(text)
-        self._events.append(self._transcript(reply, text, is_final=False))
-
-    def _finish_words(self, reply: Reply) -> None:
-        if reply.words:
-            text, reply.words = "".join(reply.words).strip(), []
-            self._events.append(self._transcript(reply, text, is_final=True))
-
-    def _transcript(self, reply: Reply, text: str, *, is_final: bool) -> OutputTranscript:
-        return OutputTranscript(
-            response_id=reply.response_id,
-            item_id=reply.spoken_item_id,
-            content_index=0,
-            text=text,
-            is_final=is_final,
-        )
-
-    def _finish_audio(self, reply: Reply) -> None:
-        item_id, reply.item_id = reply.item_id, ""
-        if item_id and self._ledger.finish((item_id, 0)):
-            self._events.append(AudioFinished(response_id=reply.response_id, item_id=item_id, content_index=0))
-
-    def _end_early(self, reason: str) -> None:
-        """What still comes of the turn under way is late."""
-        self._is_next_reply_unwanted = False
-        self._is_discarding = True
-        if self._reply is not None and self._reply.status is ResponseStatus.COMPLETED:
-            self._ledger.interrupt(self._reply.response_id)
-            self._reply.status, self._reply.reason = ResponseStatus.CANCELLED, reason
+    def _on_reply_begun(self) -> None:
+        self._is_answer_due = False
+        self._queue.turn = Turn.OPEN
+        self._queue.note_answered()
+        self._caller.note_reply()
 
     def _on_interrupted(self) -> None:
         """Barge-in. The end of the turn follows; where that came before, only what is queued here has to go."""
         if self._queue.turn is Turn.OPEN:
             self._finish_caller_words(is_interrupted=True)
-            self._end_early("interrupted")
-        self._events.append(Interrupted())
+            self._replies.end_early("interrupted")
+        self._tell(Interrupted())
 
     def _on_turn_complete(self, content: Fields) -> None:
-        self._finish_caller_words(is_interrupted=self._is_discarding)
         self._finish_reply(_word(content, "turnCompleteReason"))
         self._report_usage()
-        self._early_words.clear()
-        self._is_discarding = self._is_next_reply_unwanted = False
+        self._replies.end_turn()
+        self._is_answer_due = False
         # A model that thinks in the background says more: text now would break its thoughts off.
         is_in_progress = _word(content, "interactionStatus") == "IN_PROGRESS"
-        self._is_answer_due = False
         self._queue.turn = Turn.OPEN if is_in_progress else Turn.IDLE
 
     def _finish_reply(self, turn_reason: str = "") -> None:
-        """The end of a reply, by a tool call or by the end of the turn."""
-        reply, self._reply = self._reply, None
-        is_refused = turn_reason not in _GOOD_REASONS
-        if reply is None:
-            if is_refused:
-                text = f"the model gave no reply: {shown(turn_reason)}"
-                error = ProviderUnavailable(text, code=shown(turn_reason.casefold()))
-                failed = ResponseFinished(response_id="", status=ResponseStatus.FAILED, error=error)
-                self._events.append(failed)
-            return
-        self._finish_audio(reply)
-        self._finish_words(reply)
-        if is_refused and reply.status is ResponseStatus.COMPLETED:
-            reply.status, reply.reason = ResponseStatus.INCOMPLETE, shown(turn_reason.casefold())
-        usage, self._usage = self._usage, None
-        self._events.append(
-            ResponseFinished(response_id=reply.response_id, status=reply.status, usage=usage, reason=reply.reason)
-        )
+        """The end of a reply, by a tool call or by the end of the turn; the caller's words it answered come first."""
+        self._finish_caller_words(is_interrupted=self._replies.is_discarding)
+        if self._replies.finish(self._usage, turn_reason):
+            self._usage = None
 
     # --- tools --------------------------------------------------------------------------------------------------------
 
     def _on_tool_call(self, message: Fields) -> None:
         """The reply is over with it: the model speaks on in another one."""
-        calls = message.each("functionCalls")
-        if not calls:
-            return
-        reply = self._begin_reply()
-        for call in calls:
+        is_told = False
+        for call in message.each("functionCalls"):
             try:
-                self._take_call(call, reply.response_id)
+                is_told |= self._take_call(call)
             except MalformedEventError as error:
                 self._note_malformed(error)
-        self._finish_caller_words(is_interrupted=self._is_discarding)
-        self._finish_reply()
+        if is_told:
+            self._finish_reply()
 
-    def _take_call(self, call: Fields, response_id: str) -> None:
+    def _take_call(self, call: Fields) -> bool:
+        """Tell one call; whether it was one to be told."""
         call_id = self._tools.take(call)
         if call_id is None:
             self.statistics.repeated_calls += 1
-            return
+            return False
         arguments = call.members.get("args")
         arguments = {} if arguments is None else arguments
         if not isinstance(arguments, dict) or not codec.is_sendable(arguments):
             self.statistics.rejected_calls += 1
             self.send_tool_result(call_id, _BAD_ARGUMENTS, respond=True)
-            return
+            return False
+        response_id = self._replies.begin()
         told = ToolCall(call_id=call_id, name=call.text("name"), arguments=arguments, response_id=response_id)
-        self._events.append(ToolCalled(call=told))
+        self._tell(ToolCalled(call=told))
+        return True
 
     def _on_cancellation(self, cancellation: Fields) -> None:
         ids = cancellation.members.get("ids")
         if not isinstance(ids, list):
             raise MalformedEventError("ids is not a list")
-        self._events += [ToolCancelled(call_id=call_id) for call_id in ids if self._tools.cancel(call_id)]
+        for call_id in ids:
+            if self._tools.cancel(call_id):
+                self._tell(ToolCancelled(call_id=call_id))
 
 
 def _word(content: Fields, name: str) -> str:

@@ -9,25 +9,9 @@ answered breaks off what the model is saying, so that text waits here until the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 
 from gateway.realtime import gemini_codec as codec
-from gateway.realtime.session import ResponseStatus
-
-
-@dataclass(slots=True, kw_only=True)
-class Reply:
-    """What the model says from its first audio to a tool call or the end of its turn."""
-
-    response_id: str
-    item_id: str = ""
-    """Of the speech that is under way; empty before it and behind its end."""
-    spoken_item_id: str = ""
-    """Of the speech that `words` are of; stays when its audio has ended."""
-    words: list[str] = field(default_factory=list)
-    status: ResponseStatus = ResponseStatus.COMPLETED
-    reason: str = ""
 
 
 class Turn(Enum):
