@@ -38,6 +38,8 @@ def check_abilities(
     if turn_detection is not None and turn_detection not in kinds:
         expected = f"expected turn_detection.kind: {' or '.join(kinds)}" if kinds else "expected no turn_detection.kind"
         raise WrongValue(f"asks for {turn_detection}, which {provider} does not have", expected=expected)
+    for key in sorted(profile.needs.difference(given)):
+        raise WrongValue(f"has no {key}, which {provider} needs", expected=f"expected {key}")
     for key in sorted(profile.lacks.intersection(given)):
         raise WrongValue(f"has {key}, which {provider} does not have", expected=f"expected no {key}")
 

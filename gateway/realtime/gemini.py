@@ -39,6 +39,7 @@ class GeminiSession(SocketSession):
         capabilities=CAPABILITIES,
         url="wss://generativelanguage.googleapis.com",
         lacks=frozenset({"noise_reduction", "language"}),
+        needs=frozenset({"model"}),
     )
 
     def __init__(self, options: SessionOptions) -> None:

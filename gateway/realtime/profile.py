@@ -22,6 +22,8 @@ class ProviderProfile:
     """Where everybody reaches it; empty where the configuration must say where."""
     lacks: frozenset[str] = frozenset()
     """Keys of a session's configuration that it could not be told."""
+    needs: frozenset[str] = frozenset()
+    """Keys that it cannot do without."""
 
     @property
     def linear_formats(self) -> tuple[AudioFormat, AudioFormat] | None:

@@ -200,3 +200,19 @@ def test_configuration_of_gemini(tmp_path: Path) -> None:
     assert options.url == "wss://generativelanguage.googleapis.com"
     assert (options.input_format, options.output_format) == (AudioFormat.PCM16_16K, AudioFormat.PCM16_24K)
     assert open_session(options).capabilities.has_resumption
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("url: ''", "has no model, which gemini needs"),
+        ("model: m\n    audio: g711", "asks for audio g711, which gemini does not take"),
+        ("model: m\n    language: en", "has language, which gemini does not have"),
+        ("model: m\n    turn_detection: {kind: semantic_vad}", "asks for semantic_vad, which gemini does not have"),
+    ],
+)
+def test_configuration_that_gemini_could_not_follow_is_refused(tmp_path: Path, keys: str, expected: str) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(f"realtime:\n  default:\n    provider: gemini\n    {keys}\n")
+    with pytest.raises(ConfigurationError, match=expected):
+        load_configuration(file, {})

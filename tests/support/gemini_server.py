@@ -82,7 +82,7 @@ _CLIENT: Message = {
             "maxOutputTokens": int,
             "thinkingConfig": {"thinkingLevel": str},
         },
-        "systemInstruction": {"parts": [{"text": str}]},
+        "systemInstruction": _CONTENT,
         "tools": [{"functionDeclarations": [{"name": str, "description": str, "parameters": _SCHEMA}]}],
         "realtimeInputConfig": {"automaticActivityDetection": _DETECTION, "activityHandling": str},
         "inputAudioTranscription": {},
@@ -322,7 +322,8 @@ class GeminiSession:
                 await self._take_results(content["functionResponses"])
 
     async def _take_activity(self, content: Message) -> None:
-        is_ours = self.setup["realtimeInputConfig"]["automaticActivityDetection"].get("disabled", False)
+        detection = self.setup.get("realtimeInputConfig", {}).get("automaticActivityDetection", {})
+        is_ours = detection.get("disabled", False)
         if "activityStart" in content or "activityEnd" in content:
             if not is_ours or ("activityStart" in content) == self._is_caller_active:
                 raise InvalidArgument("unexpected activity")
