@@ -102,12 +102,16 @@ class StateError(SipError):
 
 
 class ProviderError(GatewayError):
-    """Base of everything that went wrong on the model side. ``code`` is the provider's own word for it."""
+    """Base of everything that went wrong on the model side. ``code`` is the provider's own word for it.
+
+    ``retry_after_s`` is the wait that the provider asks for before the next try; None where it names none.
+    """
 
     sip_status = 503
 
-    def __init__(self, message: str, *, code: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "", retry_after_s: float | None = None) -> None:
         self.code = code
+        self.retry_after_s = retry_after_s
         super().__init__(message)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from typing import Literal, TypeAlias
 
@@ -76,6 +76,26 @@ class InputTranscript:
     is_final: bool
     usage: Usage | None = None
     """Billed apart from the replies; on the final one."""
+    confidence: float | None = None
+    """0 to 1, where it was asked for; on the final one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputTranscriptFailed:
+    """The words of a turn of the caller could not be written down; the model heard them all the same."""
+
+    item_id: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerIdle:
+    """The caller said nothing for as long as `TurnDetection.idle_timeout_ms` after a reply; the model speaks again."""
+
+    item_id: str
+    audio_start_ms: int
+    audio_end_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +170,15 @@ class ItemAdded:
 
     item_id: str
     kind: ItemKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemRetrieved:
+    """What the provider has of an item now, in words; empty where it has sound alone."""
+
+    item_id: str
+    kind: ItemKind
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +265,8 @@ SessionEvent: TypeAlias = (
     | SpeechStarted
     | SpeechStopped
     | InputTranscript
+    | InputTranscriptFailed
+    | CallerIdle
     | ResponseStarted
     | AudioDelta
     | AudioFinished
@@ -244,6 +275,7 @@ SessionEvent: TypeAlias = (
     | ToolCancelled
     | Interrupted
     | ItemAdded
+    | ItemRetrieved
     | Answered
     | UsageReported
     | SessionExpiring
@@ -255,6 +287,15 @@ SessionEvent: TypeAlias = (
     | SessionClosed
 )
 EventCallback: TypeAlias = Callable[[SessionEvent], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """How much of a limit of the account is left, and when all of it is there again."""
+
+    limit: int
+    remaining: int
+    reset_s: float
 
 
 @dataclass(slots=True)
@@ -281,5 +322,15 @@ class SessionStatistics:
     """Errors that races between two honest sides lead to."""
     errors: int = 0
     """Other errors of the provider."""
+    failed_transcripts: int = 0
+    """Turns of the caller that could not be written down."""
+    hosted_calls: int = 0
+    """Tools that the provider called itself, with success or without."""
+    hosted_failures: int = 0
+    """Those that failed, and servers whose tools could not be listed."""
+    denied_approvals: int = 0
+    """Calls of hosted tools that we did not let the provider make."""
+    rate_limits: Mapping[str, RateLimit] = field(default_factory=dict)
+    """By the provider's name (``requests``, ``tokens``), as told last."""
     dropped_uplink_ms: float = 0.0
     """Caller's audio lost because the link was too slow."""

@@ -14,6 +14,8 @@ TurnDetectionKind: TypeAlias = Literal["server_vad", "semantic_vad", "none"]
 Eagerness: TypeAlias = Literal["low", "medium", "high", "auto"]
 NoiseReduction: TypeAlias = Literal["near_field", "far_field"]
 ReasoningEffort: TypeAlias = Literal["minimal", "low", "medium", "high", "xhigh"]
+TranscriptionDelay: TypeAlias = Literal["minimal", "low", "medium", "high", "xhigh"]
+ContextPolicy: TypeAlias = Literal["auto", "disabled", "retention_ratio"]
 
 
 class Secret:
@@ -81,6 +83,46 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostedServer:
+    """A server of tools (MCP) that the provider itself calls; the gateway passes it on and decides approvals."""
+
+    label: str
+    """By it the model and our log lines know the server."""
+    url: str = ""
+    connector_id: str = ""
+    """In place of `url`: one of the provider's own connectors."""
+    authorization: Secret | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Sent to the server by the provider; they may hold credentials and are never shown."""
+    description: str = ""
+    allowed_tools: tuple[str, ...] | None = None
+    """None for all that the server has."""
+    require_approval: Literal["always", "never"] = "always"
+    """Whether the provider asks us before each call."""
+    approves: Literal["always", "never"] | tuple[str, ...] = "never"
+    """What it is answered: yes, no, or yes for the tools of these names."""
+
+    def does_approve(self, tool: str) -> bool:
+        """Whether a call of `tool` may be made."""
+        return self.approves == "always" or (self.approves != "never" and tool in self.approves)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextTruncation:
+    """What happens when the conversation no longer fits into the model's context.
+
+    ``auto`` drops the oldest, ``disabled`` makes the reply fail, ``retention_ratio`` drops more at once than it must,
+    so that what stays is found in the provider's cache for longer.
+    """
+
+    policy: ContextPolicy = "auto"
+    retention_ratio: float = 1.0
+    """Part that stays, 0 to 1 (``retention_ratio``)."""
+    max_tokens: int | None = None
+    """Tokens of the conversation behind the instructions, at most (``retention_ratio``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """Something that was said or told in the conversation before this session."""
 
@@ -143,16 +185,39 @@ class SessionOptions:
     """What `AudioDelta` carries."""
     turn_detection: TurnDetection = TurnDetection()
     noise_reduction: NoiseReduction | None = None
+    noise_reduction_strength: float | None = None
+    """0 to 1; None for the provider's own."""
     transcription_model: str | None = None
     """Model that writes down what the caller says; None for no transcript of the caller."""
     transcription_language: str | None = None
     """ISO 639-1."""
+    transcription_languages: tuple[str, ...] = ()
+    """Languages that callers may speak, where the model takes several (ISO 639-1)."""
+    transcription_prompt: str = ""
+    """What the transcription should know beforehand."""
+    transcription_keywords: tuple[str, ...] = ()
+    """Names and words that callers are likely to say."""
+    transcription_delay: TranscriptionDelay | None = None
+    """How long words may be held back for being right."""
+    has_confidence: bool = False
+    """Ask how sure the transcription is (`InputTranscript.confidence`)."""
+    output_modality: Literal["audio", "text"] = "audio"
+    """``text``: the model writes (`OutputTranscript`) and is not heard."""
+    output_speed: float | None = None
+    """Pace of speech, 0.25 to 1.5; None for the voice's own."""
     tools: tuple[Tool, ...] = ()
+    hosted_servers: tuple[HostedServer, ...] = ()
     tool_choice: str = "auto"
     """``auto``, ``none``, ``required``, or the name of the one tool to call."""
+    parallel_tool_calls: bool | None = None
+    """Whether one reply may call several tools; None for the provider's own."""
     max_output_tokens: int | None = None
     """Upper bound of one reply, tool calls included; None for the provider's own."""
     reasoning_effort: ReasoningEffort | None = None
+    truncation: ContextTruncation | None = None
+    """None for the provider's own."""
+    caller: str = field(default="", repr=False)
+    """Number of the caller, by whose pseudonym the provider can tell abuse; empty: it is told nothing."""
     history: tuple[HistoryItem, ...] = ()
     """What this session is to know of the conversation before it, oldest first."""
     context: ContextOptions = ContextOptions()
