@@ -315,7 +315,7 @@ class SessionStatistics:
     repeated_calls: int = 0
     """Tool calls told before."""
     rejected_calls: int = 0
-    """Tool calls answered with an error, because their arguments are no JSON object."""
+    """Tool calls answered with an error: their arguments are no JSON object, or the caller interrupted them."""
     stale_results: int = 0
     """Tool results for calls that are unknown or were answered before."""
     benign_errors: int = 0

@@ -13,6 +13,7 @@ import uuid
 from gateway.realtime.openai_codec import realtime_url
 from gateway.realtime.openai_dialects import DIALECTS, NEW_ID, OPENAI, Auth, Dialect
 from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai_session import safety_identifier
 from gateway.realtime.openai_translated import DialectProtocol
 from gateway.realtime.profile import ProviderProfile, register_profile
 from gateway.realtime.session import (
@@ -32,9 +33,10 @@ class OpenAIRealtimeSession(SocketSession):
     """`gateway.realtime.session.RealtimeSession` for the OpenAI protocol family."""
 
     def __init__(self, options: SessionOptions, *, dialect: Dialect = OPENAI) -> None:
+        self._openai = _protocol(options, dialect)
         super().__init__(
             options,
-            protocol=_protocol(options, dialect),
+            protocol=self._openai,
             capabilities=dialect.capabilities,
             url=_url(options, dialect),
             headers=_headers(options, dialect),
@@ -62,6 +64,18 @@ class OpenAIRealtimeSession(SocketSession):
             self.append_audio(b"")
             self._keepalive = asyncio.get_running_loop().call_later(seconds, self._keep_alive, seconds)
 
+    def clear_audio(self) -> None:
+        """Forget the caller's audio that was not committed; for turns that are ours to find."""
+        if not self._is_over:
+            self._openai.clear_audio()
+            self._transmit()
+
+    def retrieve_item(self, item_id: str) -> None:
+        """Ask what the provider has of an item; `ItemRetrieved` follows where it has it."""
+        if not self._is_over:
+            self._openai.retrieve_item(item_id)
+            self._transmit()
+
 
 def _protocol(options: SessionOptions, dialect: Dialect) -> OpenAIProtocol:
     return OpenAIProtocol(options) if dialect.is_original else DialectProtocol(options, dialect)
@@ -73,7 +87,10 @@ def _url(options: SessionOptions, dialect: Dialect) -> str:
 
 
 def _headers(options: SessionOptions, dialect: Dialect) -> list[tuple[str, str]]:
-    return [_credential(options.api_key.reveal().strip(), dialect.auth)] if options.api_key else []
+    headers = [_credential(options.api_key.reveal().strip(), dialect.auth)] if options.api_key else []
+    if options.caller and dialect.is_original:
+        headers.append(("OpenAI-Safety-Identifier", safety_identifier(options)))
+    return headers
 
 
 def _credential(key: str, auth: Auth) -> tuple[str, str]:

@@ -10,6 +10,7 @@ parsed it is whenever anything about it is not as expected.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
@@ -17,11 +18,14 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pybase64
 
-from gateway.errors import ProviderRefused
+from gateway.errors import ProviderRefused, shown
 from gateway.media.codec import AudioFormat
+from gateway.realtime import openai_session
 from gateway.realtime.fields import Fields, MalformedEventError, parse
+from gateway.realtime.questions import QUESTION
 from gateway.realtime.session import (
     HistoryItem,
+    HostedServer,
     ItemKind,
     Message,
     ResponseStatus,
@@ -44,9 +48,6 @@ FORMATS: Mapping[AudioFormat, Mapping[str, object]] = {
     AudioFormat.PCMA: {"type": "audio/pcma"},
 }
 """How formats are written; which of them a provider has, its dialect says."""
-
-QUESTION = "gateway_question"
-"""The metadata by which a question's answer is known."""
 
 AUDIO_DELTA = "response.output_audio.delta"
 
@@ -110,6 +111,16 @@ def _split(url: str) -> SplitResult | None:
     return parts if is_usable else None
 
 
+def format_problem(options: SessionOptions, audio: Fields) -> str:
+    """What the provider made of the formats; one it does not name it took. Noise would be heard otherwise."""
+    for direction, asked in (("input", options.input_format), ("output", options.output_format)):
+        taken = audio.fields(direction).fields("format")
+        wanted = FORMATS[asked]
+        if taken and any(name in taken and taken.members[name] != value for name, value in wanted.items()):
+            return f"the provider does not take {wanted['type']} as {direction}: it answered {shown(taken.members)}"
+    return ""
+
+
 def encode(event: Mapping[str, object]) -> str:
     """One client event as text; everything beyond ASCII escaped, so that any string can be sent."""
     return json.dumps(event, separators=(",", ":"))
@@ -126,25 +137,40 @@ def append_size(audio_bytes: int) -> int:
 
 
 def session_update(options: SessionOptions) -> JsonObject:
-    """``session.update`` for all that the options ask; what they leave open is left to the provider."""
-    output: JsonObject = {"format": FORMATS[options.output_format]}
-    if options.voice:
-        output["voice"] = options.voice
-    session: JsonObject = {
-        "type": "realtime",
-        "output_modalities": ["audio"],
-        "audio": {"input": _input(options), "output": output},
-        "tools": [_tool(tool) for tool in options.tools],
-    }
+    """``session.update`` for all that the options ask; what they leave open is left to the provider.
+
+    The same options give the same octets, instructions and tools before all else, the tools in the order in which they
+    are given: what a conversation begins with is what the provider finds in its cache.
+    """
+    session: JsonObject = {"type": "realtime"}
     if options.instructions:
         session["instructions"] = options.instructions
-    if options.tools:
+    session["tools"] = _tools(options.tools, options.hosted_servers)
+    if options.tools or options.hosted_servers:
         session["tool_choice"] = _tool_choice(options.tool_choice)
+    if options.parallel_tool_calls is not None:
+        session["parallel_tool_calls"] = options.parallel_tool_calls
     if options.max_output_tokens is not None:
         session["max_output_tokens"] = options.max_output_tokens
     if options.reasoning_effort is not None:
         session["reasoning"] = {"effort": options.reasoning_effort}
+    if options.truncation is not None:
+        session["truncation"] = openai_session.truncation(options.truncation)
+    if options.has_confidence and options.transcription_model is not None:
+        session["include"] = [openai_session.LOGPROBS]
+    session["output_modalities"] = [options.output_modality]
+    session["audio"] = {"input": _input(options), "output": _output(options)}
     return {"type": "session.update", "session": session}
+
+
+def _output(options: SessionOptions) -> JsonObject:
+    """``session.audio.output``."""
+    result: JsonObject = {"format": FORMATS[options.output_format]}
+    if options.voice:
+        result["voice"] = options.voice
+    if options.output_speed is not None:
+        result["speed"] = options.output_speed
+    return result
 
 
 def _input(options: SessionOptions) -> JsonObject:
@@ -153,13 +179,11 @@ def _input(options: SessionOptions) -> JsonObject:
         "format": FORMATS[options.input_format],
         "turn_detection": _turn_detection(options.turn_detection),
     }
-    if options.transcription_model is not None:
-        transcription: JsonObject = {"model": options.transcription_model}
-        if options.transcription_language is not None:
-            transcription["language"] = options.transcription_language
+    transcription, noise_reduction = openai_session.transcription(options), openai_session.noise_reduction(options)
+    if transcription is not None:
         result["transcription"] = transcription
-    if options.noise_reduction is not None:
-        result["noise_reduction"] = {"type": options.noise_reduction}
+    if noise_reduction is not None:
+        result["noise_reduction"] = noise_reduction
     return result
 
 
@@ -183,6 +207,11 @@ def _turn_detection(turns: TurnDetection) -> JsonObject | None:
     if turns.idle_timeout_ms is not None:
         result["idle_timeout_ms"] = turns.idle_timeout_ms
     return result | automatic
+
+
+def _tools(tools: Sequence[Tool], servers: Sequence[HostedServer]) -> list[JsonObject]:
+    """``tools``: what we carry out, and after it what the provider calls itself."""
+    return [_tool(tool) for tool in tools] + [openai_session.hosted_tool(server) for server in servers]
 
 
 def _tool(tool: Tool) -> JsonObject:
@@ -221,29 +250,40 @@ def say_instructions(text: str) -> str:
     return f'Say exactly this, word for word, and nothing else: "{text}"'
 
 
-def question(question_id: str, instructions: str) -> JsonObject:
+def question(key: str, instructions: str) -> JsonObject:
     """``response.create`` beside the conversation, answered in writing; told apart by its metadata."""
     response = {
         "conversation": "none",
         "output_modalities": ["text"],
         "instructions": instructions,
-        "metadata": {QUESTION: question_id},
+        "metadata": {QUESTION: key},
         "tools": [],
         "tool_choice": "none",
     }
     return {"type": "response.create", "response": response}
 
 
-def change(change: SessionChange) -> JsonObject:
-    """``session.update`` of what changes."""
+def change(change: SessionChange, servers: Sequence[HostedServer] = ()) -> JsonObject:
+    """``session.update`` of what changes. Tools are replaced as a whole, so that those of `servers` are told again."""
     session: JsonObject = {"type": "realtime"}
     if change.instructions is not None:
         session["instructions"] = change.instructions
     if change.tools is not None:
-        session["tools"] = [_tool(tool) for tool in change.tools]
+        session["tools"] = _tools(change.tools, servers)
     if change.max_output_tokens is not None:
         session["max_output_tokens"] = change.max_output_tokens
     return {"type": "session.update", "session": session}
+
+
+def approval(item_id: str, request_id: str, *, approves: bool) -> JsonObject:
+    """``conversation.item.create`` of the answer to a request of a hosted tool."""
+    item = {"id": item_id, "type": "mcp_approval_response", "approval_request_id": request_id, "approve": approves}
+    return {"type": "conversation.item.create", "item": item}
+
+
+def retrieve_item(item_id: str) -> JsonObject:
+    """``conversation.item.retrieve``."""
+    return {"type": "conversation.item.retrieve", "item_id": item_id}
 
 
 def delete_item(item_id: str) -> JsonObject:
@@ -335,10 +375,24 @@ def item_kind(item: Fields) -> ItemKind | None:
     return _KINDS.get(kind)
 
 
+def item_text(item: Fields) -> str:
+    """The words of an item: written, said or, where it was transcribed, heard. An image has none."""
+    return "".join(part.text("text", "") or part.text("transcript", "") for part in item.each("content"))
+
+
 def written_text(response: Fields) -> str:
     """All that a reply has written."""
-    parts = (part for item in response.each("output") for part in item.each("content"))
-    return "".join(part.text("text", "") for part in parts)
+    return "".join(item_text(item) for item in response.each("output"))
+
+
+def confidence(event: Fields) -> float | None:
+    """How sure a transcription is, 0 to 1: the geometric mean of its tokens' probabilities; None where not told."""
+    tokens = event.members.get("logprobs")
+    if not isinstance(tokens, list):
+        return None
+    logprobs = [token.get("logprob") for token in tokens if isinstance(token, dict)]
+    told = [value for value in logprobs if isinstance(value, int | float) and -1000 <= value <= 0]
+    return math.exp(sum(told) / len(told)) if told else None
 
 
 def usage(fields: Fields) -> Usage | None:

@@ -7,29 +7,40 @@ account of audio (`ledger`) and on the queue of replies (`response_queue`) alone
     AWAITING_CREATED --session.created / session.update--> AWAITING_UPDATED --session.updated--> READY
            └────────────────────────── any error ──────────────────┴───────── fatal error ────────┴──> FAILED
 
+Beside the conversation run questions (`questions`) and the tools that the provider calls itself (`hosted_tools`).
 Events that are unknown, malformed or late are counted and left out; none of them ends a session.
+
+Ten of the eleven client events are sent, ``input_audio_buffer.append`` past this module, as octets. The eleventh,
+``output_audio_buffer.clear``, is refused on a WebSocket: there the buffer of what is played is the media engine's.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import ClassVar
 
-from gateway.errors import ProviderError, ProviderRefused, shown
+from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
 from gateway.realtime import openai_codec as codec
 from gateway.realtime.fields import Fields, MalformedEventError, parse
+from gateway.realtime.hosted_tools import APPROVAL_REQUEST, APPROVAL_RESPONSE, HostedTools
 from gateway.realtime.ledger import AudioLedger
 from gateway.realtime.openai_errors import BENIGN, BUSY, FATAL, ErrorDetail, close_verdict
+from gateway.realtime.openai_events import IGNORED, TRANSLATED
+from gateway.realtime.openai_session import scrubber
+from gateway.realtime.questions import Questions
 from gateway.realtime.response_queue import ResponseQueue
 from gateway.realtime.session import (
     Answered,
     AudioDelta,
     AudioFinished,
-    InputTranscript,
+    CallerIdle,
+    InputTranscriptFailed,
     ItemAdded,
     OutputTranscript,
+    RateLimit,
     ResponseFinished,
     ResponseStarted,
     ResponseStatus,
@@ -41,7 +52,6 @@ from gateway.realtime.session import (
     SessionReady,
     SessionStatistics,
     SpeechStarted,
-    SpeechStopped,
     ToolCall,
     ToolCalled,
 )
@@ -53,9 +63,19 @@ MAX_EVENT_CHARACTERS = 1024 * 1024
 MAX_COMMANDS = 64
 """Commands whose refusal is still told apart."""
 
+MAX_RATE_LIMITS = 8
+"""Limits of the account that are kept; there are two."""
+MAX_RETRIEVED_CHARACTERS = 16 * 1024 * 1024
+"""Largest ``conversation.item.retrieved``: it brings the item's audio along."""
+
 _TRUNCATE = "conversation.item.truncate"
 _CREATE = "response.create"
+_BAD_CREATE = "bad_response_create"
+_UPDATE = "session.update"
+_RETRIEVED = "conversation.item.retrieved"
 _BAD_ARGUMENTS = '{"error":"the arguments are not a JSON object"}'
+_CHANGEABLE = ("instructions", "tools", "max_output_tokens")
+_INTERRUPTED = '{"error":"not done: the caller interrupted you; call again if it is still wanted"}'
 
 
 class Phase(Enum):
@@ -82,10 +102,16 @@ class OpenAIProtocol:
         self._is_next_response_unwanted = False
         self._commands: dict[str, str] = {}
         self._command_count = 0
-        self._questions: dict[str, str] = {}  # by the event that asked
+        self._approval_count = 0
+        self._questions = Questions()
         self._outgoing: list[str] = []
         self._events: list[SessionEvent] = []
+        self._in_force = SessionChange(
+            instructions=options.instructions or None, tools=options.tools, max_output_tokens=options.max_output_tokens
+        )
         self.statistics = SessionStatistics()
+        self._scrub = scrubber(options)
+        self._hosted = HostedTools(options.hosted_servers, self.statistics, self._scrub)
 
     @property
     def phase(self) -> Phase:
@@ -144,7 +170,7 @@ class OpenAIProtocol:
         if delta is not None:
             self._take_audio(*delta)
             return
-        if len(document) > MAX_EVENT_CHARACTERS and codec.AUDIO_DELTA not in document[:1024]:
+        if len(document) > MAX_EVENT_CHARACTERS and not _may_be_large(document):
             raise MalformedEventError("too large")
         event = parse(document)
         kind = event.text("type")
@@ -152,7 +178,9 @@ class OpenAIProtocol:
         if handler is not None:
             _log.debug("< %s", kind)
             handler(self, event)
-        elif kind not in _UNINTERESTING:
+        elif kind in TRANSLATED:
+            self._events.append(TRANSLATED[kind](event))
+        elif kind not in IGNORED:
             self.statistics.unknown_events += 1
             _log.debug("< unknown event %s", shown(kind))
 
@@ -199,8 +227,17 @@ class OpenAIProtocol:
 
     def ask(self, question_id: str, instructions: str) -> list[SessionEvent]:
         """Let the model write beside the conversation; the answer comes later."""
-        self._questions[self._send(codec.question(question_id, instructions))] = question_id
+        key = self._questions.next_key()
+        self._questions.ask(key, question_id, self._send(codec.question(key, instructions)))
         return []
+
+    def clear_audio(self) -> None:
+        """Forget what was appended and not committed: a turn of the caller that is not to be heard."""
+        self._send({"type": "input_audio_buffer.clear"})
+
+    def retrieve_item(self, item_id: str) -> None:
+        """Ask what the provider has of an item; `ItemRetrieved` follows where it has it."""
+        self._send(codec.retrieve_item(item_id))
 
     def delete_item(self, item_id: str) -> None:
         """Take an item out of the conversation."""
@@ -213,8 +250,12 @@ class OpenAIProtocol:
             self._send(codec.delete_item(item_id))
 
     def update(self, change: SessionChange) -> None:
-        """Change instructions or tools."""
-        self._send(codec.change(change))
+        """Change instructions or tools; what is so already is not sent, as it would cost the provider's cache."""
+        members = ((name, getattr(change, name)) for name in _CHANGEABLE)
+        changed = {n: value for n, value in members if value is not None and value != getattr(self._in_force, n)}
+        if changed:
+            self._in_force = replace(self._in_force, **changed)
+            self._send(codec.change(SessionChange(**changed), self._options.hosted_servers))
 
     def cancel_response(self) -> None:
         """End the reply under way, or the one just asked for."""
@@ -253,7 +294,7 @@ class OpenAIProtocol:
         if self._phase is not Phase.AWAITING_UPDATED:
             return
         session = event.fields("session")
-        problem = self._format_problem(session.fields("audio"))
+        problem = codec.format_problem(self._options, session.fields("audio"))
         if problem:
             self._fail(ProviderRefused(problem, code="audio_format"))
             return
@@ -269,30 +310,25 @@ class OpenAIProtocol:
             )
         )
 
-    def _format_problem(self, audio: Fields) -> str:
-        """What the provider made of the formats; one it does not name it took. Noise would be heard otherwise."""
-        for direction, asked in (("input", self._options.input_format), ("output", self._options.output_format)):
-            taken = audio.fields(direction).fields("format")
-            wanted = codec.FORMATS[asked]
-            if taken and any(name in taken and taken.members[name] != value for name, value in wanted.items()):
-                return f"the provider does not take {wanted['type']} as {direction}: it answered {shown(taken.members)}"
-        return ""
-
     def _on_error(self, event: Fields) -> None:
         detail = ErrorDetail.of(event.fields("error"), self._scrub)
         if detail.is_fatal or self._phase is not Phase.READY:
             self._fail(detail.verdict("the provider refused the session"))
             return
-        if detail.event_id in self._questions:
-            question_id = self._questions.pop(detail.event_id)
-            refusal = detail.verdict("the question was refused")
-            self._events.append(Answered(question_id=question_id, text="", error=refusal))
-            return
         command = self._commands.get(detail.event_id, "")
-        is_ours = command == _CREATE or (not detail.event_id and detail.code == BUSY)
+        is_nameless = not detail.event_id and detail.code in (BUSY, _BAD_CREATE)
+        # A refusal that names no event is that of the reply we wait for, or else of a question.
+        if detail.event_id or (is_nameless and not self._queue.is_requested):
+            refused = self._questions.refuse(detail.event_id, self._verdict(detail, "the question was refused"))
+            if refused is not None:
+                self._events.append(refused)
+                return
+        is_ours = command == _CREATE or is_nameless
         was_requested = is_ours and self._queue.refuse(detail.event_id, is_busy=detail.code == BUSY)
         if was_requested:
             self._is_next_response_unwanted = False
+        if command == _UPDATE:
+            self._in_force = SessionChange()  # what holds is not known any more
         if detail.code in BENIGN or _is_late_truncate(detail, command):
             self.statistics.benign_errors += 1
             _log.debug("< benign error %s", detail.code)
@@ -300,11 +336,27 @@ class OpenAIProtocol:
         self.statistics.errors += 1
         _log.warning("error of the provider: %s: %s", shown(detail.code), detail.message)
         if was_requested:
-            error = detail.verdict("the provider refused to reply")
+            error = self._verdict(detail, "the provider refused to reply")
             self._events.append(ResponseFinished(response_id="", status=ResponseStatus.FAILED, error=error))
 
-    def _scrub(self, text: str) -> str:
-        return self._options.api_key.scrub(text) if self._options.api_key else text
+    def _verdict(self, detail: ErrorDetail, context: str) -> ProviderError:
+        """With the wait until a limit of the account is lifted, where the error itself names none."""
+        error = detail.verdict(context)
+        if detail.code == "rate_limit_exceeded" and error.retry_after_s is None:
+            waits = [limit.reset_s for limit in self.statistics.rate_limits.values() if limit.remaining == 0]
+            error.retry_after_s = max(waits, default=None)
+        return error
+
+    def _on_rate_limits(self, event: Fields) -> None:
+        """Facts for the log; a limit that is reached shows in the reply that fails."""
+        self.statistics.rate_limits = {
+            shown(told.text("name", "")): RateLimit(
+                limit=told.integer("limit", 0),
+                remaining=told.integer("remaining", 0),
+                reset_s=told.number("reset_seconds", 0.0),
+            )
+            for told in event.each("rate_limits")[:MAX_RATE_LIMITS]
+        }
 
     # --- the caller ---------------------------------------------------------------------------------------------------
 
@@ -316,24 +368,28 @@ class OpenAIProtocol:
             self._ledger.interrupt(self._queue.active)
         self._events.append(started)
 
-    def _on_speech_stopped(self, event: Fields) -> None:
-        stopped = SpeechStopped(item_id=event.text("item_id", ""), audio_end_ms=event.integer("audio_end_ms", 0))
-        self._events.append(stopped)
+    def _on_input_transcript_failed(self, event: Fields) -> None:
+        self.statistics.failed_transcripts += 1
+        detail = ErrorDetail.of(event.fields("error"), self._scrub)
+        item_id, code = event.text("item_id"), shown(detail.code) or "error"
+        _log.warning("a turn of the caller was not transcribed: %s: %s", code, detail.message)
+        self._events.append(InputTranscriptFailed(item_id=item_id, code=code, reason=detail.message))
 
-    def _on_input_transcript_delta(self, event: Fields) -> None:
-        item_id, text = event.text("item_id"), event.text("delta", "")
-        self._events.append(InputTranscript(item_id=item_id, text=text, is_final=False))
-
-    def _on_input_transcript(self, event: Fields) -> None:
-        item_id, text = event.text("item_id"), event.text("transcript", "")
-        usage = codec.usage(event.fields("usage"))
-        self._events.append(InputTranscript(item_id=item_id, text=text, is_final=True, usage=usage))
+    def _on_timeout(self, event: Fields) -> None:
+        """The caller was silent for so long that the provider begins a reply by itself, as at the end of a turn."""
+        idle = CallerIdle(
+            item_id=event.text("item_id", ""),
+            audio_start_ms=event.integer("audio_start_ms", 0),
+            audio_end_ms=event.integer("audio_end_ms", 0),
+        )
+        self._queue.begin_turn()
+        self._events.append(idle)
 
     # --- the model ----------------------------------------------------------------------------------------------------
 
     def _on_response_created(self, event: Fields) -> None:
         response = event.fields("response")
-        if codec.QUESTION in response.fields("metadata"):
+        if self._questions.begin(response):
             return
         response_id = response.text("id")
         self._queue.begin(response_id)
@@ -355,6 +411,8 @@ class OpenAIProtocol:
         self._take_audio(response_id, item_id, content_index, audio)
 
     def _take_audio(self, response_id: str, item_id: str, content_index: int, audio: bytes) -> None:
+        if self._questions.owns(response_id):
+            return  # asked to write, it speaks
         if not self._ledger.take(response_id, (item_id, content_index), len(audio)):
             self.statistics.late_audio += 1
             return
@@ -377,7 +435,13 @@ class OpenAIProtocol:
     def _on_output_transcript(self, event: Fields) -> None:
         self._add_output_transcript(event, event.text("transcript", ""), is_final=True)
 
+    def _on_output_text(self, event: Fields) -> None:
+        """The end of what was written, in a session or an item that is not spoken."""
+        self._add_output_transcript(event, event.text("text", ""), is_final=True)
+
     def _add_output_transcript(self, event: Fields, text: str, *, is_final: bool) -> None:
+        if self._questions.owns(event.text("response_id")):
+            return  # the answer is told as a whole
         self._events.append(
             OutputTranscript(
                 response_id=event.text("response_id"),
@@ -393,24 +457,67 @@ class OpenAIProtocol:
         item_id, kind = item.text("id", ""), codec.item_kind(item)
         if item_id and kind is not None:
             self._events.append(ItemAdded(item_id=item_id, kind=kind))
+        self._hosted.note(item)
         self._on_item_known(event)
 
     def _on_item_known(self, event: Fields) -> None:
         """The provider has an item in its conversation; of ours the results of tools matter."""
         item = event.fields("item")
-        if item.text("type", "") == "function_call_output":
+        kind = item.text("type", "")
+        if kind == "function_call_output":
             self._queue.confirm(item.text("call_id"))
+        elif kind == APPROVAL_RESPONSE:
+            self._queue.confirm(item.text("approval_request_id"))
+
+    def _on_output_item_added(self, event: Fields) -> None:
+        self._hosted.note(event.fields("item"))
 
     def _on_output_item_done(self, event: Fields) -> None:
-        self._take_call(event.fields("item"), event.text("response_id", ""))
+        item, response_id = event.fields("item"), event.text("response_id", "")
+        if self._questions.owns(response_id):
+            return
+        self._hosted.log_failure(item)
+        self._take_call(item, response_id)
+
+    # --- tools --------------------------------------------------------------------------------------------------------
+
+    def _on_listing_failed(self, event: Fields) -> None:
+        self._hosted.fail_listing(event.text("item_id", ""))
+
+    def _on_hosted_call_completed(self, _event: Fields) -> None:
+        self._hosted.end_call(is_failed=False)
+
+    def _on_hosted_call_failed(self, _event: Fields) -> None:
+        self._hosted.end_call(is_failed=True)
+
+    def _approve(self, request: Fields, response_id: str) -> None:
+        """Answer a request for approval, once; it counts as a call of which we have the result at once."""
+        request_id = request.text("id")
+        if not self._queue.tell(request_id, response_id):
+            return
+        approval = self._hosted.decide(request)
+        self._queue.answer(request_id, respond=True)
+        self._approval_count += 1
+        item_id = f"approval_{self._approval_count}"
+        self._send(codec.approval(item_id, request_id, approves=approval.approves))
 
     def _take_call(self, item: Fields, response_id: str) -> None:
-        """Tell a function call, once. Half a call, of a reply that was cut short, is not one."""
+        """Tell a function call, once. Half a call, of a reply that was cut short, is not one.
+
+        A whole call of a reply that was interrupted is not told either, but answered: it stands in the conversation.
+        """
+        if item.text("type", "") == APPROVAL_REQUEST:
+            self._approve(item, response_id)
+            return
         if item.text("type", "") != "function_call" or item.text("status", "completed") != "completed":
             return
         call_id, name = item.text("call_id"), item.text("name")
         if not self._queue.tell(call_id, response_id):
             self.statistics.repeated_calls += 1
+            return
+        if self._ledger.is_interrupted(response_id):
+            self.statistics.rejected_calls += 1
+            self.send_tool_result(call_id, _INTERRUPTED, respond=False)
             return
         arguments = codec.tool_arguments(item.text("arguments", ""))
         if arguments is None:
@@ -422,8 +529,10 @@ class OpenAIProtocol:
 
     def _on_response_done(self, event: Fields) -> None:
         response = event.fields("response")
-        if codec.QUESTION in response.fields("metadata"):
-            self._on_answer(response)
+        is_answer, question_id = self._questions.take(response)
+        if is_answer:
+            if question_id is not None:
+                self._answer(question_id, response)
             return
         response_id = response.text("id", self._queue.active or "")
         status = codec.response_status(response)
@@ -440,30 +549,33 @@ class OpenAIProtocol:
                 status=status,
                 usage=codec.usage(response.fields("usage") or event.fields("usage")),
                 reason=shown(details.text("reason", "")),
-                error=failure.verdict("the reply failed") if failure is not None else None,
+                error=self._verdict(failure, "the reply failed") if failure is not None else None,
             )
         )
         if failure is not None and failure.is_fatal:
             self._fail(failure.verdict("the provider ended the session"))
 
-    def _on_answer(self, response: Fields) -> None:
-        """What the model wrote to a question, once."""
-        question_id = response.fields("metadata").text(codec.QUESTION)
-        asked = next((event_id for event_id, asked in self._questions.items() if asked == question_id), None)
-        if asked is None:
-            return
-        del self._questions[asked]
-        error = None
-        if codec.response_status(response) is not ResponseStatus.COMPLETED:
-            detail = ErrorDetail.of(response.fields("status_details").fields("error"), self._scrub)
-            error = detail.verdict("the question was not answered")
+    def _answer(self, question_id: str, response: Fields) -> None:
+        """Tell what the model wrote to a question."""
+        details, status = response.fields("status_details"), codec.response_status(response)
+        failure = ErrorDetail.of(details.fields("error"), self._scrub) if status is ResponseStatus.FAILED else None
+        error: ProviderError | None = None
+        if failure is not None:
+            error = self._verdict(failure, "the question was not answered")
+        elif status is not ResponseStatus.COMPLETED:
+            reason = shown(details.text("reason", "")) or status.value
+            kind = ProviderUnavailable if status is ResponseStatus.CANCELLED else ProviderRefused
+            error = kind(f"the question was not answered: {reason}", code=reason)
         text, usage = codec.written_text(response), codec.usage(response.fields("usage"))
         self._events.append(Answered(question_id=question_id, text=text, usage=usage, error=error))
+        if failure is not None and failure.is_fatal:
+            self._fail(failure.verdict("the provider ended the session"))
 
     def _take_calls_left(self, response: Fields, response_id: str) -> None:
         """Calls that a dialect tells only in the summary of the reply."""
         for item in response.each("output"):
-            if item.text("type", "") == "function_call" and not self._queue.is_told(item.text("call_id")):
+            name = _CALL_IDS.get(item.text("type", ""))
+            if name is not None and not self._queue.is_told(item.text(name)):
                 self._take_call(item, response_id)
 
     _HANDLERS: ClassVar[Mapping[str, Callable[[OpenAIProtocol, Fields], None]]] = {
@@ -471,9 +583,8 @@ class OpenAIProtocol:
         "session.updated": _on_updated,
         "error": _on_error,
         "input_audio_buffer.speech_started": _on_speech_started,
-        "input_audio_buffer.speech_stopped": _on_speech_stopped,
-        "conversation.item.input_audio_transcription.delta": _on_input_transcript_delta,
-        "conversation.item.input_audio_transcription.completed": _on_input_transcript,
+        "conversation.item.input_audio_transcription.failed": _on_input_transcript_failed,
+        "input_audio_buffer.timeout_triggered": _on_timeout,
         "conversation.item.added": _on_item_added,
         "conversation.item.done": _on_item_known,
         "response.created": _on_response_created,
@@ -481,46 +592,26 @@ class OpenAIProtocol:
         "response.output_audio.done": _on_audio_done,
         "response.output_audio_transcript.delta": _on_output_transcript_delta,
         "response.output_audio_transcript.done": _on_output_transcript,
+        "response.output_text.delta": _on_output_transcript_delta,
+        "response.output_text.done": _on_output_text,
+        "response.output_item.added": _on_output_item_added,
         "response.output_item.done": _on_output_item_done,
         "response.done": _on_response_done,
+        "mcp_list_tools.failed": _on_listing_failed,
+        "response.mcp_call.completed": _on_hosted_call_completed,
+        "response.mcp_call.failed": _on_hosted_call_failed,
+        "rate_limits.updated": _on_rate_limits,
     }
 
 
-_UNINTERESTING = frozenset(
-    {
-        "conversation.created",
-        "conversation.item.created",
-        "conversation.item.deleted",
-        "conversation.item.input_audio_transcription.failed",
-        "conversation.item.input_audio_transcription.segment",
-        "conversation.item.retrieved",
-        "conversation.item.truncated",
-        "input_audio_buffer.cleared",
-        "input_audio_buffer.committed",
-        "input_audio_buffer.dtmf_event_received",
-        "input_audio_buffer.timeout_triggered",
-        "mcp_list_tools.completed",
-        "mcp_list_tools.failed",
-        "mcp_list_tools.in_progress",
-        "output_audio_buffer.cleared",
-        "output_audio_buffer.started",
-        "output_audio_buffer.stopped",
-        "rate_limits.updated",
-        "response.content_part.added",
-        "response.content_part.done",
-        "response.function_call_arguments.delta",
-        "response.function_call_arguments.done",
-        "response.mcp_call.completed",
-        "response.mcp_call.failed",
-        "response.mcp_call.in_progress",
-        "response.mcp_call_arguments.delta",
-        "response.mcp_call_arguments.done",
-        "response.output_item.added",
-        "response.output_text.delta",
-        "response.output_text.done",
-    }
-)
-"""Known types that mean nothing to a call."""
+_CALL_IDS: Mapping[str, str] = {"function_call": "call_id", APPROVAL_REQUEST: "id"}
+"""Items of a reply that want something of us, and the member that names them."""
+
+
+def _may_be_large(document: str) -> bool:
+    """Whether an event brings audio along: the next piece of a reply, or an item that was asked for."""
+    head = document[:1024]
+    return codec.AUDIO_DELTA in head or (_RETRIEVED in head and len(document) <= MAX_RETRIEVED_CHARACTERS)
 
 
 def _is_late_truncate(detail: ErrorDetail, command: str) -> bool:

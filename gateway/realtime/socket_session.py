@@ -18,6 +18,7 @@ from pathlib import Path
 from gateway import __version__
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
 from gateway.realtime.session import (
+    Answered,
     Capabilities,
     EventCallback,
     Role,
@@ -70,6 +71,7 @@ class SocketSession:
         self._on_event: EventCallback | None = None
         self._early: list[SessionEvent] = []
         self._ready: asyncio.Future[None] | None = None
+        self._questions: list[str] = []  # asked and not answered
         self._is_ending = False
         self._is_over = False
 
@@ -180,6 +182,7 @@ class SocketSession:
     def ask(self, question_id: str, instructions: str) -> None:
         """See `RealtimeSession.ask`."""
         if not self._is_over:
+            self._questions.append(question_id)
             events = self._protocol.ask(question_id, instructions)
             self._transmit()
             for event in events:
@@ -262,6 +265,14 @@ class SocketSession:
 
     def _tell(self, event: SessionEvent) -> None:
         """Give an event to the call; until `connect` returns, events wait and decide how it returns."""
+        if isinstance(event, SessionFailed):
+            self._answer_rest(event.error)
+        elif isinstance(event, SessionClosed):
+            self._answer_rest(ProviderUnavailable("the session has ended", code=str(event.code)))
+        elif isinstance(event, Answered):
+            if event.question_id not in self._questions:
+                return
+            self._questions.remove(event.question_id)
         if self._on_event is not None:
             self._on_event(event)
         else:
@@ -273,6 +284,11 @@ class SocketSession:
                 self._socket.close()
         elif isinstance(event, SessionReady):
             self._settle(None)
+
+    def _answer_rest(self, error: ProviderError) -> None:
+        """The session is at its end: whoever waits for the answer to a question has it now."""
+        while self._questions:
+            self._tell(Answered(question_id=self._questions[0], text="", error=error))
 
     def _tell_later(self, event: SessionEvent) -> None:
         """Tell what a command has led to at once, unless the session ended meanwhile."""
