@@ -1,23 +1,18 @@
-"""OpenAI's own Python client talks to the embedded server; every event passes its typed classes.
-
-Runs where the `openai` package is installed; it is no dependency of ours.
-"""
+"""OpenAI's own Python client talks to the embedded server; every event passes its typed classes."""
 
 from __future__ import annotations
 
 import base64
 
 import numpy as np
-import pytest
+import openai
+from openai.types import realtime
 from pydantic import TypeAdapter
 
 from gateway.embedded.server import EmbeddedOptions, serve
 from gateway.embedded.voice import speak
 from tests.support.conversation_rig import HANG_UP, TRANSFER, Rig
 from tests.support.phone_line import pause
-
-openai = pytest.importorskip("openai")
-realtime = pytest.importorskip("openai.types.realtime")
 
 
 def test_every_event_of_a_long_conversation_passes_the_typed_classes() -> None:

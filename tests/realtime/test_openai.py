@@ -17,6 +17,7 @@ from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
 from gateway.realtime.openai import OpenAIRealtimeSession
 from gateway.realtime.session import (
+    Answered,
     AudioDelta,
     AudioFinished,
     InputTranscript,
@@ -522,3 +523,84 @@ async def test_stalled_link_keeps_the_newest_audio_and_drops_the_oldest() -> Non
         session.append_audio(b"\x01" * 160)
         await peer.wait_for_audio(len(audio) + 160)
         assert log.of(SessionClosed) == []
+
+
+# --- questions beside the conversation --------------------------------------------------------------------------------
+
+
+async def test_questions_are_answered_while_the_model_speaks() -> None:
+    speech = Speech(audio=SECOND_OF_SPEECH, is_finished=False)
+    async with (
+        RealtimeServer(replies=[speech], answers=["Yes.", "No."]) as server,
+        connected(server) as (session, peer, log),
+    ):
+        session.respond()
+        await log.next(AudioDelta)
+        session.ask("one", "Was it urgent?")
+        session.ask("two", "Was it a new customer?")
+        answers = [await log.next(Answered), await log.next(Answered)]
+        assert [(answer.question_id, answer.text) for answer in answers] == [("one", "Yes."), ("two", "No.")]
+        await peer.finish()
+        assert (await log.next(ResponseFinished)).status is ResponseStatus.COMPLETED
+        assert peer.kinds().count("response.create") == 3
+
+
+async def test_lost_connection_answers_each_open_question_once_and_first() -> None:
+    async with RealtimeServer(answers=["Yes."]) as server, connected(server) as (session, peer, log):
+        for question_id in ("answered", "lost", "lost too"):
+            session.ask(question_id, "Was it urgent?")
+        await log.next(Answered)
+        peer.drop()
+        await log.next(SessionClosed)
+        answers = log.of(Answered)
+        assert [(answer.question_id, answer.error is None) for answer in answers] == [
+            ("answered", True),
+            ("lost", False),
+            ("lost too", False),
+        ]
+        assert [type(event) for event in log.events[-4:]] == [Answered, Answered, SessionFailed, SessionClosed]
+        assert isinstance(answers[1].error, ProviderUnavailable)
+
+
+async def test_close_of_ours_answers_open_questions_too() -> None:
+    async with RealtimeServer() as server, connected(server) as (session, _, log):
+        session.ask("open", "Was it urgent?")
+        await session.close()
+        assert [answer.error is None for answer in log.of(Answered)] == [False]
+        assert not log.of(SessionFailed)
+
+
+async def test_fatal_error_answers_open_questions_with_it() -> None:
+    async with RealtimeServer() as server, connected(server) as (session, peer, log):
+        session.ask("open", "Was it urgent?")
+        await peer.received("response.create")
+        await peer.error("insufficient_quota")
+        await log.next(SessionClosed)
+        (answer,) = log.of(Answered)
+        (failed,) = log.of(SessionFailed)
+        assert answer.error is failed.error
+
+
+async def test_answer_that_comes_twice_is_told_once() -> None:
+    async with RealtimeServer() as server, connected(server) as (session, peer, log):
+        session.ask("q", "Was it urgent?")
+        asked = await peer.received("response.create")
+        await peer.answer(asked, "Yes.")
+        await peer.answer(asked, "Yes, again.")
+        session.respond()
+        await log.next(ResponseFinished)
+        assert [answer.text for answer in log.of(Answered)] == ["Yes."]
+
+
+# --- the caller's pseudonym -------------------------------------------------------------------------------------------
+
+
+async def test_caller_is_told_to_the_provider_by_a_pseudonym_where_asked_for() -> None:
+    async with RealtimeServer() as server:
+        async with connected(server, caller="+4930123456") as (_, peer, _):
+            pseudonym = peer.header("OpenAI-Safety-Identifier")
+            assert pseudonym is not None
+            assert len(pseudonym) == 64
+            assert "30123456" not in pseudonym
+        async with connected(server) as (_, peer, _):
+            assert peer.header("OpenAI-Safety-Identifier") is None

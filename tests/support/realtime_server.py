@@ -1,8 +1,8 @@
 """A scripted realtime provider: OpenAI Realtime GA over a real WebSocket on loopback, for tests of what talks to one.
 
 It does by itself what every honest server does: it greets with ``session.created``, merges and confirms
-``session.update``, records the caller's audio, adds items, runs one reply at a time, validates truncations and
-cancellations. What it says is scripted, what goes wrong is ordered by the test::
+``session.update``, records the caller's audio, keeps items, runs one reply at a time and beside it questions, validates
+truncations and cancellations. What it says is scripted, what goes wrong is ordered by the test::
 
     async with RealtimeServer(replies=[Speech(audio=greeting, text="Hello.")]) as server:
         ...connect the code under test to server.url...
@@ -130,6 +130,7 @@ class ServerSession:
         self._item_ms: dict[str, float] = {}
         self._open_items: list[tuple[str, str]] = []
         self._calls: set[str] = set()
+        self._items: dict[str, Event] = {}
 
     # --- what the client did ------------------------------------------------------------------------------------------
 
@@ -263,6 +264,7 @@ class ServerSession:
         item |= {"status": "in_progress", "content": []}
         await self.send("response.output_item.added", response_id=response_id, output_index=0, item=item)
         await self.send("conversation.item.added", previous_item_id=None, item=item)
+        self._items[item_id] = item | {"content": [{"type": "output_audio", "transcript": text}]}
         if text:
             where = self._place(response_id, item_id)
             await self.send("response.output_audio_transcript.delta", **where, delta=text)
@@ -299,6 +301,27 @@ class ServerSession:
                 await self.send("response.output_item.done", **where, item=item)
         return made
 
+    async def request_approval(self, server_label: str, name: str) -> str:
+        """Want a call of a hosted tool approved, in the reply under way; the request's id."""
+        request_id = self._name("mcpr")
+        item = {"id": request_id, "type": "mcp_approval_request", "server_label": server_label, "name": name}
+        item |= {"arguments": "{}"}
+        await self.send("conversation.item.done", previous_item_id=None, item=item)
+        await self.send("response.output_item.done", response_id=self.active, output_index=0, item=item)
+        return request_id
+
+    async def answer(self, created: Event, text: str) -> None:
+        """Answer a question, a ``response.create`` beside the conversation, in writing."""
+        response_id, item_id = self._name("resp"), self._name("item")
+        response = self._response("in_progress") | {"id": response_id, "conversation_id": None}
+        response |= {"metadata": created["response"].get("metadata"), "output_modalities": ["text"]}
+        await self.send("response.created", response=response)
+        item: Event = {"id": item_id, "object": "realtime.item", "type": "message", "role": "assistant"}
+        item |= {"status": "completed", "content": [{"type": "output_text", "text": text}]}
+        await self.send("response.output_text.done", **self._place(response_id, item_id), text=text)
+        await self.send("response.output_item.done", response_id=response_id, output_index=0, item=item)
+        await self.send("response.done", response=response | {"status": "completed", "output": [item]})
+
     async def finish(self, status: str = "completed", *, reason: str = "", error: Event | None = None) -> None:
         """End the reply under way, with the closing events of its items."""
         response_id, self.active = self.active or "", None
@@ -319,6 +342,8 @@ class ServerSession:
             "output_token_details": {"text_tokens": 2, "audio_tokens": 8},
         }
         await self.send("response.done", response=response)
+        limits = [{"name": "tokens", "limit": 40_000, "remaining": 39_970, "reset_seconds": 0.05}]
+        await self.send("rate_limits.updated", rate_limits=limits)
 
     async def error(self, code: str, message: str = "", *, event_id: str | None = None, **members: object) -> None:
         """Send an ``error`` event."""
@@ -424,10 +449,31 @@ class ServerSession:
 
     async def _add_item(self, item: Event) -> None:
         item = item | {"object": "realtime.item", "status": "completed"}
+        self._items[item["id"]] = item
         await self.send("conversation.item.added", previous_item_id=None, item=item)
         await self.send("conversation.item.done", previous_item_id=None, item=item)
 
+    async def _on_delete(self, event: Event) -> None:
+        if self._items.pop(event["item_id"], None) is None:
+            await self.error("item_delete_invalid_item_id", event_id=event.get("event_id"))
+        else:
+            await self.send("conversation.item.deleted", item_id=event["item_id"])
+
+    async def _on_retrieve(self, event: Event) -> None:
+        item = self._items.get(event["item_id"])
+        if item is None:
+            await self.error("item_retrieve_invalid_item_id", event_id=event.get("event_id"))
+        else:
+            await self.send("conversation.item.retrieved", item=item)
+
+    async def _on_clear(self, _event: Event) -> None:
+        await self.send("input_audio_buffer.cleared")
+
     async def _on_create(self, event: Event) -> None:
+        if event.get("response", {}).get("conversation") == "none":
+            if self.server.answers:
+                await self.answer(event, self.server.answers.pop(0))
+            return
         if self.active is not None:
             code = "conversation_already_has_active_response"
             await self.error(code, f"active: {self.active}", event_id=event.get("event_id"))
@@ -463,7 +509,10 @@ class ServerSession:
         "response.create": _on_create,
         "response.cancel": _on_cancel,
         "conversation.item.truncate": _on_truncate,
+        "conversation.item.delete": _on_delete,
+        "conversation.item.retrieve": _on_retrieve,
         "input_audio_buffer.commit": _on_commit,
+        "input_audio_buffer.clear": _on_clear,
     }
 
     def _name(self, kind: str) -> str:
@@ -497,7 +546,8 @@ class ServerSession:
 class RealtimeServer:
     """The scripted provider; an asynchronous context manager.
 
-    `replies`: what it says, in order. `refusal`: how it turns everybody away. `update_error`: code with which it
+    `replies`: what it says, in order. `answers`: what it writes to questions beside the conversation, in order; when
+    they have run out, questions wait. `refusal`: how it turns everybody away. `update_error`: code with which it
     refuses ``session.update``. `overrides`: members it puts into the confirmed session whatever was asked. `is_silent`:
     accepts the upgrade and says nothing. `is_confirming`: sends ``session.updated``. `is_replying`: answers
     ``response.create``; without, the test does. `is_echoing`: speaks back all audio. `piece_ms`: audio per delta.
@@ -510,6 +560,7 @@ class RealtimeServer:
         self,
         *,
         replies: Iterable[Reply] = (),
+        answers: Iterable[str] = (),
         refusal: Refusal | None = None,
         update_error: str = "",
         overrides: Event | None = None,
@@ -522,6 +573,7 @@ class RealtimeServer:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.replies = list(replies)
+        self.answers = list(answers)
         self.refusal = refusal
         self.update_error = update_error
         self.overrides = overrides or {}

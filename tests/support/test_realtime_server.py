@@ -7,19 +7,23 @@ from typing import Any
 
 from gateway.realtime.openai import OpenAIRealtimeSession
 from gateway.realtime.session import (
+    Answered,
     AudioDelta,
+    HostedServer,
+    ItemRetrieved,
     ResponseFinished,
     SessionEvent,
     SessionOptions,
     SpeechStarted,
     ToolCalled,
 )
+from tests.support.openai_types import assert_typed
 from tests.support.realtime_events import EventLog
 from tests.support.realtime_schema import assert_valid
 from tests.support.realtime_server import Call, Failure, RealtimeServer, ServerSession, Speech, ToolCalls
 
 
-async def test_every_event_of_a_conversation_is_what_the_schema_says(monkeypatch: Any) -> None:
+async def test_every_event_of_a_conversation_is_what_schema_and_official_client_say(monkeypatch: Any) -> None:
     sent: list[dict[str, Any]] = []
     send_text = ServerSession.send_text
 
@@ -41,8 +45,9 @@ async def test_every_event_of_a_conversation_is_what_the_schema_says(monkeypatch
         Speech(audio=bytes(48 * 400), is_finished=False),
         Failure(code="server_error"),
     ]
-    async with RealtimeServer(replies=replies) as server:
-        session = OpenAIRealtimeSession(SessionOptions(url=server.url))
+    async with RealtimeServer(replies=replies, answers=["Yes."]) as server:
+        hosted = HostedServer(label="crm", url="https://crm.example/mcp")
+        session = OpenAIRealtimeSession(SessionOptions(url=server.url, hosted_servers=(hosted,)))
         log = EventLog(react)
         await session.connect(log)
         peer = await server.session()
@@ -60,8 +65,23 @@ async def test_every_event_of_a_conversation_is_what_the_schema_says(monkeypatch
         session.send_text("user", "pressed 5")
         session.commit_audio()
         await peer.received("input_audio_buffer.commit")
+        session.ask("q", "Was it urgent?")
+        assert (await log.next(Answered)).text == "Yes."
+        session.retrieve_item(item_id[0])
+        await log.next(ItemRetrieved)
+        session.delete_item(item_id[0])
+        session.delete_item("item_0")
+        session.clear_audio()
+        await peer.received("input_audio_buffer.clear")
+        await peer.start()
+        await peer.request_approval("crm", "look")
+        await peer.received("conversation.item.create")
+        await peer.finish("cancelled", reason="client_cancelled")
+        await peer.received("response.create")
         await session.close()
     for event in sent:
         assert_valid(event, "server")
+        assert_typed(event, "server")
     kinds = {event["type"] for event in sent}
+    assert {"conversation.item.deleted", "conversation.item.retrieved", "rate_limits.updated", "error"} <= kinds
     assert {"conversation.item.truncated", "response.output_item.done", "response.done", "session.updated"} <= kinds
