@@ -1,8 +1,8 @@
 """Greetings that start at once: the model speaks a greeting for the first caller, later callers hear that recording.
 
-A greeting's audio is kept as the provider sent it, by voice, model, format and text, so that the next call's first
-sample leaves as soon as the ACK is here, and costs nothing. Only a greeting that was spoken whole is kept, and only if
-its transcript is the greeting's text: what a model says to one caller may not greet another.
+A greeting's audio is kept as the provider sent it, by voice, pace, model, format and text, so that the next call's
+first sample leaves as soon as the ACK is here, and costs nothing. Only a greeting that was spoken whole is kept, and
+only if its transcript is the greeting's text: what a model says to one caller may not greet another.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from gateway.realtime.session import SessionOptions
 MAX_GREETINGS = 64
 MAX_GREETING_MS = 30_000
 
-GreetingKey: TypeAlias = tuple[str, str, str, str, str, str]
+GreetingKey: TypeAlias = tuple[str, str, str, str, str, str, str]
 
 
 def greeting_key(options: SessionOptions, text: str) -> GreetingKey:
     """All that the sound of a greeting depends on."""
-    return (options.provider, options.url, options.model, options.voice or "", options.output_format.name, text)
+    spoken = (options.voice or "", str(options.output_speed or ""), options.output_format.name)
+    return (options.provider, options.url, options.model, *spoken, text)
 
 
 class GreetingCache:

@@ -595,6 +595,7 @@ class CallTask:
         self._session_options = replace(
             base.in_law(self._line.law(offer)),
             instructions="\n\n".join(text for text in instructions if text),
+            caller=self._brief.facts.from_ if base.identifies_callers else "",
             tools=tuple(
                 Tool(name=tool.name, description=tool.description, parameters=tool.parameters)
                 for tool in plan.tools(name, at)

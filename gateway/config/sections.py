@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from gateway.calls.call import MAX_CALL_S
 from gateway.calls.manager import CallOptions
+from gateway.config.hosted import HostedServerSection, Truncation, truncation_of
 from gateway.config.providers import address_of, check_abilities, formats_of, turn_detection_of
 from gateway.config.values import (
     EMBEDDED,
@@ -25,7 +26,14 @@ from gateway.config.values import (
     default_of,
 )
 from gateway.located import Seconds, Section, WrongValue
-from gateway.realtime.session import ContextOptions, Secret, SessionOptions, TurnDetection
+from gateway.realtime.session import (
+    ContextOptions,
+    ReasoningEffort,
+    Secret,
+    SessionOptions,
+    TranscriptionDelay,
+    TurnDetection,
+)
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.guard import GuardOptions
 from gateway.sip.user_agent import UserAgentOptions
@@ -76,6 +84,7 @@ class TurnDetectionSection(Section):
     threshold: Annotated[float, Field(ge=0, le=1)] = _TURNS.threshold
     prefix_padding_ms: Annotated[int, Field(ge=0, le=5000)] = _TURNS.prefix_padding_ms
     silence_duration_ms: Annotated[int, Field(ge=50, le=10000)] = _TURNS.silence_duration_ms
+    idle_timeout_ms: Annotated[int, Field(ge=5000, le=30000)] | None = _TURNS.idle_timeout_ms
     eagerness: Literal["low", "medium", "high", "auto"] = _TURNS.eagerness
     interrupt: bool = _TURNS.interrupts_response
 
@@ -83,6 +92,12 @@ class TurnDetectionSection(Section):
     def chosen(self) -> Literal["server_vad", "semantic_vad"] | None:
         """The kind, if the file says one."""
         return self.kind if "kind" in self.model_fields_set else None
+
+    @model_validator(mode="after")
+    def _times_out_by_silence(self) -> TurnDetectionSection:
+        if self.idle_timeout_ms is not None and self.kind != "server_vad":
+            raise WrongValue("has idle_timeout_ms", expected="expected it with kind server_vad only")
+        return self
 
 
 class ContextSection(Section):
@@ -104,8 +119,20 @@ class RealtimeSection(Section):
     audio: SessionAudio = "pcm16"
     turn_detection: TurnDetectionSection = TurnDetectionSection()
     noise_reduction: Literal["near_field", "far_field"] | None = None
+    noise_reduction_strength: Annotated[float, Field(ge=0, le=1)] | None = None
     transcription: str | None = None
     language: str | None = None
+    languages: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    transcription_prompt: str = ""
+    transcription_delay: TranscriptionDelay | None = None
+    speed: Annotated[float, Field(ge=0.25, le=1.5)] | None = None
+    reasoning: ReasoningEffort | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=32000)] | None = None
+    parallel_tool_calls: bool | None = None
+    truncation: Truncation = None
+    identify_callers: bool = False
+    mcp: tuple[HostedServerSection, ...] = ()
     connect_timeout: Seconds = default_of(SessionOptions, "connect_timeout_s")
     context: ContextSection = ContextSection()
     brain: Path | None = None
@@ -119,6 +146,17 @@ class RealtimeSection(Section):
         fields = type(self).model_fields
         given = [name for name in fields if getattr(self, name) != fields[name].get_default(call_default_factory=True)]
         check_abilities(self.provider, audio=self.audio, turn_detection=self.turn_detection.chosen, given=given)
+        return self
+
+    @model_validator(mode="after")
+    def _is_of_one_piece(self) -> RealtimeSection:
+        if self.noise_reduction_strength is not None and self.noise_reduction is None:
+            raise WrongValue("has noise_reduction_strength", expected="expected it with noise_reduction only")
+        labels = [server.label for server in self.mcp]
+        if len(set(labels)) < len(labels):
+            raise WrongValue("has two mcp servers of one label", expected="expected each label once")
+        if self.mcp and self.provider == EMBEDDED:
+            raise WrongValue("has mcp servers", expected="expected them with a provider that calls them itself")
         return self
 
     @property
@@ -202,12 +240,25 @@ def session_options_of(section: RealtimeSection, url: str) -> SessionOptions:
             threshold=turns.threshold,
             prefix_padding_ms=turns.prefix_padding_ms,
             silence_duration_ms=turns.silence_duration_ms,
+            idle_timeout_ms=turns.idle_timeout_ms,
             eagerness=turns.eagerness,
             interrupts_response=turns.interrupt,
         ),
         noise_reduction=section.noise_reduction,
         transcription_model=section.transcription or (EMBEDDED if section.provider == EMBEDDED else None),
         transcription_language=section.language,
+        transcription_languages=section.languages,
+        transcription_prompt=section.transcription_prompt,
+        transcription_keywords=section.keywords,
+        transcription_delay=section.transcription_delay,
+        noise_reduction_strength=section.noise_reduction_strength,
+        output_speed=section.speed,
+        reasoning_effort=section.reasoning,
+        max_output_tokens=section.max_output_tokens,
+        parallel_tool_calls=section.parallel_tool_calls,
+        truncation=truncation_of(section.truncation),
+        identifies_callers=section.identify_callers,
+        hosted_servers=tuple(server.options() for server in section.mcp),
         connect_timeout_s=section.connect_timeout,
         context=ContextOptions(limit_tokens=section.context.limit, keep_turns=section.context.keep_turns),
     )

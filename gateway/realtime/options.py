@@ -216,8 +216,10 @@ class SessionOptions:
     reasoning_effort: ReasoningEffort | None = None
     truncation: ContextTruncation | None = None
     """None for the provider's own."""
+    identifies_callers: bool = False
+    """Tell the provider a pseudonym of the caller, by which it can tell one who abuses it from all others."""
     caller: str = field(default="", repr=False)
-    """Number of the caller, by whose pseudonym the provider can tell abuse; empty: it is told nothing."""
+    """Number of the caller, where they are to be identified; empty where it is withheld or they are not."""
     history: tuple[HistoryItem, ...] = ()
     """What this session is to know of the conversation before it, oldest first."""
     context: ContextOptions = ContextOptions()

@@ -55,6 +55,7 @@ def test_greetings_are_forgotten_on_request() -> None:
     [
         greeting_key(OPTIONS, "Good day."),
         greeting_key(replace(OPTIONS, voice="cedar"), "Hello."),
+        greeting_key(replace(OPTIONS, output_speed=1.2), "Hello."),
         greeting_key(replace(OPTIONS, model="n"), "Hello."),
         greeting_key(replace(OPTIONS, url="ws://b"), "Hello."),
         greeting_key(replace(OPTIONS, output_format=AudioFormat.PCMU), "Hello."),

@@ -21,6 +21,7 @@ from gateway.realtime.session import (
     ToolCalled,
     TurnDetection,
 )
+from tests.support.conversation_rig import Rig
 from tests.support.openai_peer import Peer
 from tests.support.realtime_schema import assert_valid
 
@@ -267,3 +268,22 @@ def test_pseudonym_is_the_callers_and_says_nothing_without_the_key() -> None:
     assert len({pseudonym("+4930123", "k"), pseudonym("+4930124", "k"), pseudonym("+4930123", "other")}) == 3
     assert "4930123" not in pseudonym("+4930123", "k")
     assert "4930123" not in repr(options(caller="+4930123"))
+
+
+# --- the embedded server ----------------------------------------------------------------------------------------------
+
+
+def test_embedded_server_takes_all_that_can_be_asked_of_a_hosted_one() -> None:
+    given = every_option() | {
+        "turn_detection": TurnDetection(idle_timeout_ms=6000),
+        "transcription_languages": ("de",),
+        "transcription_prompt": "A practice.",
+        "transcription_delay": "low",
+        "has_confidence": True,
+        "noise_reduction": "near_field",
+        "noise_reduction_strength": 0.5,
+        "output_speed": 1.1,
+        "parallel_tool_calls": False,
+    }
+    events = Rig().send(codec.session_update(options(**given)))
+    assert events[0]["type"] == "session.updated", events
