@@ -65,6 +65,7 @@ class CallLogbook:
             recording_s=round(recording.seconds, 1) if recording else None,
             recording_ended=(recording.ended_early or None) if recording else None,
             input_tokens=record.usage.input_tokens,
+            cached_tokens=record.usage.cached_tokens,
             output_tokens=record.usage.output_tokens,
             one_way_audio=list(record.one_way_audio),
             **_media_figures(record.media),

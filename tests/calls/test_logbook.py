@@ -30,7 +30,7 @@ def record() -> CallRecord:
         ended_s=11.3,
         outcome=Outcome.TRANSFERRED,
     )
-    done.add_usage(Usage(input_tokens=10, output_tokens=5))
+    done.add_usage(Usage(input_tokens=10, cached_tokens=8, output_tokens=5))
     done.add_usage(Usage(input_tokens=7))
     return done
 
@@ -49,6 +49,7 @@ def test_one_line_tells_how_a_call_went() -> None:
     (line,) = lines
     assert (line["event"], line["log_level"], line["outcome"]) == ("call ended", "info", "transferred")
     assert (line["duration_s"], line["setup_ms"], line["input_tokens"], line["output_tokens"]) == (10.0, 250, 17, 5)
+    assert line["cached_tokens"] == 8
     assert "4930123" not in str(line)
 
 
