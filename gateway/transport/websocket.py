@@ -427,5 +427,11 @@ def _status_error(response: Response, where: str) -> ProviderError:
     code = found[1].decode() if found else f"http_{status}"
     text = f"{where}: HTTP {status} {shown(response.reason_phrase)}"
     if status in (408, 425, 429) or status >= 500:
-        return ProviderUnavailable(text, code=code)
+        return ProviderUnavailable(text, code=code, retry_after_s=_retry_after_s(response))
     return ProviderRefused(text, code=code)
+
+
+def _retry_after_s(response: Response) -> float | None:
+    """``Retry-After`` in seconds (RFC 9110 10.2.3); a date there would need a clock, and is passed over."""
+    values = response.headers.get_all("Retry-After")
+    return float(values[0]) if len(values) == 1 and re.fullmatch(r"[0-9]{1,6}", values[0].strip()) else None

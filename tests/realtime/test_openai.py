@@ -16,6 +16,7 @@ import pytest
 from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
 from gateway.realtime.openai import OpenAIRealtimeSession
+from gateway.realtime.openai_protocol import OpenAIProtocol
 from gateway.realtime.session import (
     Answered,
     AudioDelta,
@@ -187,6 +188,16 @@ async def test_refusals_carry_their_verdict(
     assert log.events == []
     ours = "".join(record.getMessage() for record in caplog.records if record.name != "websockets.server")
     assert KEY not in str(caught.value) + ours
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7), ("Mon, 30 Nov 2026 11:00:00 GMT", None), ("-1", None), ("", None)]
+)
+async def test_wait_that_a_refused_upgrade_asks_for_is_kept(value: str, seconds: float | None) -> None:
+    async with RealtimeServer(refusal=HttpRefusal(status=429, headers={"Retry-After": value})) as server:
+        with pytest.raises(ProviderUnavailable) as caught:
+            await open_session(options(server)).connect(EventLog())
+    assert caught.value.retry_after_s == seconds
 
 
 async def test_refused_configuration_is_final() -> None:
@@ -590,6 +601,22 @@ async def test_answer_that_comes_twice_is_told_once() -> None:
         session.respond()
         await log.next(ResponseFinished)
         assert [answer.text for answer in log.of(Answered)] == ["Yes."]
+
+
+async def test_answer_given_at_once_is_told_once_whatever_becomes_of_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ask(_protocol: OpenAIProtocol, question_id: str, _instructions: str) -> list[SessionEvent]:
+        return [Answered(question_id=question_id, text="at once")] * 2
+
+    monkeypatch.setattr(OpenAIProtocol, "ask", ask)
+    async with RealtimeServer() as server, connected(server) as (session, peer, log):
+        session.ask("q", "Was it urgent?")
+        assert (await log.next(Answered)).text == "at once"
+        session.ask("q", "Was it urgent?")
+        await peer.error("insufficient_quota")
+        await log.next(SessionClosed)
+        assert [answer.question_id for answer in log.of(Answered)] == ["q", "q"]
 
 
 # --- the caller's pseudonym -------------------------------------------------------------------------------------------
