@@ -81,11 +81,14 @@ class HostedTools:
                 shown(self._scrub(error.text("message", "")), 200),
             )
 
-    def decide(self, request: Fields) -> Approval:
-        """Whether a call may be made. A server that we did not name gets nothing approved."""
+    def decide(self, request: Fields, *, is_wanted: bool) -> Approval:
+        """Whether a call may be made. A server that we did not name gets nothing approved.
+
+        Nor does what is not wanted any more, since the caller interrupted the reply that asked.
+        """
         label, tool = request.text("server_label", ""), request.text("name", "")
         server = self._servers.get(label)
-        approves = server is not None and server.does_approve(tool)
+        approves = is_wanted and server is not None and server.does_approve(tool)
         if not approves:
             self._statistics.denied_approvals += 1
         _log.info("%s %s of the MCP server %s", "approved:" if approves else "denied:", shown(tool), self._label(label))

@@ -495,8 +495,9 @@ class OpenAIProtocol:
         request_id = request.text("id")
         if not self._queue.tell(request_id, response_id):
             return
-        approval = self._hosted.decide(request)
-        self._queue.answer(request_id, respond=True)
+        is_wanted = not self._ledger.is_interrupted(response_id)
+        approval = self._hosted.decide(request, is_wanted=is_wanted)
+        self._queue.answer(request_id, respond=is_wanted)
         self._approval_count += 1
         item_id = f"approval_{self._approval_count}"
         self._send(codec.approval(item_id, request_id, approves=approval.approves))

@@ -117,6 +117,16 @@ def test_model_goes_on_once_after_the_reply_that_asked() -> None:
     assert peer.take() == ["response.create"]
 
 
+def test_nothing_is_approved_for_a_reply_that_the_caller_interrupted() -> None:
+    peer = Peer(hosted_servers=(server(approves="always"),))
+    peer.begin()
+    peer.send("input_audio_buffer.speech_started", audio_start_ms=0, item_id="u")
+    asks(peer)
+    peer.end(status="cancelled")
+    assert decisions(peer) == [("req_1", False)]
+    assert peer.take() == ["conversation.item.create"]
+
+
 def test_approval_is_answered_once_though_told_twice() -> None:
     peer = Peer(hosted_servers=(server(),))
     peer.begin()
