@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from gateway.media.codec import AudioFormat
 from gateway.realtime import openai_codec as codec
+from gateway.realtime.openai import CAPABILITIES
 from gateway.realtime.openai_events import IGNORED, TRANSLATED
 from gateway.realtime.openai_protocol import OpenAIProtocol
 from gateway.realtime.session import (
@@ -35,7 +36,7 @@ NAMES = st.text("abcdefgh_", min_size=1, max_size=6)
 EFFORTS = st.sampled_from(typing.get_args(ReasoningEffort))
 ROLES = st.sampled_from(["user", "system", "assistant"])
 TOOLS = st.lists(st.builds(Tool, name=NAMES, description=TEXT), max_size=3).map(tuple)
-FORMATS = st.sampled_from(list(codec.FORMATS))
+FORMATS = st.sampled_from(CAPABILITIES.input_formats)
 
 
 def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
