@@ -78,6 +78,8 @@ class Dialect:
     """``xai``: voice and turn detection at the top. ``flat``: the beta's, everything at the top, under other names."""
     session_keys: frozenset[str] | None = None
     """Members of the session that it takes, in its own shape; None for all. What is not here is never sent."""
+    always: Mapping[str, object] = field(default_factory=dict)
+    """Members that every session is opened with."""
     input_keys: frozenset[str] | None = None
     """Members of the GA shape's ``audio.input`` that it takes; None for all."""
     has_beta_names: bool = False
@@ -124,6 +126,7 @@ class Dialect:
             and self.has_truncate
             and self.has_questions
             and self.has_deletion
+            and not self.always
             and not (self.has_beta_names or self.has_verbatim_speech or self.ignored_events or self.error_codes)
         )
 
@@ -214,14 +217,16 @@ _TABLE: Final = (
             "16": "invalid_api_key",
         },
     ),
-    # Refuses server_vad; ignores the model in the address; 600 s a session, and 60 s without a word of ours end it.
+    # Refuses server_vad; ignores the model in the address. A session lasts 600 s, or 7200 at most where that is asked
+    # for, and 60 s without a word of ours end it.
     Dialect(
         name="eleven",
         url="wss://api.elevenlabs.io",
         path="/v1/convai/realtime",
         auth="xi-api-key",
         model_in="session",
-        session_keys=_GA_KEYS | {"model"},
+        session_keys=_GA_KEYS | {"model", "max_duration_seconds"},
+        always={"max_duration_seconds": 7200},
         input_keys=_INPUT_KEYS,
         input_formats=_ONLY_24K,
         output_formats={_PCM_24K: {"type": "audio/pcm"}},
@@ -229,7 +234,7 @@ _TABLE: Final = (
         transcription="language",
         has_deletion=False,
         usage_unit="none",
-        max_session_s=600.0,
+        max_session_s=7200.0,
         keepalive_s=30.0,
     ),
     Dialect(

@@ -88,7 +88,11 @@ class Edge:
     def _session(self, session: JsonObject) -> JsonObject:
         """``session`` in the dialect's shape, with nothing in it that the dialect does not take."""
         dialect = self._dialect
+        opening: JsonObject = {}  # what is told once, with the formats
         if "audio" in session:
+            opening = dict(dialect.always)
+            if dialect.model_in == "session" and self._options.model:
+                opening["model"] = self._options.model
             audio = session["audio"] = _object(session["audio"])
             if "input" in audio:
                 audio["input"] = self._input(_object(audio["input"]))
@@ -100,11 +104,10 @@ class Edge:
             session = _raised(session)
         elif dialect.session_shape == "flat":
             session = _flat(session)
-        if dialect.model_in == "session" and self._options.model:
-            session["model"] = self._options.model
-        if dialect.session_keys is not None:
-            session = {name: value for name, value in session.items() if name in dialect.session_keys}
-        return session
+        session |= opening
+        if dialect.session_keys is None:
+            return session
+        return {name: value for name, value in session.items() if name in dialect.session_keys}
 
     def _input(self, heard: JsonObject) -> JsonObject:
         """``session.audio.input``."""

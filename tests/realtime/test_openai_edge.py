@@ -91,9 +91,8 @@ def test_transcription_is_told_model_and_language(name: str) -> None:
 
 
 def test_transcription_that_cannot_be_chosen_is_not_told() -> None:
-    assert session_of("eleven", {"audio": {"input": {"transcription": {"model": "listener"}}}}) == {
-        "audio": {"input": {}}
-    }
+    told = session_of("eleven", {"audio": {"input": {"transcription": {"model": "listener"}}}})
+    assert told["audio"] == {"input": {}}
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -114,6 +113,13 @@ def test_effort_of_reasoning_has_a_flat_name() -> None:
 )
 def test_limit_of_a_reply_has_the_dialects_name(name: str, limit: str) -> None:
     assert session_of(name, {"max_output_tokens": 500})[limit] == 500
+
+
+def test_model_and_longest_session_are_told_once() -> None:
+    session = {"type": "realtime", "instructions": "Hi."}
+    opening = outbound("eleven", {"type": "session.update", "session": session | {"audio": {}}}, model="m")["session"]
+    assert (opening["model"], opening["max_duration_seconds"]) == ("m", 7200)
+    assert outbound("eleven", {"type": "session.update", "session": session}, model="m")["session"] == session
 
 
 def test_instructions_of_any_length_are_sent() -> None:

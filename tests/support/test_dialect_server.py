@@ -14,6 +14,7 @@ from tests.support.dialect_server import RULES, DialectServer, DialectSession
 from tests.support.realtime_server import PATIENCE_S
 
 VAD = {"type": "server_vad"}
+ELEVEN = {"type": "realtime", "model": "m", "max_duration_seconds": 7200}
 
 
 def address(server: DialectServer, *, path: str = "", query: str | None = None) -> str:
@@ -63,9 +64,9 @@ async def test_opening_must_be_the_vendors(name: str) -> None:
         ("xai", {"voice": "ara", "turn_detection": {"type": "semantic_vad"}}, "turn detection semantic_vad"),
         ("xai", {"voice": "ara", "turn_detection": VAD}, ""),
         ("inworld", {"type": "realtime"}, "no ['model']"),
-        ("eleven", {"type": "realtime", "model": "m", "audio": {"input": {"turn_detection": VAD}}}, "server_vad"),
-        ("eleven", {"type": "realtime", "model": "m", "tracing": "auto"}, "unknown session keys ['tracing']"),
-        ("eleven", {"type": "realtime", "model": "m", "audio": {"input": {"noise_reduction": {}}}}, "input keys"),
+        ("eleven", ELEVEN | {"audio": {"input": {"turn_detection": VAD}}}, "server_vad"),
+        ("eleven", ELEVEN | {"tracing": "auto"}, "unknown session keys ['tracing']"),
+        ("eleven", ELEVEN | {"audio": {"input": {"noise_reduction": {}}}}, "input keys"),
         ("localai", {"type": "realtime", "audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "format"),
         ("qwen", {"type": "realtime", "output_modalities": ["audio"]}, "unknown session keys"),
         ("qwen", {"modalities": ["audio"]}, "modalities"),
