@@ -114,7 +114,10 @@ class Dialect:
     keepalive_s: float | None = None
     """An empty append is due so often: it ends sessions of which it hears nothing."""
     error_codes: Mapping[str, str] = field(default_factory=dict)
-    """Its codes, or types where it has no code, and the original's code of the same meaning."""
+    """Its codes, or types where it has no code, and the original's code of the same meaning.
+
+    A code that means something else with one ``param`` has that behind a space.
+    """
 
     @property
     def is_original(self) -> bool:
@@ -288,7 +291,11 @@ _TABLE: Final = (
         has_truncate=False,
         has_deletion=False,
         max_session_s=7200.0,
-        error_codes={"InvalidApiKey": "invalid_api_key", "Arrearage": "billing_hard_limit_reached"},
+        error_codes={
+            "InvalidApiKey": "invalid_api_key",
+            "Arrearage": "billing_hard_limit_reached",
+            "invalid_value response.create": "conversation_already_has_active_response",
+        },
     ),
     Dialect(
         name="speaches",

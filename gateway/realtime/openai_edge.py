@@ -212,9 +212,9 @@ class Edge:
         """``error``, with the original's code where the dialect has another for the same."""
         code = error.members.get("code")
         word = str(code) if code not in (None, "") else error.text("type", "")
-        kind = error.text("type", "")
         known = self._dialect.error_codes
-        return dict(error.members) | {"code": known.get(word) or known.get(kind) or word}
+        meant = known.get(f"{word} {error.text('param', '')}") or known.get(word) or known.get(error.text("type", ""))
+        return dict(error.members) | {"code": meant or word}
 
     def _done(self, event: Fields) -> JsonObject:
         """``response`` of ``response.done``, with the usage where and as the original has it."""

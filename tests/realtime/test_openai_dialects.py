@@ -370,6 +370,18 @@ async def test_words_of_the_caller_come_as_pieces_of_a_transcript_that_grows() -
         assert session.statistics.unknown_events == 0
 
 
+async def test_request_that_comes_while_a_reply_is_under_way_is_made_again() -> None:
+    refusal = {"type": "invalid_request_error", "code": "invalid_value", "param": "response.create", "message": "Busy."}
+    async with DialectServer("qwen", is_replying=False) as server, connected(server, "qwen") as (session, peer, log):
+        session.respond("Say thanks.")
+        await peer.received("response.create")
+        await peer.send("error", error=refusal)
+        await peer.reply(Speech(audio=SPEECH))
+        assert (await peer.received("response.create"))["response"]["instructions"] == "Say thanks."
+        assert session.statistics.benign_errors == 1
+        assert [finished.status for finished in log.of(ResponseFinished)] == [ResponseStatus.COMPLETED]
+
+
 async def test_billed_seconds_are_those_of_each_reply() -> None:
     async with DialectServer("xai") as server, connected(server, "xai") as (_, peer, log):
         for _ in range(2):
