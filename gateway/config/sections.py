@@ -113,6 +113,7 @@ class RealtimeSection(Section):
     provider: Provider = EMBEDDED
     url: str = ""
     model: str = ""
+    backend_model: str = ""
     api_key: str = Field(default="", repr=False)
     voice: str = ""
     instructions: str = ""
@@ -230,6 +231,7 @@ def session_options_of(section: RealtimeSection, url: str) -> SessionOptions:
         provider=section.provider,
         url=url,
         model=section.model or (EMBEDDED if section.provider == EMBEDDED else ""),
+        backend_model=section.backend_model,
         api_key=Secret(section.api_key) if section.api_key else None,
         voice=section.voice,
         instructions=section.instructions,

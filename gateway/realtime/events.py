@@ -113,6 +113,8 @@ class AudioDelta:
     item_id: str
     content_index: int
     audio: bytes
+    is_silence: bool = False
+    """A pause of a provider that is full duplex: may be left out where playout is behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,3 +336,5 @@ class SessionStatistics:
     """By the provider's name (``requests``, ``tokens``), as told last."""
     dropped_uplink_ms: float = 0.0
     """Caller's audio lost because the link was too slow."""
+    context_usage_ratio: float = 0.0
+    """How full the model's memory is, 0 to 1, where the provider tells; it may fall again."""

@@ -171,6 +171,8 @@ class SessionOptions:
     url: str
     """The provider's base or full address: ws, wss, http or https."""
     model: str = ""
+    backend_model: str = ""
+    """Model that runs the tools of a speech model which hands such work on; empty for the adapter's own choice."""
     api_key: Secret | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Further headers of the opening request; they may hold credentials and are never shown."""
