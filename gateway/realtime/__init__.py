@@ -9,3 +9,4 @@ from gateway.realtime.session import register_provider
 
 openai.register()
 register_provider("gemini", "gateway.realtime.gemini:GeminiSession")
+register_provider("openai_live", "gateway.realtime.openai_live:OpenAILiveSession")

@@ -1,0 +1,155 @@
+"""A realtime session with GPT-Live, OpenAI's full-duplex voice model, over the Live API.
+
+`OpenAILiveProtocol` decides, `SocketSession` moves text. What is added here is time. The model lives by the audio that
+it is sent, silence included: while nothing comes from the caller, because the telephone rings or somebody else is being
+called, silence is sent in its place. And a stream that has stopped ends the turn that it carried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from gateway.errors import ProviderRefused
+from gateway.realtime import openai_live_codec as codec
+from gateway.realtime.openai_live_protocol import OpenAILiveProtocol
+from gateway.realtime.session import Capabilities, EventCallback, SessionOptions
+from gateway.realtime.socket_session import SocketSession
+
+LOOK_EVERY_S: Final = 0.2
+"""How often the two streams are looked after; a pause of the caller's stream is filled up when it is as long."""
+MOST_FILLED_S: Final = 1.0
+"""Silence sent at once after a stall of our own: no more is owed."""
+STALLED_S: Final = 3.0
+"""Without audio of the provider for so long, the turn under way is over."""
+CLOSING_S: Final = 0.8
+"""Patience with the provider's farewell, which tells what is billed in the end."""
+
+CAPABILITIES: Final = Capabilities(
+    input_formats=tuple(codec.FORMATS),
+    output_formats=tuple(codec.FORMATS),
+    turn_detections=("server_vad", "semantic_vad"),  # neither is asked for: it finds the turns in its own way
+    has_truncate=False,
+    has_cancel=False,
+    has_tools=True,
+    usage_unit="seconds",
+    max_session_s=None,
+    has_update=True,
+    is_full_duplex=True,
+)
+
+
+class OpenAILiveSession(SocketSession):
+    """`gateway.realtime.session.RealtimeSession` for the Live API."""
+
+    def __init__(self, options: SessionOptions) -> None:
+        _check(options)
+        self._live = OpenAILiveProtocol(options)
+        super().__init__(
+            options,
+            protocol=self._live,
+            capabilities=CAPABILITIES,
+            url=codec.live_url(options),
+            headers=_headers(options),
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._appended_s = 0.0
+        self._heard_ms = 0.0
+        self._heard_s = 0.0
+        self._has_ended = asyncio.Event()
+
+    async def connect(self, on_event: EventCallback) -> None:
+        """See `RealtimeSession.connect`."""
+        await super().connect(on_event)
+        self._appended_s = self._heard_s = asyncio.get_running_loop().time()
+        self._look_later()
+
+    def append_audio(self, audio: bytes) -> None:
+        """See `RealtimeSession.append_audio`."""
+        self._appended_s = asyncio.get_running_loop().time()
+        super().append_audio(audio)
+
+    async def close(self) -> None:
+        """See `RealtimeSession.close`."""
+        self._stop_looking()
+        self._is_ending = True
+        if not self._is_over:
+            self._live.request_close()
+            self._transmit()
+            try:
+                async with asyncio.timeout(CLOSING_S):
+                    await self._has_ended.wait()
+            except TimeoutError:
+                pass
+        await super().close()
+
+    def abort(self) -> None:
+        """See `RealtimeSession.abort`."""
+        self._stop_looking()
+        super().abort()
+
+    def _on_message(self, document: str | bytes) -> None:
+        super()._on_message(document)
+        if self._live.is_over:
+            self._stop_looking()
+            self._has_ended.set()
+
+    def _on_closed(self, code: int, reason: str) -> None:
+        self._stop_looking()
+        self._has_ended.set()
+        super()._on_closed(code, reason)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _look_later(self) -> None:
+        if not self._is_over and not self._is_ending:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
+
+    def _stop_looking(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._fill_pause(now)
+        self._look_for_stall(now)
+        self._look_later()
+
+    def _fill_pause(self, now: float) -> None:
+        """Silence in place of the caller's audio where none has come."""
+        missing_s = now - self._appended_s
+        if missing_s >= LOOK_EVERY_S:
+            form = self._options.input_format
+            ms = int(min(missing_s, MOST_FILLED_S) * 1000)
+            self.append_audio(form.silence * (ms * form.sample_rate_hz // 1000))
+
+    def _look_for_stall(self, now: float) -> None:
+        if self._live.heard_ms != self._heard_ms:
+            self._heard_ms, self._heard_s = self._live.heard_ms, now
+        elif now - self._heard_s >= STALLED_S:
+            for event in self._live.end_turns():
+                self._tell(event)
+
+
+def _check(options: SessionOptions) -> None:
+    """See that what is asked for can be had.
+
+    Raises:
+        ProviderRefused: it cannot.
+    """
+    if options.output_format not in codec.FORMATS:
+        known = ", ".join(known.name for known in codec.FORMATS)
+        raise ProviderRefused(f"the provider has no {options.output_format.name} (it has {known})", code="format")
+    if options.input_format is not options.output_format:
+        raise ProviderRefused("the provider has one audio format for both directions", code="format")
+    if options.turn_detection.kind not in CAPABILITIES.turn_detections:
+        raise ProviderRefused("the provider cannot leave the turns to us", code="turn_detection")
+    if not options.model:
+        raise ProviderRefused("the provider needs the name of a model, as gpt-live-1", code="missing_model")
+
+
+def _headers(options: SessionOptions) -> list[tuple[str, str]]:
+    if not options.api_key:
+        return []
+    return [("Authorization", f"Bearer {options.api_key.reveal().strip()}")]
