@@ -73,6 +73,8 @@ class LiveServerSession:
         self.session_id = f"live_{len(server.sessions) + 1}"
         self.events: list[Event] = []
         """Every client event but appends of audio, in order."""
+        self.sent: list[Event] = []
+        """Every event of ours, in order."""
         self.faults: list[str] = []
         """What was refused."""
         self.audio = bytearray()
@@ -155,8 +157,11 @@ class LiveServerSession:
     # --- levers -------------------------------------------------------------------------------------------------------
 
     async def send(self, kind: str, **members: object) -> None:
-        """Send one server event, or hold it back while the network stalls."""
-        text = json.dumps({"type": kind, "event_id": self._name("event")} | members)
+        """Send one server event, or hold it back while the network stalls. Audio alone has no id of its own."""
+        name = {} if kind == "session.output_audio.delta" else {"event_id": self._name("event")}
+        event: Event = {"type": kind} | name | members
+        text = json.dumps(event)
+        self.sent.append(event)
         if self._held is not None:
             self._held.append(text)
         else:
