@@ -8,6 +8,9 @@
 
 The session is opened while the telephone still rings. What it says before the ACK waits here; a greeting that was
 heard before is played from the cache and only told to the model.
+
+A model that is full duplex speaks at the pace of hearing and stops by itself: it is asked for its greeting when the
+caller can hear, nothing is flushed, and playout is kept from falling behind (`live_playout`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import structlog
 
 from gateway.calls import events as call_events
 from gateway.calls.greeting import GreetingCache, GreetingRecorder, greeting_key
+from gateway.calls.live_playout import fitted
 from gateway.calls.record import CallObserver, CallRecord, Speech
 from gateway.calls.transcript import Transcript
 from gateway.errors import ProviderError
@@ -67,6 +71,7 @@ class SessionBridge:
         self._is_uplink_open = False
         self._is_silenced = False
         self._is_retired = False
+        self._is_full_duplex = False
         self._greeting = greeting
         self._greetings = greetings
         self._cached_greeting: bytes | None = None
@@ -87,6 +92,7 @@ class SessionBridge:
         try:
             self._session = session = realtime.open_session(self._options)
             self._context = ContextKeeper(self._options.context, session)
+            self._is_full_duplex = session.capabilities.is_full_duplex
             await session.connect(self._hear)
         except ProviderError as error:
             self._log.warning("session not opened", code=error.code, error=str(error))
@@ -96,7 +102,8 @@ class SessionBridge:
             return
         self._is_open = True
         self._record.provider_ready_ms = round((self._clock() - started) * 1000)
-        self._open_conversation(session)
+        if not self._is_full_duplex:
+            self._open_conversation(session)
         self._dispatch(call_events.SessionOpened())
 
     def _open_conversation(self, session: realtime.RealtimeSession) -> None:
@@ -125,6 +132,8 @@ class SessionBridge:
     def start(self, leg: int) -> None:
         """The caller can hear: play the greeting, or what was said while the telephone rang."""
         self._leg = leg
+        if self._is_full_duplex and self._session is not None:
+            self._session.respond(None if self._greeting is None else greeting_instructions(self._greeting))
         if self._cached_greeting is not None and self._greeting is not None and self._session is not None:
             self._play(leg, GREETING_ITEM, 0, self._cached_greeting)
             self._media.engine.end_item(leg, GREETING_ITEM)
@@ -181,7 +190,14 @@ class SessionBridge:
         return not self._active and not self._early
 
     def barge_in(self) -> None:
-        """Silence the model within the next packet, and cut its memory to what was heard."""
+        """Silence the model within the next packet, and cut its memory to what was heard.
+
+        One that is full duplex speaks on if it wants to: it hears for itself.
+        """
+        if self._is_full_duplex:
+            if self._leg is not None:
+                self._media.engine.flush(self._leg)
+            return
         self._muted |= self._active
         if self._leg is None or self._session is None:
             return
@@ -238,7 +254,7 @@ class SessionBridge:
                 self._on_audio(event)
             case realtime.SpeechStarted():
                 self._transcript.begin_turn(event.item_id)
-                if self._options.turn_detection.interrupts_response:
+                if self._options.turn_detection.interrupts_response and not self._is_full_duplex:
                     self._dispatch(call_events.CallerSpoke())
             case realtime.Interrupted():
                 self._on_interrupted()
@@ -268,6 +284,8 @@ class SessionBridge:
                 if self._recorder is not None and event.is_final:
                     self._recorder.spoke(event.text)
                 self._transcript.agent_words(event.item_id, event.text, is_final=event.is_final)
+            case realtime.UsageReported():
+                self._record.add_usage(event.usage)
             case realtime.Answered() if event.usage is not None:
                 self._record.add_usage(event.usage)
             case _:
@@ -284,16 +302,26 @@ class SessionBridge:
         if self._recorder is not None and isinstance(event, realtime.AudioDelta):
             self._recorder.add(event.audio)
         if self._leg is None:
-            self._keep(event)
+            if not self._is_full_duplex:  # it would be late for the rest of the call
+                self._keep(event)
         else:
             self._deliver(self._leg, event)
 
     def _deliver(self, leg: int, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
         if isinstance(event, realtime.AudioDelta):
-            self._play(leg, event.item_id, event.content_index, event.audio)
+            audio = self._in_time(leg, event) if self._is_full_duplex else event.audio
+            self._play(leg, event.item_id, event.content_index, audio)
         else:
             self._transcript.agent_audio_ended(event.item_id)
             self._media.engine.end_item(leg, event.item_id)
+
+    def _in_time(self, leg: int, event: realtime.AudioDelta) -> bytes:
+        """What of it is to be played, so that the caller hears the model when it speaks."""
+        engine = self._media.engine
+        audio, is_late = fitted(event, engine.queued_ms(leg), self._options.output_format.bytes_per_ms)
+        if is_late:
+            engine.flush(leg)
+        return audio
 
     def _on_response_finished(self, event: realtime.ResponseFinished) -> None:
         self._active.discard(event.response_id)

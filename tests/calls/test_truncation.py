@@ -19,6 +19,7 @@ from gateway.calls.events import CallerSpoke
 from gateway.calls.greeting import GreetingCache
 from gateway.media.codec import AudioFormat
 from gateway.realtime import openai_codec as codec
+from gateway.realtime.openai import CAPABILITIES
 from gateway.realtime.openai_protocol import OpenAIProtocol
 from gateway.realtime.session import SessionOptions, register_provider
 from tests.support.media_rig import MediaRig
@@ -29,6 +30,8 @@ PER_MS = 8
 
 class Caller:
     """One leg, its bridge and a provider that the test speaks for; what it is sent is read as it would be there."""
+
+    capabilities = CAPABILITIES
 
     def __init__(self, rig):
         self.rig, self.leg = rig, rig.open_leg()

@@ -25,6 +25,7 @@ from gateway.dialplan.model import Dialplan
 from gateway.errors import ResourceError
 from gateway.media.engine import LegStatistics, PeerSigns
 from gateway.realtime import session as realtime
+from gateway.realtime.openai import CAPABILITIES
 from gateway.sip.events import Event
 from gateway.transport.rtp_port import PortCounters
 from tests.support.wire import GATEWAY, PBX, Application, Party, Wire, gateway_on, phone_on
@@ -195,6 +196,7 @@ class ScriptedSession:
     heard: list[bytes] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     is_closed: bool = False
+    capabilities: realtime.Capabilities = CAPABILITIES
     on_event: Callable[[realtime.SessionEvent], None] | None = None
 
     async def connect(self, on_event: Callable[[realtime.SessionEvent], None]) -> None:
