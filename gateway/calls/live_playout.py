@@ -13,8 +13,8 @@ from typing import Final
 
 from gateway.realtime.session import AudioDelta
 
-TARGET_MS: Final = 200
-"""Where more than this would be queued, pauses are left out."""
+TARGET_MS: Final = 120
+"""Where more than this is queued when audio comes, pauses are shortened by as much as it is too much."""
 LIMIT_MS: Final = 600
 """Where more than this is queued, it is dropped: whom the model heard interrupting would be talked over for so long."""
 
@@ -23,6 +23,6 @@ def fitted(delta: AudioDelta, queued_ms: float, bytes_per_ms: int) -> tuple[byte
     """What of `delta` is to be queued, and whether the `queued_ms` before it are to be dropped."""
     audio = delta.audio
     if delta.is_silence:
-        room_ms = max(int(TARGET_MS - queued_ms), 0)
-        return audio[: room_ms * bytes_per_ms], False
+        excess_ms = max(round(queued_ms) - TARGET_MS, 0)
+        return audio[: max(len(audio) - excess_ms * bytes_per_ms, 0)], False
     return audio[-LIMIT_MS * bytes_per_ms :], queued_ms > LIMIT_MS

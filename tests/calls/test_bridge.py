@@ -202,7 +202,7 @@ async def test_speech_at_the_pace_of_hearing_is_played_whole_and_without_gaps(sc
 async def test_a_providers_clock_that_differs_from_ours_does_not_add_up(scene: Scene, pace: float) -> None:
     await scene.talk()
     queued = scene.stream(sentences(16), pace=pace)
-    assert max(queued) <= TARGET_MS + PIECE_MS
+    assert max(queued) <= TARGET_MS + PIECE_MS + 40  # what 3 % are within a sentence
 
 
 async def test_a_stall_in_mid_sentence_costs_speech_and_leaves_no_delay(scene: Scene) -> None:

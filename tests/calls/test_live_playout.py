@@ -16,13 +16,14 @@ def delta(ms: int, *, is_silence: bool) -> AudioDelta:
 def test_what_comes_in_time_is_queued_whole() -> None:
     speech, pause = delta(100, is_silence=False), delta(100, is_silence=True)
     assert fitted(speech, 80.0, BYTES_PER_MS) == (speech.audio, False)
-    assert fitted(pause, TARGET_MS - 100.0, BYTES_PER_MS) == (pause.audio, False)
+    assert fitted(pause, float(TARGET_MS), BYTES_PER_MS) == (pause.audio, False)
 
 
 def test_a_pause_is_left_out_as_far_as_playout_is_behind() -> None:
     pause = delta(100, is_silence=True)
-    assert fitted(pause, TARGET_MS - 40.0, BYTES_PER_MS) == (pause.audio[: 40 * BYTES_PER_MS], False)
-    assert fitted(pause, TARGET_MS + 1.0, BYTES_PER_MS) == (b"", False)
+    assert fitted(pause, TARGET_MS + 40.0, BYTES_PER_MS) == (pause.audio[: 60 * BYTES_PER_MS], False)
+    assert fitted(pause, TARGET_MS + 100.0, BYTES_PER_MS) == (b"", False)
+    assert fitted(pause, TARGET_MS + 900.0, BYTES_PER_MS) == (b"", False)
 
 
 def test_speech_is_late_before_it_is_dropped_and_then_the_oldest_goes() -> None:

@@ -104,14 +104,16 @@ async def test_a_call_with_a_full_duplex_model(tmp_path: Path) -> None:
         await live.hears(ANSWER_HZ, 0.4)
         await live.hears_nothing()
 
-        # It hangs up in mid-sentence, and the caller hears the sentence to its end.
-        await peer.speak(speech(FAREWELL_HZ, 1.5, "Good-bye."))
+        # It hangs up in mid-sentence, and the caller hears the sentence to its end, pause and all.
+        await peer.speak(speech(FAREWELL_HZ, 0.7, "Good-bye,"))
+        await peer.speak(Speech(audio=bytes(2 * 12_000), text=""))
+        await peer.speak(speech(FAREWELL_HZ, 0.7, " and thank you."))
         await live.hears(FAREWELL_HZ, 0.1)
         await peer.call_tool("hang_up")
         async with asyncio.timeout(WITHIN_S):
             await call.ended.wait()
         assert call.ended_by_peer
-        assert tone_seconds(call.heard(), FAREWELL_HZ) >= 1.4
+        assert tone_seconds(call.heard(), FAREWELL_HZ) >= 1.3
 
         ended = await asyncio.to_thread(live.process.wait_for, "call ended", timeout_s=10)
         assert (ended["outcome"], ended["cause"], ended["tools"]) == ("gateway-hung-up", "model", 2)
