@@ -545,7 +545,7 @@ def test_audio_of_one_law_is_refused_with_the_name_of_both(load: Load, law: str)
     assert f"'audio' is '{law}' (expected g711" in found[0][2]
 
 
-@pytest.mark.parametrize("name", ["gateway.yaml", "asterisk.yaml", "openai.yaml"])
+@pytest.mark.parametrize("name", ["gateway.yaml", "asterisk.yaml", "openai.yaml", "openai-live.yaml"])
 def test_shipped_configuration_is_good(name: str) -> None:
     configuration = load_configuration(REPOSITORY / "config" / name, {"OPENAI_API_KEY": "k"})
     assert configuration.dialplans[0].resolve() == REPOSITORY / "dialplans" / "reception.yaml"

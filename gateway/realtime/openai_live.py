@@ -50,7 +50,7 @@ class OpenAILiveSession(SocketSession):
             protocol=self._live,
             capabilities=CAPABILITIES,
             url=codec.live_url(options),
-            headers=_headers(options),
+            headers=codec.credentials(options),
         )
         self._timer: asyncio.TimerHandle | None = None
         self._appended_s = 0.0
@@ -147,9 +147,3 @@ def _check(options: SessionOptions) -> None:
         raise ProviderRefused("the provider cannot leave the turns to us", code="turn_detection")
     if not options.model:
         raise ProviderRefused("the provider needs the name of a model, as gpt-live-1", code="missing_model")
-
-
-def _headers(options: SessionOptions) -> list[tuple[str, str]]:
-    if not options.api_key:
-        return []
-    return [("Authorization", f"Bearer {options.api_key.reveal().strip()}")]

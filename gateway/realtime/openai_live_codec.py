@@ -60,7 +60,7 @@ def live_url(options: SessionOptions) -> str:
     """The WebSocket URL of a session: ``{base}/live/sessions``. The model is no part of it.
 
     The base may be ws, wss, http or https, with or without ``/live/sessions`` at its end; without any path ``/v1`` is
-    meant. A query is kept.
+    meant, at Azure ``/openai/v1``. A query is kept.
 
     Raises:
         ProviderRefused: not such a URL. The URL itself is not shown, its query may hold a key.
@@ -72,9 +72,23 @@ def live_url(options: SessionOptions) -> str:
         is_usable = False
     if not is_usable:
         raise ProviderRefused("realtime url: expected ws, wss, http or https, a host, and no user name", code="url")
-    path = parts.path.rstrip("/") or "/v1"
+    path = parts.path.rstrip("/") or ("/openai/v1" if _is_azure(parts.hostname) else "/v1")
     path = path if path.endswith(_PATH) else path + _PATH
     return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, parts.query, ""))
+
+
+def credentials(options: SessionOptions) -> list[tuple[str, str]]:
+    """The header that opens the session: Azure takes keys in one of its own, and tokens (JWT) as everybody does."""
+    if not options.api_key:
+        return []
+    key = options.api_key.reveal().strip()
+    if _is_azure(urlsplit(options.url.strip()).hostname) and not (key.startswith("eyJ") and key.count(".") == 2):
+        return [("api-key", key)]
+    return [("Authorization", f"Bearer {key}")]
+
+
+def _is_azure(host: str | None) -> bool:
+    return host is not None and host.endswith(".azure.com")
 
 
 def encode(event: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
 from gateway.realtime import openai_live_codec as codec
-from gateway.realtime.session import HistoryItem, Message, SessionChange, SessionOptions, Tool, ToolExchange
+from gateway.realtime.session import HistoryItem, Message, Secret, SessionChange, SessionOptions, Tool, ToolExchange
 
 
 def options(**changes: Any) -> SessionOptions:
@@ -29,6 +29,7 @@ def started(**changes: Any) -> Any:
         ("https://host", "wss://host/v1/live/sessions"),
         ("http://host:8080/openai/v1/?key=a", "ws://host:8080/openai/v1/live/sessions?key=a"),
         (" ws://host/v1/live/sessions/ ", "ws://host/v1/live/sessions"),
+        ("https://mine.openai.azure.com", "wss://mine.openai.azure.com/openai/v1/live/sessions"),
     ],
 )
 def test_url_names_the_sessions_and_no_model(url: str, expected: str) -> None:
@@ -41,6 +42,19 @@ def test_an_unusable_url_is_refused_and_not_shown(url: str) -> None:
         codec.live_url(options(url=url))
     assert caught.value.code == "url"
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "expected"),
+    [
+        ("host", "sk-1\n", ("Authorization", "Bearer sk-1")),
+        ("mine.openai.azure.com", "1a2b", ("api-key", "1a2b")),
+        ("mine.services.ai.azure.com", "eyJ.eyJ.x", ("Authorization", "Bearer eyJ.eyJ.x")),
+    ],
+)
+def test_key_goes_in_the_header_that_its_host_takes(host: str, key: str, expected: tuple[str, str]) -> None:
+    assert codec.credentials(options(url=f"wss://{host}/v1", api_key=Secret(key))) == [expected]
+    assert codec.credentials(options(url=f"wss://{host}/v1")) == []
 
 
 def test_append_is_the_event_it_should_be() -> None:
