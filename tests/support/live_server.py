@@ -31,7 +31,7 @@ from websockets.http11 import Request, Response
 
 from gateway.media.codec import AudioFormat
 from gateway.realtime.loudness import sounding_parts
-from tests.support.realtime_server import PATIENCE_S, Event, HttpRefusal, Speech
+from tests.support.realtime_server import PATIENCE_S, Event, HttpRefusal, Reply, Speech, ToolCalls
 
 FORMATS = {
     ("audio/pcm", 24000): AudioFormat.PCM16_24K,
@@ -39,6 +39,7 @@ FORMATS = {
     ("audio/pcmu", 8000): AudioFormat.PCMU,
     ("audio/pcma", 8000): AudioFormat.PCMA,
 }
+HASTY_PAUSE_MS = 1000
 TALKED_OVER_MS = 200
 """Speech of the caller at which the model stops."""
 MAX_MESSAGES, MAX_APPEND_CHARACTERS, MAX_HISTORY_CHARACTERS = 128, 2000, 4 * 8192
@@ -189,6 +190,9 @@ class LiveServerSession:
         end_ms = self.sent_ms + len(self._voice) // self._form.bytes_per_ms
         if speech.text:
             await self.send("session.output_transcript.delta", delta=speech.text, start_ms=start_ms, end_ms=end_ms)
+        if self.server.is_hasty:
+            await self._play(len(self._voice) // self._form.bytes_per_ms)
+            await self._play(HASTY_PAUSE_MS)
 
     async def hear(self, text: str, *, start_ms: int | None = None, end_ms: int | None = None) -> None:
         """Write down words of the caller."""
@@ -314,13 +318,17 @@ class LiveServerSession:
         acks, self._owed_acks = self._owed_acks, []
         for ack in acks:
             await self.send(**ack)
-        size = self.server.piece_ms * self._form.bytes_per_ms
-        while self.heard_ms - self.sent_ms >= self.server.piece_ms:
-            piece = bytes(self._voice[:size])
-            del self._voice[:size]
-            piece += self._form.silence * ((size - len(piece)) // self._form.bytes_per_sample)
-            self.sent_ms += self.server.piece_ms
-            await self.send("session.output_audio.delta", delta=base64.b64encode(piece).decode())
+        while self.heard_ms - self.sent_ms >= self.server.piece_ms and not self.server.is_hasty:
+            await self._play(self.server.piece_ms)
+
+    async def _play(self, ms: int) -> None:
+        """The next audio of ours: what is to be said, and silence behind it."""
+        size = ms * self._form.bytes_per_ms
+        piece = bytes(self._voice[:size])
+        del self._voice[:size]
+        piece += self._form.silence * ((size - len(piece)) // self._form.bytes_per_sample)
+        self.sent_ms += ms
+        await self.send("session.output_audio.delta", delta=base64.b64encode(piece).decode())
 
     async def _on_context(self, event: Event) -> None:
         channel = event["type"].split(".")[1]
@@ -328,11 +336,20 @@ class LiveServerSession:
         ack = {"kind": f"session.{channel}.appended", "client_event_id": event.get("event_id")}
         self._owed_acks.append(ack | place)
         if channel != "thinking":
-            await self._reply()
+            await self.reply()
 
-    async def _reply(self) -> None:
-        if self.server.replies:
-            await self.speak(self.server.replies.pop(0))
+    async def reply(self) -> None:
+        """Give the next scripted reply, if there is one."""
+        match self.server.replies.pop(0) if self.server.replies else None:
+            case Speech() as speech:
+                await self.speak(speech)
+            case ToolCalls(calls=calls, times=times):
+                work = await self.begin_work()
+                for call in calls:
+                    await self.tell_call(work, call.name, call.arguments, times=times)
+                await self.end_work(work)
+            case _:
+                pass
 
     async def _on_update(self, event: Event) -> None:
         changes = event["session"]["delegation"]
@@ -351,7 +368,7 @@ class LiveServerSession:
             raise Refused(f"invalid_value calls without an output: {sorted(self._open_calls)}")
         await self.tell_work(None, {"type": "response.created", "response": {}})
         await self.end_work("")
-        await self._reply()
+        await self.reply()
 
     async def _on_close(self, _event: Event) -> None:
         if self.server.is_farewelling:
@@ -442,18 +459,20 @@ class LiveServer:
 
     `replies`: what it says, in order. `refusal`: how it turns everybody away. `start_error`: code with which it refuses
     ``session.start``. `overrides`: members it puts into the session that it tells. `is_silent`: takes everything and
-    says nothing. `is_farewelling`: answers ``session.close``. `piece_ms`: audio per delta.
+    says nothing. `is_farewelling`: answers ``session.close``. `is_hasty`: says what it has to say at once, and a second
+    of silence behind it, whatever it hears. `piece_ms`: audio per delta.
     """
 
     def __init__(
         self,
         *,
-        replies: Iterable[Speech] = (),
+        replies: Iterable[Reply] = (),
         refusal: HttpRefusal | None = None,
         start_error: str = "",
         overrides: Event | None = None,
         is_silent: bool = False,
         is_farewelling: bool = True,
+        is_hasty: bool = False,
         piece_ms: int = 100,
     ) -> None:
         self.replies = list(replies)
@@ -462,6 +481,7 @@ class LiveServer:
         self.overrides: dict[str, Any] = overrides or {}
         self.is_silent = is_silent
         self.is_farewelling = is_farewelling
+        self.is_hasty = is_hasty
         self.piece_ms = piece_ms
         self.sessions: list[LiveServerSession] = []
         """All connections there ever were."""

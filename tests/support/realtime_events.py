@@ -34,8 +34,8 @@ class EventLog:
         return [event for event in self.events if isinstance(event, kind)]
 
     def audio(self, item_id: str | None = None) -> bytes:
-        """All audio told, or that of one item."""
-        deltas = self.of(AudioDelta)
+        """All audio told, or that of one item, the pauses of a full-duplex provider apart."""
+        deltas = [delta for delta in self.of(AudioDelta) if not delta.is_silence]
         return b"".join(delta.audio for delta in deltas if item_id is None or delta.item_id == item_id)
 
     async def next(self, kind: type[Told]) -> Told:
