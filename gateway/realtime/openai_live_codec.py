@@ -125,13 +125,14 @@ def session_start(options: SessionOptions) -> JsonObject:
 
 
 def _instructions(options: SessionOptions) -> str:
-    """The voice's own, and what it may hand on: it is not told of the backend's tools otherwise."""
-    if not options.tools:
-        return options.instructions
-    tools = "\n".join(
-        f"- {tool.name}: {tool.description}" if tool.description else f"- {tool.name}" for tool in options.tools
-    )
-    return "\n\n".join(text for text in (options.instructions, f"{_DELEGATING}\n{tools}") if text)
+    """The voice's own, and what it may hand on."""
+    return "\n\n".join(text for text in (options.instructions, handed_on(options.tools)) if text)
+
+
+def handed_on(tools: Sequence[Tool]) -> str:
+    """What the voice is told of the backend's tools: it knows nothing of them otherwise. Empty without tools."""
+    lines = [f"- {tool.name}: {tool.description}" if tool.description else f"- {tool.name}" for tool in tools]
+    return "\n".join([_DELEGATING, *lines]) if lines else ""
 
 
 def _delegation(options: SessionOptions) -> JsonObject:

@@ -218,6 +218,7 @@ class OpenAILiveProtocol:
         update = codec.session_update(change)
         if update is not None and self._options.tools:
             self._send(update)
+            self._append("instructions", codec.handed_on(change.tools or ()))
         elif change.tools:
             self.statistics.errors += 1
             _log.warning("a session that began without tools cannot be given any")

@@ -270,9 +270,10 @@ def test_what_this_model_cannot_do_is_left_undone() -> None:
 def test_instructions_change_by_further_ones_and_tools_by_an_update() -> None:
     client = Client(tools=TOOLS)
     client.protocol.update(SessionChange(instructions="Speak German.", tools=(Tool(name="other"),)))
-    instructions, update = client.sent()
+    instructions, update, news = client.sent()
     assert instructions["content"].endswith("\n\nSpeak German.")
     assert update["session"]["delegation"]["responses"]["tools"][0]["name"] == "other"
+    assert news["content"].endswith("\n- other")
 
 
 def test_a_session_without_tools_is_not_given_any() -> None:
