@@ -8,6 +8,7 @@ called, silence is sent in its place. And a stream that has stopped ends the tur
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 from gateway.errors import ProviderRefused
@@ -73,15 +74,21 @@ class OpenAILiveSession(SocketSession):
         """See `RealtimeSession.close`."""
         self._stop_looking()
         self._is_ending = True
-        if not self._is_over:
-            self._live.request_close()
-            self._transmit()
-            try:
-                async with asyncio.timeout(CLOSING_S):
-                    await self._has_ended.wait()
-            except TimeoutError:
-                pass
+        try:
+            await self._take_leave()
+        finally:
+            if self._socket is not None:
+                self._socket.close()
         await super().close()
+
+    async def _take_leave(self) -> None:
+        """Say that this is the end, and wait for the provider's farewell, if one is to be had."""
+        if self._is_over or not self._live.request_close():
+            return
+        self._transmit()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_S):
+                await self._has_ended.wait()
 
     def abort(self) -> None:
         """See `RealtimeSession.abort`."""

@@ -240,11 +240,14 @@ class OpenAILiveProtocol:
             case Taken.NOTHING:
                 self.statistics.stale_results += 1
 
-    def request_close(self) -> None:
-        """Ask for the end, which the provider confirms with what is billed."""
-        if self._phase is Phase.READY and not self._is_close_requested:
+    def request_close(self) -> bool:
+        """Ask for the end, which the provider confirms with what is billed; False where there is nothing to end."""
+        if self._phase is not Phase.READY:
+            return False
+        if not self._is_close_requested:
             self._is_close_requested = True
             self._send({"type": "session.close"})
+        return True
 
     def _go_on(self) -> None:
         if self._delegations.take_request():

@@ -283,6 +283,22 @@ async def test_a_provider_that_says_no_farewell_is_not_waited_for(monkeypatch: p
         assert log.of(SessionFailed) == []
 
 
+async def test_a_session_that_was_never_opened_is_closed_at_once() -> None:
+    async with LiveServer() as server:
+        session = OpenAILiveSession(options(server))
+        async with asyncio.timeout(openai_live.CLOSING_S / 2):
+            await session.close()
+        assert server.sessions == []
+
+
+async def test_closing_that_is_given_up_leaves_no_connection() -> None:
+    async with LiveServer(is_farewelling=False) as server, connected(server) as (session, peer, _log):
+        closing = asyncio.create_task(session.close())
+        await peer.received("session.close")
+        closing.cancel()
+        await peer.wait_closed()
+
+
 @pytest.mark.parametrize(("reason", "is_retryable"), [("expired", True), ("content", False)])
 async def test_the_providers_own_end_is_a_failure_with_its_reason(reason: str, *, is_retryable: bool) -> None:
     async with LiveServer() as server, connected(server) as (_session, peer, log):

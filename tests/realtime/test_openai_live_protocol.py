@@ -160,13 +160,15 @@ def test_the_providers_end_says_whether_another_session_may_follow(reason: str, 
 def test_our_own_end_is_asked_for_once_and_brings_the_last_bill() -> None:
     client = Client()
     client.hear("session.usage.updated", usage={"seconds": 10})
-    client.protocol.request_close()
-    client.protocol.request_close()
+    assert client.protocol.request_close()
+    assert client.protocol.request_close()
     assert client.kinds() == ["session.close"]
     (event,) = client.hear("session.closed", reason="close_requested", usage={"seconds": 12.5})
     assert isinstance(event, UsageReported)
     assert event.usage.seconds == 2.5
     assert client.protocol.is_over
+    assert not client.protocol.request_close()
+    assert not Client(is_started=False).protocol.request_close()
 
 
 def test_an_upgrade_refused_for_the_account_is_not_tried_again() -> None:
