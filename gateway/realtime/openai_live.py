@@ -18,9 +18,12 @@ from gateway.realtime.session import Capabilities, EventCallback, SessionOptions
 from gateway.realtime.socket_session import SocketSession
 
 LOOK_EVERY_S: Final = 0.2
-"""How often the two streams are looked after; a pause of the caller's stream is filled up when it is as long."""
+"""How often the two streams are looked after."""
+IDLE_LOOKS: Final = 2
+"""Looks in a row that find no audio of the caller, before silence takes its place. One may come behind a stall of ours,
+ahead of the audio that waited with it: both would make the model hear everything later from then on."""
 MOST_FILLED_S: Final = 1.0
-"""Silence sent at once after a stall of our own: no more is owed."""
+"""Silence sent at once: no more is owed."""
 STALLED_S: Final = 3.0
 """Without audio of the provider for so long, the turn under way is over."""
 CLOSING_S: Final = 0.8
@@ -55,6 +58,7 @@ class OpenAILiveSession(SocketSession):
         )
         self._timer: asyncio.TimerHandle | None = None
         self._appended_s = 0.0
+        self._idle_looks = 0
         self._heard_ms = 0.0
         self._heard_s = 0.0
         self._has_ended = asyncio.Event()
@@ -63,11 +67,12 @@ class OpenAILiveSession(SocketSession):
         """See `RealtimeSession.connect`."""
         await super().connect(on_event)
         self._appended_s = self._heard_s = asyncio.get_running_loop().time()
+        self._idle_looks = IDLE_LOOKS
         self._look_later()
 
     def append_audio(self, audio: bytes) -> None:
         """See `RealtimeSession.append_audio`."""
-        self._appended_s = asyncio.get_running_loop().time()
+        self._appended_s, self._idle_looks = asyncio.get_running_loop().time(), 0
         super().append_audio(audio)
 
     async def close(self) -> None:
@@ -109,6 +114,7 @@ class OpenAILiveSession(SocketSession):
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def _look_later(self) -> None:
+        self._stop_looking()
         if not self._is_over and not self._is_ending:
             self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
 
@@ -125,11 +131,12 @@ class OpenAILiveSession(SocketSession):
 
     def _fill_pause(self, now: float) -> None:
         """Silence in place of the caller's audio where none has come."""
-        missing_s = now - self._appended_s
-        if missing_s >= LOOK_EVERY_S:
+        self._idle_looks += 1
+        if self._idle_looks >= IDLE_LOOKS:
             form = self._options.input_format
-            ms = int(min(missing_s, MOST_FILLED_S) * 1000)
-            self.append_audio(form.silence * (ms * form.sample_rate_hz // 1000))
+            ms = int(min(now - self._appended_s, MOST_FILLED_S) * 1000)
+            self._appended_s = now
+            super().append_audio(form.silence * (ms * form.sample_rate_hz // 1000))
 
     def _look_for_stall(self, now: float) -> None:
         if self._live.heard_ms != self._heard_ms:

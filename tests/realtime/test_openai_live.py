@@ -191,6 +191,16 @@ async def test_silence_flows_while_nothing_comes_from_the_caller() -> None:
         assert set(peer.audio) == {0xFF}
 
 
+async def test_a_stall_of_ours_is_not_filled_up_beside_the_audio_that_waited_with_it() -> None:
+    async with LiveServer() as server, connected(server) as (session, peer, _log):
+        session.append_audio(SOUND * 100)
+        session._look()
+        await peer.wait_for_audio(800)
+        assert bytes(peer.audio) == SOUND * 100
+        session._look()
+        await peer.wait_until(lambda: peer.audio[-1] == 0xFF, "silence")
+
+
 async def test_a_stream_that_stops_in_mid_sentence_does_not_leave_the_call_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

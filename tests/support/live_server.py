@@ -141,6 +141,11 @@ class LiveServerSession:
         self._taken = index + 1
         return self.events[index]
 
+    async def wait_for_audio(self, size: int) -> bytes:
+        """Wait until `size` bytes of audio were appended; all of it."""
+        await self.wait_until(lambda: len(self.audio) >= size, f"{size} bytes of audio")
+        return bytes(self.audio)
+
     async def wait_closed(self) -> int:
         """Wait until the connection is gone; its close code."""
         await self.wait_until(lambda: self.close_code is not None, "the end")
