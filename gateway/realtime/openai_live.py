@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Final
 
 from gateway.errors import ProviderRefused
@@ -26,6 +27,8 @@ MOST_FILLED_S: Final = 1.0
 """Silence sent at once: no more is owed."""
 STALLED_S: Final = 3.0
 """Without audio of the provider for so long, the turn under way is over."""
+UPLINK_BACKLOG_MS: Final = 600
+"""Audio kept at most when the link is slower than speech: who lives at the pace of hearing never catches up."""
 CLOSING_S: Final = 0.8
 """Patience with the provider's farewell, which tells what is billed in the end."""
 
@@ -50,7 +53,7 @@ class OpenAILiveSession(SocketSession):
         _check(options)
         self._live = OpenAILiveProtocol(options)
         super().__init__(
-            options,
+            replace(options, uplink_backlog_ms=min(options.uplink_backlog_ms, UPLINK_BACKLOG_MS)),
             protocol=self._live,
             capabilities=CAPABILITIES,
             url=codec.live_url(options),

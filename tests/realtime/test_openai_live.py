@@ -269,6 +269,22 @@ async def test_work_for_which_there_is_nobody_is_answered_in_words() -> None:
         assert (await peer.received("session.commentary.append"))["delegation_id"] == delegation_id
 
 
+async def test_a_link_that_stalls_makes_the_model_hear_hardly_later() -> None:
+    packets, packet = 40_000, 20 * 8  # 800 s: more than every buffer of the kernel takes
+    async with LiveServer(is_hasty=True) as server, connected(server) as (session, peer, _log):
+        peer.freeze()
+        for number in range(packets):
+            session.append_audio(number.to_bytes(4, "big") * (packet // 4))
+        kept = int(packets * packet - session.statistics.dropped_uplink_ms * 8)
+        assert kept < packets * packet
+        peer.thaw()
+        audio = await peer.wait_for_audio(kept)
+        numbers = [int.from_bytes(audio[start : start + 4], "big") for start in range(0, kept, packet)]
+        first = next(number for number in range(packets, 0, -1) if numbers[number - packets - 1] != number - 1)
+        assert 5 <= packets - first <= openai_live.UPLINK_BACKLOG_MS // 20
+        assert numbers[-1] == packets - 1
+
+
 # --- ending -----------------------------------------------------------------------------------------------------------
 
 

@@ -267,6 +267,14 @@ class LiveServerSession:
         """Cut the TCP connection, without a close frame."""
         self.connection.transport.abort()
 
+    def freeze(self) -> None:
+        """Go half-open: stay connected, read nothing."""
+        self.connection.transport.pause_reading()
+
+    def thaw(self) -> None:
+        """Read again."""
+        self.connection.transport.resume_reading()
+
     # --- the honest part ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
