@@ -71,7 +71,6 @@ class SessionBridge:
         self._is_uplink_open = False
         self._is_silenced = False
         self._is_retired = False
-        self._is_full_duplex = False
         self._greeting = greeting
         self._greetings = greetings
         self._cached_greeting: bytes | None = None
@@ -92,7 +91,6 @@ class SessionBridge:
         try:
             self._session = session = realtime.open_session(self._options)
             self._context = ContextKeeper(self._options.context, session)
-            self._is_full_duplex = session.capabilities.is_full_duplex
             await session.connect(self._hear)
         except ProviderError as error:
             self._log.warning("session not opened", code=error.code, error=str(error))
@@ -143,6 +141,10 @@ class SessionBridge:
         early, self._early = self._early, []
         for event in early:
             self._deliver(leg, event)
+
+    @property
+    def _is_full_duplex(self) -> bool:
+        return self._session is not None and self._session.capabilities.is_full_duplex
 
     @property
     def has_started(self) -> bool:
