@@ -17,7 +17,7 @@ TEXT = DOCUMENT.read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^## (\w+)\n\n```yaml\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL)
 
 
-NAMES = {*DIALECTS, "gemini"}
+NAMES = {*DIALECTS, "gemini", "openai_live"}
 
 
 def row(name: str) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 from gateway.errors import ProviderRefused
 from gateway.realtime import openai_live_codec as codec
 from gateway.realtime.openai_live_protocol import OpenAILiveProtocol
+from gateway.realtime.profile import ProviderProfile
 from gateway.realtime.session import Capabilities, EventCallback, SessionOptions
 from gateway.realtime.socket_session import SocketSession
 
@@ -47,7 +48,18 @@ CAPABILITIES: Final = Capabilities(
 
 
 class OpenAILiveSession(SocketSession):
-    """`gateway.realtime.session.RealtimeSession` for the Live API."""
+    """`gateway.realtime.session.RealtimeSession` for the Live API.
+
+    Raises:
+        ProviderRefused: the options ask for what it does not have, or hold no usable URL.
+    """
+
+    profile: ClassVar = ProviderProfile(
+        capabilities=CAPABILITIES,
+        url="wss://api.openai.com/v1",
+        lacks=frozenset({"noise_reduction", "language"}),
+        needs=frozenset({"model"}),
+    )
 
     def __init__(self, options: SessionOptions) -> None:
         _check(options)
