@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -263,15 +264,23 @@ def question(key: str, instructions: str) -> JsonObject:
     return {"type": "response.create", "response": response}
 
 
-def change(change: SessionChange, servers: Sequence[HostedServer] = ()) -> JsonObject:
-    """``session.update`` of what changes. Tools are replaced as a whole, so that those of `servers` are told again."""
+def change(change: SessionChange, options: SessionOptions) -> JsonObject:
+    """``session.update`` of what changes in a session of `options`.
+
+    What is replaced is told as a whole: tools with those of the hosted servers, the language with all of transcription.
+    """
     session: JsonObject = {"type": "realtime"}
     if change.instructions is not None:
         session["instructions"] = change.instructions
     if change.tools is not None:
-        session["tools"] = _tools(change.tools, servers)
+        session["tools"] = _tools(change.tools, options.hosted_servers)
     if change.max_output_tokens is not None:
         session["max_output_tokens"] = change.max_output_tokens
+    if change.transcription_language is not None:
+        language = replace(options, transcription_language=change.transcription_language, transcription_languages=())
+        transcription = openai_session.transcription(language)
+        if transcription is not None:
+            session["audio"] = {"input": {"transcription": transcription}}
     return {"type": "session.update", "session": session}
 
 

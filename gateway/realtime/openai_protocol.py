@@ -74,7 +74,7 @@ _BAD_CREATE = "bad_response_create"
 _UPDATE = "session.update"
 _RETRIEVED = "conversation.item.retrieved"
 _BAD_ARGUMENTS = '{"error":"the arguments are not a JSON object"}'
-_CHANGEABLE = ("instructions", "tools", "max_output_tokens")
+_CHANGEABLE = ("instructions", "tools", "max_output_tokens", "transcription_language")
 _INTERRUPTED = '{"error":"not done: the caller interrupted you; call again if it is still wanted"}'
 
 
@@ -250,12 +250,12 @@ class OpenAIProtocol:
             self._send(codec.delete_item(item_id))
 
     def update(self, change: SessionChange) -> None:
-        """Change instructions or tools; what is so already is not sent, as it would cost the provider's cache."""
+        """Change instructions, tools or language; what is so already is not sent, as it would cost the cache."""
         members = ((name, getattr(change, name)) for name in _CHANGEABLE)
         changed = {n: value for n, value in members if value is not None and value != getattr(self._in_force, n)}
         if changed:
             self._in_force = replace(self._in_force, **changed)
-            self._send(codec.change(SessionChange(**changed), self._options.hosted_servers))
+            self._send(codec.change(SessionChange(**changed), self._options))
 
     def cancel_response(self) -> None:
         """End the reply under way, or the one just asked for."""

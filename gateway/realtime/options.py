@@ -150,6 +150,8 @@ class SessionChange:
     instructions: str | None = None
     tools: tuple[Tool, ...] | None = None
     max_output_tokens: int | None = None
+    transcription_language: str | None = None
+    """ISO 639-1; nothing where the caller's words are not written down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
 from gateway.realtime import openai_codec as codec
 from gateway.realtime.fields import Fields
-from gateway.realtime.session import ResponseStatus, SessionOptions, Tool, TurnDetection, Usage
+from gateway.realtime.session import ResponseStatus, SessionChange, SessionOptions, Tool, TurnDetection, Usage
 from tests.support.realtime_schema import assert_valid
 
 
@@ -331,3 +331,21 @@ def test_usage_that_cannot_be_read_is_none(told: Mapping[str, object]) -> None:
 )
 def test_status_of_a_reply(told: Mapping[str, object], expected: ResponseStatus) -> None:
     assert codec.response_status(Fields(told)) is expected
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def test_change_of_language_names_the_transcription_model_again() -> None:
+    event = json.loads(
+        codec.encode(
+            codec.change(SessionChange(transcription_language="fr"), options(transcription_model="gpt-4o-transcribe"))
+        )
+    )
+    transcription = {"model": "gpt-4o-transcribe", "language": "fr"}
+    assert event["session"] == {"type": "realtime", "audio": {"input": {"transcription": transcription}}}
+    assert_valid(event, "client")
+
+
+def test_language_changes_nothing_where_nothing_is_transcribed() -> None:
+    assert codec.change(SessionChange(transcription_language="fr"), options())["session"] == {"type": "realtime"}
