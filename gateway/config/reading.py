@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.config.file import Configuration
-from gateway.errors import ConfigurationError, Problem, shown, shown_path
-from gateway.located import Document, WrongValue, examine, in_order, load_yaml
+from gateway.errors import ConfigurationError, Problem
+from gateway.located import Document, Substitution, examine, in_order, load_yaml
 
 ENVIRONMENT_PREFIX = "GATEWAY__"
 
 _BRACKETED_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]")
-_SUBSTITUTION = re.compile(r"\$\{(env|file):([^}]*)\}")
 
 
 def load_configuration(
@@ -33,7 +32,7 @@ def load_configuration(
     for name, text in _overrides(environment, flags or {}):
         document, problem = _overridden(document, name, text)
         problems += problem
-    document = document.with_texts(_Substitution(environment))
+    document = document.with_texts(Substitution(environment))
     examined = examine(Configuration, document)
     problems += examined.problems
     if problems or examined.value is None:
@@ -82,31 +81,6 @@ def _is_flow_form(text: str) -> bool:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-class _Substitution:
-    """Puts the environment and files in the place of ``${env:NAME}`` and ``${file:/path}``."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-
-    def __call__(self, text: str) -> str:
-        return _SUBSTITUTION.sub(self._value, text) if "${" in text else text
-
-    def _value(self, match: re.Match[str]) -> str:
-        kind, name = match.groups()
-        if kind == "env":
-            value = self._environment.get(name)
-            if value is None:
-                raise WrongValue(f"environment variable {shown(name)} is not set", expected=f"export {shown(name)}=…")
-            return value
-        try:
-            return Path(name).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
-            raise WrongValue(
-                f"{shown_path(name)} cannot be read: {reason}", expected="expected a readable file"
-            ) from error
 
 
 def _with_paths(configuration: Configuration, folder: Path) -> Configuration:

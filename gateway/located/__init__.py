@@ -12,7 +12,7 @@ fields of type `JsonValue` resolve theirs, by the core schema of YAML 1.2 (10.3.
 
 A file's problems are reported together and in its order: syntax (one, where reading stopped), duplicate keys, tags,
 unknown keys with the nearest known word, wrong types, missing keys. Size, depth and the expansion of aliases are
-bounded. Nothing here reads the environment.
+bounded. The environment is read by `Substitution` alone, for those who ask.
 """
 
 from gateway.located.checking import (
@@ -28,6 +28,7 @@ from gateway.located.checking import (
 )
 from gateway.located.nodes import Document, Items, Key, Node, Place, Scalar, Table, WrongValue
 from gateway.located.reading import YamlLimits, load_yaml, place_behind, read_text
+from gateway.located.substitution import Substitution
 
 __all__ = [
     "Document",
@@ -40,6 +41,7 @@ __all__ = [
     "Scalar",
     "Seconds",
     "Section",
+    "Substitution",
     "Table",
     "WrongValue",
     "YamlLimits",

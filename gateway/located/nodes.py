@@ -6,7 +6,7 @@ nodes keep the file and place they came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -102,14 +102,22 @@ class Document:
         """This document with `value`'s root at `path`; tables that lack on the way are made."""
         return replace(self, root=_put(self.root, tuple(path), value.root), problems=(*self.problems, *value.problems))
 
-    def with_texts(self, substitute: Callable[[str], str]) -> Document:
-        """This document with every value's text put through `substitute`.
+    def with_texts(self, substitute: Callable[[str], str], *, below: Collection[str] | None = None) -> Document:
+        """This document with every value's text put through `substitute`; only in these sections, where they are named.
 
         A `WrongValue` that it raises becomes a problem of the document. Messages go on showing the text as
         written, so a secret put in here is never shown.
         """
         problems = list(self.problems)
-        root = _substituted(self.root, substitute, problems)
+        root = self.root
+        if below is None:
+            root = _substituted(root, substitute, problems)
+        elif isinstance(root, Table):
+            entries = tuple(
+                (key, _substituted(value, substitute, problems) if key.text in below else value)
+                for key, value in root.entries
+            )
+            root = replace(root, entries=entries)
         return replace(self, root=root, problems=tuple(problems))
 
     def without(self, path: Sequence[Key]) -> Document:
