@@ -254,22 +254,27 @@ class Line:
         now = self._services.clock()
         return not self._pressed.is_copy(digit, duration_ms, is_signalled=is_signalled, now=now)
 
-    def press(self, digit: str, duration_ms: int, *, is_audible: bool) -> None:
-        """Press a key of another line towards the peer. `is_audible`: its tones were in the audio that is carried.
+    def press(self, digit: str, duration_ms: int, *, is_audible: bool) -> bool:
+        """Press a key towards the peer; tells whether that is done.
 
-        Keys that come faster than they can be pressed are dropped, and so are those to a peer who is leaving.
+        `is_audible`: it is another line's, and its tones were in the audio that is carried. Keys that come faster than
+        they can be pressed are dropped, and so are those to a peer who is leaving.
         """
         now = self._services.clock()
         if self.leg is None or self.stream is None or self._pressing_until_s - now > MAX_PRESSING_S:
-            return
+            return False
         duration_ms = min(max(duration_ms, MIN_KEY_MS), MAX_KEY_MS)
         has_events = self.stream.telephone_event_payload_type is not None
         if self.dtmf is DtmfMode.INFO:
             with contextlib.suppress(StateError, ResourceError):
                 self._services.user_agent.send_digit(self.leg_id, digit, duration_ms, now)
-        elif has_events or (self.dtmf.takes_tones and not is_audible):
+                return True
+            return False
+        if has_events or (self.dtmf.takes_tones and not is_audible):
             self._pressing_until_s = max(self._pressing_until_s, now) + (duration_ms + KEY_GAP_MS) / 1000
             self._services.media.engine.send_digits(self.leg, digit, duration_ms=duration_ms, gap_ms=KEY_GAP_MS)
+            return True
+        return is_audible
 
     def flush(self) -> None:
         """Drop what is queued for the peer."""
