@@ -56,6 +56,7 @@ class SessionBridge:
         dispatch: Callable[[call_events.Event], None],
         on_quiet: Callable[[], None],
         clock: Callable[[], float],
+        on_tool_cancelled: Callable[[str], None] = lambda _call_id: None,
     ) -> None:
         self._options = options
         self._media = media
@@ -64,6 +65,9 @@ class SessionBridge:
         self._dispatch = dispatch
         self._on_quiet = on_quiet
         self._clock = clock
+        self._on_tool_cancelled = on_tool_cancelled
+        self._turns = 0  # of the caller
+        self._tells_speech = False  # the provider says when the caller begins to speak
         self._session: realtime.RealtimeSession | None = None
         self._context: ContextKeeper | None = None
         self._leg: int | None = None
@@ -184,6 +188,21 @@ class SessionBridge:
         if self._session is not None:
             self._session.send_tool_result(call_id, json.dumps(output), respond=respond)
 
+    def say(self, text: str) -> None:
+        """Let the model speak these words."""
+        if self._session is not None:
+            self._session.say(text)
+
+    @property
+    def has_update(self) -> bool:
+        """Whether the session can change while it is under way."""
+        return self._session is not None and self._session.capabilities.has_update
+
+    def update(self, change: realtime.SessionChange) -> None:
+        """Change what the session is asked to be."""
+        if self._session is not None:
+            self._session.update(change)
+
     # Downlink.
 
     @property
@@ -256,6 +275,7 @@ class SessionBridge:
                 self._on_audio(event)
             case realtime.SpeechStarted():
                 self._transcript.begin_turn(event.item_id)
+                self._turns, self._tells_speech = self._turns + 1, True
                 if self._options.turn_detection.interrupts_response and not self._is_full_duplex:
                     self._dispatch(call_events.CallerSpoke())
             case realtime.Interrupted():
@@ -264,12 +284,8 @@ class SessionBridge:
                 self._active.add(event.response_id)
             case realtime.ResponseFinished():
                 self._on_response_finished(event)
-            case realtime.ToolCalled():
-                self._record.tools += 1
-                call = event.call
-                self._dispatch(call_events.ToolAsked(call_id=call.call_id, name=call.name, arguments=call.arguments))
-            case realtime.UsageReported():
-                self._record.add_usage(event.usage)
+            case realtime.ToolCalled() | realtime.ToolCancelled():
+                self._on_tool(event)
             case realtime.SessionFailed():
                 self._lost(str(event.error))
             case realtime.SessionClosed():
@@ -281,6 +297,7 @@ class SessionBridge:
         """What was said, as text, and what text costs."""
         match event:
             case realtime.InputTranscript() if event.is_final:
+                self._turns += not self._tells_speech
                 self._transcript.caller_said(event.item_id, event.text)
             case realtime.OutputTranscript():
                 if self._recorder is not None and event.is_final:
@@ -297,6 +314,22 @@ class SessionBridge:
         """The provider heard the caller break in. Of one that told the caller's voice before, it is no news."""
         if not self._active or not self._active <= self._muted:
             self._dispatch(call_events.CallerSpoke())
+
+    def _on_tool(self, event: realtime.ToolCalled | realtime.ToolCancelled) -> None:
+        if isinstance(event, realtime.ToolCancelled):
+            self._on_tool_cancelled(event.call_id)
+            return
+        self._record.tools += 1
+        call = event.call
+        self._dispatch(
+            call_events.ToolAsked(
+                call_id=call.call_id,
+                name=call.name,
+                arguments=call.arguments,
+                response_id=call.response_id,
+                turn=self._turns,
+            )
+        )
 
     def _on_audio(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
         if event.response_id in self._muted or self._is_silenced:

@@ -66,6 +66,7 @@ from gateway.calls.events import (
     Reject,
     ReplyToTool,
     Ring,
+    RunTool,
     SessionLost,
     SessionOpened,
     Started,
@@ -82,6 +83,7 @@ from gateway.calls.events import (
     TimerFired,
     TimerName,
     ToolAsked,
+    ToolFailed,
     TransferReported,
 )
 from gateway.calls.record import CallDirection
@@ -100,11 +102,11 @@ from gateway.dialplan.model import (
     RecordPlan,
     RejectAction,
     SessionAction,
-    SessionTool,
     TransferAction,
     TransferGranted,
     TransferRefused,
 )
+from gateway.dialplan.tools import SessionTool
 
 ANNOUNCEMENT_LIMIT_S = 15.0
 FRESH = timedelta(seconds=1)
@@ -180,6 +182,9 @@ class Call:
         self._transfer: Transfer | None = None
         self._transfers = 0
         self._tool_call: str | None = None  # the model's call that waits for the transfer's outcome
+        self._tool_calls: set[str] = set()  # all of the model's
+        self._asked_at: dict[str, int] = {}  # in which turn the model was told to ask, by contact
+        self._keys = 0  # pressed by the caller
 
     def step(self, event: Event, at: datetime) -> list[Command]:
         """What follows from `event`, which happened `at` (aware wall-clock time, for opening hours)."""
@@ -394,6 +399,7 @@ class Call:
         return [BargeIn()]
 
     def _on_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
+        self._keys += 1
         escalation = self._plan.react(DigitPressed(digit=event.digit))
         if escalation is not None:
             self.notes.escalations.append(escalation.name)
@@ -433,14 +439,45 @@ class Call:
         return [TellModel(text=f"The caller pressed these telephone keys: {' '.join(digits)}")]
 
     def _on_tool(self, event: ToolAsked, at: datetime) -> list[Command]:
-        if event.name not in self._offered_tools():
+        if self._is_repeated(event):
+            return []
+        if self._session is None or not self._plan.offers(self._session, event.name):
             return [_refusal(event.call_id, "there is no such tool")]
-        if event.name == SessionTool.TRANSFER.value:
-            contact = event.arguments.get("contact")
-            self._tool_call = event.call_id
-            return self._start_transfer(contact if isinstance(contact, str) else "", at, announced=True)
-        self._enter(CallState.CLOSING)
-        return self._await_sentence()
+        if event.name == SessionTool.TRANSFER:
+            return self._on_transfer_tool(event, at)
+        if event.name == SessionTool.HANG_UP:
+            self._enter(CallState.CLOSING)
+            return self._await_sentence()
+        return [_run(event)]
+
+    def _is_repeated(self, event: ToolAsked) -> bool:
+        """A call of a tool is answered once, whatever the provider tells again."""
+        is_known = event.call_id in self._tool_calls
+        self._tool_calls.add(event.call_id)
+        return is_known
+
+    def _on_transfer_tool(self, event: ToolAsked, at: datetime) -> list[Command]:
+        named = event.arguments.get("contact")
+        contact = named if isinstance(named, str) else ""
+        if self._has_to_ask(contact, at):
+            turn, is_confirmed = event.turn + self._keys, event.arguments.get("confirmed") is True
+            asked_at = self._asked_at.setdefault(contact, turn)
+            if not is_confirmed or turn <= asked_at:
+                self._asked_at[contact] = turn if not is_confirmed else asked_at
+                return [_question(event.call_id, contact)]
+            del self._asked_at[contact]
+        self._tool_call = event.call_id
+        return self._start_transfer(contact, at, announced=True)
+
+    def _has_to_ask(self, contact: str, at: datetime) -> bool:
+        resolved = self._plan.resolve_transfer(contact, at)
+        if isinstance(resolved, TransferRefused):
+            return False
+        return any(self._plan.contacts[name].confirm for name in (contact, resolved.contact))
+
+    def _on_tool_failed(self, _event: ToolFailed, _at: datetime) -> list[Command]:
+        self.notes.failed_tools += 1
+        return []
 
     def _await_sentence(self) -> list[Command]:
         """Let the model finish; digits that were pressed before are no longer of interest."""
@@ -451,13 +488,12 @@ class Call:
             AwaitPlayout(),
         ]
 
-    def _offered_tools(self) -> set[str]:
-        """What the session was given; a model may still name something else."""
-        if self._session is None:
-            return set()
-        return {tool.value for tool in self._plan.sessions[self._session].tools}
-
     def _on_tool_while_leaving(self, event: ToolAsked, _at: datetime) -> list[Command]:
+        if self._is_repeated(event):
+            return []
+        is_offered = self._session is not None and self._plan.offers(self._session, event.name)
+        if is_offered and event.name in (SessionTool.NOTE, SessionTool.TAKE_MESSAGE):
+            return [_run(event)]
         return [_refusal(event.call_id, "the call is already being transferred or ended", respond=False)]
 
     # Transfers.
@@ -600,6 +636,18 @@ def _refusal(call_id: str, why: str, *, respond: bool = True) -> ReplyToTool:
     return ReplyToTool(call_id=call_id, output=output, respond=respond)
 
 
+def _run(event: ToolAsked) -> RunTool:
+    return RunTool(call_id=event.call_id, name=event.name, arguments=event.arguments, response_id=event.response_id)
+
+
+def _question(call_id: str, contact: str) -> ReplyToTool:
+    reason = (
+        f"Nobody is called yet. Ask the caller whether they want to be connected with {contact}, wait for their "
+        "answer, and only if it is yes call transfer again with confirmed: true."
+    )
+    return ReplyToTool(call_id=call_id, output={"status": "confirmation needed", "reason": reason})
+
+
 TRANSFER_EVENTS: tuple[type[Event], ...] = (
     TransferReported,
     TargetProgressed,
@@ -654,6 +702,7 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.CLOSING, DigitReceived): Call._on_digit,
     (_S.CLOSING, ToolAsked): Call._on_tool_while_leaving,
     (_S.CLOSING, SessionLost): Call._on_closing,
+    **{(state, ToolFailed): Call._on_tool_failed for state in CallState if state is not _S.ENDED},
     **{(state, TimerFired): Call._on_timer for state in CallState if state is not _S.ENDED},
     **{(state, CallerLeft): Call._on_caller_left for state in CallState if state is not _S.ENDED},
     **{(state, MediaLost): Call._on_media_lost for state in HEARD_STATES},

@@ -91,11 +91,23 @@ class DigitReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolAsked:
-    """The model wants a tool to be run. Names and arguments are its words, not to be trusted."""
+    """The model wants a tool to be run. Names and arguments are its words, not to be trusted.
+
+    ``turn`` counts what the caller has said so far.
+    """
 
     call_id: str
     name: str
     arguments: Mapping[str, object]
+    response_id: str = ""
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFailed:
+    """A tool could not be run, or did not do what was asked."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +199,7 @@ Event: TypeAlias = (
     | CallerSpoke
     | DigitReceived
     | ToolAsked
+    | ToolFailed
     | PlayoutEnded
     | TransferReported
     | TargetProgressed
@@ -261,6 +274,16 @@ class BridgeAudio:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitPlayout:
     """Answer with `PlayoutEnded` as soon as nothing is left to be said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTool:
+    """Run a tool of the session beside the call, and give the model its result."""
+
+    call_id: str
+    name: str
+    arguments: Mapping[str, object]
+    response_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,6 +412,7 @@ Command: TypeAlias = (
     | BargeIn
     | BridgeAudio
     | AwaitPlayout
+    | RunTool
     | ReplyToTool
     | TellModel
     | Play
@@ -450,3 +474,4 @@ class CallNotes:
     refusal: Refusal | None = None  # why nobody took the call that we placed
     escalations: list[str] = field(default_factory=list)
     consent: RecordingConsent | None = None  # None: the caller has not been asked, or not decided
+    failed_tools: int = 0

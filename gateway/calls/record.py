@@ -57,6 +57,15 @@ class RecordingSummary:
     ended_early: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenMessage:
+    """What a caller left for the people here, ``at_ms`` after the ACK. ``callback`` is a number, or ""."""
+
+    text: str
+    callback: str
+    at_ms: int
+
+
 @dataclass(slots=True, kw_only=True)
 class CallRecord:
     """One call's facts and figures; ``_s`` are monotonic seconds, ``started_at`` is wall-clock time."""
@@ -88,6 +97,9 @@ class CallRecord:
     escalations: tuple[str, ...] = ()
     barge_ins: int = 0
     tools: int = 0
+    failed_tools: int = 0
+    messages: tuple[TakenMessage, ...] = ()
+    notes: tuple[str, ...] = ()  # the model's, for whoever takes the call over
     usage: Usage = field(default_factory=Usage)
     media: LegStatistics | None = None
     one_way_audio: tuple[str, ...] = ()  # what was wrong with one direction, for a while at least

@@ -12,6 +12,7 @@ from gateway.calls.media_hosts import MediaHosts
 from gateway.calls.media_watch import OneWayAudio
 from gateway.calls.record import CallObserver
 from gateway.calls.recording import RecordingStore
+from gateway.calls.tools.services import ToolServices
 from gateway.realtime.session import SessionOptions
 from gateway.sip.user_agent import UserAgent
 from gateway.transport.media_loop import MediaLoop
@@ -38,3 +39,4 @@ class CallServices:
     legs: LegDirectory = field(default_factory=LegDirectory)
     one_way_audio: OneWayAudio = field(default_factory=OneWayAudio)
     recordings: RecordingStore | None = None  # None: nothing is recorded
+    tools: ToolServices = field(default_factory=ToolServices)

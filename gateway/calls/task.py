@@ -33,11 +33,12 @@ from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
 from gateway.calls.succession import Succession, has_replaces
+from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
 from gateway.dialplan.model import Action, CallFacts, Dialplan
 from gateway.errors import GatewayError, shown
-from gateway.realtime.session import SessionOptions, Tool
+from gateway.realtime.session import SessionOptions
 from gateway.sip import events as sip_events
 from gateway.sip.hop import Hop
 from gateway.sip.message import Uri
@@ -161,6 +162,7 @@ class CallTask:
             offered_s=services.clock(),
         )
         self._recording = CallRecording(services.recordings, services.media, self.record)
+        self._tools = ToolDesk(services.tools, brief.plan, brief.facts, self.record, self._desk_links())
 
     # Life.
 
@@ -229,7 +231,7 @@ class CallTask:
         self.record.session, self.record.transfer_target = notes.session, notes.transfer_target
         self.record.transfer_state, self.record.refusal = notes.transfer_state, notes.refusal
         self.record.escalations = tuple(notes.escalations)
-        self.record.consent = notes.consent
+        self.record.consent, self.record.failed_tools = notes.consent, notes.failed_tools
         self.record.ended_s = self._services.clock()
         self._release()
         self._ended.set()
@@ -246,6 +248,7 @@ class CallTask:
             if timer is not None:
                 timer.cancel()
         self._timers.clear()
+        self._tools.leave()
         if self._bridge is not None:
             self._bridge.abandon()
         self._desk.release()
@@ -300,6 +303,8 @@ class CallTask:
                     self._bridge.set_open(is_open=is_open)
             case call_events.AwaitPlayout():
                 self._is_awaiting_playout = True
+            case call_events.RunTool():
+                self._tools.run(command, self._services.wall_clock())
             case call_events.ReplyToTool():
                 if self._bridge is not None:
                     self._bridge.reply_to_tool(command.call_id, command.output, respond=command.respond)
@@ -596,10 +601,7 @@ class CallTask:
             base.in_law(self._line.law(offer)),
             instructions="\n\n".join(text for text in instructions if text),
             caller=self._brief.facts.from_ if base.identifies_callers else "",
-            tools=tuple(
-                Tool(name=tool.name, description=tool.description, parameters=tool.parameters)
-                for tool in plan.tools(name, at)
-            ),
+            tools=self._tools.offered(name, at),
         )
         self._bridge = SessionBridge(
             options=self._session_options,
@@ -611,10 +613,23 @@ class CallTask:
             dispatch=self.dispatch,
             on_quiet=self._look_at_playout,
             clock=self._services.clock,
+            on_tool_cancelled=self._tools.cancel,
         )
+        self._tools.attend(name, self._bridge, self._session_options.instructions)
         self._opening = self._tasks.create_task(self._bridge.open(), name=f"session {self.record.call_id}")
 
+    def _desk_links(self) -> DeskLinks:
+        return DeskLinks(
+            spawn=lambda work, name: self._tasks.create_task(work, name=name),
+            dispatch=self.dispatch,
+            press=lambda digit, duration_ms: self._line.press(digit, duration_ms, is_audible=False),
+            is_silent=self._is_playout_over,
+            may_speak=lambda: self._call.state is CallState.TALKING,
+            clock=self._services.clock,
+        )
+
     def _leave_session(self) -> None:
+        self._tools.leave()
         if self._opening is not None:
             self._opening.cancel()
         if self._bridge is not None:

@@ -25,6 +25,7 @@ from gateway.calls.manager import CallManager, TrunkPolicy
 from gateway.calls.record import CallObserver
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sounds
+from gateway.calls.tools.services import ToolServices
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
 from gateway.cli.status import report_sources, watch_signalling
 from gateway.config import Configuration
@@ -113,6 +114,7 @@ class Service:
         self.services: CallServices
         self.calls: CallManager
         self.load: LoadWatch
+        self._tools = ToolServices()
         self._recordings: Recordings | None = None
         self.stalls = StallWatch()
         self.started_at = time.monotonic()
@@ -155,6 +157,8 @@ class Service:
         self.media.start()
         self._stack.callback(self.media.stop)
         self._start_recordings(configuration)
+        self._tools.use(self._plans)
+        self._stack.push_async_callback(self._tools.close)
         self.services = self._services(configuration, urls)
         self._watch_load(configuration)
         self.calls = CallManager(
@@ -231,6 +235,7 @@ class Service:
             clock=time.monotonic,
             wall_clock=lambda: datetime.now(UTC),
             recordings=self._recordings,
+            tools=self._tools,
         )
 
     def _start_recordings(self, configuration: Configuration) -> None:
@@ -372,6 +377,7 @@ class Service:
         if tls is not None:
             self._endpoint.replace_tls(tls)
         self._plans = plans
+        self._tools.use(plans)
         self._greetings.clear()
         self.calls.replace_plans(plans)
         _log.info(

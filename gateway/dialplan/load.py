@@ -12,8 +12,9 @@ mistake is reported once. A plan that is returned has no loose end; nobody has t
 
 from __future__ import annotations
 
+import os
 import wave
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -57,16 +58,29 @@ from gateway.dialplan.model import (
     Route,
     SessionAction,
     SessionPlan,
-    SessionTool,
     TransferAction,
 )
 from gateway.dialplan.pattern import parse_caller, parse_number, parse_text
 from gateway.dialplan.reach import eclipsed
 from gateway.dialplan.targets import parse_target
 from gateway.dialplan.template import Template, Variable, parse_template
+from gateway.dialplan.tool_load import ToolLoader
+from gateway.dialplan.tools import SessionTool
 from gateway.errors import ConfigurationError, Problem, shown
-from gateway.located import Document, Key, WrongValue, examine, hint, in_order, load_yaml, place_behind, read_text
+from gateway.located import (
+    Document,
+    Key,
+    Substitution,
+    WrongValue,
+    examine,
+    hint,
+    in_order,
+    load_yaml,
+    place_behind,
+    read_text,
+)
 
+SECTIONS_WITH_SECRETS = ("tools", "mcp")
 PROMPT_SUFFIXES = (".md", ".txt")
 UTC = ZoneInfo("UTC")
 DEFAULT_INSTANT = datetime(2000, 1, 3, 12, 0)  # noqa: DTZ001 - the plan's zone is put in; only plans without hours use it
@@ -78,17 +92,19 @@ _OF_QUESTIONS = {"agree", "decline", "wait"}
 _NONE_OF = {"hours": "are no opening hours", "contacts": "is no contact", "sessions": "is no session"}
 
 
-def load_dialplan(path: Path) -> Dialplan:
-    """Read and check the plan at `path`; what it names is relative to its folder.
+def load_dialplan(path: Path, environment: Mapping[str, str] | None = None) -> Dialplan:
+    """Read and check the plan at `path`; what it names is relative to its folder, secrets are in `environment`.
 
     Raises:
         ConfigurationError: with every problem of the file and of the prompts it names, each at its place.
     """
-    return build_dialplan(load_yaml(path), path)
+    return build_dialplan(load_yaml(path), path, environment)
 
 
-def build_dialplan(document: Document, path: Path) -> Dialplan:
+def build_dialplan(document: Document, path: Path, environment: Mapping[str, str] | None = None) -> Dialplan:
     """Like `load_dialplan`, from a document already read; `path` is where it lies."""
+    secrets = Substitution(os.environ if environment is None else environment)
+    document = document.with_texts(secrets, below=SECTIONS_WITH_SECRETS)
     examined = examine(source.PlanSource, document)
     if examined.value is None:
         raise ConfigurationError(examined.problems)
@@ -116,6 +132,7 @@ class _Builder:
         """The plan; it may be used only where `problems` stayed empty."""
         self.zone = self._zone()
         routes = self._routes()
+        tools = self._tool_loader()
         return Dialplan(
             file=path,
             name=self.plan.name,
@@ -123,6 +140,8 @@ class _Builder:
             hours=MappingProxyType({name: self._opening_hours(name, hours) for name, hours in self.plan.hours.items()}),
             contacts=MappingProxyType(self._contacts()),
             sessions=MappingProxyType({name: self._session(name, s) for name, s in self.plan.sessions.items()}),
+            tool_plans=MappingProxyType(tools.tools(self.plan.tools, self.plan.mcp)),
+            mcp=MappingProxyType(tools.servers(self.plan.mcp)),
             routes=routes,
             escalations=self._escalations(),
             examples=tuple(self._example(number, case) for number, case in enumerate(self.plan.tests)),
@@ -204,6 +223,7 @@ class _Builder:
                 targets=tuple(parse_target(text) for text in contact.dial),
                 ring_s=contact.ring,
                 mode=contact.mode,
+                confirm=contact.confirm,
                 hours=contact.when or None,
                 otherwise=contact.else_ or None,
             )
@@ -238,6 +258,7 @@ class _Builder:
         greeting, unknown = parse_template(session.greeting)
         if unknown or any(isinstance(part, Variable) for part in greeting.parts):
             self._note((*path, "greeting"), "'greeting' holds a variable", "a greeting is the same for every caller")
+        self._check_tools(path, session)
         if SessionTool.TRANSFER in session.tools and not self.whole.keys(("contacts",)):
             index = session.tools.index(SessionTool.TRANSFER)
             self._note((*path, "tools", index), "'transfer' has nobody to call", "expected contacts in this plan")
@@ -247,8 +268,23 @@ class _Builder:
             greeting=session.greeting or None,
             instructions=self._instructions((*path, "instructions"), session.instructions),
             tools=tuple(dict.fromkeys(session.tools)),
+            languages=tuple(dict.fromkeys(session.languages)),
             record=self._record((*path, "record"), session.record) if session.record else None,
         )
+
+    def _tool_loader(self) -> ToolLoader:
+        is_whole = len(self.plan.tools) == len(self.whole.keys(("tools",)))
+        return ToolLoader(note=self._note, folder=self.folder, is_whole=is_whole)
+
+    def _check_tools(self, path: tuple[Key, ...], session: source.SessionSource) -> None:
+        servers = {name: self.plan.mcp.get(name) for name in self.whole.keys(("mcp",))}
+        self._tool_loader().check_session((*path, "tools"), session.tools, self.whole.keys(("tools",)), servers)
+        if SessionTool.SWITCH_LANGUAGE in session.tools and len(set(session.languages)) < 2:
+            index = session.tools.index(SessionTool.SWITCH_LANGUAGE)
+            self._note((*path, "tools", index), "'switch_language' has no choice", "expected languages: [de, en]")
+        if session.languages and SessionTool.SWITCH_LANGUAGE not in session.tools:
+            message = "'languages' has no effect without the tool switch_language"
+            self._note((*path, "languages"), message, "expected it in tools", at_key=True)
 
     def _record(self, path: tuple[Key, ...], record: source.RecordSource) -> RecordPlan:
         problem = self.document.problem(path, "the configuration keeps no recordings", NEEDS_FOLDER, at_key=True)

@@ -22,10 +22,12 @@ from pathlib import Path
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from gateway.dialplan import tools as tool_model
 from gateway.dialplan.hours import WEEKDAY_NAMES, OpeningHours
 from gateway.dialplan.pattern import Pattern, normal_caller, normal_number, normal_text
 from gateway.dialplan.targets import DialTarget
 from gateway.dialplan.template import Template, Variable, quoted
+from gateway.dialplan.tools import McpPlan, SessionTool, ToolDefinition, ToolPlan
 from gateway.errors import Problem, shown
 from gateway.located import hint, in_order
 
@@ -142,15 +144,10 @@ class Contact:
     targets: tuple[DialTarget, ...]
     ring_s: float
     mode: TransferMode = TransferMode.BLIND
+    confirm: bool = False
+    """A model has to ask the caller first, and the caller to answer."""
     hours: str | None = None
     otherwise: str | None = None
-
-
-class SessionTool(Enum):
-    """What a session's model may do besides talking."""
-
-    TRANSFER = "transfer"
-    HANG_UP = "hang_up"
 
 
 class Consent(Enum):
@@ -193,7 +190,9 @@ class SessionPlan:
     use: str
     greeting: str | None
     instructions: Template | None
-    tools: tuple[SessionTool, ...]
+    tools: tuple[str, ...]
+    """Names of `SessionTool`, of the plan's tools and MCP servers, and of single tools of those servers."""
+    languages: tuple[str, ...] = ()
     record: RecordPlan | None = None
 
 
@@ -312,15 +311,6 @@ class TransferRefused:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolDefinition:
-    """A tool as models are told of it: ``parameters`` is a JSON Schema."""
-
-    name: str
-    description: str
-    parameters: Mapping[str, object]
-
-
 # Beside the plan -----------------------------------------------------------------------------------------------------
 
 
@@ -377,6 +367,8 @@ class Dialplan:
     sessions: Mapping[str, SessionPlan]
     routes: tuple[Route, ...]
     escalations: tuple[Escalation, ...]
+    tool_plans: Mapping[str, ToolPlan] = field(default_factory=dict)
+    mcp: Mapping[str, McpPlan] = field(default_factory=dict)
     examples: tuple[ExampleCall, ...] = ()
     references: tuple[Reference, ...] = ()
 
@@ -417,35 +409,47 @@ class Dialplan:
         """Whether `at` (aware) lies in the contact's hours; one without hours is always reachable."""
         return contact.hours is None or self.hours[contact.hours].is_open(at.astimezone(self.zone))
 
-    def tools(self, session: str, at: datetime) -> tuple[ToolDefinition, ...]:
-        """The tools of a session of this plan, as they stand at `at` (aware)."""
-        known = (self.transfer_tool(session, at), self.hang_up_tool(session))
+    def tools(self, session: str, at: datetime, marks: Collection[str] = ()) -> tuple[ToolDefinition, ...]:
+        """The tools of a session of this plan, as they stand at `at` (aware) for a caller with `marks`.
+
+        Those of MCP servers are not among them: which there are, the servers say.
+        """
+        known = [
+            self.transfer_tool(session, at),
+            *(tool for name, tool in self._built_in(session).items() if name in self.sessions[session].tools),
+        ]
+        plans = [self.tool_plans[name] for name in self.sessions[session].tools if name in self.tool_plans]
+        known += [tool.definition for tool in plans if tool.after is None or tool.after in marks]
         return tuple(tool for tool in known if tool is not None)
+
+    def offers(self, session: str, name: str) -> bool:
+        """Whether the tool of that name may be among the session's; of those of an MCP server the server knows."""
+        listed = self.sessions[session].tools
+        return name in listed or any(server in listed and name.startswith(f"{server}_") for server in self.mcp)
+
+    def _built_in(self, session: str) -> Mapping[str, ToolDefinition]:
+        switch = tool_model.switch_language(self.sessions[session].languages)
+        known = (tool_model.HANG_UP, tool_model.SEND_DTMF, tool_model.TAKE_MESSAGE, tool_model.NOTE, switch)
+        return {tool.name: tool for tool in known}
 
     def transfer_tool(self, session: str, at: datetime) -> ToolDefinition | None:
         """The tool whose ``contact`` is one of the plan's contacts; None where the session may not transfer."""
         if SessionTool.TRANSFER not in self.sessions[session].tools:
             return None
         contact = {"type": "string", "enum": list(self.contacts), "description": self._directory(at)}
+        properties: dict[str, object] = {"contact": contact}
+        if asking := [name for name, known in self.contacts.items() if known.confirm]:
+            description = f"For {', '.join(asking)}: true once you have asked the caller, and the caller has said yes."
+            properties["confirmed"] = {"type": "boolean", "description": description}
         return ToolDefinition(
             name=SessionTool.TRANSFER.value,
             description="Connect the caller with a person. Tell the caller before you do it.",
             parameters={
                 "type": "object",
-                "properties": {"contact": contact},
+                "properties": properties,
                 "required": ["contact"],
                 "additionalProperties": False,
             },
-        )
-
-    def hang_up_tool(self, session: str) -> ToolDefinition | None:
-        """The tool that ends the call; None where the session may not."""
-        if SessionTool.HANG_UP not in self.sessions[session].tools:
-            return None
-        return ToolDefinition(
-            name=SessionTool.HANG_UP.value,
-            description="End the call. Use it after you and the caller have said goodbye.",
-            parameters={"type": "object", "properties": {}, "required": [], "additionalProperties": False},
         )
 
     def instructions(self, session: str, facts: CallFacts) -> str | None:

@@ -22,11 +22,11 @@ from gateway.dialplan.model import (
     NO_ROUTE_STATUS,
     Consent,
     RecordingChange,
-    SessionTool,
     TransferMode,
 )
 from gateway.dialplan.pattern import parse_caller, parse_number, parse_text
 from gateway.dialplan.targets import parse_target
+from gateway.dialplan.tool_source import FunctionName, McpSource, ToolSource
 from gateway.located import Seconds, Section, WrongValue
 
 VERSION = 1
@@ -102,6 +102,12 @@ def _greeting(text: str) -> str:
     return text
 
 
+def _language(text: str) -> str:
+    if not re.fullmatch("[a-z]{2}", text):
+        raise WrongValue(expected="expected two letters of ISO 639-1, such as de")
+    return text
+
+
 def _header_name(text: str) -> str:
     # RFC 3261 25.1: token.
     if not re.fullmatch(r"[A-Za-z0-9.!%*_+`'~-]{1,64}", text):
@@ -117,6 +123,7 @@ Name = Annotated[
 Version = Annotated[int, AfterValidator(_version), WithJsonSchema({"const": VERSION})]
 Status = Annotated[int, AfterValidator(_status), WithJsonSchema({"type": "integer", "minimum": 400, "maximum": 699})]
 Greeting = Annotated[str, AfterValidator(_greeting)]
+Language = Annotated[str, AfterValidator(_language), WithJsonSchema({"type": "string", "pattern": "^[a-z]{2}$"})]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Digit = Annotated[str, AfterValidator(_digit), WithJsonSchema({"enum": [*_DIGITS, *range(10)]})]
 OnlyTrue = Annotated[bool, AfterValidator(_only_true), WithJsonSchema({"const": True})]
@@ -196,6 +203,7 @@ class ContactSource(Section):
     else_: Name = Field(default="", alias="else", description="The contact that is called instead outside the hours.")
     ring: Annotated[Seconds, Field(ge=1, le=300)] = Field(default=20.0, description="How long each target rings.")
     mode: TransferMode = Field(default=TransferMode.BLIND, description="blind: REFER. attended: the contact is called.")
+    confirm: bool = Field(default=False, description="The model has to ask the caller first.")
 
 
 class RecordSource(Section):
@@ -219,7 +227,10 @@ class SessionSource(Section):
     use: Name = Field(description="A realtime session of the configuration.")
     greeting: Greeting = Field(default="", description="Spoken first, as it stands.")
     instructions: str = Field(default="", description="The text, or a file ending in .md or .txt.")
-    tools: tuple[SessionTool, ...] = Field(default=(), description="What the model may do.")
+    tools: tuple[str, ...] = Field(default=(), description="What the model may do: built in, or named in tools or mcp.")
+    languages: tuple[Language, ...] = Field(
+        default=(), description="Those that switch_language takes, the first first."
+    )
     record: RecordSource | None = Field(default=None, description="Callers are recorded; without it they are not.")
 
 
@@ -335,6 +346,8 @@ class PlanSource(Section):
         default_factory=dict, description="The only places a call may ever be sent to."
     )
     sessions: dict[Name, SessionSource] = Field(default_factory=dict, description="What callers talk to.")
+    tools: dict[FunctionName, ToolSource] = Field(default_factory=dict, description="What sessions may do.")
+    mcp: dict[FunctionName, McpSource] = Field(default_factory=dict, description="Servers whose tools they may use.")
     routes: Annotated[tuple[RouteSource, ...], _LIST] = Field(description="First match wins.")
     escalations: tuple[EscalationSource, ...] = Field(default=(), description="Decided here, not by the model.")
     tests: tuple[CaseSource, ...] = Field(default=(), description="Calls and what has to become of them.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,12 @@ def talking(plan: Dialplan) -> Call:
     return call
 
 
-def transfer(contact: object) -> e.ToolAsked:
-    return e.ToolAsked(call_id="c1", name="transfer", arguments={"contact": contact})
+CALL_NUMBERS = count(1)
+
+
+def transfer(contact: object, *, turn: int = 0, **arguments: object) -> e.ToolAsked:
+    call_id = f"c{next(CALL_NUMBERS)}"
+    return e.ToolAsked(call_id=call_id, name="transfer", arguments={"contact": contact, **arguments}, turn=turn)
 
 
 def referred(commands: list[e.Command]) -> list[str]:
@@ -183,12 +188,13 @@ def test_successful_transfer_ends_in_our_bye(plan: Dialplan) -> None:
 
 def test_failed_transfer_tries_the_next_target_then_returns_to_the_model_which_is_told_why(plan: Dialplan) -> None:
     call = talking(plan)
-    feed(call, transfer("sales"), e.PlayoutEnded())
+    asked = transfer("sales")
+    feed(call, asked, e.PlayoutEnded())
     busy = e.TransferReported(status=486, reason="Busy Here", is_final=True)
     assert referred(call.step(busy, NOON)) == ["sip:6002"]
     commands = call.step(busy, NOON)
     reply = next(command for command in commands if isinstance(command, e.ReplyToTool))
-    assert reply.call_id == "c1"
+    assert reply.call_id == asked.call_id
     assert "busy" in str(reply.output["reason"])
     assert e.BridgeAudio(is_open=True) in commands
     assert call.state is CallState.TALKING
@@ -471,7 +477,7 @@ def test_refused_transfers_do_not_count(plan: Dialplan) -> None:
 
     actions = plan.decide(CallFacts(to="7000", from_="1001", at=NOON)).actions
     call = Call(plan=plan, actions=actions, limits=TransferLimits(take=take))
-    feed(call, e.Started(), e.SessionOpened(), e.Established(), *[transfer("mallory")] * 10)
+    feed(call, e.Started(), e.SessionOpened(), e.Established(), *[transfer("mallory") for _ in range(10)])
     assert not taken
     feed(call, transfer("sales"))
     assert len(taken) == 1
@@ -550,3 +556,86 @@ def test_callee_may_be_transferred_and_may_hang_up(plan: Dialplan) -> None:
     assert referred(feed(call, transfer("sales"), e.PlayoutEnded())) == ["sip:6001"]
     feed(call, e.CallerLeft(cause="remote_bye"))
     assert call.notes.outcome is e.Outcome.CALLEE_HUNG_UP
+
+
+# Tools.
+
+
+def replies(call: Call, *events: e.Event, at: datetime = NOON) -> list[object]:
+    """How the calls of tools among `events` are answered."""
+    commands = [command for event in events for command in call.step(event, at)]
+    return [command.output["status"] for command in commands if isinstance(command, e.ReplyToTool)]
+
+
+@pytest.fixture
+def careful(tmp_path: Path) -> Call:
+    """A call whose contact sales has to be confirmed, and who stands in for day."""
+    text = PLAN.replace("sip:6002]}", "sip:6002], confirm: true}").replace(
+        "when: office}", "when: office, else: sales}"
+    )
+    return talking(plan_of(tmp_path, text))
+
+
+def test_contact_to_confirm_is_dialled_once_the_caller_has_answered(careful: Call) -> None:
+    assert replies(careful, transfer("sales", turn=3)) == ["confirmation needed"]
+    feed(careful, transfer("sales", turn=4, confirmed=True))
+    assert referred(careful.step(e.PlayoutEnded(), NOON)) == ["sip:6001"]
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_contact_to_confirm_is_not_dialled_in_the_turn_in_which_it_was_asked_for(
+    careful: Call, confirmed: bool
+) -> None:
+    asked = [transfer("sales", turn=3, confirmed=confirmed), transfer("sales", turn=3, confirmed=True)]
+    assert replies(careful, *asked) == ["confirmation needed"] * 2
+    assert careful.state is CallState.TALKING
+
+
+@pytest.mark.parametrize("confirmed", [False, "true", 1, None])
+def test_contact_to_confirm_is_dialled_for_nothing_but_true(careful: Call, confirmed: object) -> None:
+    asked = [transfer("sales", turn=turn, confirmed=confirmed) for turn in range(4)]
+    assert replies(careful, *asked) == ["confirmation needed"] * 4
+
+
+def test_caller_may_confirm_by_a_key(careful: Call) -> None:
+    feed(careful, transfer("sales"), e.DigitReceived(digit="1"), transfer("sales", confirmed=True))
+    assert careful.state is CallState.ANNOUNCING
+
+
+def test_confirmation_holds_for_one_transfer(careful: Call) -> None:
+    busy = e.TransferReported(status=486, reason="Busy Here", is_final=True)
+    feed(careful, transfer("sales"), transfer("sales", turn=1, confirmed=True), e.PlayoutEnded(), busy, busy)
+    assert replies(careful, transfer("sales", turn=1, confirmed=True)) == ["confirmation needed"]
+
+
+def test_stand_in_has_to_be_confirmed_as_well(careful: Call) -> None:
+    assert replies(careful, transfer("day", turn=1, confirmed=True), at=NIGHT) == ["confirmation needed"]
+
+
+def test_call_of_a_tool_is_answered_once(plan: Dialplan) -> None:
+    call = talking(plan)
+    asked = e.ToolAsked(call_id="c", name="unknown", arguments={})
+    assert replies(call, asked, asked) == ["refused"]
+
+
+def test_call_of_a_tool_that_was_told_again_after_a_failed_transfer_dials_nobody(plan: Dialplan) -> None:
+    call = talking(plan)
+    asked, busy = transfer("day"), e.TransferReported(status=486, reason="Busy Here", is_final=True)
+    feed(call, asked, e.PlayoutEnded(), busy)
+    assert call.state is CallState.TALKING
+    assert call.step(asked, NOON) == []
+
+
+@pytest.mark.parametrize("name", ["note", "take_message"])
+def test_notes_are_taken_while_the_caller_is_put_through(tmp_path: Path, name: str) -> None:
+    tools = "tools: [transfer, hang_up, note, take_message]"
+    call = talking(plan_of(tmp_path, PLAN.replace("tools: [transfer, hang_up]", tools)))
+    feed(call, transfer("sales"))
+    asked = e.ToolAsked(call_id="n", name=name, arguments={"text": "x"})
+    assert [type(command) for command in call.step(asked, NOON)] == [e.RunTool]
+
+
+def test_failed_tools_are_counted(plan: Dialplan) -> None:
+    call = talking(plan)
+    feed(call, e.ToolFailed(name="x"), e.ToolFailed(name="x"))
+    assert call.notes.failed_tools == 2

@@ -34,7 +34,7 @@ SHAPE = [
     ("version: 1", "version: ¦2", "'version' is 2, which is not known here (expected 1)"),
     ("name: acme", "name: ¦acme inc.", "'name' is 'acme inc.' (expected letters, digits, - and _, at most 64)"),
     ("- name: closed", "- name: ¦(no route)", "'name' is '(no route)' (expected letters, digits, - and _, at most 64)"),
-    ("tools: [transfer, hang_up]", "tools: [¦transfr]", "item 1 of 'tools' is 'transfr' (did you mean 'transfer'?)"),
+    ("tools: [transfer, hang_up]", "tools: [¦transfr]", "there is no tool 'transfr' (did you mean 'transfer'?)"),
     ("name: acme", "name: ¦*acme", "alias *acme has no anchor (put quotes around text that begins with *)"),
     (
         "timezone: Europe/Berlin\n",

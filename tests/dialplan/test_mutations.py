@@ -16,7 +16,7 @@ from gateway.dialplan.explain import route_report, run_tests
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, DigitPressed, ProviderDown, TransferAction, TransferGranted
 from gateway.errors import ConfigurationError, Problem
-from tests.support.plans import PLAN, write_plan
+from tests.support.plans import PLAN, TOOLS_PLAN, write_plan
 
 pytestmark = pytest.mark.heavy
 
@@ -166,10 +166,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_plan(tmp_path_factory.mktemp("plan")).parent
 
 
+@pytest.mark.parametrize("written", [PLAN, TOOLS_PLAN], ids=["plan", "tools"])
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_a_plan_with_changed_parts_loads_or_is_refused_in_place(folder: Path, data: st.DataObject) -> None:
-    plan = yaml.load(PLAN, yaml.BaseLoader)  # noqa: S506 - text only, from this repository
+def test_a_plan_with_changed_parts_loads_or_is_refused_in_place(
+    folder: Path, written: str, data: st.DataObject
+) -> None:
+    plan = yaml.load(written, yaml.BaseLoader)  # noqa: S506 - text only, from this repository
     for _ in range(data.draw(st.integers(1, 3))):
         plan = mutated(plan, data)
     text = yaml.dump(plan, allow_unicode=True, sort_keys=False, default_flow_style=data.draw(st.booleans()))

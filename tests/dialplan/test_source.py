@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+import jsonschema
 import yaml
 
 from gateway.dialplan.source import schema
-from tests.support.plans import PLAN
+from tests.support.plans import PLAN, TOOLS_PLAN
 
 
 def parts(value: object) -> Iterator[Mapping[str, object]]:
@@ -43,7 +44,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_every_table_of_fixed_keys_refuses_others() -> None:
     tables = [part for part in parts(schema()) if isinstance(part.get("properties"), dict)]
     assert all(table.get("additionalProperties") is False for table in tables if "propertyNames" not in table)
-    assert len(tables) == 14
+    assert len(tables) == 18
 
 
 def test_every_word_of_a_plan_is_in_the_schema() -> None:
@@ -51,6 +52,12 @@ def test_every_word_of_a_plan_is_in_the_schema() -> None:
     words = {key for part in parts(schema()) for key in part.get("properties", {})}  # type: ignore[attr-defined]
     names = {"office", "mon-fri", "sat", "sales", "desk", "reception", "X-Queue"}
     assert written - names <= words
+
+
+def test_every_word_of_a_plan_with_tools_is_in_the_schema() -> None:
+    jsonschema.Draft202012Validator(schema()).validate(yaml.safe_load(TOOLS_PLAN))
+    broken = yaml.safe_load(TOOLS_PLAN.replace("retries: 0", "retry: 0"))
+    assert not jsonschema.Draft202012Validator(schema()).is_valid(broken)
 
 
 def test_hours_take_weekdays_and_exceptions_only() -> None:
@@ -66,4 +73,4 @@ def test_numbers_may_be_written_without_quotes() -> None:
 
 def test_values_that_stand_for_nothing_are_not_offered_as_defaults() -> None:
     defaults = [part["default"] for part in parts(schema()) if "default" in part]
-    assert defaults == [20.0, 10.0]
+    assert defaults == [20.0, 4.0, 4.0, 0.7, 10.0, 0.7]

@@ -6,6 +6,7 @@ The event loop's clock is the wire's, so that timers of calls and of SIP run tog
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -195,6 +196,10 @@ class ScriptedSession:
     options: realtime.SessionOptions
     heard: list[bytes] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    changes: list[realtime.SessionChange] = field(default_factory=list)
+    calls: int = 0
     is_closed: bool = False
     capabilities: realtime.Capabilities = CAPABILITIES
     on_event: Callable[[realtime.SessionEvent], None] | None = None
@@ -208,8 +213,13 @@ class ScriptedSession:
     def send_text(self, _role: str, text: str) -> None:
         self.told.append(text)
 
-    def send_tool_result(self, _call_id: str, output: str, respond: bool = True) -> None:
+    def send_tool_result(self, call_id: str, output: str, respond: bool = True) -> None:
+        assert call_id not in self.results, "a tool call is answered once"
+        self.results[call_id] = json.loads(output)
         self.told.append(output)
+
+    def update(self, change: realtime.SessionChange) -> None:
+        self.changes.append(change)
 
     def respond(self, instructions: str | None = None) -> None: ...
     def cancel_response(self) -> None: ...
@@ -218,12 +228,19 @@ class ScriptedSession:
     async def close(self) -> None:
         self.is_closed = True
 
-    def say(self) -> None:
+    def say(self, text: str | None = None) -> None:
+        """Speak; with words, as the gateway wants it."""
+        if text is not None:
+            self.said.append(text)
         self.emit(realtime.AudioDelta(response_id="r", item_id="i", content_index=0, audio=MODEL_AUDIO))
 
-    def ask(self, name: str, **arguments: object) -> None:
-        call = realtime.ToolCall(call_id="c", name=name, arguments=arguments, response_id="r")
+    def ask(self, name: str, /, **arguments: object) -> str:
+        """Call a tool; the call's id."""
+        self.calls += 1
+        call_id = f"c{self.calls}"
+        call = realtime.ToolCall(call_id=call_id, name=name, arguments=arguments, response_id=f"r{self.calls}")
         self.emit(realtime.ToolCalled(call=call))
+        return call_id
 
     def lose(self) -> None:
         self.emit(realtime.SessionClosed(code=1006, reason="lost"))

@@ -43,6 +43,39 @@ tests:
     expect: {route: day, transfer: desk}
 """
 
+TOOLS_PLAN = """\
+version: 1
+name: shop
+timezone: UTC
+contacts:
+  sales: {dial: ["sip:6001"], confirm: true}
+tools:
+  lookup:
+    description: Order status by number
+    parameters: {number: {type: string, pattern: "^[0-9]+$"}, deep: {type: boolean}}
+    optional: [deep]
+    http:
+      url: "https://erp.example/orders/{number}?by={caller.number}"
+      query: {deep: "{deep}"}
+      headers: {Authorization: Bearer}
+      result: order.0
+      result_schema: {type: string}
+    filler: One moment.
+    filler_after: 1s
+  pin: {description: Checks the PIN, verify: {codes: ["1234"], tries: 2}, grants: known}
+  cancel:
+    description: Cancels an order
+    after: known
+    http: {method: POST, url: "https://erp.example/cancel", json: {by: ["{call.id}", 1]}, timeout: 2s, retries: 0}
+mcp:
+  crm: {command: crm, args: [-q], env: {A: b}, tools: [find]}
+  far: {url: "https://mcp.example/", headers: {A: b}, timeout: 1s, after: known}
+sessions:
+  reception: {use: default, tools: [transfer, switch_language, lookup, pin, cancel, crm_find, far], languages: [de, en]}
+routes:
+  - {name: talk, do: [{session: reception}]}
+"""
+
 
 def write_sound(file: Path, rate_hz: int = 8000, channels: int = 1, sample_bytes: int = 2) -> None:
     """Write a short WAV file."""

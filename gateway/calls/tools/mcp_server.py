@@ -1,0 +1,240 @@
+"""A server of the Model Context Protocol, by the official SDK: started, listed, watched, and started again.
+
+One for all calls of a process, in a task of its own: the SDK wants to be left by the task that entered it. Calls use
+the list of tools that is here already, and never wait for a server to come up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx2
+import structlog
+
+import gateway
+from gateway.calls.tools.http_tool import tls_context
+from gateway.calls.tools.outcome import Failure, Outcome, Result
+from gateway.dialplan.arguments import Checker
+from gateway.dialplan.tools import McpPlan, ToolDefinition, function_name
+from gateway.errors import shown
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+REMEDY = "pip install 'sip-voice-gateway[mcp]'"
+CONNECT_LIMIT_S = 10.0
+REFRESH_S = 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
+"""Between two starts: doubled each time, and short again for a server that has lived for the longest of them."""
+MAX_TOOLS = 128
+MAX_NAME_CHARACTERS = 64
+MAX_DESCRIPTION_CHARACTERS = 1000
+NOT_THERE = "the service is not there at present"
+
+_log = structlog.stdlib.get_logger("gateway.calls")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McpTool:
+    """A tool of a server: its own ``name``, and what models are told of it."""
+
+    name: str
+    definition: ToolDefinition
+    arguments: Checker = field(repr=False)
+
+
+class McpServer:
+    """Owns the connection to one server. `run` has to run."""
+
+    def __init__(self, plan: McpPlan, *, first_pause_s: float = FIRST_PAUSE_S, refresh_s: float = REFRESH_S) -> None:
+        self.plan = plan
+        self.tools: Mapping[str, McpTool] = {}
+        """By the name that models know. Those of a server that is gone stay, and answer with an error."""
+        self._first_pause_s = first_pause_s
+        self._refresh_s = refresh_s
+        self._client: Client | None = None
+        self._listed = asyncio.Event()
+        self._attention = asyncio.Event()
+        self._is_lost = False
+
+    async def wait_until_listed(self) -> None:
+        """Wait until the server has told its tools for the first time."""
+        await self._listed.wait()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it can be called."""
+        return self._client is not None
+
+    async def run(self) -> None:
+        """Keep the server; runs until it is cancelled."""
+        pause_s, clock = self._first_pause_s, asyncio.get_running_loop().time
+        while True:
+            started_s = clock()
+            try:
+                await self._live()
+                reason = "it has ended"
+            except Exception as error:  # noqa: BLE001 - whatever a strange process does, it is started again
+                reason = type(_innermost(error)).__name__
+            finally:
+                self._client = None
+            if clock() - started_s > LONGEST_PAUSE_S:
+                pause_s = self._first_pause_s
+            _log.warning("mcp server lost", server=self.plan.name, reason=reason, retry_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def call(self, tool: McpTool, arguments: Mapping[str, object]) -> Outcome:
+        """Call `tool` with arguments that fit its schema."""
+        client = self._client
+        if client is None:
+            return Failure(NOT_THERE)
+        try:
+            async with asyncio.timeout(self.plan.timeout_s):
+                answer = await client.call_tool(tool.name, dict(arguments))
+        except TimeoutError:
+            return Failure(f"the service did not answer within {self.plan.timeout_s:g} s")
+        except Exception as error:  # noqa: BLE001 - the SDK's, the transport's, and what a strange answer leads to
+            _log.warning("mcp call failed", server=self.plan.name, tool=tool.name, error=type(error).__name__)
+            self._attention.set()
+            return Failure("the service could not do it")
+        return _outcome(answer)
+
+    async def _live(self) -> None:
+        """Connect, list the tools, and list them again now and then; returns when the server is gone."""
+        self._is_lost = False
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                client = await stack.enter_async_context(await self._connect(stack))
+                self._take(await self._list(client))
+            self._client = client
+            _log.info("mcp server ready", server=self.plan.name, tools=len(self.tools))
+            self._listed.set()
+            while not self._is_lost:
+                self._attention.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._attention.wait(), self._refresh_s)
+                if not self._is_lost:
+                    async with asyncio.timeout(CONNECT_LIMIT_S):
+                        self._take(await self._list(client))
+
+    async def _connect(self, stack: AsyncExitStack) -> AbstractAsyncContextManager[Client]:
+        from mcp import Client, StdioServerParameters  # noqa: PLC0415 - an extra, and half a second to import
+        from mcp.client.stdio import stdio_client  # noqa: PLC0415
+        from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+        from mcp_types import Implementation  # noqa: PLC0415
+
+        plan = self.plan
+        if plan.command:
+            command, *arguments = plan.command
+            parameters = StdioServerParameters(
+                command=command, args=arguments, env=dict(plan.environment), cwd=plan.folder
+            )
+            transport = stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr)
+        else:
+            context = await asyncio.to_thread(tls_context, plan.ca_file)
+            timeout = httpx2.Timeout(CONNECT_LIMIT_S, read=None)
+            http = httpx2.AsyncClient(headers=list(plan.headers), verify=context, timeout=timeout, trust_env=False)
+            transport = streamable_http_client(plan.url, http_client=await stack.enter_async_context(http))
+        return Client(
+            self._watched(transport),
+            client_info=Implementation(name="sip-voice-gateway", version=gateway.__version__),
+            cache=None,
+        )
+
+    @asynccontextmanager
+    async def _watched(self, transport: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
+        async with transport as (incoming, outgoing):
+            yield _Watched(incoming, self._on_end), outgoing
+
+    def _on_end(self) -> None:
+        self._client, self._is_lost = None, True
+        self._attention.set()
+
+    async def _list(self, client: Client) -> list[Any]:
+        tools: list[Any] = []
+        cursor: str | None = None
+        while len(tools) < MAX_TOOLS:
+            page = await client.list_tools(cursor=cursor)
+            tools += page.tools
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return tools[:MAX_TOOLS]
+
+    def _take(self, listed: list[Any]) -> None:
+        """Offer those of the tools that the plan allows and that can be offered."""
+        taken: dict[str, McpTool] = {}
+        for tool in listed:
+            if self.plan.tools is not None and tool.name not in self.plan.tools:
+                continue
+            name, reason = function_name(self.plan.name, tool.name), ""
+            try:
+                checker = Checker(tool.input_schema)
+            except ValueError as error:
+                reason = str(error)
+            if len(name) > MAX_NAME_CHARACTERS or name in taken:
+                reason = "its name is too long, or another one's"
+            if reason:
+                _log.warning("mcp tool left out", server=self.plan.name, tool=shown(tool.name), reason=reason)
+                continue
+            description = (tool.description or "")[:MAX_DESCRIPTION_CHARACTERS]
+            definition = ToolDefinition(name=name, description=description, parameters=tool.input_schema)
+            taken[name] = McpTool(name=tool.name, definition=definition, arguments=checker)
+        for missing in set(self.plan.tools or ()) - {tool.name for tool in listed}:
+            _log.warning("mcp tool missing", server=self.plan.name, tool=missing)
+        self.tools = taken
+
+
+class _Watched:
+    """A stream of messages that tells its end."""
+
+    def __init__(self, stream: Any, on_end: Any) -> None:
+        self._stream = stream
+        self._on_end = on_end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> Any:
+        return await self._stream.__aexit__(*error)
+
+    def __aiter__(self) -> _Watched:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            self._on_end()
+            raise
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _outcome(answer: Any) -> Outcome:
+    """What the server answered: its structured content, else its text."""
+    texts = [block.text for block in answer.content if block.type == "text"]
+    if answer.is_error:
+        return Failure(" ".join(texts) or "the service reports an error")
+    structured = answer.structured_content
+    if isinstance(structured, dict) and set(structured) == {"result"}:
+        structured = structured["result"]  # so servers tell what is no object
+    if structured is not None:
+        return Result(structured)
+    if not texts and answer.content:
+        return Failure("the result holds no text")
+    return Result("\n".join(texts))

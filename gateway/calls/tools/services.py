@@ -1,0 +1,55 @@
+"""What the tools of all calls share: connections to web services, and the MCP servers of the plans in use."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Iterable
+
+import structlog
+
+from gateway.calls.tools.http_tool import HttpClients
+from gateway.calls.tools.mcp_server import REMEDY, McpServer
+from gateway.dialplan.model import Dialplan
+from gateway.dialplan.tools import McpPlan
+
+_log = structlog.stdlib.get_logger("gateway.calls")
+
+
+class ToolServices:
+    """One for a process, and of one event loop."""
+
+    def __init__(self) -> None:
+        self.http = HttpClients()
+        self._servers: dict[McpPlan, McpServer] = {}
+        self._tasks: dict[McpPlan, asyncio.Task[None]] = {}
+
+    def use(self, plans: Iterable[Dialplan]) -> None:
+        """Keep the MCP servers of `plans`: start those that are new, end those that no plan has any more.
+
+        A server that two plans describe alike is one. Calls under way are told that an ended one is not there.
+        """
+        wanted = {server for plan in plans for server in plan.mcp.values()}
+        if wanted and importlib.util.find_spec("mcp") is None:
+            _log.error("mcp servers left out", servers=sorted(server.name for server in wanted), remedy=REMEDY)
+            wanted = set()
+        for gone in set(self._servers) - wanted:
+            del self._servers[gone]
+            self._tasks.pop(gone).cancel()
+        for new in wanted - set(self._servers):
+            server = self._servers[new] = McpServer(new)
+            self._tasks[new] = asyncio.get_running_loop().create_task(server.run(), name=f"mcp {new.name}")
+
+    def server(self, plan: McpPlan) -> McpServer | None:
+        """The server that `plan` describes; None where it is not kept."""
+        return self._servers.get(plan)
+
+    async def close(self) -> None:
+        """End servers and connections."""
+        tasks = list(self._tasks.values())
+        self._servers.clear()
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.http.close()

@@ -1,0 +1,108 @@
+"""Tools of other processes, by the official SDK on both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from gateway.calls.tools.mcp_server import NOT_THERE, McpServer
+from gateway.calls.tools.outcome import Failure, Outcome, Result
+from gateway.dialplan.tools import McpPlan
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SCRIPT = REPOSITORY / "tests" / "support" / "mcp_servers.py"
+
+
+@asynccontextmanager
+async def kept(plan: McpPlan) -> AsyncIterator[McpServer]:
+    """The server of `plan` while it runs."""
+    server = McpServer(plan, first_pause_s=0.01, refresh_s=0.05)
+    running = asyncio.create_task(server.run())
+    try:
+        async with asyncio.timeout(60):
+            await server.wait_until_listed()
+        yield server
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def stdio(starts: Path, **changes: Any) -> McpPlan:
+    command = (sys.executable, str(SCRIPT), str(starts))
+    return replace(McpPlan(name="desk", command=command, folder=REPOSITORY, timeout_s=10), **changes)
+
+
+async def call(server: McpServer, tool: str, **arguments: object) -> Outcome:
+    return await server.call(server.tools[tool], arguments)
+
+
+async def until(is_met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not is_met():  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.01)
+
+
+async def test_tools_of_a_command_are_listed_and_called_and_it_is_started_again(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    with structlog.testing.capture_logs() as logs:
+        async with kept(stdio(starts, environment=(("DESK_KEY", "k1"),))) as server:
+            assert set(server.tools) == {
+                f"desk_{name}" for name in ("add", "say_hello", "fail", "wait", "die", "leave", "environment", "grow")
+            }
+            add = server.tools["desk_add"]
+            assert add.definition.description == "Adds two numbers"
+            assert add.arguments.problem({"a": 1}) == "'b' is a required property"
+            assert await call(server, "desk_add", a=1, b=2) == Result(3)
+            assert await call(server, "desk_environment", name="DESK_KEY") == Result("k1")
+            await call(server, "desk_grow")
+            await until(lambda: "desk_grown" in server.tools)
+            assert await call(server, "desk_grown") == Result("new")
+            failed = await call(server, "desk_fail")
+            assert isinstance(failed, Failure)
+            assert "no such order" in failed.reason
+            server._refresh_s = 600  # nobody asks it anything now
+            assert await call(server, "desk_leave") == Result("bye")
+            await until(lambda: starts.read_text() == "xx" and server.is_there)
+            assert await call(server, "desk_say_hello", name="Bob") == Result("Hello Bob")
+            assert await call(server, "desk_die") == Failure("the service could not do it")
+    lost = [line for line in logs if line["event"] == "mcp server lost"]
+    assert lost[0]["server"] == "desk"
+    assert server.is_there is False
+
+
+async def test_server_that_cannot_be_started_answers_with_an_error_and_is_tried_again() -> None:
+    server = McpServer(McpPlan(name="desk", command=("/nonexistent/program",)), first_pause_s=0.01)
+    with structlog.testing.capture_logs() as logs:
+        running = asyncio.create_task(server.run())
+        await until(lambda: len(logs) >= 3)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [line["retry_in_s"] for line in logs[:3]] == [0.01, 0.02, 0.04]
+    assert {line["reason"] for line in logs} == {"FileNotFoundError"}
+    assert server.tools == {}
+
+
+async def test_streamable_http_with_allowed_tools_and_a_deadline() -> None:
+    pytest.importorskip("uvicorn")
+    from tests.support.mcp_servers import http_desk
+
+    heard: list[str] = []
+    async with http_desk(heard) as url:
+        plan = McpPlan(name="erp", url=url, tools=("add", "wait"), timeout_s=0.3, headers=(("X-Key", "secret"),))
+        async with kept(plan) as server:
+            assert set(server.tools) == {"erp_add", "erp_wait"}
+            adding = replace(server.plan, timeout_s=10)
+            server.plan = adding
+            assert await call(server, "erp_add", a=1, b=2) == Result(3)
+            server.plan = plan
+            assert await call(server, "erp_wait") == Failure("the service did not answer within 0.3 s")
+    assert heard == ["add"]
+    assert await server.call(next(iter(server.tools.values())), {}) == Failure(NOT_THERE)
