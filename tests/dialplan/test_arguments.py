@@ -31,7 +31,7 @@ def test_problem_says_where_and_what(arguments: dict[str, object], problem: str)
 
 
 def test_verdict_is_one_short_line() -> None:
-    problem = Checker(ORDER).problem({"number": "\n" * 5000})
+    problem = Checker(ORDER).problem({"number": "123456", "count": "\n" * 5000})
     assert len(problem) == 300
     assert problem.isprintable()
 
@@ -51,3 +51,16 @@ def test_value_nested_without_end_is_a_problem_not_a_fault() -> None:
     value: list[object] = []
     value.append(value)
     assert Checker({}).problem(value) == "not JSON, or nested too deeply"
+
+
+def test_pattern_that_may_be_slow_is_refused_or_left_out() -> None:
+    schema = {"properties": {"a": {"pattern": "^(a+)+$", "minLength": 2}}, "patternProperties": {"(b+)+": False}}
+    with pytest.raises(ValueError, match="may be slow: it repeats what holds a repetition"):
+        Checker(schema)
+    checker = Checker(schema, drops_patterns=True)
+    assert checker.problem({"a": "a" * 40 + "!", "bbb": 1}) == ""
+    assert checker.problem({"a": "x"}) == "a: 'x' is too short"
+
+
+def test_text_that_is_too_long_for_a_pattern_is_a_problem() -> None:
+    assert Checker({"pattern": "^a*$"}).problem("a" * 257) == "has more than 256 characters"

@@ -132,6 +132,14 @@ PROBLEMS = [
             "'strin' is not valid under any of the given schemas (expected JSON Schema 2020-12)"
         ),
     ),
+    (
+        "parameters: {number: {type: string}, deep",
+        'parameters: ¦{number: {pattern: "(a+)+"}, deep',
+        (
+            "'parameters' is no JSON Schema: the pattern (a+)+ may be slow: it repeats what holds a repetition or a "
+            "choice; expected a set such as [ab] (expected JSON Schema 2020-12)"
+        ),
+    ),
     ("http: {method: POST", "http: {method: ¦FETCH", "'method' is 'FETCH' (did you mean 'PATCH'?)"),
     (
         'http: {method: POST, url: "https://erp.example/cancel", json: {',

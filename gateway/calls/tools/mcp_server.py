@@ -175,7 +175,7 @@ class McpServer:
                 continue
             name, reason = function_name(self.plan.name, tool.name), ""
             try:
-                checker = Checker(tool.input_schema)
+                checker = Checker(tool.input_schema, drops_patterns=True)
             except ValueError as error:
                 reason = str(error)
             if len(name) > MAX_NAME_CHARACTERS or name in taken:
