@@ -13,7 +13,7 @@ from gateway.calls.media_hosts import MediaHost
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai_dialects import DIALECTS
+from gateway.realtime.openai.dialects import DIALECTS
 from gateway.realtime.session import open_session, providers
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.hop import Hop, Transport

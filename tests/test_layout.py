@@ -135,7 +135,7 @@ def test_top_level_holds_only_what_was_agreed() -> None:
     [
         ("sip/dialog.py", "from gateway.transport import sip_endpoint", ["gateway.transport"]),
         ("sip/dialog.py", "import gateway.media.rtp", ["gateway.media.rtp"]),
-        ("realtime/openai.py", "from ..embedded.server import serve", ["gateway.embedded.server"]),
+        ("realtime/session.py", "from ..embedded.server import serve", ["gateway.embedded.server"]),
         ("calls/call.py", "def late():\n    from gateway import config", ["gateway.config"]),
         ("calls/call.py", "from gateway.sip.message import Uri\nfrom gateway import errors", []),
     ],

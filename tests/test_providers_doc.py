@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load_configuration
-from gateway.realtime.openai_dialects import DIALECTS
+from gateway.realtime.openai.dialects import DIALECTS
 from gateway.realtime.profile import profile_of
 from gateway.realtime.session import open_session
 

@@ -4,9 +4,9 @@ The rest of the gateway knows `session` alone. A provider joins by registering a
 a package of its own by an entry point (`provider_registry`); nothing else mentions it.
 """
 
-from gateway.realtime import openai
+from gateway.realtime.openai import session as openai
 from gateway.realtime.session import register_provider
 
 openai.register()
-register_provider("gemini", "gateway.realtime.gemini:GeminiSession")
-register_provider("openai_live", "gateway.realtime.openai_live:OpenAILiveSession")
+register_provider("gemini", "gateway.realtime.gemini.session:GeminiSession")
+register_provider("openai_live", "gateway.realtime.openai_live.session:OpenAILiveSession")

@@ -34,9 +34,9 @@ from typing import Final, Protocol, TypeAlias
 from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime import openai_codec
-from gateway.realtime.openai import OpenAIRealtimeSession
-from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai import codec as openai_codec
+from gateway.realtime.openai.protocol import OpenAIProtocol
+from gateway.realtime.openai.session import OpenAIRealtimeSession
 from gateway.realtime.session import AudioDelta, SessionEvent, SessionOptions
 from gateway.simulate.rig.lockstep_provider import lockstep_provider, speech_event
 from gateway.simulate.rig.peers import CERTIFICATE

@@ -17,8 +17,8 @@ from gateway.calls.live_playout import LIMIT_MS, TARGET_MS
 from gateway.calls.record import CallRecord, Speech
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime
-from gateway.realtime.live_turns import ModelTurns
-from gateway.realtime.openai_live import CAPABILITIES
+from gateway.realtime.openai_live.session import CAPABILITIES
+from gateway.realtime.openai_live.turns import ModelTurns
 from tests.support.media_rig import MediaRig
 
 FORM = AudioFormat.PCMU

@@ -18,9 +18,9 @@ from gateway.calls.bridge import SessionBridge
 from gateway.calls.events import CallerSpoke
 from gateway.calls.greeting import GreetingCache
 from gateway.media.codec import AudioFormat
-from gateway.realtime import openai_codec as codec
-from gateway.realtime.openai import CAPABILITIES
-from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai import codec
+from gateway.realtime.openai.protocol import OpenAIProtocol
+from gateway.realtime.openai.session import CAPABILITIES
 from gateway.realtime.session import SessionOptions, register_provider
 from tests.support.media_rig import MediaRig
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai_dialects import DIALECTS
-from gateway.realtime.openai_translated import DialectProtocol
+from gateway.realtime.openai.dialects import DIALECTS
+from gateway.realtime.openai.translated import DialectProtocol
 from gateway.realtime.session import SessionOptions
 from tests.fuzz.provider_event import SEEDS as ORIGINAL
 

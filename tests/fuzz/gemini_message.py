@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.gemini_protocol import GeminiProtocol
+from gateway.realtime.gemini.protocol import GeminiProtocol
 from gateway.realtime.session import Secret, SessionOptions
 from tests.support.gemini_server import USAGE, audio_part
 

@@ -6,7 +6,7 @@ import base64
 import json
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai_live_protocol import OpenAILiveProtocol
+from gateway.realtime.openai_live.protocol import OpenAILiveProtocol
 from gateway.realtime.session import Secret, SessionOptions, Tool
 
 _SOUND, _SILENCE = base64.b64encode(b"\x10" * 800).decode(), base64.b64encode(b"\xff" * 8000).decode()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai.protocol import OpenAIProtocol
 from gateway.realtime.session import HostedServer, Secret, SessionOptions
 
 _CONVERSATION = Path(__file__).parents[1] / "data" / "realtime-conversation.jsonl"

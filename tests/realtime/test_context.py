@@ -7,10 +7,10 @@ import random
 import pytest
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime import openai_codec as codec
 from gateway.realtime.context import RETRY_AFTER_REPLIES, SUMMARY, ContextKeeper
-from gateway.realtime.openai import CAPABILITIES
-from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai import codec
+from gateway.realtime.openai.protocol import OpenAIProtocol
+from gateway.realtime.openai.session import CAPABILITIES
 from gateway.realtime.session import Answered, ContextOptions, SessionOptions, SessionResumed
 
 TOKENS_PER_ITEM = 50

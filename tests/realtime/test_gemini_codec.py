@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
-from gateway.realtime import gemini_codec as codec
+from gateway.realtime.gemini import codec
 from gateway.realtime.session import Secret, SessionOptions, Tool, TurnDetection
 from tests.support.gemini_server import _CLIENT, PATH, check
 

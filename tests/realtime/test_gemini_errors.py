@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
-from gateway.realtime.gemini_errors import close_verdict
+from gateway.realtime.gemini.errors import close_verdict
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
-from gateway.realtime.gemini_codec import GO_ON
-from gateway.realtime.gemini_protocol import GeminiProtocol
+from gateway.realtime.gemini.codec import GO_ON
+from gateway.realtime.gemini.protocol import GeminiProtocol
 from gateway.realtime.session import (
     Answered,
     AudioDelta,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.realtime.gemini_schema import dropped_keywords, parameters_of
+from gateway.realtime.gemini.schema import dropped_keywords, parameters_of
 from tests.support.gemini_server import _SCHEMA, check
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.live_turns import GAP_MS, LEAD_MS, CallerTurns, ModelTurns
+from gateway.realtime.openai_live.turns import GAP_MS, LEAD_MS, CallerTurns, ModelTurns
 from gateway.realtime.session import (
     AudioDelta,
     AudioFinished,

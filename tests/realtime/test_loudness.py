@@ -7,7 +7,7 @@ import pytest
 
 from gateway.media import codec
 from gateway.media.codec import AudioFormat
-from gateway.realtime.loudness import sounding_parts
+from gateway.realtime.openai_live.loudness import sounding_parts
 
 FORMATS = list(AudioFormat)
 

@@ -15,8 +15,8 @@ import pytest
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai import OpenAIRealtimeSession
-from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai.protocol import OpenAIProtocol
+from gateway.realtime.openai.session import OpenAIRealtimeSession
 from gateway.realtime.session import (
     Answered,
     AudioDelta,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
-from gateway.realtime import openai_codec as codec
 from gateway.realtime.fields import Fields
+from gateway.realtime.openai import codec
 from gateway.realtime.session import ResponseStatus, SessionChange, SessionOptions, Tool, TurnDetection, Usage
 from tests.support.realtime_schema import assert_valid
 

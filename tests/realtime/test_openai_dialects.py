@@ -13,8 +13,8 @@ import pytest
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai import OpenAIRealtimeSession
-from gateway.realtime.openai_dialects import DIALECTS
+from gateway.realtime.openai.dialects import DIALECTS
+from gateway.realtime.openai.session import OpenAIRealtimeSession
 from gateway.realtime.profile import profile_of
 from gateway.realtime.session import (
     Answered,

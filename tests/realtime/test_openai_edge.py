@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.realtime.fields import MalformedEventError
-from gateway.realtime.openai_codec import AUDIO_DELTA, read_audio_delta
-from gateway.realtime.openai_dialects import DIALECTS
-from gateway.realtime.openai_edge import Edge
-from gateway.realtime.openai_protocol import MAX_EVENT_CHARACTERS
+from gateway.realtime.openai.codec import AUDIO_DELTA, read_audio_delta
+from gateway.realtime.openai.dialects import DIALECTS
+from gateway.realtime.openai.edge import Edge
+from gateway.realtime.openai.protocol import MAX_EVENT_CHARACTERS
 from gateway.realtime.profile import profile_of
 from gateway.realtime.session import SessionOptions
 

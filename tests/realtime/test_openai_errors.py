@@ -6,7 +6,7 @@ import pytest
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.realtime.fields import Fields
-from gateway.realtime.openai_errors import BENIGN, CLOSE_VERDICTS, FATAL, VERDICTS, ErrorDetail, Verdict, close_verdict
+from gateway.realtime.openai.errors import BENIGN, CLOSE_VERDICTS, FATAL, VERDICTS, ErrorDetail, Verdict, close_verdict
 from gateway.realtime.session import ResponseFinished, SessionFailed
 from tests.support.openai_peer import Peer
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.realtime.openai_events import IGNORED, TRANSLATED
-from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai.event_tables import IGNORED, TRANSLATED
+from gateway.realtime.openai.protocol import OpenAIProtocol
 from gateway.realtime.session import CallerIdle, InputTranscript, InputTranscriptFailed, ItemAdded, ItemRetrieved, Tool
 from tests.support.openai_peer import KEY, Peer
 from tests.support.realtime_schema import SCHEMA_FILE

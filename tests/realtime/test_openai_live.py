@@ -11,8 +11,8 @@ import pytest
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
-from gateway.realtime import openai_live
-from gateway.realtime.openai_live import OpenAILiveSession
+from gateway.realtime.openai_live import session as openai_live
+from gateway.realtime.openai_live.session import OpenAILiveSession
 from gateway.realtime.session import (
     AudioFinished,
     InputTranscript,

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
-from gateway.realtime import openai_live_codec as codec
+from gateway.realtime.openai_live import codec
 from gateway.realtime.session import HistoryItem, Message, Secret, SessionChange, SessionOptions, Tool, ToolExchange
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.realtime.openai_live_delegation import Delegations, Taken
+from gateway.realtime.openai_live.delegation import Delegations, Taken
 
 
 def at_work(*call_ids: str) -> Delegations:

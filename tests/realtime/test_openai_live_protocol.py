@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai_live_protocol import MAX_EVENT_CHARACTERS, OpenAILiveProtocol
+from gateway.realtime.openai_live.protocol import MAX_EVENT_CHARACTERS, OpenAILiveProtocol
 from gateway.realtime.session import (
     Answered,
     AudioDelta,

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai_live import OpenAILiveSession
+from gateway.realtime.openai_live.session import OpenAILiveSession
 from gateway.realtime.session import Message, SessionChange, SessionOptions, Tool, ToolExchange
 from tests.support.live_server import LiveServer
 from tests.support.realtime_events import EventLog

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from gateway.errors import ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
-from gateway.realtime import openai_codec as codec
-from gateway.realtime.openai_events import TRANSLATED
-from gateway.realtime.openai_protocol import OpenAIProtocol, Phase
+from gateway.realtime.openai import codec
+from gateway.realtime.openai.event_tables import TRANSLATED
+from gateway.realtime.openai.protocol import OpenAIProtocol, Phase
 from gateway.realtime.session import (
     AudioDelta,
     AudioFinished,

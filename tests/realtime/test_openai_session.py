@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.realtime import openai_codec as codec
-from gateway.realtime.openai_session import safety_identifier
+from gateway.realtime.openai import codec
+from gateway.realtime.openai.session_object import safety_identifier
 from gateway.realtime.session import (
     ContextTruncation,
     HostedServer,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime import openai_codec as codec
-from gateway.realtime.openai import CAPABILITIES
-from gateway.realtime.openai_events import IGNORED, TRANSLATED
-from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai import codec
+from gateway.realtime.openai.event_tables import IGNORED, TRANSLATED
+from gateway.realtime.openai.protocol import OpenAIProtocol
+from gateway.realtime.openai.session import CAPABILITIES
 from gateway.realtime.session import (
     ContextTruncation,
     HostedServer,

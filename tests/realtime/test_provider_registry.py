@@ -75,7 +75,7 @@ def session(provider: str) -> RealtimeSession:
 
 def test_our_own_are_there_and_imported_only_when_they_are_wanted() -> None:
     assert {"openai", "gemini"} <= set(providers())
-    code = "import sys, gateway.realtime; sys.exit('gateway.realtime.gemini' in sys.modules)"
+    code = "import sys, gateway.realtime; sys.exit('gateway.realtime.gemini.session' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -161,7 +161,7 @@ def test_two_packages_with_one_name_are_refused_by_their_names(install: Install)
 
 def test_package_takes_no_name_of_ours(install: Install) -> None:
     install(name="gemini")
-    assert type(session("gemini")).__module__ == "gateway.realtime.gemini"
+    assert type(session("gemini")).__module__ == "gateway.realtime.gemini.session"
 
 
 # --- in the configuration ---------------------------------------------------------------------------------------------

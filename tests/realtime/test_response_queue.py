@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.realtime.response_queue import ResponseQueue, WantedResponse
+from gateway.realtime.openai.response_queue import ResponseQueue, WantedResponse
 
 
 def queue() -> ResponseQueue:

@@ -26,7 +26,7 @@ from gateway.dialplan.model import Dialplan
 from gateway.errors import ResourceError
 from gateway.media.engine import LegStatistics, PeerSigns
 from gateway.realtime import session as realtime
-from gateway.realtime.openai import CAPABILITIES
+from gateway.realtime.openai.session import CAPABILITIES
 from gateway.sip.events import Event
 from gateway.transport.rtp_port import PortCounters
 from tests.support.wire import GATEWAY, PBX, Application, Party, Wire, gateway_on, phone_on

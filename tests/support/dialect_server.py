@@ -3,7 +3,7 @@
 Inside is `RealtimeServer`, which thinks in GA; here is what a vendor's server would see and say instead: its address,
 its header, its members of the session, its names of events. What a client does wrong is refused as the vendor would,
 and noted in `DialectSession.violations`. The rules are told here a second time, by hand, from the vendors' references:
-what they are compared with is the table of `gateway.realtime.openai_dialects`.
+what they are compared with is the table of `gateway.realtime.openai.dialects`.
 """
 
 from __future__ import annotations

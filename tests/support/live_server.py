@@ -30,7 +30,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.loudness import sounding_parts
+from gateway.realtime.openai_live.loudness import sounding_parts
 from tests.support.realtime_server import PATIENCE_S, Event, HttpRefusal, Reply, Speech, ToolCalls
 
 FORMATS = {

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai.protocol import OpenAIProtocol
 from gateway.realtime.session import Secret, SessionEvent, SessionOptions
 from tests.support.realtime_schema import assert_valid
 

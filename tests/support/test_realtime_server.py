@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gateway.realtime.openai import OpenAIRealtimeSession
+from gateway.realtime.openai.session import OpenAIRealtimeSession
 from gateway.realtime.session import (
     Answered,
     AudioDelta,

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from gateway.errors import ProviderRefused
-from gateway.realtime import openai_live_codec as codec
-from gateway.realtime.openai_live_protocol import OpenAILiveProtocol
+from gateway.realtime.openai_live import codec
+from gateway.realtime.openai_live.protocol import OpenAILiveProtocol
 from gateway.realtime.profile import ProviderProfile
 from gateway.realtime.session import Capabilities, EventCallback, SessionOptions
 from gateway.realtime.socket_session import SocketSession

@@ -17,7 +17,7 @@ import pybase64
 from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
 from gateway.realtime.fields import Fields, MalformedEventError
-from gateway.realtime.gemini_schema import parameters_of
+from gateway.realtime.gemini.schema import parameters_of
 from gateway.realtime.session import HistoryItem, Message, ReasoningEffort, Role, SessionOptions, Tool, Usage
 
 JsonObject: TypeAlias = dict[str, object]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from gateway.realtime import gemini_codec as codec
+from gateway.realtime.gemini import codec
 
 
 class Turn(Enum):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.realtime import gemini_codec as codec
 from gateway.realtime.fields import Fields
+from gateway.realtime.gemini import codec
 
 MAX_CALLS = 256
 """Calls remembered; what is older was answered long ago."""

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from gateway.media.codec import AudioFormat
 from gateway.realtime.fields import Fields, MalformedEventError, parse
-from gateway.realtime.openai_codec import AUDIO_DELTA, FORMATS, JsonObject, encode
-from gateway.realtime.openai_dialects import Dialect, WireFormat
-from gateway.realtime.openai_protocol import MAX_EVENT_CHARACTERS
+from gateway.realtime.openai.codec import AUDIO_DELTA, FORMATS, JsonObject, encode
+from gateway.realtime.openai.dialects import Dialect, WireFormat
+from gateway.realtime.openai.protocol import MAX_EVENT_CHARACTERS
 from gateway.realtime.session import SessionOptions
 
 _HEAD_CHARACTERS: Final = 256

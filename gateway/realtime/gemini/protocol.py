@@ -10,7 +10,7 @@ and no items: a reply is what the model says up to a tool call or to the end of 
     turnComplete ──────────────────────> the words of both sides, AudioFinished if it is due, ResponseFinished
 
 One message may hold several of these. What is unknown, malformed or late is counted and left out; none of it ends a
-session. There is no error event: Gemini says what is wrong when it closes (`gemini_errors`).
+session. There is no error event: Gemini says what is wrong when it closes (`errors`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 from gateway.errors import ProviderError, ProviderRefused, shown
-from gateway.realtime import gemini_codec as codec
 from gateway.realtime.fields import Fields, MalformedEventError, parse
-from gateway.realtime.gemini_errors import close_verdict
-from gateway.realtime.gemini_replies import Replies
-from gateway.realtime.gemini_schema import dropped_keywords
-from gateway.realtime.gemini_tools import ToolCalls
-from gateway.realtime.gemini_turns import CallerWords, TextQueue, Turn
+from gateway.realtime.gemini import codec
+from gateway.realtime.gemini.errors import close_verdict
+from gateway.realtime.gemini.replies import Replies
+from gateway.realtime.gemini.schema import dropped_keywords
+from gateway.realtime.gemini.tools import ToolCalls
+from gateway.realtime.gemini.turns import CallerWords, TextQueue, Turn
 from gateway.realtime.session import (
     Answered,
     InputTranscript,
@@ -66,7 +66,7 @@ class Phase(Enum):
 
 
 class GeminiProtocol:
-    """One session. `options` must name formats of `gemini_codec`."""
+    """One session. `options` must name formats of `codec`."""
 
     def __init__(self, options: SessionOptions) -> None:
         self._options = options

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.realtime import openai_codec as codec
 from gateway.realtime.fields import Fields, MalformedEventError
+from gateway.realtime.openai import codec
 from gateway.realtime.session import InputTranscript, ItemRetrieved, SessionEvent, SpeechStopped
 
 

@@ -21,8 +21,8 @@ import pybase64
 
 from gateway.errors import ProviderRefused, shown
 from gateway.media.codec import AudioFormat
-from gateway.realtime import openai_session
 from gateway.realtime.fields import Fields, MalformedEventError, parse
+from gateway.realtime.openai import session_object
 from gateway.realtime.questions import QUESTION
 from gateway.realtime.session import (
     HistoryItem,
@@ -156,9 +156,9 @@ def session_update(options: SessionOptions) -> JsonObject:
     if options.reasoning_effort is not None:
         session["reasoning"] = {"effort": options.reasoning_effort}
     if options.truncation is not None:
-        session["truncation"] = openai_session.truncation(options.truncation)
+        session["truncation"] = session_object.truncation(options.truncation)
     if options.has_confidence and options.transcription_model is not None:
-        session["include"] = [openai_session.LOGPROBS]
+        session["include"] = [session_object.LOGPROBS]
     session["output_modalities"] = [options.output_modality]
     session["audio"] = {"input": _input(options), "output": _output(options)}
     return {"type": "session.update", "session": session}
@@ -180,7 +180,7 @@ def _input(options: SessionOptions) -> JsonObject:
         "format": FORMATS[options.input_format],
         "turn_detection": _turn_detection(options.turn_detection),
     }
-    transcription, noise_reduction = openai_session.transcription(options), openai_session.noise_reduction(options)
+    transcription, noise_reduction = session_object.transcription(options), session_object.noise_reduction(options)
     if transcription is not None:
         result["transcription"] = transcription
     if noise_reduction is not None:
@@ -212,7 +212,7 @@ def _turn_detection(turns: TurnDetection) -> JsonObject | None:
 
 def _tools(tools: Sequence[Tool], servers: Sequence[HostedServer]) -> list[JsonObject]:
     """``tools``: what we carry out, and after it what the provider calls itself."""
-    return [_tool(tool) for tool in tools] + [openai_session.hosted_tool(server) for server in servers]
+    return [_tool(tool) for tool in tools] + [session_object.hosted_tool(server) for server in servers]
 
 
 def _tool(tool: Tool) -> JsonObject:
@@ -278,7 +278,7 @@ def change(change: SessionChange, options: SessionOptions) -> JsonObject:
         session["max_output_tokens"] = change.max_output_tokens
     if change.transcription_language is not None:
         language = replace(options, transcription_language=change.transcription_language, transcription_languages=())
-        transcription = openai_session.transcription(language)
+        transcription = session_object.transcription(language)
         if transcription is not None:
             session["audio"] = {"input": {"transcription": transcription}}
     return {"type": "session.update", "session": session}

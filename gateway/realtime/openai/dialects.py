@@ -1,6 +1,6 @@
 """Who speaks the OpenAI Realtime protocol, and in which dialect: one record a provider, and the table of them all.
 
-A dialect is data. `openai_edge` writes and reads by it at the edge of the connection, so that `openai_protocol` sees
+A dialect is data. `edge` writes and reads by it at the edge of the connection, so that `protocol` sees
 the events of the original (GA) alone; `openai` makes addresses, headers and sessions of it.
 
 Sources: the vendors' references and official clients, state of November 2026; "live" marks what others saw on the wire.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.openai_codec import FORMATS
+from gateway.realtime.openai.codec import FORMATS
 from gateway.realtime.session import Capabilities, TurnDetectionKind
 
 Auth: TypeAlias = Literal["bearer", "azure", "basic", "xi-api-key"]

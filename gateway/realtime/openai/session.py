@@ -10,11 +10,11 @@ import asyncio
 import functools
 import uuid
 
-from gateway.realtime.openai_codec import realtime_url
-from gateway.realtime.openai_dialects import DIALECTS, NEW_ID, OPENAI, Auth, Dialect
-from gateway.realtime.openai_protocol import OpenAIProtocol
-from gateway.realtime.openai_session import safety_identifier
-from gateway.realtime.openai_translated import DialectProtocol
+from gateway.realtime.openai.codec import realtime_url
+from gateway.realtime.openai.dialects import DIALECTS, NEW_ID, OPENAI, Auth, Dialect
+from gateway.realtime.openai.protocol import OpenAIProtocol
+from gateway.realtime.openai.session_object import safety_identifier
+from gateway.realtime.openai.translated import DialectProtocol
 from gateway.realtime.profile import ProviderProfile, register_profile
 from gateway.realtime.session import (
     EventCallback,

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from gateway.errors import ProviderRefused
 from gateway.realtime.fields import MalformedEventError
-from gateway.realtime.openai_dialects import Dialect
-from gateway.realtime.openai_edge import Edge
-from gateway.realtime.openai_protocol import OpenAIProtocol
+from gateway.realtime.openai.dialects import Dialect
+from gateway.realtime.openai.edge import Edge
+from gateway.realtime.openai.protocol import OpenAIProtocol
 from gateway.realtime.session import Answered, SessionEvent, SessionOptions
 
 _log = logging.getLogger(__name__)

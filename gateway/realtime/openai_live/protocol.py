@@ -7,9 +7,9 @@ protocol answers by itself wait in `messages_to_send`::
            └──────────── any error ─────────┴── fatal error, or closed by the provider ──> FAILED
 
 The model listens and speaks at once and stops by itself when it is talked over. It knows no turns: they are made here
-(`live_turns`). What the gateway wants it to do is told on three channels: rules and requests to speak as instructions,
+(`turns`). What the gateway wants it to do is told on three channels: rules and requests to speak as instructions,
 facts as thinking, words to be said as commentary. Its tools belong to a model in the background
-(`openai_live_delegation`).
+(`delegation`).
 
 Source: the Live API's reference as the types of OpenAI's Python SDK state it (``openai.types.live``).
 """
@@ -23,12 +23,12 @@ from enum import Enum
 from typing import ClassVar, Final
 
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
-from gateway.realtime import openai_live_codec as codec
 from gateway.realtime.fields import Fields, MalformedEventError, parse
-from gateway.realtime.live_turns import CallerTurns, ModelTurns
-from gateway.realtime.openai_codec import decode_audio, say_instructions, tool_arguments
-from gateway.realtime.openai_errors import FATAL, ErrorDetail, close_verdict
-from gateway.realtime.openai_live_delegation import Delegations, Taken
+from gateway.realtime.openai.codec import decode_audio, say_instructions, tool_arguments
+from gateway.realtime.openai.errors import FATAL, ErrorDetail, close_verdict
+from gateway.realtime.openai_live import codec
+from gateway.realtime.openai_live.delegation import Delegations, Taken
+from gateway.realtime.openai_live.turns import CallerTurns, ModelTurns
 from gateway.realtime.session import (
     Answered,
     ResponseStatus,
@@ -76,7 +76,7 @@ class Phase(Enum):
 
 
 class OpenAILiveProtocol:
-    """One session. `options` must name one format of `openai_live_codec.FORMATS` for both directions."""
+    """One session. `options` must name one format of `codec.FORMATS` for both directions."""
 
     def __init__(self, options: SessionOptions) -> None:
         self._options = options

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.errors import ProviderUnavailable, shown
-from gateway.realtime import gemini_codec as codec
 from gateway.realtime.fields import Fields, MalformedEventError
+from gateway.realtime.gemini import codec
 from gateway.realtime.ledger import AudioLedger
 from gateway.realtime.session import (
     AudioDelta,

@@ -23,15 +23,15 @@ from enum import Enum
 from typing import ClassVar
 
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
-from gateway.realtime import openai_codec as codec
 from gateway.realtime.fields import Fields, MalformedEventError, parse
-from gateway.realtime.hosted_tools import APPROVAL_REQUEST, APPROVAL_RESPONSE, HostedTools
 from gateway.realtime.ledger import AudioLedger
-from gateway.realtime.openai_errors import BENIGN, BUSY, FATAL, ErrorDetail, close_verdict
-from gateway.realtime.openai_events import IGNORED, TRANSLATED
-from gateway.realtime.openai_session import scrubber
+from gateway.realtime.openai import codec
+from gateway.realtime.openai.errors import BENIGN, BUSY, FATAL, ErrorDetail, close_verdict
+from gateway.realtime.openai.event_tables import IGNORED, TRANSLATED
+from gateway.realtime.openai.hosted_tools import APPROVAL_REQUEST, APPROVAL_RESPONSE, HostedTools
+from gateway.realtime.openai.response_queue import ResponseQueue
+from gateway.realtime.openai.session_object import scrubber
 from gateway.realtime.questions import Questions
-from gateway.realtime.response_queue import ResponseQueue
 from gateway.realtime.session import (
     Answered,
     AudioDelta,
@@ -88,7 +88,7 @@ class Phase(Enum):
 
 
 class OpenAIProtocol:
-    """One session. `options` must name formats of `openai_codec.FORMATS`."""
+    """One session. `options` must name formats of `codec.FORMATS`."""
 
     def __init__(self, options: SessionOptions) -> None:
         self._options = options

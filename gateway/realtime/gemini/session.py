@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from gateway.errors import ProviderRefused
-from gateway.realtime import gemini_codec as codec
-from gateway.realtime.gemini_protocol import GeminiProtocol
+from gateway.realtime.gemini import codec
+from gateway.realtime.gemini.protocol import GeminiProtocol
 from gateway.realtime.profile import ProviderProfile
 from gateway.realtime.session import Capabilities, SessionOptions
 from gateway.realtime.socket_session import SocketSession

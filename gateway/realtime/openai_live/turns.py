@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.loudness import FRAME_MS, sounding_parts
+from gateway.realtime.openai_live.loudness import FRAME_MS, sounding_parts
 from gateway.realtime.session import (
     AudioDelta,
     AudioFinished,
