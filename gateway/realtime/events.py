@@ -235,6 +235,13 @@ class SessionResumed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyOverdue:
+    """The caller's turn has ended and the model says nothing. What it begins to say next ends the wait."""
+
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseFinished:
     """A reply ended. ``response_id`` is empty when the provider refused to begin it."""
 
@@ -284,6 +291,7 @@ SessionEvent: TypeAlias = (
     | ResumptionOffered
     | SessionSuspended
     | SessionResumed
+    | ReplyOverdue
     | ResponseFinished
     | SessionFailed
     | SessionClosed

@@ -12,7 +12,7 @@ through the callback given to `connect`, in the order in which the provider sent
     tools      ToolCalled -> send_tool_result -> the model goes on once every call of that response has its result
 
 The end of a session, in this order: at most one `SessionFailed` (the provider or the network ended it), then exactly
-one `SessionClosed`, then nothing. A session is never reused; there is no resumption at this level.
+one `SessionClosed`, then nothing. A session is never reused; `recovery` makes one that outlives its connections.
 
 Nothing in here opens sockets, reads clocks or knows a provider's event names.
 """
@@ -36,6 +36,7 @@ from gateway.realtime.events import (
     ItemRetrieved,
     OutputTranscript,
     RateLimit,
+    ReplyOverdue,
     ResponseFinished,
     ResponseStarted,
     ResponseStatus,
@@ -105,6 +106,7 @@ __all__ = [
     "RateLimit",
     "RealtimeSession",
     "ReasoningEffort",
+    "ReplyOverdue",
     "ResponseFinished",
     "ResponseStarted",
     "ResponseStatus",

@@ -186,10 +186,19 @@ async def test_http_refusal_tells_the_code_of_the_body_and_nothing_else_of_it() 
     assert SECRET not in str(caught.value)
 
 
-async def _connect_to_http(status: str, body: bytes = b"") -> None:
+@pytest.mark.parametrize(
+    ("header", "expected_s"), [("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("9" * 9, None), ("-1", None)]
+)
+async def test_http_refusal_tells_how_long_to_stay_away(header: str, expected_s: float | None) -> None:
+    with pytest.raises(ProviderUnavailable) as caught:
+        await _connect_to_http("429 Too Many", header=f"Retry-After: {header}\r\n")
+    assert caught.value.retry_after_s == expected_s
+
+
+async def _connect_to_http(status: str, body: bytes = b"", *, header: str = "") -> None:
     async def script(peer: WebSocketPeer) -> None:
         await peer.read_request()
-        await peer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        await peer.write(f"HTTP/1.1 {status}\r\n{header}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         await silence(peer)
 
     async with PeerServer(script) as server:

@@ -1,0 +1,223 @@
+"""What a session has been about, in words: what the one after it is told so that it can go on.
+
+Audio is not kept; a model is given what was written down. Of a reply that was cut off counts what the caller heard of
+it, so far as the length of its audio tells. A tool that still runs is told as running, so that it is not asked for
+again, and its result follows when it is there.
+
+The record is bounded: the oldest turns go first, facts that the gateway told (``system``) last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.realtime.events import (
+    AudioDelta,
+    AudioFinished,
+    InputTranscript,
+    OutputTranscript,
+    SessionEvent,
+    SpeechStarted,
+    ToolCall,
+)
+from gateway.realtime.options import HistoryItem, Message, Role, ToolExchange
+
+MAX_ITEMS = 64
+MAX_CHARACTERS = 16_000
+MAX_ITEM_CHARACTERS = 4_000
+CHARACTERS_PER_S = 15.0
+"""Pace of speech, for an item whose audio and words are not both whole."""
+UNWRITTEN = "[The caller said something that was not written down.]"
+RUNNING = '{"status":"running","note":"The result follows as a message. Do not call this again."}'
+
+
+@dataclass(slots=True, kw_only=True)
+class _Said:
+    """Something one side said. ``heard_ms`` None: as much as was received."""
+
+    role: Role
+    item_id: str = ""
+    text: str = ""
+    is_whole: bool = False
+    received_ms: float = 0.0
+    is_spoken: bool = False
+    is_audio_whole: bool = False
+    heard_ms: float | None = None
+    is_missing: bool = False
+    """It was answered before anybody had written it down."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tool:
+    """A tool call; ``output`` None while it runs."""
+
+    call: ToolCall
+    arguments: str
+    output: str | None = None
+
+
+class History:
+    """The conversation of one call, over all its sessions. ``bytes_per_ms`` is the output format's."""
+
+    def __init__(self, bytes_per_ms: int, before: tuple[HistoryItem, ...] = ()) -> None:
+        self._bytes_per_ms = bytes_per_ms
+        self._before = before
+        self._entries: list[_Said | _Tool] = []
+        self._dropped = 0
+
+    @property
+    def mark(self) -> int:
+        """The place behind everything that is known now."""
+        return self._dropped + len(self._entries)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def hear(self, event: SessionEvent) -> None:
+        """Take what belongs into the record from an event."""
+        match event:
+            case AudioDelta():
+                said = self._said("assistant", event.item_id)
+                said.is_spoken = True
+                said.received_ms += len(event.audio) / self._bytes_per_ms
+            case AudioFinished():
+                said = self._said("assistant", event.item_id)
+                said.is_spoken = said.is_audio_whole = True
+            case OutputTranscript():
+                self._write(self._said("assistant", event.item_id), event.text, is_final=event.is_final)
+            case InputTranscript():
+                self._write(self._said("user", event.item_id), event.text, is_final=event.is_final)
+            case SpeechStarted() if event.item_id:
+                self._said("user", event.item_id)
+            case _:
+                pass
+
+    def tell(self, role: Role, text: str) -> None:
+        """The gateway put a message into the conversation."""
+        self._add(_Said(role=role, text=text[:MAX_ITEM_CHARACTERS], is_whole=True))
+
+    def call(self, call: ToolCall, arguments: str) -> None:
+        """The model asked for a tool."""
+        self._add(_Tool(call=call, arguments=arguments))
+
+    def answer(self, call_id: str, output: str) -> None:
+        """A tool's result is there."""
+        for entry in reversed(self._entries):
+            if isinstance(entry, _Tool) and entry.call.call_id == call_id:
+                entry.output = output[:MAX_ITEM_CHARACTERS]
+                return
+
+    def cut(self, item_id: str, heard_ms: float) -> None:
+        """The caller heard no more than this of an item."""
+        said = self._find(item_id)
+        if said is not None and said.role == "assistant":
+            said.heard_ms = min(heard_ms, said.received_ms)
+
+    def close_turn(self, item_id: str) -> None:
+        """A turn of the caller was answered; where its words are not here, that much is said of it."""
+        said = self._find(item_id)
+        if said is not None and not said.text:
+            said.is_missing = True
+
+    def is_written(self, item_id: str) -> bool:
+        """Whether the words of a turn are known to the end."""
+        said = self._find(item_id)
+        return said is not None and said.is_whole
+
+    def forget(self, item_id: str) -> None:
+        """An item was taken out of the conversation."""
+        said = self._find(item_id)
+        if said is not None:
+            said.text, said.received_ms, said.is_missing = "", 0.0, False
+
+    def heard_of(self, item_id: str) -> str:
+        """The words of an item that the caller has heard, if it was not all of it; else empty."""
+        said = self._find(item_id)
+        return _heard(said) if said is not None and not _is_all_heard(said) else ""
+
+    # --- what a session is told ---------------------------------------------------------------------------------------
+
+    def items(self, since: int | None = None) -> tuple[HistoryItem, ...]:
+        """The record, or what came after a `mark`: oldest first, within its bounds."""
+        first = max((since or 0) - self._dropped, 0)
+        told = [item for entry in self._entries[first:] if (item := _item(entry)) is not None]
+        if since is None:
+            told = [*self._before, *told]
+        kept: list[HistoryItem] = []
+        left = MAX_CHARACTERS
+        facts = MAX_CHARACTERS // 4
+        for item in reversed(told):
+            size = _size(item)
+            if left >= size and len(kept) < MAX_ITEMS:
+                left -= size
+                kept.append(item)
+                continue
+            left = 0  # a conversation with holes would be another one
+            if isinstance(item, Message) and item.role == "system" and facts >= size:
+                facts -= size
+                kept.append(item)
+        return tuple(reversed(kept))
+
+    def _said(self, role: Role, item_id: str) -> _Said:
+        said = self._find(item_id)
+        if said is None:
+            said = _Said(role=role, item_id=item_id)
+            self._add(said)
+        return said
+
+    def _find(self, item_id: str) -> _Said | None:
+        for entry in reversed(self._entries):
+            if isinstance(entry, _Said) and item_id and entry.item_id == item_id:
+                return entry
+        return None
+
+    def _write(self, said: _Said, text: str, *, is_final: bool) -> None:
+        if said.is_whole and not is_final:
+            return
+        said.text = (text if is_final else said.text + text)[:MAX_ITEM_CHARACTERS]
+        said.is_whole |= is_final
+        said.is_missing = False
+
+    def _add(self, entry: _Said | _Tool) -> None:
+        self._entries.append(entry)
+        surplus = len(self._entries) - 4 * MAX_ITEMS
+        if surplus > 0:
+            kept = [old for old in self._entries[:surplus] if isinstance(old, _Tool) and old.output is None]
+            self._entries[:surplus] = kept
+            self._dropped += surplus - len(kept)
+
+
+def _is_all_heard(said: _Said) -> bool:
+    if not said.is_spoken:
+        return said.is_whole
+    is_complete = said.is_whole and said.is_audio_whole
+    return is_complete and (said.heard_ms is None or said.heard_ms >= said.received_ms)
+
+
+def _heard(said: _Said) -> str:
+    """The words that fit into what was heard, whole ones only."""
+    heard_ms = said.received_ms if said.heard_ms is None else said.heard_ms
+    if said.is_whole and said.is_audio_whole and said.received_ms > 0:
+        share = heard_ms / said.received_ms
+    else:
+        share = heard_ms / 1000 * CHARACTERS_PER_S / max(len(said.text), 1)
+    if share >= 1:
+        return said.text
+    return said.text[: round(share * len(said.text))].rpartition(" ")[0]
+
+
+def _item(entry: _Said | _Tool) -> HistoryItem | None:
+    if isinstance(entry, _Tool):
+        call = entry.call
+        output = RUNNING if entry.output is None else entry.output
+        return ToolExchange(call_id=call.call_id, name=call.name, arguments=entry.arguments, output=output)
+    if entry.role != "assistant" or not entry.is_spoken:
+        text = entry.text or (UNWRITTEN if entry.is_missing else "")
+        return Message(role=entry.role, text=text) if text else None
+    text = entry.text if _is_all_heard(entry) else _heard(entry)
+    if not text:
+        return None
+    return Message(role="assistant", text=text if _is_all_heard(entry) else f"{text} …")
+
+
+def _size(item: HistoryItem) -> int:
+    return len(item.text) if isinstance(item, Message) else len(item.arguments) + len(item.output)
