@@ -46,6 +46,7 @@ from gateway.realtime.events import (
     SessionResumed,
     SessionStatistics,
     SessionSuspended,
+    SpeechStarted,
     ToolCalled,
     ToolCancelled,
 )
@@ -132,6 +133,7 @@ class RecoveringSession:
         self._timer: asyncio.TimerHandle | None = None
         self._is_closing = False
         self._is_over = False
+        self._loop: asyncio.AbstractEventLoop
 
     @property
     def capabilities(self) -> Capabilities:
@@ -152,6 +154,7 @@ class RecoveringSession:
 
     async def connect(self, on_event: EventCallback) -> None:
         """See `RealtimeSession.connect`; each provider is tried once."""
+        self._loop = asyncio.get_running_loop()
         failure: ProviderError | None = None
         for index in range(len(self._chain)):
             try:
@@ -174,12 +177,12 @@ class RecoveringSession:
 
     async def _open(self, index: int, *, is_new: bool) -> Link:
         """A confirmed session of provider number `index`. Raises: `ProviderError`."""
-        circuit, loop = self._circuits[index], asyncio.get_running_loop()
-        queue_s = self._around.pace.queue_s(loop.time()) if is_new else 0.0
+        circuit, now = self._circuits[index], self._now()
+        queue_s = self._around.pace.queue_s(now) if is_new else 0.0
         if queue_s > PATIENCE_S:
             raise ProviderUnavailable("calls in progress are reconnecting first", code="busy")
         if is_new:
-            circuit.enter(loop.time())
+            circuit.enter(now)
         else:
             circuit.reenter()
         has_handle = False
@@ -296,7 +299,7 @@ class RecoveringSession:
             self._on_event(event)
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
@@ -307,11 +310,13 @@ class RecoveringSession:
         link, is_turn = self._link, self._floor.is_turn_open
         if link is None:
             self._dropped_ms += self._kept.hold(audio)
-        elif self._kept.is_behind:
+            return
+        now = self._now()
+        self._kept.release(now, partial(self._send_audio, link), is_turn=is_turn)
+        if self._kept.is_behind:
             self._dropped_ms += self._kept.hold(audio)
-            self._kept.release(self._now(), partial(self._send_audio, link), is_turn=is_turn)
         else:
-            self._kept.note(audio, self._now(), is_turn=is_turn)
+            self._kept.note(audio, now, is_turn=is_turn)
             self._send_audio(link, audio)
 
     def _send_audio(self, link: Link, audio: bytes | None) -> None:
@@ -480,6 +485,7 @@ class RecoveringSession:
             return
         if isinstance(event, ResponseStarted):
             self._vigil.reset()
+        if isinstance(event, ResponseStarted | SpeechStarted):
             self._retry_s = None
         if isinstance(event, Answered):
             self._questions.pop(event.question_id, None)
@@ -534,8 +540,8 @@ class RecoveringSession:
             self._excluded.add(link.index)
             if not is_left:
                 self._note_failure(link.circuit, error)
-        link.session.abort()
         self._discard(link)
+        link.session.abort()
         self._break_off(now)
         if is_reply_owed:
             self._debt = replace(self._debt, is_reply_owed=True)
@@ -672,8 +678,8 @@ class RecoveringSession:
     def _drop_standby(self) -> None:
         link = self._standby
         if link is not None:
-            link.session.abort()
             self._discard(link)
+            link.session.abort()
             self._roll.put_off(self._now())
 
     def _switch(self, standby: Link) -> None:
@@ -696,7 +702,7 @@ class RecoveringSession:
             link.circuit.leave()
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(work, name="recovering session")
+        return self._loop.create_task(work, name="recovering session")
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -733,7 +739,7 @@ class RecoveringSession:
         times = [self._vigil.due, self._retry_s]
         due, quiet_at = self._roll.due, self._quiet_at(now)
         if due is not None and self._rolling is None:
-            times.append(self._roll.forced if quiet_at is None else max(due, quiet_at))
+            times.append(max(due, self._roll.forced or due if quiet_at is None else quiet_at))
         return min((at for at in times if at is not None), default=None)
 
     def _arm(self) -> None:
@@ -741,7 +747,7 @@ class RecoveringSession:
         if at is None or (self._timer is not None and self._timer.when() != at):
             self._cancel_timer()
         if at is not None and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(at, self._on_timer)
+            self._timer = self._loop.call_at(at, self._on_timer)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -2,10 +2,11 @@
 
 ::
 
-    a reply is due ──8 s──> PROMPT ──20 s──> RECONNECT ──40 s──> GIVE_UP        but for the time in which the caller speaks
+    a reply is due ──8 s──> PROMPT ──20 s──> RECONNECT ──40 s──> GIVE_UP time in which the caller speaks apart
     a request went out, no event at all ──8 s──> DEAD
 
-The ladder is climbed over a reconnect: another connection to a model that is silent is no news to the caller.
+The ladder is climbed over a reconnect: another connection to a model that is silent is no news to the caller. For the
+same reason a connection is taken for dead once; from then on the ladder alone decides.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Vigil:
         self._waited_s = 0.0
         self._since: float | None = None
         self._asked: float | None = None
+        self._has_died = False
 
     def waited_s(self, now: float) -> float:
         """How long the caller has waited."""
@@ -54,16 +56,20 @@ class Vigil:
 
     def reset(self) -> None:
         """The model speaks, or somebody else has taken its place."""
-        self._rung, self._waited_s, self._since = 0, 0.0, None
+        self._rung, self._waited_s, self._since, self._has_died = 0, 0.0, None, False
 
     def ask(self, now: float) -> None:
         """A request went out that is answered by an event, whatever it is."""
-        if self._asked is None:
+        if self._asked is None and not self._has_died and not self._has_reconnected:
             self._asked = now
 
     def hear(self) -> None:
         """An event came."""
         self._asked = None
+
+    @property
+    def _has_reconnected(self) -> bool:
+        return any(verdict is Verdict.RECONNECT for _, verdict in self._ladder[: self._rung])
 
     @property
     def due(self) -> float | None:
@@ -78,7 +84,7 @@ class Vigil:
     def check(self, now: float) -> Verdict | None:
         """What is due at `now`; at most one thing at a time."""
         if self._asked is not None and now >= self._asked + self._dead_s:
-            self._asked = None
+            self._asked, self._has_died = None, True
             return Verdict.DEAD
         if self._since is None or self._rung == len(self._ladder):
             return None
