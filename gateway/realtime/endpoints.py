@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from gateway.realtime.circuit import Circuit, CircuitOpened, CircuitState, ReconnectPace
+from gateway.realtime.link_maker import Surroundings
 from gateway.realtime.options import Secret, SessionOptions
-from gateway.realtime.recovery import RecoveringSession, Surroundings
+from gateway.realtime.recovery import RecoveringSession
 from gateway.realtime.recovery_options import RecoveryOptions
 from gateway.realtime.session import RealtimeSession
 

@@ -7,10 +7,9 @@
                  │                                 └── no provider left ──> SessionFailed, SessionClosed
                  └──close──> SessionClosed
 
-What decides is without input or output and has a module of its own: the order of tries (`attempts`), the call's words
-(`history`), its audio (`kept_audio`), whose turn it is and what is owed (`floor`), tools (`tool_calls`), silence
-(`vigil`), the end of a session's life (`roll_over`), what all calls know of a provider (`circuit`). This module holds
-the connections and one timer.
+What decides is without input or output and has a module of its own: the order of tries (`attempts`), what outlives a
+connection (`memory`: `history`, `kept_audio`, `floor`, `tool_calls`), silence (`vigil`), the end of a session's life
+(`roll_over`), what all calls know of a provider (`circuit`). This module holds the connections and one timer.
 
 The call is told `SessionReady` once, then `SessionSuspended` and `SessionResumed`. What a lost connection left open is
 closed for it: audio and replies end with ``connection_lost``.
@@ -20,18 +19,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Coroutine, Sequence
+from dataclasses import fields, replace
 from functools import partial
 
-from gateway.errors import ProviderError, ProviderUnavailable, shown
-from gateway.realtime.attempts import Attempts
-from gateway.realtime.circuit import PATIENCE_S, Circuit, CircuitOpened, ReconnectPace
+from gateway.errors import ProviderError, ProviderUnavailable
+from gateway.realtime.circuit import Circuit
 from gateway.realtime.events import (
     Answered,
     AudioDelta,
-    AudioFinished,
     EventCallback,
     ReplyOverdue,
     ResponseFinished,
@@ -50,33 +46,19 @@ from gateway.realtime.events import (
     ToolCalled,
     ToolCancelled,
 )
-from gateway.realtime.floor import Debt, Floor
-from gateway.realtime.history import History
-from gateway.realtime.kept_audio import KeptAudio
 from gateway.realtime.link import Link, LinkState
-from gateway.realtime.options import Capabilities, Message, Role, SessionChange, SessionOptions
+from gateway.realtime.link_maker import LinkMaker, Surroundings
+from gateway.realtime.memory import Memory, in_words
+from gateway.realtime.options import Capabilities, Role, SessionChange, SessionOptions
 from gateway.realtime.recovery_options import RecoveryOptions
 from gateway.realtime.roll_over import RollOver
-from gateway.realtime.session import RealtimeSession, open_session
-from gateway.realtime.tool_calls import NewCall, Result, ToolCalls
+from gateway.realtime.tool_calls import NewCall
 from gateway.realtime.vigil import Verdict, Vigil
-
-CONNECTION_LOST = "connection_lost"
-RETRY_PAUSES_S = (1.0, 2.0, 4.0)
-"""Before a reply that failed is asked for again, unless the provider says how long."""
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What all recovering sessions of a process share."""
-
-    pace: ReconnectPace
-    rng: random.Random
-    wall_clock: Callable[[], float]
-    """Unix time, for the ends that providers name."""
-    on_circuit: Callable[[Circuit, CircuitOpened], None] = field(default=lambda _circuit, _news: None)
+RETRY_PAUSES_S = (1.0, 2.0, 4.0)
+"""Before a reply that failed is asked for again, unless the provider says how long."""
 
 
 class RecoveringSession:
@@ -92,21 +74,15 @@ class RecoveringSession:
         options: RecoveryOptions,
         surroundings: Surroundings,
     ) -> None:
-        first = chain[0]
-        self._chain = list(chain)
-        self._circuits = circuits
         self._options = options
         self._around = surroundings
-        self._first: RealtimeSession | None = open_session(first)
-        self._capabilities = self._first.capabilities
-        self._history = History(first.output_format.bytes_per_ms, first.history)
-        self._kept = KeptAudio(keep_s=options.keep_audio_s, bytes_per_ms=first.input_format.bytes_per_ms)
-        self._floor = Floor(
-            first.turn_detection,
-            input_bytes_per_ms=first.input_format.bytes_per_ms,
-            output_bytes_per_ms=first.output_format.bytes_per_ms,
+        self._memory = Memory(chain[0], keep_audio_s=options.keep_audio_s)
+        self._floor, self._history = self._memory.floor, self._memory.history
+        self._kept, self._tools = self._memory.kept, self._memory.tools
+        self._maker = LinkMaker(
+            chain, circuits, options, surroundings, history=self._history, tools=self._tools, hear=self._hear
         )
-        self._tools = ToolCalls()
+        self._capabilities = self._maker.capabilities
         self._vigil = Vigil(options)
         self._roll = RollOver(options.roll_over_before_s)
         self._before = SessionStatistics()  # of the links that are gone
@@ -115,16 +91,7 @@ class RecoveringSession:
         self._on_event: EventCallback | None = None
         self._link: Link | None = None
         self._standby: Link | None = None
-        self._count = 0
-        self._index = 0
-        self._excluded: set[int] = set()
-        self._handle: tuple[int, str, int] | None = None  # provider, resumption handle, mark of the history
         self._lost_s = 0.0
-        self._debt = Debt(audio_since=0.0)
-        self._questions: dict[str, str] = {}
-        self._deferred: list[Callable[[RealtimeSession], None]] = []
-        self._change = SessionChange()
-        self._changes = 0
         self._retries = 0
         self._retry_s: float | None = None
         self._search: asyncio.Task[None] | None = None
@@ -155,85 +122,18 @@ class RecoveringSession:
     async def connect(self, on_event: EventCallback) -> None:
         """See `RealtimeSession.connect`; each provider is tried once."""
         self._loop = asyncio.get_running_loop()
-        failure: ProviderError | None = None
-        for index in range(len(self._chain)):
-            try:
-                link = await self._open(index, is_new=True)
-            except ProviderError as error:
-                _log.info("session not opened with %s: %s", self._chain[index].provider, error)
-                failure = error
-                if not error.is_retryable:
-                    self._excluded.add(index)
-                continue
-            self._on_event = on_event
-            self._adopt(link)
-            if link.ready is not None:
-                self._tell(link.ready)
-            link.take_early(self._hear_live)
-            self._arm()
-            return
-        assert failure is not None  # noqa: S101 - a chain has a link
-        raise failure
-
-    async def _open(self, index: int, *, is_new: bool) -> Link:
-        """A confirmed session of provider number `index`. Raises: `ProviderError`."""
-        circuit, now = self._circuits[index], self._now()
-        queue_s = self._around.pace.queue_s(now) if is_new else 0.0
-        if queue_s > PATIENCE_S:
-            raise ProviderUnavailable("calls in progress are reconnecting first", code="busy")
-        if is_new:
-            circuit.enter(now)
-        else:
-            circuit.reenter()
-        has_handle = False
-        try:
-            await asyncio.sleep(queue_s)
-            link = self._make_link(index)
-            has_handle = bool(link.options.resume_handle)
-            await link.session.connect(partial(self._hear, link))
-        except ProviderError as error:
-            circuit.leave()
-            if has_handle:
-                self._handle = None
-                raise ProviderUnavailable(f"not resumed: {error}", code=error.code) from error
-            self._note_failure(circuit, error)
-            raise
-        except BaseException:
-            circuit.leave()
-            circuit.note_abandoned()
-            raise
-        circuit.note_opened()
-        return link
-
-    def _make_link(self, index: int) -> Link:
-        number, options, mark = self._count, self._chain[index], self._history.mark
-        session, self._first = (self._first if index == 0 and not number else None), None
-        self._count += 1
-        if self._handle is not None and self._handle[0] == index:
-            _, handle, mark = self._handle
-            options = replace(options, history=(), resume_handle=handle)
-        elif number:
-            options = replace(options, history=self._history.items(), resume_handle="")
-        return Link(
-            number=number,
-            index=index,
-            options=options,
-            circuit=self._circuits[index],
-            history_mark=mark,
-            tools_mark=self._tools.mark,
-            changes=self._changes,
-            session=session or open_session(options),
-        )
-
-    def _note_failure(self, circuit: Circuit, error: ProviderError) -> None:
-        news = circuit.note_failed(error, self._now())
-        if news is not None:
-            self._around.on_circuit(circuit, news)
+        link = await self._maker.first()
+        self._on_event = on_event
+        self._adopt(link)
+        if link.ready is not None:
+            self._tell(link.ready)
+        link.take_early(self._hear_live)
+        self._arm()
 
     def _adopt(self, link: Link) -> None:
         """Work with `link` from now on."""
         now = self._now()
-        self._link, self._index = link, link.index
+        self._link = link
         link.state = LinkState.LIVE
         self._capabilities = link.session.capabilities
         self._floor.is_full_duplex = self._capabilities.is_full_duplex
@@ -255,9 +155,9 @@ class RecoveringSession:
         self._stop()
         for link in (self._link, self._standby):
             if link is not None:
+                self._discard(link)
                 link.session.abort()
-        if self._link is None:
-            self._end(1006, "aborted")
+        self._end(1006, "aborted")
 
     def _stop(self) -> list[asyncio.Task[None]]:
         """No more connections; what is left to be waited for."""
@@ -347,14 +247,14 @@ class RecoveringSession:
     def say(self, text: str) -> None:
         """See `RealtimeSession.say`."""
         if self._link is None:
-            self._deferred.append(lambda session: session.say(text))
+            self._memory.defer(lambda session: session.say(text))
             return
         self._link.session.say(text)
         self._expect_reply(None)
 
     def ask(self, question_id: str, instructions: str) -> None:
         """See `RealtimeSession.ask`."""
-        self._questions[question_id] = instructions
+        self._memory.questions[question_id] = instructions
         if self._link is not None:
             self._link.session.ask(question_id, instructions)
 
@@ -367,17 +267,14 @@ class RecoveringSession:
 
     def update(self, change: SessionChange) -> None:
         """See `RealtimeSession.update`; sessions to come are opened with it."""
-        changed = {f.name: value for f in fields(change) if (value := getattr(change, f.name)) is not None}
-        self._change = replace(self._change, **changed)
-        self._chain = [replace(options, **changed) for options in self._chain]
-        self._changes += 1
+        self._maker.apply(change)
         if self._link is not None:
             self._link.session.update(change)
 
     def respond(self, instructions: str | None = None) -> None:
         """See `RealtimeSession.respond`."""
         if self._link is None:
-            self._debt = replace(self._debt, is_reply_owed=True, instructions=instructions or self._debt.instructions)
+            self._memory.owe(instructions)
             return
         self._link.session.respond(instructions)
         self._expect_reply(instructions)
@@ -392,7 +289,7 @@ class RecoveringSession:
         """See `RealtimeSession.cancel_response`."""
         self._floor.cancel()
         self._retry_s = None
-        self._debt = replace(self._debt, is_reply_owed=False, cut_item="")
+        self._memory.waive()
         if self._link is not None:
             self._link.session.cancel_response()
             self._tend()
@@ -418,13 +315,14 @@ class RecoveringSession:
             return
         self._history.answer(call_id, output)
         if link is None:
-            self._debt = replace(self._debt, is_reply_owed=self._debt.is_reply_owed or respond)
+            if respond:
+                self._memory.owe()
             return
         wants_reply = respond and not self._tools.open_count
         for asked in result.call_ids:
             link.session.send_tool_result(asked, output, respond=respond)
         if not result.call_ids:
-            link.session.send_text("system", _in_words(result))
+            link.session.send_text("system", in_words(result))
             if wants_reply:
                 link.session.respond(None)
         if wants_reply:
@@ -457,7 +355,7 @@ class RecoveringSession:
                 self._roll.warn(event.in_s, self._now())
                 self._tend()
             case ResumptionOffered():
-                self._handle = (link.index, event.handle, self._history.mark)
+                self._maker.note_handle(link, event.handle)
             case ToolCalled():
                 self._on_tool(link, event)
             case ToolCancelled():
@@ -488,7 +386,7 @@ class RecoveringSession:
         if isinstance(event, ResponseStarted | SpeechStarted):
             self._retry_s = None
         if isinstance(event, Answered):
-            self._questions.pop(event.question_id, None)
+            self._memory.questions.pop(event.question_id, None)
         if isinstance(event, ResponseFinished) and event.error is not None:
             self._on_failed_reply(event, event.error, now)
         else:
@@ -515,7 +413,7 @@ class RecoveringSession:
             self._retry_s = now + (pause_s if error.retry_after_s is None else error.retry_after_s)
             self._tell(ReplyOverdue(waited_s=0.0))
         elif self._link is not None:
-            self._note_failure(self._link.circuit, error)
+            self._maker.note_failure(self._link.circuit, error, self._now())
             self._lose(error, is_left=True, is_reply_owed=True)
 
     def _on_tool(self, link: Link, event: ToolCalled) -> None:
@@ -537,18 +435,19 @@ class RecoveringSession:
             return
         now = self._now()
         if is_left or not error.is_retryable:
-            self._excluded.add(link.index)
+            self._maker.exclude(link.index)
             if not is_left:
-                self._note_failure(link.circuit, error)
+                self._maker.note_failure(link.circuit, error, self._now())
         self._discard(link)
         link.session.abort()
-        self._break_off(now)
+        self._memory.break_off(now, self._tell)
+        self._vigil.pause(now)
         if is_reply_owed:
-            self._debt = replace(self._debt, is_reply_owed=True)
+            self._memory.owe()
         self._retry_s = None
         self._lost_s = now
         standby = self._standby
-        if standby is not None and standby.index not in self._excluded:
+        if standby is not None and self._maker.is_usable(standby):
             self._standby = None
             self._resume(standby)
             return
@@ -559,60 +458,24 @@ class RecoveringSession:
             self._rolling.cancel()
         self._drop_standby()
         self._arm()
-        self._search = self._start(self._reconnect(error))
+        self._search = self._start(self._reconnect(link.index, error))
 
-    def _break_off(self, now: float) -> None:
-        """End for the call what the session left open, and note what the next one owes."""
-        for response_id, reply in list(self._floor.replies.items()):
-            for (item_id, content_index), is_open in reply.parts.items():
-                if is_open:
-                    self._tell(AudioFinished(response_id=response_id, item_id=item_id, content_index=content_index))
-            status = ResponseStatus.CANCELLED if reply.is_unwanted else ResponseStatus.INCOMPLETE
-            self._tell(ResponseFinished(response_id=response_id, status=status, reason=CONNECTION_LOST))
-        turn = self._floor.turn_item
-        self._debt = debt = self._floor.default(now)
-        if debt.is_turn_repeated:
-            self._history.forget(turn)
-        else:
-            self._history.close_turn(turn)
-        self._kept.seize(debt.audio_since)
-        self._vigil.pause(now)
-
-    async def _reconnect(self, error: ProviderError) -> None:
+    async def _reconnect(self, index: int, error: ProviderError) -> None:
         """Try until a session stands or nobody is left to be tried."""
-        attempts = Attempts(
-            providers=len(self._chain),
-            first=self._index,
-            excluded=self._excluded,
-            options=self._options,
-            rng=self._around.rng,
-            now=self._now(),
-        )
-        while (attempt := attempts.next()) is not None:
-            await asyncio.sleep(attempt.delay_s)
-            await asyncio.sleep(self._around.pace.book(self._now()))
-            try:
-                link = await self._open(attempt.index, is_new=False)
-            except ProviderError as failure:
-                error = failure
-                _log.info("not reconnected to %s: %s", self._chain[attempt.index].provider, failure)
-                if not failure.is_retryable:
-                    self._excluded.add(attempt.index)
-                attempts.note_failed(failure, self._now())
-                continue
+        try:
+            link = await self._maker.another(index, error)
+        except ProviderError as failure:
             self._search = None
-            self._resume(link)
+            self._tell(SessionFailed(error=failure))
+            self._end(1006, str(failure))
             return
         self._search = None
-        self._cancel_timer()
-        self._tell(SessionFailed(error=error))
-        self._end(1006, str(error))
+        self._resume(link)
 
     def _resume(self, link: Link, *, is_planned: bool = False) -> None:
         """Go on with `link`."""
         gap_ms = 0 if is_planned else round((self._now() - self._lost_s) * 1000)
         self._adopt(link)
-        debt, self._debt = self._debt, Debt(audio_since=0.0)
         ready = link.ready
         self._tell(
             SessionResumed(
@@ -624,45 +487,20 @@ class RecoveringSession:
             )
         )
         if self._link is link:
-            self._bring_up_to_date(link)
-            self._pay(link, debt)
+            self._memory.bring_up_to_date(link, self._maker.change, self._maker.changes)
+            debt = self._memory.pay(link)
+            if debt.is_reply_owed:
+                link.session.respond(debt.instructions)
+                self._expect_reply(debt.instructions)
         link.take_early(self._hear_live)
         self._tend()
 
-    def _bring_up_to_date(self, link: Link) -> None:
-        """Tell a session what has happened since it was opened."""
-        session = link.session
-        for item in self._history.items(since=link.history_mark):
-            if isinstance(item, Message):
-                session.send_text(item.role, item.text)
-        for result in self._tools.since(link.tools_mark):
-            session.send_text("system", _in_words(result))
-        if link.changes != self._changes:
-            session.update(self._change)
-        for question_id, instructions in self._questions.items():
-            session.ask(question_id, instructions)
-        deferred, self._deferred = self._deferred, []
-        for command in deferred:
-            command(session)
-            self._floor.respond(None)
-
-    def _pay(self, link: Link, debt: Debt) -> None:
-        """Let the model go on where the caller stopped hearing, or say what it owes."""
-        if debt.cut_item:
-            heard = self._history.heard_of(debt.cut_item)
-            after = f'after the words "{heard[-200:]}"' if heard else "near its beginning"
-            text = f"Your last reply was cut off by a fault of the line {after}. Go on from there; repeat nothing else."
-            link.session.send_text("system", text)
-        if debt.is_reply_owed:
-            link.session.respond(debt.instructions)
-            self._expect_reply(debt.instructions)
-
     # --- roll-over ----------------------------------------------------------------------------------------------------
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, index: int) -> None:
         """Open the session that is to take the present one's place."""
         try:
-            link = await self._open(self._index, is_new=False)
+            link = await self._maker.open(index)
         except ProviderError as error:
             _log.info("no session to take the place of one that expires: %s", error)
             self._roll.put_off(self._now())
@@ -692,7 +530,9 @@ class RecoveringSession:
         _add(self._before, old.session.statistics)
         self._leaving.add(task := self._start(self._leave(old)))
         task.add_done_callback(self._leaving.discard)
-        self._break_off(self._now())
+        now = self._now()
+        self._memory.break_off(now, self._tell)
+        self._vigil.pause(now)
         self._resume(standby, is_planned=True)
 
     async def _leave(self, link: Link) -> None:
@@ -728,8 +568,8 @@ class RecoveringSession:
             return
         if standby is not None:
             self._switch(standby)
-        elif self._rolling is None:
-            self._rolling = self._start(self._prepare())
+        elif self._rolling is None and self._link is not None:
+            self._rolling = self._start(self._prepare(self._link.index))
 
     def _quiet_at(self, now: float) -> float | None:
         return None if self._tools.open_count else self._floor.quiet_at(now)
@@ -779,12 +619,8 @@ class RecoveringSession:
         self._tend()
 
     def _silence(self, now: float) -> ProviderUnavailable:
-        waited = shown(f"{self._vigil.waited_s(now):.0f} s")
-        return ProviderUnavailable(f"the model has been silent for {waited}", code="silent")
-
-
-def _in_words(result: Result) -> str:
-    return f"The tool {result.name} that was running has finished. Its result: {result.output}"
+        waited_s = self._vigil.waited_s(now)
+        return ProviderUnavailable(f"the model has been silent for {waited_s:.0f} s", code="silent")
 
 
 def _add(total: SessionStatistics, more: SessionStatistics) -> None:

@@ -1,0 +1,107 @@
+"""What outlives a connection: the call's words, audio and tools, and what one session owes to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from gateway.realtime.events import (
+    AudioFinished,
+    ResponseFinished,
+    ResponseStatus,
+    SessionEvent,
+)
+from gateway.realtime.floor import Debt, Floor
+from gateway.realtime.history import History
+from gateway.realtime.kept_audio import KeptAudio
+from gateway.realtime.link import Link
+from gateway.realtime.options import Message, SessionChange, SessionOptions
+from gateway.realtime.session import RealtimeSession
+from gateway.realtime.tool_calls import Result, ToolCalls
+
+CONNECTION_LOST = "connection_lost"
+QUOTED_CHARACTERS = 200
+
+
+class Memory:
+    """One call's. `options` name the audio formats, and what was before the call's first session."""
+
+    def __init__(self, options: SessionOptions, *, keep_audio_s: float) -> None:
+        self.history = History(options.output_format.bytes_per_ms, options.history)
+        self.kept = KeptAudio(keep_s=keep_audio_s, bytes_per_ms=options.input_format.bytes_per_ms)
+        self.floor = Floor(
+            options.turn_detection,
+            input_bytes_per_ms=options.input_format.bytes_per_ms,
+            output_bytes_per_ms=options.output_format.bytes_per_ms,
+        )
+        self.tools = ToolCalls()
+        self.questions: dict[str, str] = {}
+        """Those that are not answered, by id."""
+        self._debt = Debt(audio_since=0.0)
+        self._deferred: list[Callable[[RealtimeSession], None]] = []
+
+    # --- while there is no session ------------------------------------------------------------------------------------
+
+    def owe(self, instructions: str | None = None) -> None:
+        """The next session has to speak."""
+        instructions = instructions or self._debt.instructions
+        self._debt = replace(self._debt, is_reply_owed=True, instructions=instructions)
+
+    def defer(self, command: Callable[[RealtimeSession], None]) -> None:
+        """Let the next session do something that makes it speak."""
+        self._deferred.append(command)
+
+    def waive(self) -> None:
+        """The next session has nothing to say."""
+        self._debt = replace(self._debt, is_reply_owed=False, cut_item="")
+        self._deferred.clear()
+
+    # --- from one to the next -----------------------------------------------------------------------------------------
+
+    def break_off(self, now: float, tell: Callable[[SessionEvent], None]) -> None:
+        """End for the call what the session leaves open, and note what the next one owes."""
+        for response_id, reply in list(self.floor.replies.items()):
+            for (item_id, content_index), is_open in reply.parts.items():
+                if is_open:
+                    tell(AudioFinished(response_id=response_id, item_id=item_id, content_index=content_index))
+            status = ResponseStatus.CANCELLED if reply.is_unwanted else ResponseStatus.INCOMPLETE
+            tell(ResponseFinished(response_id=response_id, status=status, reason=CONNECTION_LOST))
+        turn = self.floor.turn_item
+        self._debt = debt = self.floor.default(now)
+        if debt.is_turn_repeated:
+            self.history.forget(turn)
+        else:
+            self.history.close_turn(turn)
+        self.kept.seize(debt.audio_since)
+
+    def bring_up_to_date(self, link: Link, change: SessionChange, changes: int) -> None:
+        """Tell a session what has happened since it was opened; `change` is all that became different in the call."""
+        session = link.session
+        for item in self.history.items(since=link.history_mark):
+            if isinstance(item, Message):
+                session.send_text(item.role, item.text)
+        for result in self.tools.since(link.tools_mark):
+            session.send_text("system", in_words(result))
+        if link.changes != changes:
+            session.update(change)
+        for question_id, instructions in self.questions.items():
+            session.ask(question_id, instructions)
+
+    def pay(self, link: Link) -> Debt:
+        """Let the model go on where it was cut off, or say what was put off; the reply is left to be asked for."""
+        debt, self._debt = self._debt, Debt(audio_since=0.0)
+        if debt.cut_item:
+            heard = self.history.heard_of(debt.cut_item)
+            after = f'after the words "{heard[-QUOTED_CHARACTERS:]}"' if heard else "near its beginning"
+            text = f"Your last reply was cut off by a fault of the line {after}. Go on from there; repeat nothing else."
+            link.session.send_text("system", text)
+        deferred, self._deferred = self._deferred, []
+        for command in deferred:
+            command(link.session)
+            self.floor.respond(None)
+        return debt
+
+
+def in_words(result: Result) -> str:
+    """A tool's result, for a session that did not ask for it."""
+    return f"The tool {result.name} that was running has finished. Its result: {result.output}"
