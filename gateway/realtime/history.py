@@ -9,6 +9,7 @@ The record is bounded: the oldest turns go first, facts that the gateway told (`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.realtime.events import (
@@ -20,13 +21,12 @@ from gateway.realtime.events import (
     SpeechStarted,
     ToolCall,
 )
+from gateway.realtime.heard import CUT, heard_words
 from gateway.realtime.options import HistoryItem, Message, Role, ToolExchange
 
 MAX_ITEMS = 64
 MAX_CHARACTERS = 16_000
 MAX_ITEM_CHARACTERS = 4_000
-CHARACTERS_PER_S = 15.0
-"""Pace of speech, for an item whose audio and words are not both whole."""
 UNWRITTEN = "[The caller said something that was not written down.]"
 RUNNING = '{"status":"running","note":"The result follows as a message. Do not call this again."}'
 
@@ -129,10 +129,21 @@ class History:
         if said is not None:
             said.text, said.received_ms, said.is_missing = "", 0.0, False
 
+    def summarise(self, item_ids: Sequence[str], summary_id: str, summary: str) -> None:
+        """The oldest items have given way to a summary, and with them everything before the last of them."""
+        places = [index for index, entry in enumerate(self._entries) if _id(entry) in item_ids]
+        end = max(places) + 1 if places else 0
+        running = [entry for entry in self._entries[:end] if isinstance(entry, _Tool) and entry.output is None]
+        text = summary[:MAX_ITEM_CHARACTERS]
+        noted = _Said(role="assistant", item_id=summary_id, text=text, is_whole=True)
+        self._dropped += end - len(running) - 1
+        self._entries[:end] = [noted, *running]
+        self._before = ()
+
     def heard_of(self, item_id: str) -> str:
         """The words of an item that the caller has heard, if it was not all of it; else empty."""
         said = self._find(item_id)
-        return _heard(said) if said is not None and not _is_all_heard(said) else ""
+        return _heard(said).removesuffix(CUT).rstrip() if said is not None and not _is_all_heard(said) else ""
 
     # --- what a session is told ---------------------------------------------------------------------------------------
 
@@ -186,6 +197,10 @@ class History:
             self._dropped += surplus - len(kept)
 
 
+def _id(entry: _Said | _Tool) -> str:
+    return entry.item_id if isinstance(entry, _Said) else ""
+
+
 def _is_all_heard(said: _Said) -> bool:
     if not said.is_spoken:
         return said.is_whole
@@ -194,15 +209,10 @@ def _is_all_heard(said: _Said) -> bool:
 
 
 def _heard(said: _Said) -> str:
-    """The words that fit into what was heard, whole ones only."""
+    """The words that were heard, with the mark of a cut behind them."""
     heard_ms = said.received_ms if said.heard_ms is None else said.heard_ms
-    if said.is_whole and said.is_audio_whole and said.received_ms > 0:
-        share = heard_ms / said.received_ms
-    else:
-        share = heard_ms / 1000 * CHARACTERS_PER_S / max(len(said.text), 1)
-    if share >= 1:
-        return said.text
-    return said.text[: round(share * len(said.text))].rpartition(" ")[0]
+    is_complete = said.is_whole and said.is_audio_whole
+    return heard_words(said.text, round(heard_ms), round(said.received_ms), is_complete=is_complete)
 
 
 def _item(entry: _Said | _Tool) -> HistoryItem | None:
@@ -214,9 +224,7 @@ def _item(entry: _Said | _Tool) -> HistoryItem | None:
         text = entry.text or (UNWRITTEN if entry.is_missing else "")
         return Message(role=entry.role, text=text) if text else None
     text = entry.text if _is_all_heard(entry) else _heard(entry)
-    if not text:
-        return None
-    return Message(role="assistant", text=text if _is_all_heard(entry) else f"{text} …")
+    return Message(role="assistant", text=text) if text.removesuffix(CUT) else None
 
 
 def _size(item: HistoryItem) -> int:

@@ -47,6 +47,8 @@ class Link:
     state: LinkState = LinkState.EARLY
     early: list[SessionEvent] = field(default_factory=list)
     ready: SessionReady | None = None
+    own_ids: set[str] = field(default_factory=set)
+    """Of items that were named by us, and need no prefix."""
 
     def keep(self, event: SessionEvent) -> None:
         """What is told before anybody listens; the oldest counts."""
@@ -73,11 +75,14 @@ class Link:
             call = replace(event.call, response_id=self._prefix + event.call.response_id)
             return replace(event, call=call)
         names = _NAMED.get(type(event), ())
-        ids = {name: self._prefix + value for name in names if (value := getattr(event, name))}
+        told = {name: getattr(event, name) for name in names}
+        ids = {name: self._prefix + value for name, value in told.items() if value and value not in self.own_ids}
         return replace(event, **ids) if ids else event
 
     def raw(self, item_id: str) -> str | None:
         """The provider's own id of an item; None where the item is not this session's."""
+        if item_id in self.own_ids:
+            return item_id
         if not self.number:
             return None if _is_prefixed(item_id) else item_id
         return item_id.removeprefix(self._prefix) if item_id.startswith(self._prefix) else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from gateway.errors import ProviderUnavailable
 from gateway.realtime.events import (
+    Answered,
     AudioFinished,
     ResponseFinished,
     ResponseStatus,
@@ -35,8 +37,8 @@ class Memory:
             output_bytes_per_ms=options.output_format.bytes_per_ms,
         )
         self.tools = ToolCalls()
-        self.questions: dict[str, str] = {}
-        """Those that are not answered, by id."""
+        self.questions: dict[str, None] = {}
+        """Ids of those that are not answered."""
         self._debt = Debt(audio_since=0.0)
         self._deferred: list[Callable[[RealtimeSession], None]] = []
 
@@ -66,6 +68,10 @@ class Memory:
                     tell(AudioFinished(response_id=response_id, item_id=item_id, content_index=content_index))
             status = ResponseStatus.CANCELLED if reply.is_unwanted else ResponseStatus.INCOMPLETE
             tell(ResponseFinished(response_id=response_id, status=status, reason=CONNECTION_LOST))
+        questions, self.questions = self.questions, {}
+        for question_id in questions:
+            error = ProviderUnavailable("the connection was lost", code=CONNECTION_LOST)
+            tell(Answered(question_id=question_id, text="", error=error))
         turn = self.floor.turn_item
         self._debt = debt = self.floor.default(now)
         if debt.is_turn_repeated:
@@ -84,8 +90,6 @@ class Memory:
             session.send_text("system", in_words(result))
         if link.changes != changes:
             session.update(change)
-        for question_id, instructions in self.questions.items():
-            session.ask(question_id, instructions)
 
     def pay(self, link: Link) -> Debt:
         """Let the model go on where it was cut off, or say what was put off; the reply is left to be asked for."""

@@ -48,7 +48,7 @@ from gateway.realtime.events import (
 )
 from gateway.realtime.link import Link, LinkState
 from gateway.realtime.link_maker import LinkMaker, Surroundings
-from gateway.realtime.memory import Memory, in_words
+from gateway.realtime.memory import CONNECTION_LOST, Memory, in_words
 from gateway.realtime.options import Capabilities, Role, SessionChange, SessionOptions
 from gateway.realtime.recovery_options import RecoveryOptions
 from gateway.realtime.roll_over import RollOver
@@ -254,9 +254,12 @@ class RecoveringSession:
 
     def ask(self, question_id: str, instructions: str) -> None:
         """See `RealtimeSession.ask`."""
-        self._memory.questions[question_id] = instructions
-        if self._link is not None:
-            self._link.session.ask(question_id, instructions)
+        if self._link is None:
+            error = ProviderUnavailable("there is no connection at the moment", code=CONNECTION_LOST)
+            self._tell(Answered(question_id=question_id, text="", error=error))
+            return
+        self._memory.questions[question_id] = None
+        self._link.session.ask(question_id, instructions)
 
     def delete_item(self, item_id: str) -> None:
         """See `RealtimeSession.delete_item`."""
@@ -264,6 +267,14 @@ class RecoveringSession:
         raw = None if self._link is None else self._link.raw(item_id)
         if self._link is not None and raw is not None:
             self._link.session.delete_item(raw)
+
+    def replace_items(self, item_ids: Sequence[str], summary_id: str, summary: str) -> None:
+        """See `RealtimeSession.replace_items`."""
+        self._history.summarise(item_ids, summary_id, summary)
+        if self._link is not None:
+            raw = [known for item_id in item_ids if (known := self._link.raw(item_id)) is not None]
+            self._link.own_ids.add(summary_id)
+            self._link.session.replace_items(raw, summary_id, summary)
 
     def update(self, change: SessionChange) -> None:
         """See `RealtimeSession.update`; sessions to come are opened with it."""

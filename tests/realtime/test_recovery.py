@@ -136,7 +136,7 @@ def test_the_next_session_knows_what_was_said_and_heard() -> None:
         assert tool == realtime.ToolExchange(
             call_id="c", name="hours", arguments='{"day": "monday"}', output='{"open": 9}'
         )
-        assert agent == realtime.Message(role="assistant", text="We open at nine, and we …")
+        assert agent == realtime.Message(role="assistant", text="We open at nine, and we close …")
         assert house.link.commands("respond") == []
 
 
@@ -266,18 +266,42 @@ def test_a_handle_that_is_refused_costs_one_try_and_not_the_provider() -> None:
 def test_what_is_asked_in_the_gap_is_not_forgotten() -> None:
     house = SessionHouse()
     with house.running() as session:
-        session.ask("q", "Sum up.")
         house.link.drop()
         session.send_text("system", "The transfer failed.")
         session.respond()
         session.update(realtime.SessionChange(instructions="Be brief."))
         house.live(1.0)
         link = house.link
-        assert link.commands("ask") == [("q", "Sum up.")]
         assert link.commands("respond") == [(None,)]
         said = [*link.options.history, *(realtime.Message(role=r, text=t) for r, t in link.commands("send_text"))]
         assert said == [realtime.Message(role="system", text="The transfer failed.")]
         assert "Be brief." in (link.options.instructions, *(c[0].instructions for c in link.commands("update")))
+
+
+def test_a_question_that_a_lost_session_did_not_answer_is_answered_with_an_error() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        session.ask("q", "Sum up.")
+        house.link.drop()
+        session.ask("p", "Sum up.")
+        answers = house.of(realtime.Answered)
+        assert [(event.question_id, event.error is not None) for event in answers] == [("q", True), ("p", True)]
+        house.live(1.0)
+        assert house.link.commands("ask") == []
+
+
+def test_a_summary_takes_the_place_of_what_it_stands_for() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        session.send_text("system", "A fact.")
+        house.link.answer("r1", "a", 100, "One.")
+        house.link.answer("r2", "b", 100, "Two.")
+        session.replace_items(["a"], "s1", "They said one.")
+        assert house.link.commands("replace_items") == [(["a"], "s1", "They said one.")]
+        house.link.drop()
+        house.live(1.0)
+        texts = [item.text for item in house.link.options.history if isinstance(item, realtime.Message)]
+        assert texts == ["They said one.", "Two."]
 
 
 def test_items_of_different_sessions_have_different_ids() -> None:

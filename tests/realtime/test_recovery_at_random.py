@@ -1,4 +1,4 @@
-"""Calls whose connection is cut at any moment: no tool runs twice, no turn is lost, one connection is left at the end."""
+"""Calls whose connection is cut at any moment: no tool runs twice, no turn is lost, one connection is left."""
 
 from __future__ import annotations
 
