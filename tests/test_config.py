@@ -13,6 +13,7 @@ from gateway.calls.media_hosts import MediaHost
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
+from gateway.realtime.endpoints import Endurance
 from gateway.realtime.openai.dialects import DIALECTS
 from gateway.realtime.session import open_session, providers
 from gateway.records.recordings import RecordingOptions
@@ -568,6 +569,54 @@ def _keys(schema: dict[str, object]) -> set[str]:
     for definition in [schema, *schema.get("$defs", {}).values()]:  # type: ignore[attr-defined]
         found |= set(definition.get("properties", {}))
     return found
+
+
+RECOVERY = """
+realtime:
+  first:
+    provider: openai
+    url: wss://one.example/v1
+    audio: g711
+    fallbacks: [second]
+    max_sessions: 80
+    recovery: {attempts: 3, window: 10s, keep_audio: 2s, roll_over_before: 2m, prompt_after: 4s, reply_retries: 1}
+  second: {provider: openai, url: "wss://two.example/v1", audio: g711}
+"""
+
+
+def test_recovery_and_fallbacks_reach_the_sessions(load: Load) -> None:
+    endurances = load(GOOD + RECOVERY).endurances()
+    first = endurances["first"]
+    assert (first.fallbacks, first.max_sessions) == (("second",), 80)
+    assert (first.recovery.attempts, first.recovery.window_s, first.recovery.keep_audio_s) == (3, 10, 2)
+    assert (first.recovery.roll_over_before_s, first.recovery.prompt_after_s, first.recovery.reply_retries) == (
+        120,
+        4,
+        1,
+    )
+    assert endurances["second"] == Endurance()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "place", "told"),
+    [
+        ("[second]", "[secnd]", (15, 17), "item 1 of 'fallbacks' does not fit first: secnd (did you mean 'second'?)"),
+        (
+            "[second]",
+            "[second, first]",
+            (17, 25),
+            "item 2 of 'fallbacks' does not fit first: first (expected",
+        ),
+        ('v1", audio: g711', 'v1"', (15, 17), "(expected one with audio: g711, as a call keeps its format)"),
+        ("4s", "50s", (17, 15), "'recovery' has its silences out of order (expected prompt_after below"),
+    ],
+)
+def test_a_fallback_that_cannot_take_over_is_told_with_its_place(
+    load: Load, wrong: str, right: str, place: tuple[int, int], told: str
+) -> None:
+    ((line, column, text),) = problems(load, GOOD + RECOVERY.replace(wrong, right))
+    assert told in text
+    assert (line, column) == place
 
 
 def test_limits_reach_those_who_keep_them(load: Load) -> None:

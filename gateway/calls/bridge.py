@@ -23,6 +23,7 @@ import structlog
 from gateway.calls import events as call_events
 from gateway.calls.greeting import GreetingCache, GreetingRecorder, greeting_key
 from gateway.calls.live_playout import fitted
+from gateway.calls.patience import PATIENCE_ITEM, Patience
 from gateway.calls.record import CallObserver, CallRecord, Speech
 from gateway.calls.transcript import Transcript
 from gateway.errors import ProviderError
@@ -57,8 +58,10 @@ class SessionBridge:
         on_quiet: Callable[[], None],
         clock: Callable[[], float],
         on_tool_cancelled: Callable[[str], None] = lambda _call_id: None,
+        open_session: Callable[[], realtime.RealtimeSession] | None = None,
     ) -> None:
         self._options = options
+        self._open_session = open_session or (lambda: realtime.open_session(options))
         self._media = media
         self._record = record
         self._observer = observer
@@ -85,6 +88,7 @@ class SessionBridge:
         self._active: set[str] = set()  # responses being spoken
         self._muted: set[str] = set()  # responses the caller has interrupted
         self._transcript = Transcript(self._call_ms, self._write_down)
+        self._patience = Patience(media, lambda: self._leg if self._is_uplink_open else None)
         self._log = _log.bind(call_id=record.call_id)
 
     # Life.
@@ -93,7 +97,7 @@ class SessionBridge:
         """Connect and ask for the greeting; tells `SessionOpened` or `SessionLost`."""
         started = self._clock()
         try:
-            self._session = session = realtime.open_session(self._options)
+            self._session = session = self._open_session()
             self._context = ContextKeeper(self._options.context, session)
             await session.connect(self._hear)
         except ProviderError as error:
@@ -122,6 +126,7 @@ class SessionBridge:
     async def close(self) -> None:
         """Let the session go; safe to repeat."""
         self._is_open = self._is_uplink_open = False
+        self._patience.end()
         self._transcript.close()
         if self._session is not None:
             await self._session.close()
@@ -129,6 +134,7 @@ class SessionBridge:
     def abandon(self) -> None:
         """The leg is gone: nothing is played any more."""
         self._leg = None
+        self._patience.end()
         self._early.clear()
 
     def start(self, leg: int) -> None:
@@ -171,6 +177,7 @@ class SessionBridge:
         """Another session takes this one's place: nothing it does reaches the call any more."""
         self._is_retired = True
         self._is_uplink_open = False
+        self._patience.end()
 
     def append_audio(self, audio: bytes) -> None:
         """The caller's audio, in the session's input format."""
@@ -228,6 +235,8 @@ class SessionBridge:
         if self._active and not self._options.turn_detection.interrupts_response:
             self._session.cancel_response()
         for item in heard:
+            if item.item_id == PATIENCE_ITEM:
+                continue
             if item.item_id != GREETING_ITEM:
                 self._session.truncate(item.item_id, item.content_index, item.heard_ms)
             else:
@@ -281,17 +290,40 @@ class SessionBridge:
             case realtime.Interrupted():
                 self._on_interrupted()
             case realtime.ResponseStarted():
+                self._patience.end()
                 self._active.add(event.response_id)
             case realtime.ResponseFinished():
                 self._on_response_finished(event)
             case realtime.ToolCalled() | realtime.ToolCancelled():
                 self._on_tool(event)
+            case realtime.SessionSuspended() | realtime.SessionResumed() | realtime.ReplyOverdue():
+                self._on_gap(event)
             case realtime.SessionFailed():
                 self._lost(str(event.error))
             case realtime.SessionClosed():
                 self._lost(f"session closed: {event.reason or event.code}")
             case _:
                 self._on_words(event)
+
+    def _on_gap(self, event: realtime.SessionSuspended | realtime.SessionResumed | realtime.ReplyOverdue) -> None:
+        """The model is away for a while, or back."""
+        match event:
+            case realtime.SessionSuspended():
+                self._log.warning("session suspended", reason=event.reason)
+                self._patience.begin()
+            case realtime.ReplyOverdue():
+                self._log.info("reply overdue", waited_s=round(event.waited_s, 1))
+                self._patience.begin()
+            case realtime.SessionResumed():
+                self._patience.end()
+                self._record.note_resumed(event)
+                self._log.info(
+                    "session resumed",
+                    provider=event.provider,
+                    model=event.model,
+                    gap_ms=event.gap_ms,
+                    planned=event.is_planned,
+                )
 
     def _on_words(self, event: realtime.SessionEvent) -> None:
         """What was said, as text, and what text costs."""
@@ -306,6 +338,8 @@ class SessionBridge:
             case realtime.UsageReported():
                 self._record.add_usage(event.usage)
             case realtime.Answered() if event.usage is not None:
+                self._record.add_usage(event.usage)
+            case realtime.UsageReported():
                 self._record.add_usage(event.usage)
             case _:
                 pass
@@ -376,6 +410,7 @@ class SessionBridge:
     def _lost(self, reason: str) -> None:
         if self._is_open:
             self._is_open = False
+            self._patience.end()
             self._active.clear()
             self._dispatch(call_events.SessionLost(reason=reason))
 

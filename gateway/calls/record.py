@@ -13,7 +13,7 @@ from gateway.calls.events import Outcome, RecordingConsent
 from gateway.calls.refusal import Refusal
 from gateway.calls.transfer_state import TransferState
 from gateway.media.engine import LegStatistics
-from gateway.realtime.session import Usage
+from gateway.realtime.session import SessionResumed, Usage
 
 UNVERIFIED = "unverified"
 """What Identity headers (RFC 8224) are worth to us: their signatures are not checked."""
@@ -101,11 +101,22 @@ class CallRecord:
     messages: tuple[TakenMessage, ...] = ()
     notes: tuple[str, ...] = ()  # the model's, for whoever takes the call over
     usage: Usage = field(default_factory=Usage)
+    reconnects: int = 0  # sessions that took the place of one that was lost
+    renewals: int = 0  # ... of one that was about to expire
+    longest_gap_ms: int = 0  # without a session
     media: LegStatistics | None = None
     one_way_audio: tuple[str, ...] = ()  # what was wrong with one direction, for a while at least
     consent: RecordingConsent | None = None  # to be recorded; None: not asked, or not decided
     recording: RecordingSummary | None = None
     transcript: list[Speech] = field(default_factory=list)  # what was said by both, in the order in which it was over
+
+    def note_resumed(self, resumed: SessionResumed) -> None:
+        """A session has taken another one's place."""
+        if resumed.is_planned:
+            self.renewals += 1
+        else:
+            self.reconnects += 1
+            self.longest_gap_ms = max(self.longest_gap_ms, resumed.gap_ms)
 
     def add_usage(self, usage: Usage) -> None:
         """Add what one reply is billed for."""

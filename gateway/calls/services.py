@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,7 +13,8 @@ from gateway.calls.media_watch import OneWayAudio
 from gateway.calls.record import CallObserver
 from gateway.calls.recording import RecordingStore
 from gateway.calls.tools.services import ToolServices
-from gateway.realtime.session import SessionOptions
+from gateway.realtime.endpoints import Endpoints
+from gateway.realtime.session import RealtimeSession, SessionOptions, open_session
 from gateway.sip.user_agent import UserAgent
 from gateway.transport.media_loop import MediaLoop
 
@@ -40,3 +41,12 @@ class CallServices:
     one_way_audio: OneWayAudio = field(default_factory=OneWayAudio)
     recordings: RecordingStore | None = None  # None: nothing is recorded
     tools: ToolServices = field(default_factory=ToolServices)
+    endpoints: Endpoints | None = None  # None: a session that is lost stays lost
+
+    def chain(self, use: str) -> tuple[str, ...]:
+        """The kinds of sessions that serve where `use` is asked for: itself, then those that take over."""
+        return (use, *(self.endpoints.fallbacks(use) if self.endpoints is not None else ()))
+
+    def open_session(self, uses: Sequence[str], chain: Sequence[SessionOptions]) -> RealtimeSession:
+        """A session, not connected, of the kinds `uses` as `chain` has them. Raises: `ProviderRefused`."""
+        return open_session(chain[0]) if self.endpoints is None else self.endpoints.session(uses, chain)

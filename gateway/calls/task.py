@@ -593,16 +593,21 @@ class CallTask:
         self._leave_session()
         plan, at = self._brief.plan, self._services.wall_clock()
         session = plan.sessions[name]
-        base = self._services.sessions[session.use]
-        instructions = (base.instructions, plan.instructions(name, self._brief.facts))
+        instructions = plan.instructions(name, self._brief.facts)
         start = self._brief.start
-        offer = start.offer if isinstance(start, sip_events.CallOffered) else None
-        self._session_options = replace(
-            base.in_law(self._line.law(offer)),
-            instructions="\n\n".join(text for text in instructions if text),
-            caller=self._brief.facts.from_ if base.identifies_callers else "",
-            tools=self._tools.offered(name, at),
-        )
+        law = self._line.law(start.offer if isinstance(start, sip_events.CallOffered) else None)
+        tools = self._tools.offered(name, at)
+        uses = self._services.chain(session.use)
+        chain = [
+            replace(
+                base.in_law(law),
+                instructions="\n\n".join(text for text in (base.instructions, instructions) if text),
+                caller=self._brief.facts.from_ if base.identifies_callers else "",
+                tools=tools,
+            )
+            for base in (self._services.sessions[use] for use in uses)
+        ]
+        self._session_options = chain[0]
         self._bridge = SessionBridge(
             options=self._session_options,
             greeting=session.greeting,
@@ -614,6 +619,7 @@ class CallTask:
             on_quiet=self._look_at_playout,
             clock=self._services.clock,
             on_tool_cancelled=self._tools.cancel,
+            open_session=lambda: self._services.open_session(uses, chain),
         )
         self._tools.attend(name, self._bridge, self._session_options.instructions)
         self._opening = self._tasks.create_task(self._bridge.open(), name=f"session {self.record.call_id}")

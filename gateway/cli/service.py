@@ -34,6 +34,7 @@ from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem, ResourceError
 from gateway.media.engine import MediaEngine
 from gateway.media.pacing import append_ms_for
+from gateway.realtime.endpoints import Endpoints
 from gateway.records.recordings import Recordings, problem_of
 from gateway.sip import events as sip_events
 from gateway.sip.hop import SIP_PORT, Hop
@@ -236,6 +237,7 @@ class Service:
             wall_clock=lambda: datetime.now(UTC),
             recordings=self._recordings,
             tools=self._tools,
+            endpoints=Endpoints(configuration.endurances()),
         )
 
     def _start_recordings(self, configuration: Configuration) -> None:

@@ -127,6 +127,7 @@ def log_status(service: Service) -> None:
         rtp_ports=ports.open_count,
         rtp_ports_resting=ports.resting_count,
         rtp_drops=asdict(ports.drops),
+        providers=service.services.endpoints.status() if service.services.endpoints is not None else {},
         one_way_audio=service.services.one_way_audio.as_dict(),
         late_p50_ms=round(late.p50_ms, 2),
         late_p99_ms=round(late.p99_ms, 2),

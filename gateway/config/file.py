@@ -23,9 +23,10 @@ from gateway.config.sections import (
 from gateway.config.sip import SipSection, trunk_options_of
 from gateway.config.values import DNS_PORT, check_network, parse_address
 from gateway.errors import shown
-from gateway.located import Section, WrongValue
+from gateway.located import Section, WrongValue, hint
 from gateway.media.engine import MediaOptions
 from gateway.media.pacing import APPENDS_MS
+from gateway.realtime.endpoints import Endurance
 from gateway.realtime.session import SessionOptions
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.guard import GuardOptions
@@ -60,6 +61,15 @@ class Configuration(Section):
                 except WrongValue:
                     message = f"log.sip_trace_only names no trunk: {shown(name)}"
                     raise WrongValue(message, expected="expected a trunk's name, an address or a network") from None
+        return self
+
+    @model_validator(mode="after")
+    def _falls_back_on_what_fits(self) -> Configuration:
+        for name, section in self.realtime.items():
+            for index, fallback in enumerate(section.fallbacks):
+                expected, at = _fit_of_fallback(self.realtime, name, fallback), ("realtime", name, "fallbacks", index)
+                if expected:
+                    raise WrongValue(f"does not fit {shown(name)}: {shown(fallback)}", expected=expected, at=at)
         return self
 
     def missing_codecs(self) -> list[tuple[str, str]]:
@@ -205,12 +215,25 @@ class Configuration(Section):
             keep_days=section.keep_days,
         )
 
+    def endurances(self) -> dict[str, Endurance]:
+        """What the realtime sessions fall back on, by name."""
+        return {name: section.endurance() for name, section in self.realtime.items()}
+
     def session_options(self, embedded_urls: Mapping[str, str]) -> dict[str, SessionOptions]:
         """The realtime sessions by name; `embedded_urls` are the addresses of those whose server we started."""
         return {
             name: session_options_of(section, section.address or embedded_urls[name])
             for name, section in self.realtime.items()
         }
+
+
+def _fit_of_fallback(sections: Mapping[str, RealtimeSection], name: str, fallback: str) -> str:
+    """What was expected of a fallback that does not fit; empty where it does."""
+    others = [other for other in sections if other != name]
+    if fallback not in others:
+        return hint(fallback, others)
+    audio = sections[name].audio
+    return "" if sections[fallback].audio == audio else f"expected one with audio: {audio}, as a call keeps its format"
 
 
 def _host_text(address: Address) -> str:

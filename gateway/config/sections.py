@@ -26,6 +26,8 @@ from gateway.config.values import (
     default_of,
 )
 from gateway.located import Seconds, Section, WrongValue
+from gateway.realtime.endpoints import Endurance
+from gateway.realtime.recovery_options import RecoveryOptions
 from gateway.realtime.session import (
     ContextOptions,
     ReasoningEffort,
@@ -107,6 +109,41 @@ class ContextSection(Section):
     keep_turns: Annotated[int, Field(ge=1, le=100)] = default_of(ContextOptions, "keep_turns")
 
 
+class RecoverySection(Section):
+    """What happens when a session's connection is lost, or the model is silent."""
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = default_of(RecoveryOptions, "attempts")
+    window: Annotated[Seconds, Field(ge=0, le=300)] = default_of(RecoveryOptions, "window_s")
+    keep_audio: Annotated[Seconds, Field(ge=0, le=30)] = default_of(RecoveryOptions, "keep_audio_s")
+    roll_over_before: Annotated[Seconds, Field(gt=0)] = default_of(RecoveryOptions, "roll_over_before_s")
+    prompt_after: Annotated[Seconds, Field(gt=0)] = default_of(RecoveryOptions, "prompt_after_s")
+    reconnect_after: Annotated[Seconds, Field(gt=0)] = default_of(RecoveryOptions, "reconnect_after_s")
+    give_up_after: Annotated[Seconds, Field(gt=0)] = default_of(RecoveryOptions, "give_up_after_s")
+    longest_reply: Annotated[Seconds, Field(gt=0)] = default_of(RecoveryOptions, "longest_reply_s")
+    reply_retries: Annotated[int, Field(ge=0, le=20)] = default_of(RecoveryOptions, "reply_retries")
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> RecoverySection:
+        if not self.prompt_after < self.reconnect_after < self.give_up_after:
+            expected = "expected prompt_after below reconnect_after, and that below give_up_after"
+            raise WrongValue("has its silences out of order", expected=expected)
+        return self
+
+    def options(self) -> RecoveryOptions:
+        """The same for sessions."""
+        return RecoveryOptions(
+            attempts=self.attempts,
+            window_s=self.window,
+            keep_audio_s=self.keep_audio,
+            roll_over_before_s=self.roll_over_before,
+            prompt_after_s=self.prompt_after,
+            reconnect_after_s=self.reconnect_after,
+            give_up_after_s=self.give_up_after,
+            longest_reply_s=self.longest_reply,
+            reply_retries=self.reply_retries,
+        )
+
+
 class RealtimeSection(Section):
     """One kind of realtime session."""
 
@@ -136,6 +173,9 @@ class RealtimeSection(Section):
     mcp: tuple[HostedServerSection, ...] = ()
     connect_timeout: Seconds = default_of(SessionOptions, "connect_timeout_s")
     context: ContextSection = ContextSection()
+    fallbacks: tuple[str, ...] = ()
+    max_sessions: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    recovery: RecoverySection = RecoverySection()
     brain: Path | None = None
 
     @model_validator(mode="after")
@@ -159,6 +199,10 @@ class RealtimeSection(Section):
         if self.mcp and self.provider == EMBEDDED:
             raise WrongValue("has mcp servers", expected="expected them with a provider that calls them itself")
         return self
+
+    def endurance(self) -> Endurance:
+        """What its sessions fall back on."""
+        return Endurance(fallbacks=self.fallbacks, recovery=self.recovery.options(), max_sessions=self.max_sessions)
 
     @property
     def address(self) -> str:

@@ -23,9 +23,10 @@ from gateway.calls.media_hosts import MediaHost, MediaHosts
 from gateway.calls.record import CallRecord, Speech
 from gateway.calls.services import CallServices
 from gateway.dialplan.model import Dialplan
-from gateway.errors import ResourceError
+from gateway.errors import ProviderError, ResourceError
 from gateway.media.engine import LegStatistics, PeerSigns
 from gateway.realtime import session as realtime
+from gateway.realtime.endpoints import Endpoints, Endurance
 from gateway.realtime.openai.session import CAPABILITIES
 from gateway.sip.events import Event
 from gateway.transport.rtp_port import PortCounters
@@ -203,8 +204,13 @@ class ScriptedSession:
     is_closed: bool = False
     capabilities: realtime.Capabilities = CAPABILITIES
     on_event: Callable[[realtime.SessionEvent], None] | None = None
+    refusal: ProviderError | None = None
+    statistics: realtime.SessionStatistics = field(default_factory=realtime.SessionStatistics)
 
     async def connect(self, on_event: Callable[[realtime.SessionEvent], None]) -> None:
+        if self.refusal is not None:
+            self.is_closed = True
+            raise self.refusal
         self.on_event = on_event
 
     def append_audio(self, audio: bytes) -> None:
@@ -226,6 +232,9 @@ class ScriptedSession:
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None: ...
 
     async def close(self) -> None:
+        self.is_closed = True
+
+    def abort(self) -> None:
         self.is_closed = True
 
     def say(self, text: str | None = None) -> None:
@@ -257,7 +266,14 @@ class CallHouse:
     """
 
     def __init__(
-        self, plan: Dialplan, pbx_does: Application, *, seed: int = 0, recordings: Any = None, **policy: Any
+        self,
+        plan: Dialplan,
+        pbx_does: Application,
+        *,
+        seed: int = 0,
+        recordings: Any = None,
+        endurance: Endurance | None = None,
+        **policy: Any,
     ) -> None:
         self.wire = Wire(seed=seed)
         self.faults: list[BaseException] = []
@@ -289,10 +305,16 @@ class CallHouse:
             clock=lambda: self.wire.now,
             wall_clock=lambda: NOON + timedelta(seconds=self.wire.now),
             recordings=recordings,
+            endpoints=None if endurance is None else self._endpoints(endurance, seed),
         )
         self.services = services
         trunk = TrunkPolicy(numbers=NumberPolicy(contact_user="gateway"), referral_host=PBX.host, **policy)
         self.manager = CallManager(CallOptions(), services, {"pbx": trunk}, [plan])
+
+    def _endpoints(self, endurance: Endurance, seed: int) -> Endpoints:
+        return Endpoints(
+            {"default": endurance}, clock=lambda: self.wire.now, wall_clock=lambda: self.wire.now, seed=seed
+        )
 
     def _open_session(self, options: realtime.SessionOptions) -> Any:
         self.sessions.append(ScriptedSession(options))
