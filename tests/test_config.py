@@ -604,7 +604,7 @@ def test_recovery_and_fallbacks_reach_the_sessions(load: Load) -> None:
         (
             "[second]",
             "[second, first]",
-            (17, 25),
+            (15, 25),
             "item 2 of 'fallbacks' does not fit first: first (expected",
         ),
         ('v1", audio: g711', 'v1"', (15, 17), "(expected one with audio: g711, as a call keeps its format)"),

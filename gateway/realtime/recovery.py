@@ -98,6 +98,7 @@ class RecoveringSession:
         self._rolling: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
         self._is_closing = False
         self._is_over = False
         self._loop: asyncio.AbstractEventLoop
@@ -595,10 +596,10 @@ class RecoveringSession:
 
     def _arm(self) -> None:
         at = None if self._link is None or self._is_closing else self._next_s(self._now())
-        if at is None or (self._timer is not None and self._timer.when() != at):
+        if at is None or (self._timer is not None and self._timer_s != at):
             self._cancel_timer()
         if at is not None and self._timer is None:
-            self._timer = self._loop.call_at(at, self._on_timer)
+            self._timer, self._timer_s = self._loop.call_at(at, self._on_timer), at
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
