@@ -512,17 +512,15 @@ class RecoveringSession:
     async def _prepare(self, index: int) -> None:
         """Open the session that is to take the present one's place."""
         try:
-            link = await self._maker.open(index)
+            self._standby = await self._maker.open(index)
         except ProviderError as error:
             _log.info("no session to take the place of one that expires: %s", error)
             self._roll.put_off(self._now())
-        else:
-            if any(isinstance(event, SessionFailed | SessionClosed) for event in link.early):
-                self._standby = link
-                self._drop_standby()
-            else:
-                self._standby = link
-        self._rolling = None
+        finally:
+            self._rolling = None
+        standby = self._standby
+        if standby is not None and any(isinstance(event, SessionFailed | SessionClosed) for event in standby.early):
+            self._drop_standby()
         self._tend()
 
     def _drop_standby(self) -> None:

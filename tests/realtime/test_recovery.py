@@ -577,6 +577,29 @@ def test_a_session_that_expires_unannounced_is_replaced_like_a_lost_one() -> Non
         assert len(house.of(realtime.SessionResumed)) == 1
 
 
+def test_a_loss_while_the_next_session_is_being_opened_does_not_end_renewals() -> None:
+    house = SessionHouse()
+    with house.running():
+        house.providers[0].plan.extend([30.0, 0.1])
+        house.link.emit(realtime.SessionExpiring(in_s=60.0))
+        house.live(0.5)
+        house.link.drop()
+        house.live(1.0)
+        house.link.emit(realtime.SessionExpiring(in_s=60.0))
+        house.live(1.0)
+        assert [event.is_planned for event in house.of(realtime.SessionResumed)] == [False, True]
+
+
+def test_a_session_that_cannot_be_renewed_yet_is_tried_again() -> None:
+    house = SessionHouse()
+    with house.running():
+        house.providers[0].plan.extend([GONE, GONE])
+        house.link.emit(realtime.SessionExpiring(in_s=60.0))
+        house.live(30.0)
+        assert [event.is_planned for event in house.of(realtime.SessionResumed)] == [True]
+        assert len(house.providers[0].attempts) == 4
+
+
 def test_a_loss_while_the_next_session_stands_ready_costs_nothing() -> None:
     house = SessionHouse()
     with house.running():
