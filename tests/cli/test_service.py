@@ -40,7 +40,16 @@ from tests.support.certificates import Authority
 from tests.support.listening import tone, tone_seconds
 from tests.support.listening import write_wav as write_tone
 from tests.support.name_server import NameServer, Records
-from tests.support.realtime_server import Call, Failure, InBandRefusal, RealtimeServer, Reply, ServerSession, ToolCalls
+from tests.support.realtime_server import (
+    Call,
+    Failure,
+    HttpRefusal,
+    InBandRefusal,
+    RealtimeServer,
+    Reply,
+    ServerSession,
+    ToolCalls,
+)
 from tests.support.realtime_server import Speech as Spoken
 
 GREETING_HZ, ANSWER_HZ, CALLER_HZ, LAST_HZ = 1000, 1600, 700, 2300
@@ -835,11 +844,27 @@ async def test_peer_may_hang_up_when_its_refer_was_taken(open_house: Open) -> No
 async def test_provider_that_drops_mid_call_is_answered_by_the_fallback(open_house: Open) -> None:
     house = await open_house(plan=PLAN + DOWN, replies=greeting(0.2))
     call, session = await house.talk()
+    house.provider.refusal = HttpRefusal(status=401)
     session.drop()
     async with asyncio.timeout(5):
         await call.transfer_requested.wait()
         await call.ended.wait()
     assert (await house.record()).escalations == ("down",)
+    assert house.provider.attempts == 2
+
+
+async def test_call_whose_connection_to_the_model_breaks_goes_on_with_another(open_house: Open) -> None:
+    house = await open_house(plan=PLAN + DOWN, replies=greeting(0.2))
+    call, session = await house.talk()
+    session.drop()
+    second = await house.provider.session()
+    await second.wait_for_audio(8000)
+    assert house.service.services.endpoints is not None
+    ((_, provider),) = house.service.services.endpoints.status().items()
+    assert (provider["state"], provider["sessions"]) == ("closed", 1)
+    call.hang_up()
+    record = await house.record()
+    assert (record.reconnects, record.escalations) == (1, ())
 
 
 async def test_reply_refused_for_good_is_answered_by_the_fallback(open_house: Open) -> None:
