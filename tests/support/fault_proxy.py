@@ -84,7 +84,7 @@ class FaultProxy:
         self.accepted = 0
         """Connections there ever were, but for refused ones."""
         self.port = 0
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}  # oldest first
         self._silent: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -119,6 +119,10 @@ class FaultProxy:
         for connection in connections:
             connection.reset()
         return len(connections)
+
+    def reset_one(self, number: int) -> None:
+        """Reset one of the connections that are open: the oldest is 0."""
+        list(self._connections)[number].reset()
 
     def reset_after(self, *, up: int | None = None, down: int | None = None) -> None:
         """Reset the next connection when so many bytes have passed."""
@@ -178,7 +182,7 @@ class FaultProxy:
         connection = Connection(
             up=Pipe(reader, far_writer, reset_after=up), down=Pipe(far_reader, writer, reset_after=down)
         )
-        self._connections.add(connection)
+        self._connections[connection] = None
         for pipe in (connection.up, connection.down):
             pipe.may_pass.set()
         try:
@@ -187,7 +191,7 @@ class FaultProxy:
             await asyncio.wait(pumps)
             self._pumps.difference_update(pumps)
         finally:
-            self._connections.discard(connection)
+            self._connections.pop(connection, None)
             for end in (writer, far_writer):
                 end.transport.abort()
 

@@ -445,6 +445,8 @@ class ServerSession:
                 await self.error("invalid_value", "no such call", event_id=event.get("event_id"))
                 return
             self._calls.discard(item["call_id"])
+        elif item["type"] == "function_call":
+            self._calls.add(item["call_id"])
         await self._add_item({"id": self._name("item")} | item)
 
     async def _add_item(self, item: Event) -> None:
