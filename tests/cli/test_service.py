@@ -317,6 +317,28 @@ async def test_call_goes_from_g711_to_g722_and_back_while_both_speak(open_house:
     assert (record.codec, record.media.packets_lost if record.media else None) == ("PCMU", 0)
 
 
+async def test_a_key_that_was_refused_is_not_shown_again_by_the_next_calls(open_house: Open) -> None:
+    house = await open_house(refusal=InBandRefusal())
+    for _ in range(3):
+        call = house.phone.dial("gateway", "7000")
+        await eventually(call.ended.is_set, 5)
+        assert (call.refused, call.refusal_headers.get("Retry-After") is not None) == (503, True)
+    assert house.provider.attempts == 1
+
+
+async def test_a_call_beyond_the_account_s_sessions_is_503_and_the_others_go_on(open_house: Open) -> None:
+    house = await open_house(environment={"GATEWAY__REALTIME__DEFAULT__MAX_SESSIONS": "1"}, replies=greeting(0.2))
+    first, session = await house.talk()
+    second = house.phone.dial("gateway", "7000")
+    await eventually(second.ended.is_set, 5)
+    assert (second.refused, house.provider.attempts) == (503, 1)
+    await session.wait_for_audio(8000)
+    first.hang_up()
+    await house.record(2)
+    third, _ = await house.talk()
+    third.hang_up()
+
+
 async def test_refused_session_is_503_with_retry_after_and_one_attempt(open_house: Open) -> None:
     house = await open_house(refusal=InBandRefusal(code="invalid_api_key", close_code=3000))
     call = house.phone.dial("gateway", "7000")
