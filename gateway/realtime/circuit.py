@@ -2,7 +2,7 @@
 
 ::
 
-    CLOSED ──refused for load, quota or key; or MAX_FAILURES times not reached──> OPEN ──its time is over──> HALF_OPEN
+    CLOSED ──refused for load, key or account; or MAX_FAILURES times not reached─> OPEN ──its time is over──> HALF_OPEN
       ^                                                                            ^                            │
       └──────────────── a session was opened ──────────────────────────────────────┼────────────────────────────┤
                                                                                    └─────── not opened ─────────┘
@@ -27,7 +27,7 @@ UNREACHED_S = 5.0
 LIMITED_S = 10.0
 """How long a provider that has too much to do is left alone where it does not say how long."""
 REFUSED_S = 60.0
-"""... and one that refuses key, quota or model: somebody has to act first."""
+"""... and one that refuses the key or the account: somebody has to act first."""
 LONGEST_S = 300.0
 PACE_S = 0.125
 """A reconnect falls at random into a slot of its own of this length: at most ten within any second."""
@@ -35,6 +35,9 @@ PATIENCE_S = 1.0
 """How long a new call waits for those that were cut off before it."""
 
 _LIMITED = frozenset({"http_429", "rate_limit_exceeded", "rate_limit_error", "too_many_requests", "slow_down"})
+
+_ACCOUNT = ("key", "auth", "quota", "billing", "credit", "account", "permission", "http_401", "http_402", "http_403")
+"""In the codes of refusals that meet every call with this key; another may be due to one session's options alone."""
 
 
 class CircuitState(Enum):
@@ -110,15 +113,19 @@ class Circuit:
         """A session was given up before anybody knew whether it could be opened."""
         self._is_probed = False
 
+    def note_refused(self, error: ProviderError, now: float) -> CircuitOpened | None:
+        """A call in progress was refused something: as `note_failed` where that concerns other calls, too."""
+        return self.note_failed(error, now) if _is_for_account(error) or _is_limited(error) else None
+
     def note_failed(self, error: ProviderError, now: float) -> CircuitOpened | None:
-        """A session was not opened, or a reply was refused; what is to be told of it."""
+        """A session was not opened; what is to be told of it."""
         self._is_probed = False
-        self._failures += 1
-        if not error.is_retryable:
+        self._failures += error.is_retryable
+        if _is_for_account(error):
             span_s = REFUSED_S
-        elif error.retry_after_s is not None or error.code in _LIMITED:
+        elif _is_limited(error):
             span_s = LIMITED_S if error.retry_after_s is None else error.retry_after_s
-        elif self._failures >= MAX_FAILURES:
+        elif error.is_retryable and self._failures >= MAX_FAILURES:
             span_s = UNREACHED_S
         else:
             return None
@@ -133,6 +140,14 @@ class Circuit:
         self._state, self._code = CircuitState.OPEN, error.code
         self._open_until_s, self._last_span_s = now + span_s, span_s
         return CircuitOpened(code=error.code, for_s=span_s) if is_news else None
+
+
+def _is_for_account(error: ProviderError) -> bool:
+    return not error.is_retryable and any(word in error.code.casefold() for word in _ACCOUNT)
+
+
+def _is_limited(error: ProviderError) -> bool:
+    return error.is_retryable and (error.retry_after_s is not None or error.code in _LIMITED)
 
 
 class ReconnectPace:

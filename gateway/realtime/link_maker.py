@@ -85,9 +85,11 @@ class LinkMaker:
         """Whether the provider of `link` is not excluded."""
         return link.index not in self._excluded
 
-    def note_failure(self, circuit: Circuit, error: ProviderError, now: float) -> None:
-        """A session or reply was refused."""
-        news = circuit.note_failed(error, now)
+    def note_refused(self, link: Link, error: ProviderError, now: float) -> None:
+        """The session of `link` was ended, or refused a reply, for `error`."""
+        self._tell(link.circuit, link.circuit.note_refused(error, now))
+
+    def _tell(self, circuit: Circuit, news: CircuitOpened | None) -> None:
         if news is not None:
             self._around.on_circuit(circuit, news)
 
@@ -159,7 +161,7 @@ class LinkMaker:
             if has_handle:
                 self._handle = None
                 raise ProviderUnavailable(f"not resumed: {error}", code=error.code) from error
-            self.note_failure(circuit, error, _now())
+            self._tell(circuit, circuit.note_failed(error, _now()))
             raise
         except BaseException:
             circuit.leave()

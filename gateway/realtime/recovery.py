@@ -425,7 +425,6 @@ class RecoveringSession:
             self._retry_s = now + (pause_s if error.retry_after_s is None else error.retry_after_s)
             self._tell(ReplyOverdue(waited_s=0.0))
         elif self._link is not None:
-            self._maker.note_failure(self._link.circuit, error, self._now())
             self._lose(error, is_left=True, is_reply_owed=True)
 
     def _on_tool(self, link: Link, event: ToolCalled) -> None:
@@ -448,8 +447,7 @@ class RecoveringSession:
         now = self._now()
         if is_left or not error.is_retryable:
             self._maker.exclude(link.index)
-            if not is_left:
-                self._maker.note_failure(link.circuit, error, self._now())
+        self._maker.note_refused(link, error, now)
         self._discard(link)
         link.session.abort()
         self._memory.break_off(now, self._tell)

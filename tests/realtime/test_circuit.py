@@ -49,6 +49,19 @@ def test_what_is_not_reached_once_may_be_reached_the_next_time() -> None:
     assert circuit.state(0.0) is CircuitState.CLOSED
 
 
+def test_a_refusal_that_may_be_due_to_one_session_s_options_leaves_the_others_alone() -> None:
+    refused = ProviderRefused("the tool's parameters are wrong", code="invalid_value")
+    assert opened(*[refused] * 9).state(0.0) is CircuitState.CLOSED
+
+
+def test_a_call_in_progress_tells_only_what_concerns_the_others() -> None:
+    circuit = Circuit()
+    for _ in range(9):
+        assert circuit.note_refused(GONE, 0.0) is None
+    assert circuit.state(0.0) is CircuitState.CLOSED
+    assert circuit.note_refused(ProviderRefused("no money", code="insufficient_quota"), 0.0) is not None
+
+
 def test_one_call_at_a_time_finds_out_and_the_next_span_is_twice_as_long() -> None:
     circuit = opened(ProviderUnavailable("busy", code="http_429"))
     circuit.enter(10.0)
