@@ -41,6 +41,8 @@ class Debt:
 
     audio_since: float
     """The caller's audio from this moment on, monotonic seconds."""
+    silence: tuple[float, float] | None = None
+    """... but for this time, in which nothing was said."""
     is_reply_owed: bool = False
     instructions: str | None = None
     cut_item: str = ""
@@ -174,12 +176,13 @@ class Floor:
             reply.parts[event.item_id, event.content_index] = True
 
     def _end_reply(self, event: ResponseFinished) -> None:
+        is_answer = self.is_answered_by(event)
         self.replies.pop(event.response_id, None)
         if event.status is not ResponseStatus.FAILED and not self._is_queued:
             self.instructions = None
         if event.status is ResponseStatus.COMPLETED:
             self._has_restarted = False
-            if not self.is_caller_speaking:
+            if is_answer:
                 self._turn = None
         if not self.replies and self._is_queued and not self.is_caller_speaking:
             self._is_queued, self._is_owed = False, True
@@ -200,6 +203,12 @@ class Floor:
     def is_reply_owed(self) -> bool:
         """The model is to speak and has not begun."""
         return self._is_owed
+
+    def is_answered_by(self, event: ResponseFinished) -> bool:
+        """Whether the caller's turn has its answer with the end of this reply; one that only asks a tool is none."""
+        reply = self.replies.get(event.response_id)
+        is_spoken = reply is not None and bool(reply.parts)
+        return event.status is ResponseStatus.COMPLETED and is_spoken and not self.is_caller_speaking
 
     def quiet_at(self, now: float) -> float | None:
         """When nobody will be speaking if nothing new happens; None where that is open."""
@@ -234,6 +243,7 @@ class Floor:
             return Debt(
                 audio_since=turn.since,
                 is_reply_owed=is_asked,
+                silence=self._silence_after(turn),
                 instructions=self.instructions,
                 is_turn_repeated=True,
             )
@@ -245,3 +255,7 @@ class Floor:
         cut_item = next(reversed(spoken.parts))[0] if spoken is not None and is_cut else ""
         instructions = None if cut_item else self.instructions
         return Debt(audio_since=since, is_reply_owed=is_owed, instructions=instructions, cut_item=cut_item)
+
+    def _silence_after(self, turn: _Turn) -> tuple[float, float] | None:
+        since = self._heard_s - UNTOLD_S
+        return (turn.ended, since) if turn.ended is not None and since > turn.ended else None

@@ -141,9 +141,16 @@ class History:
         self._before = ()
 
     def heard_of(self, item_id: str) -> str:
-        """The words of an item that the caller has heard, if it was not all of it; else empty."""
+        """The words of an item that the caller has heard."""
         said = self._find(item_id)
-        return _heard(said).removesuffix(CUT).rstrip() if said is not None and not _is_all_heard(said) else ""
+        if said is None or said.role != "assistant":
+            return ""
+        return said.text if _is_all_heard(said) else _heard(said).removesuffix(CUT).rstrip()
+
+    def is_cut(self, item_id: str) -> bool:
+        """Whether the caller has not heard an item to its end."""
+        said = self._find(item_id)
+        return said is not None and said.role == "assistant" and not _is_all_heard(said)
 
     # --- what a session is told ---------------------------------------------------------------------------------------
 

@@ -51,9 +51,13 @@ class KeptAudio:
         while self._past_bytes > limit:
             self._past_bytes -= len(self._past.popleft()[1])
 
-    def seize(self, since: float) -> None:
-        """The session is gone and has not heard what came after `since`; what had waited for it stays behind that."""
-        lost = [audio for at, audio in self._past if at > since]
+    def seize(self, since: float, silence: tuple[float, float] | None = None) -> None:
+        """The session is gone and has not heard what came after `since`; what had waited for it stays behind that.
+
+        What came within `silence` is left out.
+        """
+        start, end = silence or (since, since)
+        lost = [audio for at, audio in self._past if at > since and not start < at <= end]
         self._past.clear()
         self._past_bytes = 0
         self._pending.extendleft(reversed(lost))

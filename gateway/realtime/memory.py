@@ -14,7 +14,7 @@ from gateway.realtime.events import (
     SessionEvent,
 )
 from gateway.realtime.floor import Debt, Floor
-from gateway.realtime.history import History
+from gateway.realtime.history import RUNNING, History
 from gateway.realtime.kept_audio import KeptAudio
 from gateway.realtime.link import Link
 from gateway.realtime.options import Message, SessionChange, SessionOptions
@@ -78,7 +78,7 @@ class Memory:
             self.history.forget(turn)
         else:
             self.history.close_turn(turn)
-        self.kept.seize(debt.audio_since)
+        self.kept.seize(debt.audio_since, debt.silence)
 
     def bring_up_to_date(self, link: Link, change: SessionChange, changes: int) -> None:
         """Tell a session what has happened since it was opened; `change` is all that became different in the call."""
@@ -86,6 +86,9 @@ class Memory:
         for item in self.history.items(since=link.history_mark):
             if isinstance(item, Message):
                 session.send_text(item.role, item.text)
+            elif item.output == RUNNING:
+                text = f"You asked for the tool {item.name} with {item.arguments}. It still runs; its result follows."
+                session.send_text("system", text)
         for result in self.tools.since(link.tools_mark):
             session.send_text("system", in_words(result))
         if link.changes != changes:
@@ -97,7 +100,7 @@ class Memory:
         if debt.cut_item:
             heard = self.history.heard_of(debt.cut_item)
             after = f'after the words "{heard[-QUOTED_CHARACTERS:]}"' if heard else "near its beginning"
-            text = f"Your last reply was cut off by a fault of the line {after}. Go on from there; repeat nothing else."
+            text = f"Your last reply was cut off by a fault of the line {after}. Go on from there; repeat nothing."
             link.session.send_text("system", text)
         deferred, self._deferred = self._deferred, []
         for command in deferred:

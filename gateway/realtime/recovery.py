@@ -32,7 +32,6 @@ from gateway.realtime.events import (
     ReplyOverdue,
     ResponseFinished,
     ResponseStarted,
-    ResponseStatus,
     ResumptionOffered,
     SessionClosed,
     SessionEvent,
@@ -315,7 +314,7 @@ class RecoveringSession:
         raw = self._link.raw(item_id)
         if raw is not None:
             self._link.session.truncate(raw, content_index, audio_end_ms)
-        elif heard := self._history.heard_of(item_id):
+        elif self._history.is_cut(item_id) and (heard := self._history.heard_of(item_id)):
             self._link.session.send_text("system", f'The caller interrupted you and heard no more than: "{heard} …"')
 
     def send_tool_result(self, call_id: str, output: str, respond: bool = True) -> None:
@@ -384,7 +383,7 @@ class RecoveringSession:
 
     def _on_conversation(self, link: Link, event: SessionEvent) -> None:
         now = self._now()
-        if isinstance(event, ResponseFinished) and event.status is ResponseStatus.COMPLETED:
+        if isinstance(event, ResponseFinished) and self._floor.is_answered_by(event):
             self._history.close_turn(self._floor.turn_item)
         self._history.hear(event)
         self._floor.hear(event, now)

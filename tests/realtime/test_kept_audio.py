@@ -36,6 +36,14 @@ def test_what_came_after_a_moment_is_sent_again_then_what_came_in_the_gap() -> N
     assert drained(audio) == [*range(91, 101), None, 101]
 
 
+def test_silence_behind_a_turn_is_not_said_again() -> None:
+    audio = kept()
+    for number in range(50):
+        audio.note(piece(number), float(number), is_turn=False)
+    audio.seize(9.0, (20.0, 45.0))
+    assert drained(audio) == [*range(10, 21), *range(46, 50)]
+
+
 def test_no_more_than_a_second_is_kept_but_of_a_turn() -> None:
     audio = kept()
     for number in range(200):

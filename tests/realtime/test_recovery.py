@@ -166,6 +166,18 @@ def test_a_reply_that_broke_off_goes_on_once() -> None:
         assert house.link.commands("respond") == []
 
 
+def test_a_reply_that_was_spoken_and_not_ended_goes_on_after_its_last_words() -> None:
+    house = SessionHouse()
+    with house.running():
+        house.link.begin("r")
+        house.link.say("r", "a", 2000, "One moment, I shall look.", is_whole=True)  # and then it wanted a tool
+        house.link.drop()
+        house.live(1.0)
+        (told,) = house.link.commands("send_text")
+        assert 'after the words "One moment, I shall look."' in told[1]
+        assert house.link.commands("respond") == [(None,)]
+
+
 def test_a_reply_of_which_nothing_was_heard_is_asked_for_again_in_its_words() -> None:
     house = SessionHouse()
     with house.running() as session:
@@ -549,6 +561,30 @@ def test_a_roll_over_that_finds_no_pause_is_forced_before_the_end() -> None:
         house.live(2.0)
         assert house.link is not first
         assert first.ending == "closed"
+
+
+def test_a_forced_roll_over_tells_what_has_happened_since_the_next_session_was_opened() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        first = house.link
+        house.providers[0].plan.append(10.0)
+        first.emit(realtime.SessionExpiring(in_s=9.0))
+        house.live(1.0)
+        first.begin_turn("u")
+        first.end_turn("u", "Is it open?")
+        first.begin("r")
+        first.call("c", "look", "r", what="x")
+        first.finish("r")
+        house.live(12.0)
+        second = house.link
+        assert second is not first
+        assert second.options.history == ()
+        assert second.commands("send_text") == [
+            ("user", "Is it open?"),
+            ("system", 'You asked for the tool look with {"what": "x"}. It still runs; its result follows.'),
+        ]
+        session.send_tool_result("c", "42")
+        assert second.commands("respond") == [(None,)]
 
 
 def test_short_sessions_are_renewed_again_and_again() -> None:
