@@ -597,6 +597,10 @@ def test_recovery_and_fallbacks_reach_the_sessions(load: Load) -> None:
     assert endurances["second"] == Endurance()
 
 
+def test_a_fallback_need_not_be_set_to_the_audio_that_it_can_take(load: Load) -> None:
+    assert load(GOOD + RECOVERY.replace('two.example/v1", audio: g711', 'two.example/v1"')).endurances()
+
+
 @pytest.mark.parametrize(
     ("wrong", "right", "place", "told"),
     [
@@ -607,7 +611,12 @@ def test_recovery_and_fallbacks_reach_the_sessions(load: Load) -> None:
             (15, 25),
             "item 2 of 'fallbacks' does not fit first: first (expected",
         ),
-        ('v1", audio: g711', 'v1"', (15, 17), "(expected one with audio: g711, as a call keeps its format)"),
+        (
+            'openai, url: "wss://two.example/v1", audio: g711',
+            "gemini, model: m",
+            (15, 17),
+            "(expected a provider that is given pcmu and gives pcmu, as a call keeps its formats)",
+        ),
         ("4s", "50s", (17, 15), "'recovery' has its silences out of order (expected prompt_after below"),
     ],
 )

@@ -12,6 +12,7 @@ from gateway.calls.facts import NumberPolicy
 from gateway.calls.keys import DtmfMode
 from gateway.calls.manager import CallOptions, TrunkPolicy
 from gateway.calls.media_hosts import MediaHost, MediaHosts
+from gateway.config.providers import formats_of, missing_formats
 from gateway.config.sections import (
     LimitsSection,
     LogSection,
@@ -232,8 +233,8 @@ def _fit_of_fallback(sections: Mapping[str, RealtimeSection], name: str, fallbac
     others = [other for other in sections if other != name]
     if fallback not in others:
         return hint(fallback, others)
-    audio = sections[name].audio
-    return "" if sections[fallback].audio == audio else f"expected one with audio: {audio}, as a call keeps its format"
+    first, other = sections[name], sections[fallback]
+    return missing_formats(other.provider, formats_of(first.provider, first.audio))
 
 
 def _host_text(address: Address) -> str:

@@ -53,6 +53,20 @@ def formats_of(provider: str, audio: str) -> tuple[AudioFormat, AudioFormat]:
     return linear or (AudioFormat.PCM16_24K, AudioFormat.PCM16_24K)
 
 
+def missing_formats(provider: str, formats: tuple[AudioFormat, AudioFormat]) -> str:
+    """What was expected of a provider that cannot go on with a call in these `formats`; empty where it can."""
+    profile = profile_of(provider)
+    if profile is None:
+        return ""
+    laws = (AudioFormat.PCMU, AudioFormat.PCMA)
+    ways = (profile.capabilities.input_formats, profile.capabilities.output_formats)
+    for wanted, had in zip(formats, ways, strict=True):
+        if not set(laws if wanted in laws else (wanted,)) <= set(had):
+            given, taken = (form.value for form in formats)
+            return f"expected a provider that is given {given} and gives {taken}, as a call keeps its formats"
+    return ""
+
+
 def turn_detection_of(provider: str, asked: TurnDetectionKind | None) -> TurnDetectionKind:
     """The kind that was asked for; else the provider's own."""
     profile = profile_of(provider)

@@ -59,9 +59,8 @@ class Endpoints:
     def session(self, names: Sequence[str], chain: Sequence[SessionOptions]) -> RealtimeSession:
         """A session that recovers, over the kinds called `names` as `chain` has them. Raises: `ProviderRefused`."""
         first = self._endurances.get(names[0], Endurance())
-        turns = chain[0].turn_detection
         circuits = [self._circuit(name, options) for name, options in zip(names, chain, strict=True)]
-        alike = [_interruptible_alike(options, is_on=turns.interrupts_response) for options in chain]
+        alike = [_alike(options, chain[0]) for options in chain]
         return RecoveringSession(alike, circuits, first.recovery, self._around)
 
     def status(self) -> dict[str, dict[str, object]]:
@@ -98,6 +97,7 @@ class Endpoints:
         )
 
 
-def _interruptible_alike(options: SessionOptions, *, is_on: bool) -> SessionOptions:
-    """The call has one way to be interrupted, whoever speaks."""
-    return replace(options, turn_detection=replace(options.turn_detection, interrupts_response=is_on))
+def _alike(options: SessionOptions, first: SessionOptions) -> SessionOptions:
+    """A call keeps its formats, and has one way to be interrupted, whoever speaks."""
+    turns = replace(options.turn_detection, interrupts_response=first.turn_detection.interrupts_response)
+    return replace(options, turn_detection=turns, input_format=first.input_format, output_format=first.output_format)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable
+from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime
 from tests.support.session_house import CAPABILITIES, PIECE, SessionHouse
 
@@ -110,6 +111,24 @@ def test_a_new_call_goes_to_the_fallback_when_the_first_is_not_there() -> None:
     with house.running():
         assert house.link.provider is house.providers[1]
         assert isinstance(house.told[0], realtime.SessionReady)
+
+
+def test_a_fallback_speaks_in_the_formats_of_the_call_and_is_interrupted_like_the_first() -> None:
+    house = SessionHouse("first", "second")
+    house.providers[0].usual = GONE
+    own = realtime.SessionOptions(
+        provider=house.names[1], url="ws://x", turn_detection=realtime.TurnDetection(interrupts_response=False)
+    )
+    first = realtime.SessionOptions(
+        provider=house.names[0], url="ws://y", input_format=AudioFormat.PCMU, output_format=AudioFormat.PCMA
+    )
+    session = house.endpoints.session(house.names, [first, own])
+    house.run(session.connect(house.told.append))
+    options = house.link.options
+    assert (options.input_format, options.output_format) == (AudioFormat.PCMU, AudioFormat.PCMA)
+    assert options.turn_detection.interrupts_response
+    house.run(session.close())
+    house.loop.close()
 
 
 # --- what the next session knows -------------------------------------------------------------------------------------
