@@ -631,5 +631,8 @@ class RecoveringSession:
 
 
 def _add(total: SessionStatistics, more: SessionStatistics) -> None:
+    """Sums of what is counted; of everything else the latest."""
     for figure in fields(SessionStatistics):
-        setattr(total, figure.name, getattr(total, figure.name) + getattr(more, figure.name))
+        before, latest = getattr(total, figure.name), getattr(more, figure.name)
+        is_count = isinstance(latest, int | float)
+        setattr(total, figure.name, before + latest if is_count else latest or before)

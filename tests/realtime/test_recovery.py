@@ -670,6 +670,17 @@ def test_a_loss_while_the_next_session_stands_ready_costs_nothing() -> None:
         assert len(house.live_links) == 1
 
 
+def test_what_was_counted_is_summed_up_over_all_connections() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        house.link.statistics.messages_received = 3
+        house.link.drop()
+        house.live(1.0)
+        house.link.statistics.messages_received = 4
+        assert session.statistics.messages_received == 7
+        assert session.statistics.messages_received == 7
+
+
 # --- all calls of a process ------------------------------------------------------------------------------------------
 
 
