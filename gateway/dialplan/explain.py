@@ -16,8 +16,11 @@ from typing import ClassVar
 
 from gateway.dialplan.model import (
     Action,
+    AnswersAction,
+    BudgetUsed,
     CallEvent,
     CallFacts,
+    CostOver,
     Decision,
     Dialplan,
     DigitPressed,
@@ -149,6 +152,8 @@ def _report(plan: Dialplan, action: Action, facts: CallFacts) -> ActionReport:
             return ActionReport(action="hang_up", argument=True)
         case RecordingAction():
             return ActionReport(action="recording", argument=action.change.value)
+        case AnswersAction():
+            return ActionReport(action="answers", argument=action.length.value)
         case TransferAction():
             resolved = plan.resolve_transfer(action.contact, facts.at)
             if isinstance(resolved, TransferRefused):
@@ -235,10 +240,10 @@ def _run(plan: Dialplan, example: ExampleCall) -> TestResult:
 
 
 def _is_session_on(actions: Sequence[Action], *, is_talking: bool) -> bool:
-    """Whether a session runs once `actions` are done; those that change its recording leave it on."""
+    """Whether a session runs once `actions` are done; those that change its recording or answers leave it on."""
     if any(isinstance(action, SessionAction) for action in actions):
         return True
-    return is_talking and all(isinstance(action, RecordingAction) for action in actions)
+    return is_talking and all(isinstance(action, RecordingAction | AnswersAction) for action in actions)
 
 
 def _differences(plan: Dialplan, example: ExampleCall, route: str, actions: Sequence[Action]) -> list[str]:
@@ -250,6 +255,7 @@ def _differences(plan: Dialplan, example: ExampleCall, route: str, actions: Sequ
         ("play", expected.play),
         ("hang_up", expected.hang_up),
         ("recording", expected.recording.value if expected.recording else None),
+        ("answers", expected.answers.value if expected.answers else None),
     ]
     outcomes = {_outcome(plan, action, example.facts) for action in actions}
     came = "; ".join(_report(plan, action, example.facts).text() for action in actions)
@@ -279,7 +285,17 @@ def _outcome(plan: Dialplan, action: Action, facts: CallFacts) -> tuple[str, str
             return "hang_up", True
         case RecordingAction():
             return "recording", action.change.value
+        case AnswersAction():
+            return "answers", action.length.value
 
 
 def _event_text(event: CallEvent) -> str:
-    return f"dtmf {event.digit}" if isinstance(event, DigitPressed) else "provider_down"
+    match event:
+        case DigitPressed():
+            return f"dtmf {event.digit}"
+        case BudgetUsed():
+            return f"budget {event.share * 100:g}%"
+        case CostOver():
+            return f"cost_over {event.usd}"
+        case _:
+            return "provider_down"

@@ -36,10 +36,13 @@ from gateway.dialplan.hours import (
 from gateway.dialplan.model import (
     NO_ROUTE,
     Action,
+    AnswersAction,
+    BudgetUsed,
     CallEvent,
     CallFacts,
     Consent,
     Contact,
+    CostOver,
     Dialplan,
     DigitPressed,
     Escalation,
@@ -57,6 +60,7 @@ from gateway.dialplan.model import (
     RejectAction,
     Route,
     SessionAction,
+    SessionLimits,
     SessionPlan,
     TransferAction,
 )
@@ -86,6 +90,7 @@ UTC = ZoneInfo("UTC")
 DEFAULT_INSTANT = datetime(2000, 1, 3, 12, 0)  # noqa: DTZ001 - the plan's zone is put in; only plans without hours use it
 SOUND_FORMAT = "expected WAV, 16 bit, mono, 8 kHz; sox IN -b 16 -c 1 -r 8000 OUT.wav makes one"
 
+NEEDS_PRICE = "expected realtime.{}.prices there, see docs/budget.md"
 NEEDS_FOLDER = "expected records.recordings.folder there"
 _OF_ANNOUNCEMENTS = {"play"}
 _OF_QUESTIONS = {"agree", "decline", "wait"}
@@ -270,6 +275,7 @@ class _Builder:
             tools=tuple(dict.fromkeys(session.tools)),
             languages=tuple(dict.fromkeys(session.languages)),
             record=self._record((*path, "record"), session.record) if session.record else None,
+            limits=self._limits((*path, "limits", "money"), session),
         )
 
     def _tool_loader(self) -> ToolLoader:
@@ -285,6 +291,17 @@ class _Builder:
         if session.languages and SessionTool.SWITCH_LANGUAGE not in session.tools:
             message = "'languages' has no effect without the tool switch_language"
             self._note((*path, "languages"), message, "expected it in tools", at_key=True)
+
+    def _limits(self, path: tuple[Key, ...], session: source.SessionSource) -> SessionLimits:
+        if session.limits.money is not None:
+            self._need_price(session.use, path)
+        return SessionLimits(minutes=session.limits.minutes, money=session.limits.money)
+
+    def _need_price(self, session: str, path: tuple[Key, ...]) -> None:
+        """Whoever counts money has to know what the model of a realtime `session` costs."""
+        message = f"the configuration does not know what the model of realtime session {session!r} costs"
+        problem = self.document.problem(path, message, NEEDS_PRICE.format(session))
+        self.references.append(Reference(kind=ReferenceKind.PRICE, name=session, problem=problem))
 
     def _record(self, path: tuple[Key, ...], record: source.RecordSource) -> RecordPlan:
         problem = self.document.problem(path, "the configuration keeps no recordings", NEEDS_FOLDER, at_key=True)
@@ -387,11 +404,26 @@ class _Builder:
             if taken := next((known for known in escalations if known.event == event), None):
                 message = f"escalation {written.name!r} never fires: {taken.name!r} answers the same event"
                 self._note((*path, "when"), message, "expected each event once")
-            actions = self._actions((*path, "do"), written.do, may_reject=isinstance(event, ProviderDown))
+            may_reject = isinstance(event, ProviderDown) or event == BudgetUsed(1.0)
+            actions = self._actions((*path, "do"), written.do, may_reject=may_reject)
+            self._check_money(path, event, actions)
             escalations.append(Escalation(name=written.name, event=event, actions=actions))
         if escalations and not self.whole.keys(("sessions",)):
             self._note(("escalations",), "'escalations' never fire without a session", "expected sessions", at_key=True)
         return tuple(escalations)
+
+    def _check_money(self, path: tuple[Key, ...], event: CallEvent, actions: Sequence[Action]) -> None:
+        """Note what cannot be counted, and what nothing is left for."""
+        if isinstance(event, CostOver):
+            for name in dict.fromkeys(session.use for session in self.plan.sessions.values()):
+                self._need_price(name, (*path, "when", "cost_over"))
+        if event != BudgetUsed(1.0):
+            return
+        for index, action in enumerate(actions):
+            if isinstance(action, SessionAction | AnswersAction):
+                word = "session" if isinstance(action, SessionAction) else "answers"
+                message = f"{word!r} comes too late: the budget is used up"
+                self._note((*path, "do", index), message, "expected it at a smaller share, such as budget: 80%")
 
     def _actions(
         self, path: tuple[Key, ...], written: Sequence[source.ActionSource], *, may_reject: bool = True
@@ -422,6 +454,8 @@ class _Builder:
                         (*path, "recording"), "'recording' has nothing to change", "expected a session with record"
                     )
                 return RecordingAction(change=action.recording)
+            case "answers":
+                return AnswersAction(length=action.answers)
             case "reject":
                 return RejectAction(status=action.reject.code, reason=action.reject.reason)
             case _:
@@ -480,6 +514,7 @@ class _Builder:
             play=self._sound((*path, "play"), expect.play) if expect.play else None,
             hang_up=expect.hang_up or None,
             recording=expect.recording,
+            answers=expect.answers,
         )
 
     def _route_names(self) -> Collection[str]:
@@ -488,7 +523,15 @@ class _Builder:
 
 
 def _event(written: source.EventSource) -> CallEvent:
-    return DigitPressed(written.dtmf) if written.dtmf else ProviderDown()
+    match next(iter(written.model_fields_set)):
+        case "dtmf":
+            return DigitPressed(written.dtmf)
+        case "budget":
+            return BudgetUsed(written.budget)
+        case "cost_over":
+            return CostOver(written.cost_over)
+        case _:
+            return ProviderDown()
 
 
 def _variable_hint(name: str) -> str:

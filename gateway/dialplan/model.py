@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -92,7 +93,21 @@ class RecordingAction:
     change: RecordingChange
 
 
-Action = SessionAction | PlayAction | TransferAction | RejectAction | HangUpAction | RecordingAction
+class AnswerLength(Enum):
+    """How long a model's answers are to be."""
+
+    SHORT = "short"
+    """One sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersAction:
+    """Let the model answer in this length from now on. Nothing where no session is open."""
+
+    length: AnswerLength
+
+
+Action = SessionAction | PlayAction | TransferAction | RejectAction | HangUpAction | RecordingAction | AnswersAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +194,14 @@ class RecordPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimits:
+    """What one call may spend in a session; None: as much as the configuration lets it. ``money`` is USD."""
+
+    minutes: float | None = None
+    money: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPlan:
     """Whom the caller talks to. ``use`` names a realtime session of the configuration.
 
@@ -194,6 +217,7 @@ class SessionPlan:
     """Names of `SessionTool`, of the plan's tools and MCP servers, and of single tools of those servers."""
     languages: tuple[str, ...] = ()
     record: RecordPlan | None = None
+    limits: SessionLimits = SessionLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +232,21 @@ class ProviderDown:
     """The model cannot be reached, or has been lost for good."""
 
 
-CallEvent = DigitPressed | ProviderDown
+@dataclass(frozen=True, slots=True)
+class BudgetUsed:
+    """So much of the nearest limit on what the call may spend is used up: a share, 1.0 for all of it."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class CostOver:
+    """The call has cost more than so many USD."""
+
+    usd: Decimal
+
+
+CallEvent = DigitPressed | ProviderDown | BudgetUsed | CostOver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +358,7 @@ class ReferenceKind(Enum):
     REALTIME_SESSION = "realtime session"
     TRUNK = "trunk"
     RECORDINGS = "folder of recordings"
+    PRICE = "price of a realtime session's model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +381,7 @@ class Expectation:
     play: Path | None = None
     hang_up: bool | None = None
     recording: RecordingChange | None = None
+    answers: AnswerLength | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -458,11 +498,17 @@ class Dialplan:
         return None if template is None else template.render(self._values(facts))
 
     def check_references(
-        self, realtime_sessions: Collection[str], trunks: Collection[str], *, keeps_recordings: bool = True
+        self,
+        realtime_sessions: Collection[str],
+        trunks: Collection[str],
+        *,
+        keeps_recordings: bool = True,
+        unpriced: Collection[str] = (),
     ) -> tuple[Problem, ...]:
         """A problem for each name of this plan that the configuration lacks, with its place in the plan's file.
 
-        `keeps_recordings`: whether the configuration has a folder for them.
+        `keeps_recordings`: whether the configuration has a folder for them. `unpriced` are the realtime sessions whose
+        price nobody knows.
         """
         known = {ReferenceKind.REALTIME_SESSION: realtime_sessions, ReferenceKind.TRUNK: trunks}
         problems = [
@@ -472,6 +518,7 @@ class Dialplan:
         ]
         if not keeps_recordings:
             problems += [r.problem for r in self.references if r.kind is ReferenceKind.RECORDINGS]
+        problems += [r.problem for r in self.references if r.kind is ReferenceKind.PRICE and r.name in unpriced]
         return in_order(problems, str(self.file))
 
     def _values(self, facts: CallFacts) -> Mapping[Variable, str]:

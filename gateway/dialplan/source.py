@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
@@ -20,6 +21,7 @@ from gateway.dialplan.model import (
     CONSENT_WAIT_S,
     DECLINE_KEY,
     NO_ROUTE_STATUS,
+    AnswerLength,
     Consent,
     RecordingChange,
     TransferMode,
@@ -38,6 +40,7 @@ _DAYS_OR_EXCEPT = f"^({_DAY}(-{_DAY})?(, ?{_DAY}(-{_DAY})?)*|except)$"
 _TIMES = "^[0-9]{1,2}:[0-9]{2} *- *[0-9]{1,2}:[0-9]{2}$"
 _DATES = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(\.\.[0-9]{4}-[0-9]{2}-[0-9]{2})?$"
 _DIGITS = "0123456789*#ABCD"
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?) ?%")
 
 
 def _checked(parse: Callable[[str], object]) -> AfterValidator:
@@ -115,6 +118,15 @@ def _header_name(text: str) -> str:
     return text
 
 
+def _share(value: object) -> object:
+    """``80%``, as a share."""
+    if not isinstance(value, str):
+        return value
+    if not (match := _SHARE.fullmatch(value)) or not 0 < float(match[1]) <= 100:
+        raise WrongValue(expected="expected a share of the budget such as 80%, at most 100%")
+    return float(match[1]) / 100
+
+
 # An unquoted number is text in these files; an editor's schema has to allow both.
 _NUMBER_OR_TEXT = {"type": ["string", "number"]}
 Name = Annotated[
@@ -126,6 +138,10 @@ Greeting = Annotated[str, AfterValidator(_greeting)]
 Language = Annotated[str, AfterValidator(_language), WithJsonSchema({"type": "string", "pattern": "^[a-z]{2}$"})]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Digit = Annotated[str, AfterValidator(_digit), WithJsonSchema({"enum": [*_DIGITS, *range(10)]})]
+Share = Annotated[
+    float, BeforeValidator(_share), WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})? ?%$"})
+]
+Usd = Annotated[Decimal, Field(gt=0, le=1_000_000), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
 OnlyTrue = Annotated[bool, AfterValidator(_only_true), WithJsonSchema({"const": True})]
 Number = Annotated[str, _checked(parse_number), WithJsonSchema(_NUMBER_OR_TEXT)]
 Caller = Annotated[str, _checked(parse_caller), WithJsonSchema(_NUMBER_OR_TEXT)]
@@ -221,6 +237,13 @@ class RecordSource(Section):
     contacts: bool = Field(default=False, description="Whether contacts are recorded, whose audio the gateway carries.")
 
 
+class LimitsSource(Section):
+    """What one call may spend in a session."""
+
+    minutes: Annotated[float, Field(gt=0)] | None = Field(default=None, description="Minutes with the model.")
+    money: Usd | None = Field(default=None, description="USD for the model.")
+
+
 class SessionSource(Section):
     """What the caller talks to."""
 
@@ -232,6 +255,7 @@ class SessionSource(Section):
         default=(), description="Those that switch_language takes, the first first."
     )
     record: RecordSource | None = Field(default=None, description="Callers are recorded; without it they are not.")
+    limits: LimitsSource = Field(default=LimitsSource(), description="What one call may spend here.")
 
 
 class MatchSource(Section):
@@ -265,6 +289,7 @@ class ActionSource(_OneOf):
     recording: RecordingChange = Field(
         default=RecordingChange.STOP, description="Pause, resume or stop the recording that is under way."
     )
+    answers: AnswerLength = Field(default=AnswerLength.SHORT, description="short: the model answers in one sentence.")
 
 
 class EventSource(_OneOf):
@@ -272,6 +297,8 @@ class EventSource(_OneOf):
 
     dtmf: Digit = Field(default="", description="The caller presses this key.")
     provider_down: OnlyTrue = Field(default=False, description="The model cannot be reached or is lost.")
+    budget: Share = Field(default=1, description="This share of the nearest limit on spending is used up.")
+    cost_over: Usd = Field(default=Decimal(1), description="The call has cost more than this, in USD.")
 
 
 Actions = Annotated[tuple[ActionSource, ...], _LIST]
@@ -316,12 +343,13 @@ class ExpectSource(Section):
     play: str = ""
     hang_up: OnlyTrue = False
     recording: RecordingChange | None = None
+    answers: AnswerLength | None = None
 
     @model_validator(mode="after")
     def _expects_something(self) -> Self:
         if not self.model_fields_set:
             raise WrongValue(
-                "is empty", expected="expected route, session, transfer, reject, play, hang_up or recording"
+                "is empty", expected="expected route, session, transfer, reject, play, hang_up, recording or answers"
             )
         return self
 

@@ -203,7 +203,9 @@ RECORDED = (
     .replace(
         '{name: zero, when: {dtmf: "0"}, do: [{transfer: desk}]}',
         """{name: zero, when: {dtmf: "0"}, do: [{transfer: desk}]}
-  - {name: card, when: {dtmf: "7"}, do: [{recording: pause}]}""",
+  - {name: card, when: {dtmf: "7"}, do: [{recording: pause}]}
+  - {name: dear, when: {budget: 80%}, do: [{answers: short}]}
+  - {name: dearer, when: {cost_over: 0.80}, do: [{transfer: sales}]}""",
     )
 )
 
@@ -220,10 +222,23 @@ def test_reports_tell_how_callers_agree_to_be_recorded(tmp_path: Path) -> None:
         ('[{dtmf: "7"}]', "{recording: pause}", None),
         ('[{dtmf: "7"}, {dtmf: "0"}]', "{transfer: desk}", None),
         ('[{dtmf: "7"}]', "{recording: stop}", "expected recording stop, but it is: recording pause"),
+        ("[{budget: 80%}]", "{answers: short}", None),
+        ("[{budget: 80%}, {cost_over: 0.80}]", "{transfer: sales}", None),
+        ("[{budget: 80%}]", "{recording: stop}", "expected recording stop, but it is: answers short"),
+        (
+            "[{cost_over: 0.80}, {budget: 80%}]",
+            "{route: day}",
+            "budget 80% happens outside a session, where nothing reacts",
+        ),
+        (
+            '[{dtmf: "0"}, {cost_over: 0.80}]',
+            "{route: day}",
+            "cost_over 0.80 happens outside a session, where nothing reacts",
+        ),
         ('[{dtmf: "0"}, {dtmf: "7"}]', "{route: day}", "dtmf 7 happens outside a session, where nothing reacts"),
     ],
 )
-def test_a_session_goes_on_when_its_recording_is_changed(
+def test_a_session_goes_on_when_its_recording_or_answers_are_changed(
     tmp_path: Path, then: str, expect: str, failure: str | None
 ) -> None:
     case = f"tests:\n  - {{{DAY}, then: {then}, expect: {expect}}}\n"

@@ -16,7 +16,7 @@ from tests.support.plans import PLAN, load_plan, write_plan, write_sound
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "dialplan.md"
 DESK = 'desk: {dial: ["6001", "tel:+49-30-1234"], ring: 15s}'
 TARGET_FORMS = "expected an extension such as sip:6001, sip:USER@HOST, or tel:+4930123456"
-ACTIONS = "session, play, transfer, reject, hang_up, recording"
+ACTIONS = "session, play, transfer, reject, hang_up, recording, answers"
 CLOCKS = "(expected a time that the clocks of Europe/Berlin show)"
 TO_DESK = 'when: {dtmf: "0"}, do: [{transfer: desk}]'
 
@@ -112,12 +112,20 @@ VALUES = [
         "'dtmf' is '00' (expected one telephone key: 0 to 9, \"*\", \"#\" or A to D)",
     ),
     ("greeting: Hello.", "record: {consent: ¦maybe}", "'consent' is 'maybe' (expected one of announce, ask, given)"),
+    (
+        'when: {dtmf: "0"}',
+        "when: {budget: ¦80}",
+        "'budget' is '80' (expected a share of the budget such as 80%, at most 100%)",
+    ),
+    ('when: {dtmf: "0"}', "when: {cost_over: ¦0}", "'cost_over' is '0' (expected greater than 0)"),
+    ("hang_up: true", "answers: ¦long", "'answers' is 'long' (expected 'short')"),
+    ("greeting: Hello.", "limits: {minutes: ¦0}", "'minutes' is '0' (expected greater than 0)"),
     ("hang_up: true", "recording: ¦halt", "'recording' is 'halt' (expected one of pause, resume, stop)"),
     ("greeting: Hello.", 'greeting: ¦" "', "'greeting' is empty or too long (expected 1 to 1000 characters)"),
     (
         "expect: {route: day, transfer: desk}",
         "expect: ¦{}",
-        "'expect' is empty (expected route, session, transfer, reject, play, hang_up or recording)",
+        "'expect' is empty (expected route, session, transfer, reject, play, hang_up, recording or answers)",
     ),
     ("expect: {route: day", "expect: {¦rout: day", "unknown key 'rout' (did you mean 'route'?)"),
 ]
@@ -242,6 +250,16 @@ MEANING = [
         'when: {dtmf: "0"}, do: [{recording: ¦stop}]',
         "'recording' has nothing to change (expected a session with record)",
     ),
+    (
+        TO_DESK,
+        "when: {budget: 100%}, do: [¦{session: reception}]",
+        "'session' comes too late: the budget is used up (expected it at a smaller share, such as budget: 80%)",
+    ),
+    (
+        TO_DESK,
+        "when: {budget: 100%}, do: [¦{answers: short}, {hang_up: true}]",
+        "'answers' comes too late: the budget is used up (expected it at a smaller share, such as budget: 80%)",
+    ),
     ("expect: {route: day", "expect: {route: ¦dya", "there is no route 'dya' (did you mean 'day'?)"),
     ("day, transfer: desk}", "day, transfer: ¦dsk}", "there is no contact 'dsk' (did you mean 'desk'?)"),
     ("day, transfer: desk}", "day, session: ¦x}", "there is no session 'x' (expected 'reception')"),
@@ -254,6 +272,10 @@ WHOLE = [
     "the configuration has no realtime session 'default' (did you mean 'defualt'?)",
     "the configuration has no trunk 'pbx' (did you mean 'pbx2'?)",
     "the configuration keeps no recordings (expected records.recordings.folder there)",
+    (
+        "the configuration does not know what the model of realtime session 'default' costs "
+        "(expected realtime.default.prices there, see docs/budget.md)"
+    ),
 ]
 """Messages of plans that are not `PLAN` with one mistake; each has its own test, here or in test_model.py."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,14 @@ from hypothesis import strategies as st
 
 from gateway.dialplan.model import (
     NO_ROUTE,
+    Action,
+    AnswerLength,
+    AnswersAction,
+    BudgetUsed,
+    CallEvent,
     CallFacts,
     Consent,
+    CostOver,
     Dialplan,
     DigitPressed,
     HangUpAction,
@@ -25,6 +32,7 @@ from gateway.dialplan.model import (
     RefusalReason,
     RejectAction,
     SessionAction,
+    SessionLimits,
     TransferAction,
     TransferGranted,
     TransferMode,
@@ -281,3 +289,50 @@ def test_a_key_can_interrupt_the_recording(tmp_path: Path) -> None:
     escalation = plan.react(DigitPressed("0"))
     assert escalation is not None
     assert escalation.actions == (RecordingAction(change=RecordingChange.PAUSE),)
+
+
+SPENDING = """  - {name: dear, when: {budget: 80%}, do: [{answers: short}]}
+  - {name: dearer, when: {cost_over: 0.80}, do: [{transfer: desk}]}
+  - {name: spent, when: {budget: 100%}, do: [{reject: 480}]}
+tests:
+"""
+
+
+def spending(folder: Path, limits: str = "{minutes: 2.5, money: 0.80}") -> Dialplan:
+    text = PLAN.replace("greeting: Hello.", f"limits: {limits}").replace("tests:\n", SPENDING)
+    return load_plan(folder, text)
+
+
+def test_a_session_says_what_one_call_may_spend_in_it(plan: Dialplan, tmp_path: Path) -> None:
+    assert plan.sessions["reception"].limits == SessionLimits()
+    limited = spending(tmp_path).sessions["reception"].limits
+    assert limited == SessionLimits(minutes=2.5, money=Decimal("0.80"))
+
+
+@pytest.mark.parametrize(
+    ("event", "actions"),
+    [
+        (BudgetUsed(0.8), (AnswersAction(length=AnswerLength.SHORT),)),
+        (CostOver(Decimal("0.8")), (TransferAction(contact="desk"),)),
+        (BudgetUsed(1.0), (RejectAction(status=480),)),
+        (BudgetUsed(0.5), None),
+        (CostOver(Decimal(1)), None),
+    ],
+)
+def test_escalations_wait_for_what_is_spent(
+    tmp_path: Path, event: CallEvent, actions: tuple[Action, ...] | None
+) -> None:
+    escalation = spending(tmp_path).react(event)
+    assert (escalation.actions if escalation else None) == actions
+
+
+def test_a_plan_that_counts_money_needs_to_know_the_price(tmp_path: Path) -> None:
+    plan = spending(tmp_path)
+    assert plan.check_references(["default"], ["pbx"]) == ()
+    problems = plan.check_references(["default"], ["pbx"], unpriced=["default", "other"])
+    what = "the configuration does not know what the model of realtime session 'default' costs"
+    remedy = "(expected realtime.default.prices there, see docs/budget.md)"
+    assert [str(problem) for problem in problems] == [
+        f"{plan.file}:12:35: {what} {remedy}",
+        f"{plan.file}:29:38: {what} {remedy}",
+    ]
