@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -35,6 +36,9 @@ from gateway.transport.media_loop import MediaLoop
 MAX_EARLY_AUDIO_MS = 60_000
 MAX_TRANSCRIPT = 5000
 GREETING_ITEM = "greeting"
+SHORT_ANSWERS = "From now on answer in one short sentence."
+SHORT_ANSWER_TOKENS = 400
+"""Some 20 s of speech: an answer that is short is never cut."""
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -42,7 +46,8 @@ _log = structlog.stdlib.get_logger("gateway.calls")
 class SessionBridge:
     """Owns one session. `clock` gives monotonic seconds.
 
-    `dispatch` is told what the call must know; `on_quiet` is called whenever `is_quiet` may have become true.
+    `dispatch` is told what the call must know; `on_quiet` is called whenever `is_quiet` may have become true;
+    `overhear` hears what the session tells after the call has, and also when the call listens no more.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class SessionBridge:
         clock: Callable[[], float],
         on_tool_cancelled: Callable[[str], None] = lambda _call_id: None,
         open_session: Callable[[], realtime.RealtimeSession] | None = None,
+        overhear: Callable[[realtime.SessionEvent], None] = lambda _event: None,
     ) -> None:
         self._options = options
         self._open_session = open_session or (lambda: realtime.open_session(options))
@@ -71,6 +77,9 @@ class SessionBridge:
         self._on_tool_cancelled = on_tool_cancelled
         self._turns = 0  # of the caller
         self._tells_speech = False  # the provider says when the caller begins to speak
+        self._overhear = overhear
+        self._instructions = options.instructions
+        self._has_short_answers = False
         self._session: realtime.RealtimeSession | None = None
         self._context: ContextKeeper | None = None
         self._leg: int | None = None
@@ -168,10 +177,10 @@ class SessionBridge:
 
     # Uplink.
 
-    def set_open(self, *, is_open: bool) -> None:
-        """Whether caller and model hear each other; what the model says meanwhile is lost."""
+    def set_open(self, *, is_open: bool, lets_finish: bool = False) -> None:
+        """Whether caller and model hear each other; what the model says meanwhile is lost, unless it `lets_finish`."""
         self._is_uplink_open = is_open
-        self._is_silenced = not is_open and self._leg is not None
+        self._is_silenced = not is_open and self._leg is not None and not lets_finish
 
     def retire(self) -> None:
         """Another session takes this one's place: nothing it does reaches the call any more."""
@@ -190,6 +199,12 @@ class SessionBridge:
             self._session.send_text("system", text)
             self._session.respond()
 
+    def shorten_answers(self) -> None:
+        """Ask for short answers from now on, whatever else the session is asked to be."""
+        self._has_short_answers = True
+        most = min(self._options.max_output_tokens or SHORT_ANSWER_TOKENS, SHORT_ANSWER_TOKENS)
+        self.update(realtime.SessionChange(instructions=self._instructions, max_output_tokens=most))
+
     def reply_to_tool(self, call_id: str, output: Mapping[str, object], *, respond: bool) -> None:
         """A tool's result, as data."""
         if self._session is not None:
@@ -207,6 +222,11 @@ class SessionBridge:
 
     def update(self, change: realtime.SessionChange) -> None:
         """Change what the session is asked to be."""
+        if change.instructions is not None:
+            self._instructions = change.instructions
+            if self._has_short_answers:
+                instructions = "\n\n".join(text for text in (change.instructions, SHORT_ANSWERS) if text)
+                change = replace(change, instructions=instructions)
         if self._session is not None:
             self._session.update(change)
 
@@ -274,6 +294,7 @@ class SessionBridge:
     def _hear(self, event: realtime.SessionEvent) -> None:
         if not self._is_retired:
             self.on_event(event)
+        self._overhear(event)
 
     def on_event(self, event: realtime.SessionEvent) -> None:
         """React to what the session reports."""
@@ -326,7 +347,7 @@ class SessionBridge:
                 )
 
     def _on_words(self, event: realtime.SessionEvent) -> None:
-        """What was said, as text, and what text costs."""
+        """What was said, as text."""
         match event:
             case realtime.InputTranscript() if event.is_final:
                 self._turns += not self._tells_speech
@@ -335,12 +356,6 @@ class SessionBridge:
                 if self._recorder is not None and event.is_final:
                     self._recorder.spoke(event.text)
                 self._transcript.agent_words(event.item_id, event.text, is_final=event.is_final)
-            case realtime.UsageReported():
-                self._record.add_usage(event.usage)
-            case realtime.Answered() if event.usage is not None:
-                self._record.add_usage(event.usage)
-            case realtime.UsageReported():
-                self._record.add_usage(event.usage)
             case _:
                 pass
 
@@ -396,8 +411,6 @@ class SessionBridge:
         self._active.discard(event.response_id)
         self._muted.discard(event.response_id)
         self._transcript.reply_ended()
-        if event.usage is not None:
-            self._record.add_usage(event.usage)
         if self._recorder is not None:
             recorder, self._recorder = self._recorder, None
             recorder.finish(is_complete=event.status is realtime.ResponseStatus.COMPLETED)

@@ -12,6 +12,7 @@
                                                                  ├──handed over──> ENDED
                                                                  └──> JOINED (the PBX could not; we carry the audio)
 
+Where a budget is used up, TALKING becomes CONCLUDING: the model finishes its sentence, the escalation's actions follow.
 Between ANSWERING and TALKING lies CONSENTING where the session is recorded: the caller is told or asked first.
 
 The dialplan's actions are performed one after the other; a call that has none left hangs up. A caller is answered only
@@ -36,6 +37,7 @@ from gateway.calls.events import (
     AwaitPlayout,
     BargeIn,
     BridgeAudio,
+    BudgetReached,
     CallerLeft,
     CallerReplaced,
     CallerSpoke,
@@ -69,6 +71,7 @@ from gateway.calls.events import (
     RunTool,
     SessionLost,
     SessionOpened,
+    ShortenAnswers,
     Started,
     StartRecording,
     StartTimer,
@@ -91,6 +94,7 @@ from gateway.calls.transfer import Transfer, TransferAttempt
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.model import (
     Action,
+    AnswersAction,
     Consent,
     Dialplan,
     DigitPressed,
@@ -109,6 +113,7 @@ from gateway.dialplan.model import (
 from gateway.dialplan.tools import SessionTool
 
 ANNOUNCEMENT_LIMIT_S = 15.0
+CONCLUDING_LIMIT_S = 30.0
 FRESH = timedelta(seconds=1)
 """How long after the answer a PBX may still be connecting the call, and refuse REFER for that alone."""
 MAX_CALL_S = 4 * 3600.0
@@ -131,6 +136,7 @@ class CallState(Enum):
     ANNOUNCING = "announcing"  # a transfer was asked for; the model finishes its sentence
     TRANSFERRING = "transferring"  # REFER sent, or the target of an attended transfer is called
     JOINED = "joined"  # caller and target talk, and we carry their audio
+    CONCLUDING = "concluding"  # a budget is used up; the model finishes its sentence, then the dialplan goes on
     CLOSING = "closing"  # the model asked to hang up and finishes its sentence
     ENDED = "ended"
 
@@ -181,6 +187,7 @@ class Call:
         self._digits = ""
         self._transfer: Transfer | None = None
         self._transfers = 0
+        self._budget: BudgetReached | None = None  # what is to be answered, or is, once the model has finished
         self._tool_call: str | None = None  # the model's call that waits for the transfer's outcome
         self._tool_calls: set[str] = set()  # all of the model's
         self._asked_at: dict[str, int] = {}  # in which turn the model was told to ask, by contact
@@ -230,6 +237,9 @@ class Call:
         if isinstance(action, RecordingAction):
             del self._actions[0]
             return [*self._change_recording(action.change), *self._perform(at)]
+        if isinstance(action, AnswersAction):
+            del self._actions[0]
+            return [ShortenAnswers(), *self._perform(at)]
         if isinstance(action, SessionAction) and self._session != action.name:
             return self._open_session(action)
         if not self._is_answered:
@@ -258,14 +268,14 @@ class Call:
     def _greet(self) -> list[Command]:
         self._awaits_greeting = False
         self._enter(CallState.TALKING)
-        return [BridgeAudio(is_open=True), Greet()]
+        return [BridgeAudio(is_open=True), Greet(), *self._answer_budget()]
 
     def _back_to_session(self) -> list[Command]:
         """The caller was elsewhere, and is back with the model."""
         if self._awaits_greeting:
             return self._begin_session()
         self._enter(CallState.TALKING)
-        return [BridgeAudio(is_open=True)]
+        return [BridgeAudio(is_open=True), *self._answer_budget()]
 
     def _open_session(self, action: SessionAction) -> list[Command]:
         self._enter(CallState.PREPARING)
@@ -427,6 +437,8 @@ class Call:
                 return self._begin_transfer()
             case TimerName.RING | TimerName.JOIN | TimerName.RETRY, CallState.TRANSFERRING:
                 return self._on_transfer_news(event, at)
+            case TimerName.ANNOUNCEMENT, CallState.CONCLUDING:
+                return self._on_concluded(PlayoutEnded(), at)
             case TimerName.ANNOUNCEMENT, CallState.CLOSING:
                 return self._on_closing(PlayoutEnded(), at)
             case _:
@@ -479,12 +491,12 @@ class Call:
         self.notes.failed_tools += 1
         return []
 
-    def _await_sentence(self) -> list[Command]:
+    def _await_sentence(self, limit_s: float = ANNOUNCEMENT_LIMIT_S) -> list[Command]:
         """Let the model finish; digits that were pressed before are no longer of interest."""
         self._digits = ""
         return [
             StopTimer(timer=TimerName.DIGITS),
-            StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=ANNOUNCEMENT_LIMIT_S),
+            StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=limit_s),
             AwaitPlayout(),
         ]
 
@@ -593,6 +605,59 @@ class Call:
     def _on_target_left_joined(self, _event: TargetLeft, _at: datetime) -> list[Command]:
         return self._end(Outcome.TRANSFERRED, self._contact, HangUp())
 
+    # Budgets.
+
+    def _on_budget(self, event: BudgetReached, _at: datetime) -> list[Command]:
+        self._budget = event
+        return self._answer_budget()
+
+    def _on_budget_elsewhere(self, event: BudgetReached, _at: datetime) -> list[Command]:
+        """The caller is not with the model: it is answered when they are. What is used up counts most."""
+        if self._budget is None or not self._budget.is_final:
+            self._budget = event
+        return []
+
+    def _on_budget_late(self, event: BudgetReached, at: datetime) -> list[Command]:
+        """The model is about to be silent already; what it has used up since decides what then follows."""
+        is_settled = self._budget is not None and self._budget.is_final
+        return [] if is_settled or not event.is_final else self._on_budget(event, at)
+
+    def _answer_budget(self) -> list[Command]:
+        """What the dialplan wants of a budget; where one is used up, the call goes on without the model, if at all."""
+        event = self._budget
+        if event is None:
+            return []
+        escalation = self._plan.react(event.mark)
+        if escalation is not None and escalation.name in self.notes.escalations:
+            escalation = None
+        self._actions = [] if escalation is None else list(escalation.actions)
+        if escalation is not None:
+            self.notes.escalations.append(escalation.name)
+        if not event.is_final and all(isinstance(action, RecordingAction | AnswersAction) for action in self._actions):
+            return self._adjust()
+        self._enter(CallState.CONCLUDING)
+        return [BridgeAudio(is_open=False, lets_finish=True), *self._await_sentence(CONCLUDING_LIMIT_S)]
+
+    def _adjust(self) -> list[Command]:
+        """What can be done while the conversation goes on."""
+        self._budget = None
+        actions, self._actions = self._actions, []
+        changes = (
+            self._change_recording(action.change) if isinstance(action, RecordingAction) else [ShortenAnswers()]
+            for action in actions
+        )
+        return [command for commands in changes for command in commands]
+
+    def _on_concluded(self, _event: PlayoutEnded, at: datetime) -> list[Command]:
+        event, self._budget = self._budget, None
+        quiet: list[Command] = [StopTimer(timer=TimerName.ANNOUNCEMENT)]
+        if event is not None and event.is_final:
+            self._session = self._loss = None
+            quiet.append(CloseSession())
+            if not self._actions:
+                return [*quiet, *self._leave(event.limit)]
+        return [*quiet, *self._perform(at)]
+
     # Endings.
 
     def _on_closing(self, _event: PlayoutEnded | SessionLost, _at: datetime) -> list[Command]:
@@ -660,10 +725,21 @@ HEARD_STATES = (
     CallState.TALKING,
     CallState.PLAYING,
     CallState.ANNOUNCING,
+    CallState.CONCLUDING,
     CallState.CLOSING,
     CallState.JOINED,
 )
 """States in which a caller who sends nothing is missed; a PBX that moves the caller may well be silent."""
+
+_BUDGET_WAITS = frozenset(CallState) - {
+    CallState.NEW,
+    CallState.TALKING,
+    CallState.CONCLUDING,
+    CallState.JOINED,
+    CallState.CLOSING,
+    CallState.ENDED,
+}
+"""States in which the caller is not with the model, or about to leave it."""
 
 _Transition: TypeAlias = Callable[..., list[Command]]
 _S = CallState
@@ -698,6 +774,13 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.TRANSFERRING, ToolAsked): Call._on_tool_while_leaving,
     (_S.TRANSFERRING, SessionLost): Call._on_session_lost_unused,
     (_S.JOINED, TargetLeft): Call._on_target_left_joined,
+    (_S.CONCLUDING, PlayoutEnded): Call._on_concluded,
+    (_S.CONCLUDING, DigitReceived): Call._on_digit,
+    (_S.CONCLUDING, ToolAsked): Call._on_tool_while_leaving,
+    (_S.CONCLUDING, SessionLost): Call._on_session_lost_unused,
+    (_S.TALKING, BudgetReached): Call._on_budget,
+    (_S.CONCLUDING, BudgetReached): Call._on_budget_late,
+    **{(state, BudgetReached): Call._on_budget_elsewhere for state in _BUDGET_WAITS},
     (_S.CLOSING, PlayoutEnded): Call._on_closing,
     (_S.CLOSING, DigitReceived): Call._on_digit,
     (_S.CLOSING, ToolAsked): Call._on_tool_while_leaving,

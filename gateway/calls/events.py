@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from gateway.calls.refusal import Refusal
 from gateway.calls.transfer_state import TransferState
+from gateway.dialplan.model import BudgetUsed, CostOver
 from gateway.dialplan.targets import DialTarget
 
 
@@ -173,6 +174,19 @@ class CommandFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetReached:
+    """So much of a limit is used up, or so much money is spent. `limit` names the limit that is nearest."""
+
+    mark: BudgetUsed | CostOver
+    limit: str
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing is left."""
+        return self.mark == BudgetUsed(1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HangUpAsked:
     """An operator wants the call to end."""
 
@@ -209,6 +223,7 @@ Event: TypeAlias = (
     | TimerFired
     | MediaLost
     | CommandFailed
+    | BudgetReached
     | HangUpAsked
     | DrainBegan
     | DrainEnded
@@ -266,9 +281,13 @@ class BargeIn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeAudio:
-    """Let caller and model hear each other, or not (while a file plays, or the PBX moves the caller)."""
+    """Let caller and model hear each other, or not (while a file plays, or the PBX moves the caller).
+
+    With ``lets_finish`` the caller still hears what the model is about to say, and is heard no more.
+    """
 
     is_open: bool
+    lets_finish: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +319,11 @@ class TellModel:
     """Put a fact into the conversation (digits pressed, a transfer that failed) and let the model react."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortenAnswers:
+    """Ask the model for short answers from now on, and keep it from long ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,6 +439,7 @@ Command: TypeAlias = (
     | RunTool
     | ReplyToTool
     | TellModel
+    | ShortenAnswers
     | Play
     | StopPlaying
     | StartRecording

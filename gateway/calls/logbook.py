@@ -70,9 +70,7 @@ class CallLogbook:
             recording=str(recording.file) if recording and recording.file else None,
             recording_s=round(recording.seconds, 1) if recording else None,
             recording_ended=(recording.ended_early or None) if recording else None,
-            input_tokens=record.usage.input_tokens,
-            cached_tokens=record.usage.cached_tokens,
-            output_tokens=record.usage.output_tokens,
+            **_spending(record),
             one_way_audio=list(record.one_way_audio),
             **_media_figures(record.media),
         )
@@ -93,6 +91,27 @@ class CallLogbook:
             "to": called,
             "route": record.route,
         }
+
+
+def _spending(record: CallRecord) -> dict[str, object]:
+    """What the call has used, and what that costs; text and audio apart, since their prices are."""
+    used, written = record.usage, record.transcription
+    figures: dict[str, object] = {
+        "cost": None if record.cost is None else round(float(record.cost), 6),
+        "currency": record.currency or None,
+        "input_tokens": used.input_tokens,
+        "output_tokens": used.output_tokens,
+        "cached_tokens": used.cached_tokens,
+        "input_text_tokens": used.input_text_tokens,
+        "input_audio_tokens": used.input_audio_tokens,
+        "output_text_tokens": used.output_text_tokens,
+        "output_audio_tokens": used.output_audio_tokens,
+    }
+    if written.input_tokens or written.output_tokens:
+        figures["transcription_tokens"] = written.input_tokens + written.output_tokens
+    if used.seconds or written.seconds:
+        figures["billed_s"] = round(used.seconds + written.seconds, 1)
+    return figures
 
 
 def _media_figures(media: LegStatistics | None) -> dict[str, float | None]:

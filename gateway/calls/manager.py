@@ -7,8 +7,8 @@
                                                └──anything else──> whoever listens to its leg
     operator ──place──> CallTask ──INVITE──> telephone
 
-A call that cannot be taken is refused before it costs anything: 503 with Retry-After where this machine is full, 488
-where there is no common codec or encryption, and what the dialplan says for all others.
+A call that cannot be taken is refused before it costs anything: 503 with Retry-After where this machine is full, 503
+where a budget is used up, 488 where there is no common codec or encryption, and what the dialplan says for all others.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gateway.calls.facts import NumberPolicy, facts_of
 from gateway.calls.keys import DtmfMode
 from gateway.calls.quota import TransferQuota
 from gateway.calls.services import CallServices
+from gateway.calls.spending import BudgetSpent
 from gateway.calls.task import CallBrief, CallTask, Placement
 from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan, SessionAction
 from gateway.dialplan.targets import DialTarget
@@ -102,6 +103,8 @@ def reason_of(error: GatewayError) -> RejectReason:
     match error:
         case NotAdmitted():
             return error.reason
+        case BudgetSpent():
+            return RejectReason.BUDGET
         case CallGone():
             return RejectReason.UNKNOWN_DIALOG
         case NegotiationError():
@@ -209,10 +212,11 @@ class CallManager:
         """Call `target` through `trunk` and connect them with the session of `plan` that has this name.
 
         `on_state` hears of each state that the call enters. How it ended is in the record that observers get.
-        Raises: `ResourceError` where no more calls can be carried.
+        Raises: `ResourceError` where no more calls can be carried, or paid.
         """
         policy, services = self._trunks[trunk], self._services
         tasks = self._open_tasks()
+        services.accounting.admit(policy.numbers.contact_user, target.user, services.wall_clock())
         port, local = self._open_media(policy, services.user_agent.hop_of(trunk))
         start = Placement(
             call_id=secrets.token_hex(16),
@@ -303,6 +307,7 @@ class CallManager:
                 negotiate(offered.offer, local)
             facts = facts_of(offered, policy.numbers, services.wall_clock())
             plan, decision = self._decide(facts)
+            actions = services.accounting.actions(plan, decision.actions, facts)
         except BaseException:
             services.media.ports.close(port, services.clock())
             raise
@@ -311,7 +316,7 @@ class CallManager:
             facts=facts,
             plan=plan,
             route=decision.route,
-            actions=decision.actions,
+            actions=actions,
             port=port,
             local=local,
             further_media=self._further_media(offered.trunk),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -100,10 +101,13 @@ class CallRecord:
     failed_tools: int = 0
     messages: tuple[TakenMessage, ...] = ()
     notes: tuple[str, ...] = ()  # the model's, for whoever takes the call over
-    usage: Usage = field(default_factory=Usage)
     reconnects: int = 0  # sessions that took the place of one that was lost
     renewals: int = 0  # ... of one that was about to expire
     longest_gap_ms: int = 0  # without a session
+    usage: Usage = field(default_factory=Usage)  # of the model
+    transcription: Usage = field(default_factory=Usage)  # of writing down what the caller said
+    cost: Decimal | None = None  # of both so far; None: nothing was used, or nobody knows its price
+    currency: str = ""  # of the cost, ISO 4217
     media: LegStatistics | None = None
     one_way_audio: tuple[str, ...] = ()  # what was wrong with one direction, for a while at least
     consent: RecordingConsent | None = None  # to be recorded; None: not asked, or not decided
@@ -117,11 +121,6 @@ class CallRecord:
         else:
             self.reconnects += 1
             self.longest_gap_ms = max(self.longest_gap_ms, resumed.gap_ms)
-
-    def add_usage(self, usage: Usage) -> None:
-        """Add what one reply is billed for."""
-        sums = {f.name: getattr(self.usage, f.name) + getattr(usage, f.name) for f in fields(Usage)}
-        self.usage = Usage(**sums)
 
     @property
     def duration_s(self) -> float:

@@ -12,6 +12,7 @@ from gateway.calls.media_hosts import MediaHosts
 from gateway.calls.media_watch import OneWayAudio
 from gateway.calls.record import CallObserver
 from gateway.calls.recording import RecordingStore
+from gateway.calls.spending import Accounting
 from gateway.calls.tools.services import ToolServices
 from gateway.realtime.endpoints import Endpoints
 from gateway.realtime.session import RealtimeSession, SessionOptions, open_session
@@ -39,6 +40,7 @@ class CallServices:
     wall_clock: Callable[[], datetime]  # aware; for opening hours and records
     legs: LegDirectory = field(default_factory=LegDirectory)
     one_way_audio: OneWayAudio = field(default_factory=OneWayAudio)
+    accounting: Accounting = field(default_factory=Accounting)
     recordings: RecordingStore | None = None  # None: nothing is recorded
     tools: ToolServices = field(default_factory=ToolServices)
     endpoints: Endpoints | None = None  # None: a session that is lost stays lost

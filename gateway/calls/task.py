@@ -32,6 +32,7 @@ from gateway.calls.recording import CallRecording
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
+from gateway.calls.spending import CallSpending
 from gateway.calls.succession import Succession, has_replaces
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transfer import TransferAttempt
@@ -163,6 +164,14 @@ class CallTask:
         )
         self._recording = CallRecording(services.recordings, services.media, self.record)
         self._tools = ToolDesk(services.tools, brief.plan, brief.facts, self.record, self._desk_links())
+        self._spending = CallSpending(
+            services.accounting,
+            brief.plan,
+            self.record,
+            self.dispatch,
+            clock=services.clock,
+            wall_clock=services.wall_clock,
+        )
 
     # Life.
 
@@ -183,6 +192,7 @@ class CallTask:
                     await self._bridge.close()
                 await self._recording.close()
             finally:
+                self._spending.close()
                 self._note_end()
                 self._services.observer.call_ended(self.record)
 
@@ -254,6 +264,7 @@ class CallTask:
         self._desk.release()
         self._succession.release()
         self._watch.close()
+        self._spending.stop()
         self.record.one_way_audio = tuple(flaw.value for flaw in self._watch.found)
         self._recording.stop()
         statistics = self._line.close()
@@ -298,9 +309,9 @@ class CallTask:
                 self._greet()
             case call_events.BargeIn():
                 self._barge_in()
-            case call_events.BridgeAudio(is_open=is_open):
+            case call_events.BridgeAudio(is_open=is_open, lets_finish=lets_finish):
                 if self._bridge is not None:
-                    self._bridge.set_open(is_open=is_open)
+                    self._bridge.set_open(is_open=is_open, lets_finish=lets_finish)
             case call_events.AwaitPlayout():
                 self._is_awaiting_playout = True
             case call_events.RunTool():
@@ -308,9 +319,8 @@ class CallTask:
             case call_events.ReplyToTool():
                 if self._bridge is not None:
                     self._bridge.reply_to_tool(command.call_id, command.output, respond=command.respond)
-            case call_events.TellModel(text=text):
-                if self._bridge is not None:
-                    self._bridge.tell(text)
+            case call_events.TellModel() | call_events.ShortenAnswers():
+                self._ask_model(command)
             case call_events.Play(file=file):
                 self._play_file(file)
             case call_events.StopPlaying():
@@ -327,6 +337,14 @@ class CallTask:
                 self._stop_timer(timer)
             case _:
                 self._desk.do(command)
+
+    def _ask_model(self, command: call_events.TellModel | call_events.ShortenAnswers) -> None:
+        if self._bridge is None:
+            return
+        if isinstance(command, call_events.TellModel):
+            self._bridge.tell(command.text)
+        else:
+            self._bridge.shorten_answers()
 
     def _reject(self, refusal: call_events.Reject, now: float) -> None:
         headers = () if refusal.retry_after_s is None else (("Retry-After", str(refusal.retry_after_s)),)
@@ -620,6 +638,7 @@ class CallTask:
             clock=self._services.clock,
             on_tool_cancelled=self._tools.cancel,
             open_session=lambda: self._services.open_session(uses, chain),
+            overhear=self._spending.session(session, self._session_options).hear,
         )
         self._tools.attend(name, self._bridge, self._session_options.instructions)
         self._opening = self._tasks.create_task(self._bridge.open(), name=f"session {self.record.call_id}")
@@ -638,6 +657,7 @@ class CallTask:
         self._tools.leave()
         if self._opening is not None:
             self._opening.cancel()
+        self._spending.leave()
         if self._bridge is not None:
             self._bridge.retire()
             self._barge_in()

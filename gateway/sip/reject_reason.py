@@ -35,6 +35,8 @@ class RejectReason(Enum):
     """Nearly all file descriptors are in use (`limits.descriptors`): 503."""
     PORTS = "ports"
     """No RTP port could be opened: 503."""
+    BUDGET = "budget"
+    """A day's `limits.budget` is used up: 503, unless the dialplan has an escalation for it."""
     DRAINING = "draining"
     """The gateway is going down: 503."""
     UNAUTHORIZED = "unauthorized"

@@ -220,12 +220,6 @@ async def test_a_stall_while_the_model_listens_costs_nothing(scene: Scene) -> No
     assert np.count_nonzero(np.frombuffer(scene.rig.sent_audio(scene.leg), np.uint8) == 0x10) >= (1800 - 200) * 8
 
 
-async def test_what_is_billed_beside_replies_is_in_the_record(scene: Scene) -> None:
-    session = await scene.talk()
-    session.emit(*(realtime.UsageReported(usage=realtime.Usage(seconds=seconds)) for seconds in (4.0, 2.5)))
-    assert scene.record.usage.seconds == 6.5
-
-
 async def test_transcript_has_what_was_said_and_no_silence(scene: Scene) -> None:
     session = await scene.talk()
     scene.stream(SILENCE * 2000)

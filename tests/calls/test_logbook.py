@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,9 @@ def record() -> CallRecord:
         ended_s=11.3,
         outcome=Outcome.TRANSFERRED,
     )
-    done.add_usage(Usage(input_tokens=10, cached_tokens=8, output_tokens=5))
-    done.add_usage(Usage(input_tokens=7))
+    done.usage = Usage(input_tokens=17, cached_tokens=8, input_audio_tokens=11, output_tokens=5, output_audio_tokens=3)
+    done.transcription = Usage(input_tokens=2, output_tokens=1, seconds=1.5)
+    done.cost, done.currency = Decimal("0.0123456"), "USD"
     return done
 
 
@@ -51,6 +53,23 @@ def test_one_line_tells_how_a_call_went() -> None:
     assert (line["duration_s"], line["setup_ms"], line["input_tokens"], line["output_tokens"]) == (10.0, 250, 17, 5)
     assert line["cached_tokens"] == 8
     assert "4930123" not in str(line)
+
+
+def test_the_line_tells_what_a_call_has_cost_and_for_what() -> None:
+    with capture_logs() as lines:
+        CallLogbook().call_ended(record())
+    (line,) = lines
+    assert (line["cost"], line["currency"]) == (0.012346, "USD")
+    assert (line["cached_tokens"], line["input_audio_tokens"], line["output_audio_tokens"]) == (8, 11, 3)
+    assert (line["transcription_tokens"], line["billed_s"]) == (3, 1.5)
+
+
+def test_a_cost_that_nobody_knows_is_not_told_as_nothing() -> None:
+    unknown = record()
+    unknown.cost = None
+    with capture_logs() as lines:
+        CallLogbook().call_ended(unknown)
+    assert lines[0]["cost"] is None
 
 
 def test_the_line_tells_what_the_audio_was_like_at_both_ends() -> None:

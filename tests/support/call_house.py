@@ -22,6 +22,7 @@ from gateway.calls.manager import CallManager, CallOptions, TrunkPolicy
 from gateway.calls.media_hosts import MediaHost, MediaHosts
 from gateway.calls.record import CallRecord, Speech
 from gateway.calls.services import CallServices
+from gateway.calls.spending import Accounting
 from gateway.dialplan.model import Dialplan
 from gateway.errors import ProviderError, ResourceError
 from gateway.media.engine import LegStatistics, PeerSigns
@@ -273,6 +274,7 @@ class CallHouse:
         seed: int = 0,
         recordings: Any = None,
         endurance: Endurance | None = None,
+        accounting: Accounting | None = None,
         **policy: Any,
     ) -> None:
         self.wire = Wire(seed=seed)
@@ -306,6 +308,7 @@ class CallHouse:
             wall_clock=lambda: NOON + timedelta(seconds=self.wire.now),
             recordings=recordings,
             endpoints=None if endurance is None else self._endpoints(endurance, seed),
+            accounting=accounting or Accounting(),
         )
         self.services = services
         trunk = TrunkPolicy(numbers=NumberPolicy(contact_user="gateway"), referral_host=PBX.host, **policy)
