@@ -112,10 +112,11 @@ class DayLedger:
         self._open.add(account)
         return account
 
-    def spent(self) -> tuple[Decimal, float]:
-        """USD and seconds of the whole gateway today, where they are limited."""
+    def spent(self, day: date) -> tuple[Decimal, float] | None:
+        """USD and seconds of the whole gateway; None where they are not limited, and not counted."""
+        self._turn_to(day)
         whole = self._sums.get((Scope.DAY, ""), _Sum())
-        return whole.money, whole.seconds
+        return (whole.money, whole.seconds) if Scope.DAY in self._limits else None
 
     def charge(self, account: DayAccount, money: Decimal, seconds: float, day: date) -> None:
         """Add to the sums that concern a call."""

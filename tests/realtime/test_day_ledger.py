@@ -91,13 +91,15 @@ def test_what_was_spent_is_kept_and_taken_over() -> None:
     assert {entry.scope for entry in kept} == {Scope.DAY, Scope.CALLER}
     ledger = DayLedger(budgets)
     ledger.restore([*kept, DayEntry(day=date(2026, 1, 1), scope=Scope.DAY, number="", money=Decimal(9), seconds=9)])
-    assert ledger.spent() == (Decimal("1.00"), 60)
+    assert ledger.spent(TODAY) == (Decimal("1.00"), 60)
     assert ledger.refusal("1002", "7000", TODAY) == "limits.budget.day.money"
     assert ledger.refusal("1002", "7000", TOMORROW) is None
+    assert ledger.spent(TOMORROW) == (0, 0)
 
 
 def test_without_limits_nothing_is_counted_or_kept() -> None:
     kept: list[DayEntry] = []
     ledger = DayLedger(DayBudgets(), kept.append)
     ledger.open("1001", "7000").charge(Decimal(10**6), 10**6, TODAY)
-    assert (kept, ledger.refusal("1001", "7000", TODAY), ledger.is_limited) == ([], None, False)
+    assert (kept, ledger.refusal("1001", "7000", TODAY), ledger.spent(TODAY)) == ([], None, None)
+    assert not ledger.is_limited
