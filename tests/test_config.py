@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from gateway.calls.media_hosts import MediaHost
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
+from gateway.realtime.budget import Budget
 from gateway.realtime.endpoints import Endurance
 from gateway.realtime.openai.dialects import DIALECTS
+from gateway.realtime.prices import Price, Rates, SessionPrices, session_prices
 from gateway.realtime.session import open_session, providers
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.hop import Hop, Transport
@@ -767,3 +770,78 @@ def test_g722_is_spoken_only_where_its_library_is(load: Load, monkeypatch: pytes
         hops = {"PBX": (Hop("127.0.0.1", 5070),)}
         assert configuration.trunk_policies(hops)["PBX"].codecs == spoken
         assert configuration.missing_codecs() == ([] if is_installed else [("PBX", "G722")])
+
+
+SPENDING = """
+limits:
+  budget:
+    call: {minutes: 10, tokens: 100000, money: 1.50}
+    caller: {minutes: 30}
+    day: {money: 20}
+    reserve: {money: 0.25}
+    state: state/spending.db
+"""
+PRICED = """
+realtime:
+  default: {provider: openai, url: "wss://api.example/v1", model: gpt-realtime-2.1, transcription: whisper-1}
+  own:
+    provider: openai
+    url: "wss://api.example/v1"
+    model: ours
+    prices: {audio: {input: 1, cached: 0.5, output: 2}, per_minute: 0.6, transcription: {per_minute: 0.06}}
+"""
+
+
+def test_budgets_reach_those_who_keep_them(load: Load, tmp_path: Path) -> None:
+    configuration = load(GOOD + SPENDING)
+    budget = configuration.limits.budget
+    assert budget.call.budget() == Budget(minutes=10, tokens=100_000, money=Decimal("1.50"))
+    days = budget.day_budgets()
+    assert (days.caller, days.called, days.day) == (Budget(minutes=30), Budget(), Budget(money=Decimal(20)))
+    assert days.reserve == Budget(minutes=1, money=Decimal("0.25"))
+    assert budget.state == tmp_path / "state" / "spending.db"
+
+
+def test_prices_are_those_of_the_table_or_the_operators_own(load: Load) -> None:
+    configuration = load(GOOD + PRICED)
+    prices = configuration.session_prices()
+    assert prices["default"] == session_prices("openai", "gpt-realtime-2.1", "whisper-1")
+    own = Price(audio=Rates(input=Decimal(1), cached=Decimal("0.5"), output=Decimal(2)), per_second=Decimal("0.01"))
+    assert prices["own"] == SessionPrices(model=own, transcription=Price(per_second=Decimal("0.001")))
+    assert configuration.model_prices() == {("openai", "ours"): own}
+    assert configuration.unpriced() == ()
+
+
+def test_the_embedded_server_is_free(load: Load) -> None:
+    configuration = load(GOOD + SPENDING)
+    assert configuration.session_prices() == {"default": SessionPrices(model=Price(), transcription=Price())}
+
+
+def test_money_is_not_limited_where_nobody_knows_the_price(load: Load) -> None:
+    unknown = PRICED[: PRICED.index("    prices:")].replace("whisper-1", "whisper-9")
+    assert load(GOOD + unknown).unpriced() == ("default", "own")
+    with pytest.raises(ConfigurationError) as refused:
+        load(GOOD + unknown + SPENDING)
+    told = [(problem.line, problem.message, problem.expected) for problem in refused.value.problems]
+    lines = (GOOD + unknown).splitlines()
+    first = next(number for number, line in enumerate(lines, 1) if "whisper-9" in line)
+    second = next(number for number, line in enumerate(lines, 1) if "model: ours" in line)
+    counts = "costs, and limits.budget.call.money counts money"
+    assert told == [
+        (
+            first,
+            f"nobody knows what whisper-9 {counts}",
+            "expected realtime.default.prices with transcription, see docs/budget.md",
+        ),
+        (second, f"nobody knows what ours {counts}", "expected realtime.own.prices, see docs/budget.md"),
+    ]
+
+
+def test_minutes_are_limited_without_any_price(load: Load) -> None:
+    unknown = PRICED[: PRICED.index("    prices:")]
+    assert load(GOOD + unknown + "limits: {budget: {call: {minutes: 5, tokens: 9}, day: {minutes: 60}}}").unpriced()
+
+
+def test_price_without_a_figure_is_refused_at_its_place(load: Load) -> None:
+    with pytest.raises(ConfigurationError, match=r"holds no price \(expected text, audio, image or per_minute\)"):
+        load(GOOD + PRICED[: PRICED.index("    prices:")] + "    prices: {}\n")

@@ -25,6 +25,7 @@ from gateway.calls.manager import CallManager, TrunkPolicy
 from gateway.calls.record import CallObserver
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sounds
+from gateway.calls.spending import Accounting
 from gateway.calls.tools.services import ToolServices
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
 from gateway.cli.status import report_sources, watch_signalling
@@ -34,7 +35,9 @@ from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem, ResourceError
 from gateway.media.engine import MediaEngine
 from gateway.media.pacing import append_ms_for
+from gateway.realtime.day_ledger import DayLedger
 from gateway.realtime.endpoints import Endpoints
+from gateway.records.day_file import DayFile
 from gateway.records.recordings import Recordings, problem_of
 from gateway.sip import events as sip_events
 from gateway.sip.hop import SIP_PORT, Hop
@@ -78,6 +81,7 @@ def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
             configuration.realtime,
             configuration.sip.trunks,
             keeps_recordings=configuration.records.recordings.folder is not None,
+            unpriced=configuration.unpriced(),
         )
         load_sounds(plan)
         plans.append(plan)
@@ -160,7 +164,8 @@ class Service:
         self._start_recordings(configuration)
         self._tools.use(self._plans)
         self._stack.push_async_callback(self._tools.close)
-        self.services = self._services(configuration, urls)
+        accounting = await self._start_accounting(configuration)
+        self.services = self._services(configuration, urls, accounting)
         self._watch_load(configuration)
         self.calls = CallManager(
             configuration.call_options(),
@@ -219,7 +224,7 @@ class Service:
         self.load.start()
         self._stack.callback(self.load.stop)
 
-    def _services(self, configuration: Configuration, urls: Mapping[str, str]) -> CallServices:
+    def _services(self, configuration: Configuration, urls: Mapping[str, str], accounting: Accounting) -> CallServices:
         return CallServices(
             user_agent=self.user_agent,
             transmit=self._endpoint.transmit,
@@ -238,6 +243,24 @@ class Service:
             recordings=self._recordings,
             tools=self._tools,
             endpoints=Endpoints(configuration.endurances()),
+            accounting=accounting,
+        )
+
+    async def _start_accounting(self, configuration: Configuration) -> Accounting:
+        """Begin to count what calls spend, from where the day stands."""
+        budget = configuration.limits.budget
+        ledger = DayLedger(budget.day_budgets())
+        if budget.state is not None:
+            file = DayFile(budget.state)
+            ledger = DayLedger(budget.day_budgets(), file.save)
+            ledger.restore(await asyncio.to_thread(file.load))
+            file.start()
+            self._stack.push_async_callback(asyncio.to_thread, file.close)
+        return Accounting(
+            prices=configuration.session_prices(),
+            models=configuration.model_prices(),
+            call=budget.call.budget(),
+            ledger=ledger,
         )
 
     def _start_recordings(self, configuration: Configuration) -> None:

@@ -96,6 +96,13 @@ def report_sources(user_agent: UserAgent) -> bool:
     return bool(report.sources or report.other_sources)
 
 
+def _spent_today(service: Service) -> dict[str, float] | None:
+    """USD and minutes of the day, where they are limited."""
+    services = service.services
+    spent = services.accounting.ledger.spent(services.wall_clock().date())
+    return None if spent is None else {"usd": round(float(spent[0]), 4), "minutes": round(spent[1] / 60, 1)}
+
+
 def log_status(service: Service) -> None:
     """Everything at once, as one line."""
     agent, ports = service.user_agent, service.media.ports
@@ -128,6 +135,7 @@ def log_status(service: Service) -> None:
         rtp_ports_resting=ports.resting_count,
         rtp_drops=asdict(ports.drops),
         providers=service.services.endpoints.status() if service.services.endpoints is not None else {},
+        spent_today=_spent_today(service),
         one_way_audio=service.services.one_way_audio.as_dict(),
         late_p50_ms=round(late.p50_ms, 2),
         late_p99_ms=round(late.p99_ms, 2),

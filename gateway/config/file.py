@@ -22,12 +22,13 @@ from gateway.config.sections import (
     session_options_of,
 )
 from gateway.config.sip import SipSection, trunk_options_of
-from gateway.config.values import DNS_PORT, check_network, parse_address
+from gateway.config.values import DNS_PORT, EMBEDDED, check_network, parse_address
 from gateway.errors import shown
 from gateway.located import Section, WrongValue, hint
 from gateway.media.engine import MediaOptions
 from gateway.media.pacing import APPENDS_MS
 from gateway.realtime.endpoints import Endurance
+from gateway.realtime.prices import Price, SessionPrices, session_prices
 from gateway.realtime.session import SessionOptions
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.guard import GuardOptions
@@ -219,6 +220,31 @@ class Configuration(Section):
     def endurances(self) -> dict[str, Endurance]:
         """What the realtime sessions fall back on, by name."""
         return {name: section.endurance() for name, section in self.realtime.items()}
+
+    def session_prices(self) -> dict[str, SessionPrices]:
+        """What the realtime sessions cost, by name."""
+        prices = {}
+        for name, section in self.realtime.items():
+            options = session_options_of(section, section.url)
+            provider, model = (
+                (EMBEDDED, EMBEDDED) if section.provider == EMBEDDED else (section.provider, section.model)
+            )
+            written = EMBEDDED if section.provider == EMBEDDED else options.transcription_model
+            prices[name] = session_prices(provider, model, written, section.prices)
+        return prices
+
+    def model_prices(self) -> dict[tuple[str, str], Price]:
+        """The operator's own prices, by provider and model."""
+        return {
+            (section.provider, section.model): section.prices.price()
+            for section in self.realtime.values()
+            if section.prices is not None
+        }
+
+    def unpriced(self) -> tuple[str, ...]:
+        """The realtime sessions that may cost what nobody knows."""
+        prices = self.session_prices().items()
+        return tuple(name for name, known in prices if known.model is None or known.transcription is None)
 
     def session_options(self, embedded_urls: Mapping[str, str]) -> dict[str, SessionOptions]:
         """The realtime sessions by name; `embedded_urls` are the addresses of those whose server we started."""

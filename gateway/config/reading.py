@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.config.file import Configuration
-from gateway.errors import ConfigurationError, Problem
+from gateway.errors import ConfigurationError, Problem, shown
 from gateway.located import Document, Substitution, examine, in_order, load_yaml
 
 ENVIRONMENT_PREFIX = "GATEWAY__"
@@ -35,9 +35,26 @@ def load_configuration(
     document = document.with_texts(Substitution(environment))
     examined = examine(Configuration, document)
     problems += examined.problems
+    if examined.value is not None:
+        problems += _unpriced(examined.value, examined.document)
     if problems or examined.value is None:
         raise ConfigurationError(in_order(problems, str(file)))
     return _with_paths(examined.value, file.parent)
+
+
+def _unpriced(configuration: Configuration, document: Document) -> list[Problem]:
+    """Models that no money limit can hold, because nobody knows what they cost."""
+    limits = configuration.limits.budget.money_limits
+    problems = []
+    for name in configuration.unpriced() if limits else ():
+        section = configuration.realtime[name]
+        is_model = configuration.session_prices()[name].model is None
+        key, model = ("model", section.model) if is_model else ("transcription", section.transcription or "")
+        message = f"nobody knows what {shown(model) or 'a model without a name'} costs, and {limits[0]} counts money"
+        remedy = "prices" if is_model else "prices with transcription"
+        expected = f"expected realtime.{name}.{remedy}, see docs/budget.md"
+        problems.append(document.problem(("realtime", name, key), message, expected))
+    return problems
 
 
 def _overrides(environment: Mapping[str, str], flags: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -96,4 +113,9 @@ def _with_paths(configuration: Configuration, folder: Path) -> Configuration:
     if records.recordings.folder is not None:
         kept = records.recordings.model_copy(update={"folder": folder / records.recordings.folder})
         records = records.model_copy(update={"recordings": kept})
-    return configuration.model_copy(update={"dialplans": plans, "realtime": realtime, "sip": sip, "records": records})
+    limits, budget = configuration.limits, configuration.limits.budget
+    if budget.state is not None:
+        limits = limits.model_copy(update={"budget": budget.model_copy(update={"state": folder / budget.state})})
+    return configuration.model_copy(
+        update={"dialplans": plans, "realtime": realtime, "sip": sip, "records": records, "limits": limits}
+    )

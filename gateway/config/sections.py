@@ -12,6 +12,7 @@ from gateway.calls.call import MAX_CALL_S
 from gateway.calls.manager import CallOptions
 from gateway.config.hosted import HostedServerSection, Truncation, truncation_of
 from gateway.config.providers import address_of, check_abilities, formats_of, turn_detection_of
+from gateway.config.spending import BudgetSection
 from gateway.config.values import (
     EMBEDDED,
     DiskSpace,
@@ -27,6 +28,7 @@ from gateway.config.values import (
 )
 from gateway.located import Seconds, Section, WrongValue
 from gateway.realtime.endpoints import Endurance
+from gateway.realtime.prices import SessionPricesSection
 from gateway.realtime.recovery_options import RecoveryOptions
 from gateway.realtime.session import (
     ContextOptions,
@@ -172,6 +174,7 @@ class RealtimeSection(Section):
     identify_callers: bool = False
     mcp: tuple[HostedServerSection, ...] = ()
     connect_timeout: Seconds = default_of(SessionOptions, "connect_timeout_s")
+    prices: SessionPricesSection | None = None
     context: ContextSection = ContextSection()
     fallbacks: tuple[str, ...] = ()
     max_sessions: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -216,7 +219,7 @@ class RealtimeSection(Section):
 
 
 class LimitsSection(Section):
-    """How much is let in."""
+    """How much is let in, and what it may cost."""
 
     max_calls: Annotated[int, Field(ge=1, le=10000)] = default_of(CallOptions, "max_calls")
     max_call: Annotated[Seconds, Field(gt=0)] = MAX_CALL_S
@@ -232,6 +235,7 @@ class LimitsSection(Section):
     message_burst: Annotated[int, Field(ge=1)] = default_of(UserAgentOptions, "message_burst")
     ban_after: Annotated[int, Field(ge=1)] = default_of(GuardOptions, "ban_after")
     ban: Seconds = default_of(GuardOptions, "ban_s")
+    budget: BudgetSection = BudgetSection()
 
 
 class RecordingsSection(Section):
