@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -845,3 +846,13 @@ def test_minutes_are_limited_without_any_price(load: Load) -> None:
 def test_price_without_a_figure_is_refused_at_its_place(load: Load) -> None:
     with pytest.raises(ConfigurationError, match=r"holds no price \(expected text, audio, image or per_minute\)"):
         load(GOOD + PRICED[: PRICED.index("    prices:")] + "    prices: {}\n")
+
+
+def test_the_documentation_of_budgets_shows_what_can_be_configured(load: Load) -> None:
+    documentation = (REPOSITORY / "docs" / "budget.md").read_text("utf-8")
+    limits, _, prices = re.findall(r"```yaml\n(.*?)```", documentation, re.DOTALL)
+    configuration = load(GOOD + limits + prices)
+    assert configuration.limits.budget.call.tokens == 200_000
+    assert configuration.unpriced() == ()
+    with pytest.raises(ConfigurationError, match="nobody knows what our-model costs"):
+        load(GOOD + limits + prices[: prices.index("    prices:")])

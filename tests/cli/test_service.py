@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from gateway.calls.record import CallRecord, Speech
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
 from gateway.errors import ResourceError
+from gateway.realtime.prices import Price, Rates
+from gateway.records.day_file import DayFile
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip import events as sip_events
@@ -729,6 +732,30 @@ async def test_refused_and_cancelled_calls_give_their_ports_back(open_house: Ope
     cancelled.hang_up()
     await house.record(2)
     assert house.service.media.ports.open_count == 0
+
+
+async def test_cost_of_a_call_is_in_its_record_and_in_the_day_that_a_restart_finds(
+    open_house: Open, tmp_path: Path
+) -> None:
+    state = tmp_path / "spending.db"
+    environment = {
+        "GATEWAY__REALTIME__DEFAULT__PRICES": "{audio: {input: 10, output: 20}, text: {input: 1, output: 2}, "
+        "transcription: {per_minute: 0.6}}",
+        "GATEWAY__LIMITS__BUDGET__DAY__MONEY": "5",
+        "GATEWAY__LIMITS__BUDGET__STATE": str(state),
+    }
+    house = await open_house(environment=environment, replies=greeting(0.3))
+    call, _ = await house.talk()
+    await call.wait_for_speech(from_ms=0, within_s=3)
+    await call.wait_for_silence(lasting_ms=300, within_s=5)
+    call.hang_up()
+    record = await house.record()
+    used = record.usage
+    known = Price(text=Rates(input=Decimal(1), cached=Decimal(1), output=Decimal(2)))
+    known = replace(known, audio=Rates(input=Decimal(10), cached=Decimal(10), output=Decimal(20)))
+    assert used.output_audio_tokens > 0
+    assert record.cost == known.cost(used)
+    await eventually(lambda: sum(entry.money for entry in DayFile(state).load()) == record.cost, 5)
 
 
 async def test_model_hears_nothing_of_a_caller_who_has_been_transferred(open_house: Open) -> None:
