@@ -94,6 +94,7 @@ class SessionBridge:
         self._recorder: GreetingRecorder | None = None
         self._early: list[realtime.AudioDelta | realtime.AudioFinished] = []
         self._early_bytes = 0
+        self._is_overdue = False  # the model owes a reply for so long that the caller was told to wait
         self._active: set[str] = set()  # responses being spoken
         self._muted: set[str] = set()  # responses the caller has interrupted
         self._transcript = Transcript(self._call_ms, self._write_down)
@@ -306,12 +307,13 @@ class SessionBridge:
             case realtime.SpeechStarted():
                 self._transcript.begin_turn(event.item_id)
                 self._turns, self._tells_speech = self._turns + 1, True
+                self._wait_no_longer()
                 if self._options.turn_detection.interrupts_response and not self._is_full_duplex:
                     self._dispatch(call_events.CallerSpoke())
             case realtime.Interrupted():
                 self._on_interrupted()
             case realtime.ResponseStarted():
-                self._patience.end()
+                self._wait_no_longer()
                 self._active.add(event.response_id)
             case realtime.ResponseFinished():
                 self._on_response_finished(event)
@@ -334,9 +336,11 @@ class SessionBridge:
                 self._patience.begin()
             case realtime.ReplyOverdue():
                 self._log.info("reply overdue", waited_s=round(event.waited_s, 1))
-                self._patience.begin()
+                self._is_overdue = True
+                self._patience.begin(has_waited=True)
             case realtime.SessionResumed():
-                self._patience.end()
+                if not self._is_overdue:  # another connection to a model that is silent is no news to the caller
+                    self._patience.end()
                 self._record.note_resumed(event)
                 self._log.info(
                     "session resumed",
@@ -345,6 +349,11 @@ class SessionBridge:
                     gap_ms=event.gap_ms,
                     planned=event.is_planned,
                 )
+
+    def _wait_no_longer(self) -> None:
+        """The model speaks, or the caller does."""
+        self._is_overdue = False
+        self._patience.end()
 
     def _on_words(self, event: realtime.SessionEvent) -> None:
         """What was said, as text."""

@@ -2,7 +2,7 @@
 
 ::
 
-    begin ──(what was queued is heard, then 1.5 s of silence)──> tone ──3 s──> tone ──> …        end: no more of them
+    begin ──(what was queued is heard, then 1.5 s of silence)──> tone ──2 s──> tone ──> …        end: no more of them
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.transport.media_loop import MediaLoop
 
 PATIENCE_ITEM = "patience"
 SILENCE_S = 1.5
-REPEAT_S = 3.0
+REPEAT_S = 2.0
 LOOK_EVERY_S = 0.25
 
 
@@ -48,10 +48,10 @@ class Patience:
         """Whether the caller is told to wait."""
         return self._timer is not None
 
-    def begin(self) -> None:
-        """The caller waits from now on; nothing where they do already."""
+    def begin(self, *, has_waited: bool = False) -> None:
+        """The caller waits from now on, or `has_waited` in silence already; nothing where they are told to."""
         if self._timer is None:
-            self._quiet_since = None
+            self._quiet_since = asyncio.get_running_loop().time() - SILENCE_S if has_waited else None
             self._look()
 
     def end(self) -> None:

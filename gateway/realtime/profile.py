@@ -9,7 +9,7 @@ from gateway.media.codec import AudioFormat
 from gateway.realtime.provider_registry import factory_of
 from gateway.realtime.session import Capabilities, TurnDetectionKind
 
-_BEST_FIRST = (AudioFormat.PCM16_24K, AudioFormat.PCM16_16K, AudioFormat.PCM16_8K)
+_LINEAR = (AudioFormat.PCM16_24K, AudioFormat.PCM16_16K, AudioFormat.PCM16_8K)
 _LAWS = (AudioFormat.PCMU, AudioFormat.PCMA)
 
 
@@ -27,9 +27,9 @@ class ProviderProfile:
 
     @property
     def linear_formats(self) -> tuple[AudioFormat, AudioFormat] | None:
-        """Its best PCM in and out; None where it has none."""
+        """The PCM in and out that it names first; None where it has none."""
         ways = (self.capabilities.input_formats, self.capabilities.output_formats)
-        best = [next((audio for audio in _BEST_FIRST if audio in formats), None) for formats in ways]
+        best = [next((audio for audio in formats if audio in _LINEAR), None) for formats in ways]
         return None if best[0] is None or best[1] is None else (best[0], best[1])
 
     @property

@@ -235,7 +235,7 @@ class RecoveringSession:
 
     def _commit(self, link: Link) -> None:
         link.session.commit_audio()
-        self._vigil.ask(self._now())
+        self._expect_an_event()
         self._arm()
 
     def send_text(self, role: Role, text: str) -> None:
@@ -293,8 +293,13 @@ class RecoveringSession:
     def _expect_reply(self, instructions: str | None) -> None:
         self._floor.respond(instructions)
         if self._floor.is_reply_owed:
-            self._vigil.ask(self._now())
+            self._expect_an_event()
         self._tend()
+
+    def _expect_an_event(self) -> None:
+        """Of a model that is full duplex none has to come: it may choose to listen."""
+        if not self._floor.is_full_duplex:
+            self._vigil.ask(self._now())
 
     def cancel_response(self) -> None:
         """See `RealtimeSession.cancel_response`."""

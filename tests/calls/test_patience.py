@@ -40,6 +40,13 @@ def refuse(error: ProviderError | None, house: CallHouse) -> None:
     house.on_session = refused
 
 
+def reply(session: ScriptedSession) -> None:
+    """The model says something."""
+    session.emit(realtime.ResponseStarted(response_id="r"))
+    session.say()
+    session.emit(realtime.ResponseFinished(response_id="r", status=realtime.ResponseStatus.COMPLETED))
+
+
 def tones(house: CallHouse) -> int:
     """Tones that were played to whoever is here."""
     return sum(leg.played.count(PATIENCE_ITEM.encode()) for leg in house.media.legs.values())
@@ -86,15 +93,38 @@ def test_a_caller_who_waits_hears_a_tone_after_a_second_and_a_half_until_the_mod
         assert tones(house) == 0
         await house.live(0.6)
         assert tones(house) == 1
-        await house.live(3.0)
+        await house.live(2.0)
         assert tones(house) == 2
         refuse(None, house)
         await house.live(2.5)
+        reply(house.sessions[-1])
         heard = tones(house)
         await house.live(10.0)
         assert tones(house) == heard
         await end(house, call)
         assert house.ended[0].longest_gap_ms > 4000
+
+    play_out(house, script)
+
+
+def test_a_caller_of_a_model_that_is_silent_hears_tones_over_another_connection_until_it_speaks(tmp_path: Path) -> None:
+    house = house_of(tmp_path, prompt_after_s=2.0, reconnect_after_s=5.0, give_up_after_s=60.0, no_event_s=60.0)
+
+    async def script() -> None:
+        call, _ = await talking(house)  # a greeting is owed
+        await house.live(2.5)
+        assert tones(house) == 1
+        await house.live(2.0)
+        assert tones(house) == 2
+        await house.live(1.0)
+        assert len(house.sessions) == 2
+        await house.live(4.0)
+        assert tones(house) >= 4
+        reply(house.sessions[-1])
+        heard = tones(house)
+        await house.live(10.0)
+        assert tones(house) == heard
+        await end(house, call)
 
     play_out(house, script)
 

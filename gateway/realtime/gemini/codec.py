@@ -22,7 +22,7 @@ from gateway.realtime.session import HistoryItem, Message, ReasoningEffort, Role
 
 JsonObject: TypeAlias = dict[str, object]
 
-INPUT_FORMATS = (AudioFormat.PCM16_16K, AudioFormat.PCM16_8K)
+INPUT_FORMATS = (AudioFormat.PCM16_16K, AudioFormat.PCM16_24K, AudioFormat.PCM16_8K)
 """It brings every rate to 16 kHz: more is only sent in vain."""
 OUTPUT_FORMAT = AudioFormat.PCM16_24K
 
