@@ -16,7 +16,7 @@ QUALITY_READY := $(VENV)/.ready-quality
 FUZZ_READY := $(VENV)/.ready-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-interop test-load test-flood test-interop-long test-leaks fuzz lint bench asterisk \
+.PHONY: help demo run test test-unit test-interop test-load test-flood test-drops test-interop-long test-leaks fuzz lint bench asterisk \
 	asterisk-stop clean
 
 help: ## this list
@@ -41,6 +41,9 @@ test-load: $(DEV_READY) ## 20 calls at once through a real Asterisk for 60 s
 
 test-flood: $(DEV_READY) ## 2,000 messages a second of strangers for 60 s beside 10 calls
 	FLOOD_CALLS=10 FLOOD_PER_S=2000 FLOOD_SECONDS=60 $(BIN)/pytest -s tests/cli/test_flood.py $(ARGS)
+
+test-drops: $(DEV_READY) ## 200 connections to the provider broken in 50 calls
+	DROP_CALLS=50 DROPS=200 DROP_SECONDS=40 $(BIN)/pytest -s tests/cli/test_drops.py $(ARGS)
 
 fuzz: $(DEV_READY) $(FUZZ_READY) ## every parser under atheris, FUZZ_SECONDS (60) each; FUZZ_TARGETS="sdp uri" only those
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
