@@ -14,9 +14,12 @@ RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 QUALITY_READY := $(VENV)/.ready-quality
 FUZZ_READY := $(VENV)/.ready-fuzz
+CLIENTS_VENV := .venv-clients
+CLIENTS_READY := $(CLIENTS_VENV)/.ready-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-interop test-load test-flood test-drops test-interop-long test-leaks fuzz lint bench asterisk \
+.PHONY: help demo run test test-unit test-interop test-clients test-load test-flood test-drops test-interop-long \
+	test-leaks fuzz lint bench asterisk \
 	asterisk-stop clean
 
 help: ## this list
@@ -35,6 +38,9 @@ test-unit: $(DEV_READY) $(QUALITY_READY) ## the tests that need no Asterisk, on 
 
 test-interop: $(DEV_READY) ## those against a real Asterisk and other telephones, two at a time: they wait most of it
 	$(BIN)/pytest tests/interop -n 2 --dist loadfile $(ARGS)
+
+test-clients: $(CLIENTS_READY) ## clients of OpenAI Realtime that others wrote speak with the embedded server
+	$(CLIENTS_VENV)/bin/pytest tests/clients --confcutdir=tests/clients -W default $(ARGS)
 
 test-load: $(DEV_READY) ## 20 calls at once through a real Asterisk for 60 s
 	LOAD_CALLS=20 LOAD_SECONDS=60 $(BIN)/pytest -s tests/interop/test_load.py $(ARGS)
@@ -83,7 +89,12 @@ $(QUALITY_READY): $(DEV_READY)
 $(RUN_READY): EXTRA := local
 $(DEV_READY): EXTRA := dev
 $(FUZZ_READY): EXTRA := fuzz
-$(RUN_READY) $(DEV_READY) $(FUZZ_READY): pyproject.toml
+# Apart from ours, whose versions theirs must not decide. Most of it is never imported: compiling it all takes longest.
+$(CLIENTS_READY): EXTRA := clients
+$(CLIENTS_READY): VENV := $(CLIENTS_VENV)
+$(CLIENTS_READY): BIN := $(CLIENTS_VENV)/bin
+$(CLIENTS_READY): PIP_ARGS := --no-compile
+$(RUN_READY) $(DEV_READY) $(FUZZ_READY) $(CLIENTS_READY): pyproject.toml
 	@[ -n '$(PYTHON)' ] || { \
 		echo 'No Python 3.11 or later found as python3: install one, or say make PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -91,5 +102,5 @@ $(RUN_READY) $(DEV_READY) $(FUZZ_READY): pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 		echo '$(PYTHON) cannot make virtual environments: on Debian, apt-get install python3-venv' >&2; exit 1; }
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[$(EXTRA)]'
 	@touch $@

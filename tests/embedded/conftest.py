@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import select
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-START_LIMIT_S = 60.0
-END_LIMIT_S = 20.0
+from tests.support.embedded_process import embedded_process
 
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """Address of a running server that ends with its standard input."""
-    command = [sys.executable, "-W", "ignore", "-m", "gateway.embedded", "--port", "0", "--parent-watch"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], START_LIMIT_S)
-        assert ready, f"not listening within {START_LIMIT_S} s"
-        yield json.loads(process.stdout.readline())["url"]
-        process.stdin.close()
-        assert process.wait(END_LIMIT_S) == 0
+    with embedded_process() as url:
+        yield url
