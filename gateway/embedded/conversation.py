@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -33,7 +34,7 @@ from gateway.embedded.protocol import RefusedEvent, ResponseParameters
 from gateway.embedded.recognizer import Listening, Recognition
 from gateway.embedded.responder import Responder
 from gateway.embedded.response import Speak
-from gateway.embedded.session import SemanticVad, ServerVad, SessionConfig, merged_session
+from gateway.embedded.session import AnyConfig, McpTool, SemanticVad, ServerVad, SessionConfig, merged_session
 from gateway.embedded.vad import SpeechGate, SpeechStarted, SpeechStopped, TurnOptions
 
 MIN_COMMIT_MS = 100
@@ -65,7 +66,8 @@ Task = Listen | Recognize | Prepare | Speak
 class ConversationOptions:
     """What a session is opened with."""
 
-    model: str
+    config: AnyConfig
+    """The session as it is created; its kind stays."""
     max_age_s: float = 3600.0
     """Age at which the session ends, as the real server's does."""
 
@@ -90,7 +92,7 @@ class Conversation:
         self._events = ServerEvents(self._identities)
         self._phrasebook = phrasebook
         self._dialogue = Dialogue(phrasebook.script, lambda tools: phrasebook.phrases(tools).grammar)
-        self._config = SessionConfig(model=options.model)
+        self._config = options.config
         self._hearing = InputHearing(gate)
         self._history = History(self._events, self._identities)
         self._tasks: list[Task] = []
@@ -113,6 +115,7 @@ class Conversation:
         self._configure_hearing()
         self._tasks.append(Prepare(self._listening()))
         self._events.session_created(self._session_wire())
+        self._list_tools(self._config.tool_servers)
 
     # --- What the shell fetches --------------------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class Conversation:
         message = self._turns.pop(number, None)
         if message is not None:
             self._note_words(message, heard)
-        if not self._turns:
+        if not self._turns and isinstance(self._config, SessionConfig):
             self._responder.go_on(self._config)
         self._settle(now)
 
@@ -167,8 +170,8 @@ class Conversation:
             reason = f"Your session hit the maximum duration of {minutes} minutes."
             self._events.error("session_expired", reason)
             self.closing = (1001, reason)
-        elif self._idle_at is not None and now >= self._idle_at:
-            self._time_out_idle()
+        elif self._idle_at is not None and now >= self._idle_at and isinstance(self._config, SessionConfig):
+            self._time_out_idle(self._config)
             self._settle(now)
 
     # --- What the client says ----------------------------------------------------------------------------------------
@@ -208,8 +211,7 @@ class Conversation:
             case protocol.ItemDelete():
                 self._history.delete(event.item_id)
             case protocol.ResponseCreate():
-                parameters = event.response or ResponseParameters()
-                self._responder.create(parameters, self._config, words_are_known=not self._turns)
+                self._create_response(event.response or ResponseParameters())
             case protocol.ResponseCancel():
                 self._responder.cancel(event.response_id)
 
@@ -223,15 +225,15 @@ class Conversation:
         return WireFormat(self._config.audio.input.format.type)
 
     def _update_session(self, event: protocol.SessionUpdate) -> None:
-        config = self._updated(event)
-        has_other_tools = config.tools != self._config.tools
+        config, before = self._updated(event), self._config
         self._config = config
         self._configure_hearing()
-        if has_other_tools:
+        if config.functions != before.functions:
             self._tasks.append(Prepare(self._listening()))
         self._events.session_updated(self._session_wire())
+        self._list_tools([server for server in config.tool_servers if server not in before.tool_servers])
 
-    def _updated(self, event: protocol.SessionUpdate) -> SessionConfig:
+    def _updated(self, event: protocol.SessionUpdate) -> AnyConfig:
         """The session as it would be after `event`.
 
         Raises:
@@ -242,16 +244,36 @@ class Conversation:
             raise RefusedEvent("missing_required_parameter", message, parameter="session.type")
         merged = merged_session(self._config, event.session)
         try:
-            config = SessionConfig.model_validate(merged)
+            config = type(self._config).model_validate(merged)
         except ValidationError as error:
             raise protocol.refusal(error, merged, prefix="session") from error
-        if self._responder.has_made_audio and config.audio.output.voice != self._config.audio.output.voice:
+        if isinstance(config, SessionConfig) and isinstance(self._config, SessionConfig):
+            self._check_fixed(config, self._config)
+        return config
+
+    def _check_fixed(self, config: SessionConfig, before: SessionConfig) -> None:
+        if self._responder.has_made_audio and config.audio.output.voice != before.audio.output.voice:
             message = "Cannot update a conversation's voice if assistant audio is present."
             raise RefusedEvent("cannot_update_voice", message, parameter="session.audio.output.voice")
-        if config.model != self._config.model:
+        if config.model != before.model:
             message = f"Invalid value: '{config.model}'. The model of a session cannot be changed."
             raise RefusedEvent("invalid_value", message, parameter="session.model")
-        return config
+
+    def _list_tools(self, servers: Iterable[McpTool]) -> None:
+        """Tell of each tool server that it cannot be reached: this server has no network."""
+        for _ in servers:
+            item_id = self._identities.new("mcpl")
+            self._events.tool_list_in_progress(item_id)
+            self._events.tool_list_failed(item_id)
+
+    # Responses
+
+    def _create_response(self, parameters: ResponseParameters) -> None:
+        if not isinstance(self._config, SessionConfig):
+            message = "Responses are not available in a transcription session."
+            raise RefusedEvent("bad_response_create", message, parameter="type")
+        self._responder.create(parameters, self._config, words_are_known=not self._turns)
+        self._list_tools(tool for tool in parameters.tools or () if isinstance(tool, McpTool))
 
     def _configure_hearing(self) -> None:
         turns: TurnOptions | None = None
@@ -297,7 +319,8 @@ class Conversation:
         samples = self._hearing.take_turn(event.audio_end_ms)
         self._recognize(self._history.put_turn(item_id, samples), samples)
         turn_detection = self._config.audio.input.turn_detection
-        self._is_response_due = turn_detection is not None and turn_detection.create_response
+        is_wanted = turn_detection is not None and turn_detection.create_response
+        self._is_response_due = is_wanted and isinstance(self._config, SessionConfig)
 
     def _commit(self) -> None:
         duration_ms = self._hearing.buffered_ms
@@ -344,17 +367,19 @@ class Conversation:
 
     # Silent callers
 
-    def _time_out_idle(self) -> None:
+    def _time_out_idle(self, config: SessionConfig) -> None:
         self._idle_at = None
         item_id = self._identities.new("item")
         start_ms, end_ms = self._idle_start_ms, self._hearing.position_ms
         self._events.idle_timeout(audio_start_ms=start_ms, audio_end_ms=end_ms, item_id=item_id)
         self._history.put_silence(item_id, end_ms - start_ms)
-        self._responder.say(self._dialogue.idle(), self._config)
+        self._responder.say(self._dialogue.idle(), config)
 
     def _settle(self, now: float) -> None:
         """Do what has become due: the response to a turn, and the watch for a caller who says nothing."""
         responder = self._responder
+        if not isinstance(self._config, SessionConfig):
+            return
         if self._is_response_due and responder.default is None:
             self._is_response_due = False
             responder.create(ResponseParameters(), self._config, words_are_known=not self._turns)

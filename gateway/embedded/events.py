@@ -10,7 +10,7 @@ import base64
 import json
 import random
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +126,16 @@ class ServerEvents:
         members = {"item_id": item_id, "content_index": 0, "error": error}
         self._add("conversation.item.input_audio_transcription.failed", members)
 
+    # Tool servers
+
+    def tool_list_in_progress(self, item_id: str) -> None:
+        """A tool server is asked what it offers."""
+        self._add("mcp_list_tools.in_progress", {"item_id": item_id})
+
+    def tool_list_failed(self, item_id: str) -> None:
+        """A tool server could not be reached."""
+        self._add("mcp_list_tools.failed", {"item_id": item_id})
+
     # Items
 
     def item_added(self, *, previous_item_id: str | None, item: Wire) -> None:
@@ -158,6 +168,10 @@ class ServerEvents:
     def response_done(self, response: Wire) -> None:
         """A response has ended, whatever its end."""
         self._add("response.done", {"response": response})
+
+    def rate_limits_updated(self, limits: Sequence[Wire]) -> None:
+        """What is left of the limits after a response."""
+        self._add("rate_limits.updated", {"rate_limits": limits})
 
     def output_item_added(self, *, response_id: str, output_index: int, item: Wire) -> None:
         """The response has a new item."""

@@ -30,13 +30,15 @@ from gateway.embedded.items import (
     OutputAudio,
     OutputText,
     Part,
-    Tokens,
     item_tokens,
 )
 from gateway.embedded.protocol import ItemCreate, ItemTruncate, RefusedEvent, decode_audio
 
 MAX_KEPT_AUDIO_BYTES = 16 << 20
-"""Audio kept for `conversation.item.retrieve`, over all items; the oldest goes first."""
+"""Audio and pictures kept for `conversation.item.retrieve`, over all items; the oldest go first."""
+MAX_CONTEXT_TOKENS = 128_000
+MAX_ITEMS = 10_000
+"""What the conversation holds; beyond it the oldest items are dropped without a word, as the real server does."""
 
 _BYTES_PER_MS = 2 * LINE_RATE_HZ // 1000
 
@@ -56,6 +58,7 @@ class History:
         self._events.item_added(previous_item_id=previous, item=item.to_wire())
         self._events.item_done(previous_item_id=previous, item=item.to_wire())
         self._forget_old_audio()
+        self._drop_old_items()
 
     def put_turn(self, item_id: str, samples: bytes) -> Message:
         """Commit a spoken turn, `int16[n]` at 8 kHz, as a user item."""
@@ -182,22 +185,29 @@ class History:
         """Whether the assistant has said anything yet."""
         return any(isinstance(item, Message) and item.role == "assistant" for item in self.ledger)
 
-    def tokens(self) -> Tokens:
-        """What all items cost as input."""
-        return sum(map(item_tokens, self.ledger), Tokens())
-
-    def _audio_parts(self) -> Iterator[InputAudio | OutputAudio]:
+    def _heavy_parts(self) -> Iterator[InputAudio | OutputAudio | InputImage]:
         for item in self.ledger:
             if isinstance(item, Message):
-                yield from (part for part in item.content if isinstance(part, InputAudio | OutputAudio))
+                yield from (part for part in item.content if isinstance(part, InputAudio | OutputAudio | InputImage))
 
     def _forget_old_audio(self) -> None:
-        surplus = sum(len(part.audio) for part in self._audio_parts()) - MAX_KEPT_AUDIO_BYTES
-        for part in self._audio_parts():
+        surplus = sum(part.kept_bytes for part in self._heavy_parts()) - MAX_KEPT_AUDIO_BYTES
+        for part in self._heavy_parts():
             if surplus <= 0:
                 return
-            surplus -= len(part.audio)
-            part.audio = b"" if isinstance(part, InputAudio) else bytearray()
+            surplus -= part.kept_bytes
+            part.forget()
+
+    def _drop_old_items(self) -> None:
+        costs = [(item.id, item_tokens(item)) for item in self.ledger]
+        tokens = sum(cost.text + cost.audio for _, cost in costs)
+        count = len(costs)
+        for item_id, cost in costs[:-1]:
+            if tokens <= MAX_CONTEXT_TOKENS and count <= MAX_ITEMS:
+                return
+            self.ledger.remove(item_id)
+            tokens -= cost.text + cost.audio
+            count -= 1
 
 
 def _input_part(part: ClientInputText | ClientInputAudio | ClientInputImage, input_format: WireFormat) -> Part:

@@ -48,7 +48,7 @@ class ClientInputImage(Strict):
     """A picture as a data URI; nobody looks at it here."""
 
     type: Literal["input_image"]
-    image_url: str
+    image_url: Annotated[str, Field(pattern=r"^data:image/(png|jpe?g);base64,")]
     detail: Literal["auto", "low", "high"] | None = None
 
 
@@ -147,6 +147,15 @@ class InputAudio:
     duration_ms: int = 0
     audio: bytes = b""
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that its audio takes."""
+        return len(self.audio)
+
+    def forget(self) -> None:
+        """Give that memory back."""
+        self.audio = b""
+
     def to_wire(self) -> dict[str, Any]:
         """The content part on the wire."""
         return {"type": "input_audio", "transcript": self.transcript}
@@ -158,6 +167,15 @@ class InputImage:
 
     image_url: str
     detail: str = "auto"
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that it takes."""
+        return len(self.image_url)
+
+    def forget(self) -> None:
+        """Give that memory back."""
+        self.image_url = self.image_url.partition(",")[0] + ","
 
     def to_wire(self) -> dict[str, Any]:
         """The content part on the wire."""
@@ -188,6 +206,15 @@ class OutputAudio:
     def duration_ms(self) -> int:
         """Length of the audio that was made."""
         return self.size_bytes // self.bytes_per_ms
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that its audio takes."""
+        return len(self.audio)
+
+    def forget(self) -> None:
+        """Give that memory back; its length stays known."""
+        self.audio = bytearray()
 
     def append(self, audio: bytes) -> None:
         """Add audio that was sent to the client."""

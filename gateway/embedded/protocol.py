@@ -15,8 +15,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from gateway.embedded.items import ClientItem, ItemReference
-from gateway.embedded.session import AudioFormatConfig, ToolChoice, ToolConfig, VoiceConfig
+from gateway.embedded.session import AudioFormatConfig, Prompt, Reasoning, ToolChoice, ToolConfig, VoiceConfig
 from gateway.errors import GatewayError, shown
+
+MAX_DEPTH = 64
+"""Of what a client sends, for a tool's schema is shown in every `session.updated`."""
 
 
 class RefusedEvent(GatewayError):
@@ -132,10 +135,10 @@ class ResponseParameters(_Part):
     tools: list[ToolConfig] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    reasoning: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | Literal["inf"] | None = None
     metadata: Metadata | None = None
-    prompt: dict[str, Any] | None = None
+    prompt: Prompt | None = None
 
 
 class ResponseCreate(_Event):
@@ -187,6 +190,9 @@ def parse_client_event(message: str | bytes) -> ClientEvent:
     if not isinstance(data, dict):
         raise RefusedEvent("invalid_event", "Expected a JSON object.")
     event_id = data.get("event_id") if isinstance(data.get("event_id"), str) else None
+    if not is_shallow(data):
+        message = f"Objects and lists may be nested {MAX_DEPTH} deep at most."
+        raise RefusedEvent("invalid_value", message, event_id=event_id)
     if "type" not in data:
         raise RefusedEvent("invalid_event", "The 'type' field is missing.", event_id=event_id)
     if data["type"] not in EVENT_TYPES:
@@ -197,6 +203,19 @@ def parse_client_event(message: str | bytes) -> ClientEvent:
         return _adapter.validate_python(data)
     except ValidationError as error:
         raise refusal(error, data, event_id=event_id) from error
+
+
+def is_shallow(value: object) -> bool:
+    """Whether objects and lists are nested at most `MAX_DEPTH` deep: what is deeper cannot be shown again."""
+    layer: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        containers = [element for element in layer if isinstance(element, dict | list)]
+        if not containers:
+            return True
+        layer = [
+            member for element in containers for member in (element.values() if isinstance(element, dict) else element)
+        ]
+    return not any(isinstance(element, dict | list) for element in layer)
 
 
 def decode_audio(audio: str, parameter: str = "audio") -> bytes:
@@ -217,9 +236,12 @@ def refusal(
     error: ValidationError, data: Mapping[str, Any], *, prefix: str = "", event_id: str | None = None
 ) -> RefusedEvent:
     """What to tell the client about the first thing that is wrong with `data`."""
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    named = [(_parameter(problem["loc"], data, problem["type"], prefix), problem) for problem in problems]
+    # Where a word or an object would do and an object was given, what is wrong inside it says more.
+    inside = (pair for pair in named if pair[0].startswith(f"{named[0][0]}."))
+    parameter, problem = next(inside, named[0])
     kind = problem["type"]
-    parameter = _parameter(problem["loc"], data, kind, prefix)
     if kind == "extra_forbidden":
         code, message = "unknown_parameter", f"Unknown parameter: '{parameter}'."
     elif kind in ("missing", "union_tag_not_found"):

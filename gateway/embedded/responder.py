@@ -14,7 +14,7 @@ from gateway.embedded.audio import WireFormat
 from gateway.embedded.brain import Call, Dialogue, Heard, Reply, Say, ToolResult, quoted_text
 from gateway.embedded.events import Identities, ServerEvents
 from gateway.embedded.history import History
-from gateway.embedded.items import FunctionCallOutput, Item, ItemReference, Message, Tokens, text_tokens
+from gateway.embedded.items import FunctionCallOutput, Item, ItemReference, Message, Tokens, item_tokens, text_tokens
 from gateway.embedded.protocol import RefusedEvent, ResponseParameters
 from gateway.embedded.response import Response, ResponseOptions, ResponseState, Speak
 from gateway.embedded.session import FunctionTool, NamedTool, SessionConfig, ToolChoice
@@ -211,15 +211,25 @@ class Responder:
         return response
 
     def _perform(self, response: Response, reply: Reply, config: SessionConfig) -> None:
-        prompt = config.instructions + "".join(tool.model_dump_json() for tool in config.tools)
-        tokens = Tokens(text=text_tokens(prompt)) + self._history.tokens()
-        known, self._known_tokens = self._known_tokens, tokens
+        order = self._running[response.id]
+        tokens = self._input_tokens(order, config)
+        known = Tokens()
+        if order.given is None:
+            known, self._known_tokens = self._known_tokens, tokens
         response.perform(
             reply,
             input_tokens=tokens,
             known_tokens=Tokens(text=min(known.text, tokens.text), audio=min(known.audio, tokens.audio)),
         )
         self._sweep()
+
+    def _input_tokens(self, order: _Order, config: SessionConfig) -> Tokens:
+        """What a response reads: instructions, tools, and the whole conversation or what it was given instead."""
+        instructions, tools = order.parameters.instructions, order.parameters.tools
+        prompt = config.instructions if instructions is None else instructions
+        prompt += "".join(tool.model_dump_json() for tool in (config.tools if tools is None else tools))
+        items = self._history.ledger if order.given is None else order.given
+        return sum(map(item_tokens, items), Tokens(text=text_tokens(prompt)))
 
     @property
     def audio_ms_to_play(self) -> int:

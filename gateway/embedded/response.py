@@ -31,6 +31,10 @@ from gateway.embedded.voice import sentences
 
 _CACHE_BLOCK_TOKENS = 64
 
+REQUESTS_PER_MINUTE = 20_000
+TOKENS_PER_MINUTE = 15_000_000
+"""What `rate_limits.updated` tells of, and what nothing here is held to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Speak:
@@ -260,6 +264,7 @@ class Response:
         self._close_message("completed" if status == "completed" else "incomplete")
         self.state = ResponseState.DONE
         self._events.response_done(self._to_wire(status, details, is_final=True))
+        self._events.rate_limits_updated(self._rate_limits())
 
     def _spent(self) -> Tokens:
         return self._output_tokens + (_part_tokens(self._open.part) if self._open else Tokens())
@@ -281,6 +286,15 @@ class Response:
             "usage": self._usage() if is_final else None,
             "metadata": dict(options.metadata) if options.metadata is not None else None,
         }
+
+    def _rate_limits(self) -> list[dict[str, Any]]:
+        """Limits that nobody meets, lowered by this response alone as if it stood at the beginning of a minute."""
+        spent = self._spent() + self._input_tokens
+        shares = {"requests": (REQUESTS_PER_MINUTE, 1), "tokens": (TOKENS_PER_MINUTE, spent.text + spent.audio)}
+        return [
+            {"name": name, "limit": limit, "remaining": max(0, limit - used), "reset_seconds": 60 * used / limit}
+            for name, (limit, used) in shares.items()
+        ]
 
     def _usage(self) -> dict[str, Any]:
         given, cached, made = self._input_tokens, self._cached_tokens, self._spent()

@@ -34,6 +34,7 @@ from gateway.embedded.hearing import Listen
 from gateway.embedded.phrasebook import Phrasebook
 from gateway.embedded.recognizer import Recognition
 from gateway.embedded.response import Speak
+from gateway.embedded.session import SessionConfig
 from gateway.embedded.vad import SpeechGate
 from gateway.embedded.worker import FrameKind
 from gateway.errors import ResourceError
@@ -293,7 +294,10 @@ class EmbeddedServer:
         query = parse_qs(urlsplit(socket.request.path).query)
         loop = asyncio.get_running_loop()
         conversation = Conversation(
-            ConversationOptions(model=query.get("model", [self._options.model])[0], max_age_s=self._options.max_age_s),
+            ConversationOptions(
+                config=SessionConfig(model=query.get("model", [self._options.model])[0]),
+                max_age_s=self._options.max_age_s,
+            ),
             phrasebook=self._phrasebook,
             gate=SpeechGate(),
             entropy=self._entropy,

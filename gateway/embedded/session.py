@@ -1,7 +1,8 @@
-"""The session object of OpenAI Realtime GA as a schema, and how `session.update` changes it.
+"""The session objects of OpenAI Realtime GA as schemas, and how `session.update` changes them.
 
-An update is merged member by member into what is in force and validated as a whole: it is carried out entirely or not
-at all.
+There are two: one that answers (`SessionConfig`) and one that only writes down what it hears (`TranscriptionConfig`).
+The kind is settled when the connection is opened. An update is merged member by member into what is in force and
+validated as a whole: it is carried out entirely or not at all.
 """
 
 from __future__ import annotations
@@ -136,12 +137,20 @@ class FunctionTool(_Sparse):
 
 
 class McpTool(_Sparse):
-    """A tool server; accepted, but this server has no network to reach it by."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    """A tool server; accepted, but this server has no network to reach it by, and says so when it is asked to."""
 
     type: Literal["mcp"]
     server_label: str
+    server_url: str | None = None
+    connector_id: str | None = None
+    tunnel_id: str | None = None
+    server_description: str | None = None
+    authorization: str | None = Field(default=None, repr=False)
+    headers: dict[str, str] | None = Field(default=None, repr=False)
+    allowed_tools: list[str] | dict[str, Any] | None = None
+    require_approval: Literal["always", "never"] | dict[str, Any] | None = None
+    defer_loading: bool | None = None
+    allowed_callers: list[str] | None = None
 
 
 ToolConfig = Annotated[FunctionTool | McpTool, Field(discriminator="type")]
@@ -158,6 +167,45 @@ class NamedTool(_Sparse):
 ToolChoice = Literal["auto", "none", "required"] | NamedTool
 
 
+class TokenLimits(_Sparse):
+    """How much of the conversation is kept when it is cut."""
+
+    post_instructions: Annotated[int, Field(ge=0)] | None = None
+
+
+class RetentionRatio(_Sparse):
+    """How the conversation would be cut when the model's window is full; this one has no window."""
+
+    type: Literal["retention_ratio"]
+    retention_ratio: Annotated[float, Field(ge=0, le=1)]
+    token_limits: TokenLimits | None = None
+
+
+class Tracing(_Sparse):
+    """Names for traces that nobody keeps here."""
+
+    workflow_name: str | None = None
+    group_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Prompt(_Sparse):
+    """A prompt that is stored with the provider; here there is none."""
+
+    id: str
+    version: str | None = None
+    variables: dict[str, Any] | None = None
+
+
+class Reasoning(_Sparse):
+    """How hard a reasoning model thinks; this one does not."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+
+
+Include = list[Literal["item.input_audio_transcription.logprobs"]]
+
+
 class SessionConfig(Strict):
     """Everything that `session.update` can change, with the defaults of a new session; members in wire order."""
 
@@ -168,12 +216,12 @@ class SessionConfig(Strict):
     tools: list[ToolConfig] = []
     tool_choice: ToolChoice = "auto"
     max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | Literal["inf"] = "inf"
-    truncation: Literal["auto", "disabled"] | dict[str, Any] = "auto"
-    tracing: Literal["auto"] | dict[str, Any] | None = None
-    prompt: dict[str, Any] | None = None
-    include: list[Literal["item.input_audio_transcription.logprobs"]] | None = None
+    truncation: Literal["auto", "disabled"] | RetentionRatio = "auto"
+    tracing: Literal["auto"] | Tracing | None = None
+    prompt: Prompt | None = None
+    include: Include | None = None
     parallel_tool_calls: bool | None = None
-    reasoning: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
     audio: Audio = Audio()
 
     @property
@@ -181,9 +229,17 @@ class SessionConfig(Strict):
         """The function tools in the order given."""
         return tuple(tool for tool in self.tools if isinstance(tool, FunctionTool))
 
+    @property
+    def tool_servers(self) -> tuple[McpTool, ...]:
+        """The tool servers in the order given."""
+        return tuple(tool for tool in self.tools if isinstance(tool, McpTool))
+
     def to_wire(self, session_id: str, expires_at: int) -> dict[str, Any]:
-        """The full effective session of `session.created` and `session.updated`."""
+        """The full effective session of `session.created` and `session.updated`; without the keys of tool servers."""
         members = self.model_dump(mode="json")
+        for tool in members["tools"]:
+            for secret in ("authorization", "headers"):
+                tool.pop(secret, None)
         for optional in ("parallel_tool_calls", "reasoning"):
             if members[optional] is None:
                 del members[optional]
@@ -191,11 +247,44 @@ class SessionConfig(Strict):
         return head | {"model": members.pop("model"), "expires_at": expires_at} | members
 
 
+class TranscriptionAudio(Strict):
+    """A transcription session has a caller and nobody who answers."""
+
+    input: AudioInput = AudioInput(transcription=Transcription(model="embedded"))
+
+
+class TranscriptionConfig(Strict):
+    """A session of `?intent=transcription`: what is heard is written down, and nothing is ever said."""
+
+    type: Literal["transcription"] = "transcription"
+    include: Include | None = None
+    audio: TranscriptionAudio = TranscriptionAudio()
+
+    @property
+    def functions(self) -> tuple[FunctionTool, ...]:
+        """None."""
+        return ()
+
+    @property
+    def tool_servers(self) -> tuple[McpTool, ...]:
+        """None."""
+        return ()
+
+    def to_wire(self, session_id: str, expires_at: int) -> dict[str, Any]:
+        """The full effective session of `session.created` and `session.updated`."""
+        members = self.model_dump(mode="json")
+        head = {"type": members.pop("type"), "object": "realtime.transcription_session", "id": session_id}
+        return head | {"expires_at": expires_at} | members
+
+
+AnyConfig = SessionConfig | TranscriptionConfig
+
+
 _MERGED = ("audio", "input", "output", "transcription", "noise_reduction", "turn_detection")
 """Members that are objects of settings; every other object or list is replaced as a whole."""
 
 
-def merged_session(current: SessionConfig, update: Mapping[str, Any]) -> dict[str, Any]:
+def merged_session(current: AnyConfig, update: Mapping[str, Any]) -> dict[str, Any]:
     """`current` with `update` laid over it, not yet validated."""
     return _merge(current.model_dump(mode="json"), update)
 

@@ -21,6 +21,7 @@ from gateway.embedded.hearing import Listen
 from gateway.embedded.phrasebook import Phrasebook
 from gateway.embedded.recognizer import CERTAIN_FROM, NOTHING, REJECTED_BELOW, Recognition
 from gateway.embedded.response import Speak
+from gateway.embedded.session import AnyConfig, SessionConfig
 from tests.support.realtime_schema import assert_valid
 
 Event = dict[str, Any]
@@ -67,15 +68,25 @@ def silent(duration_ms: int, rate_hz: int = 24000) -> bytes:
 class Desk:
     """One conversation, the engines it asks and the clock it runs by."""
 
-    def __init__(self, *, max_age_s: float = 3600.0, script: Script | None = None, answers_itself: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        config: AnyConfig | None = None,
+        max_age_s: float = 3600.0,
+        script: Script | None = None,
+        answers_itself: bool = True,
+    ) -> None:
         self.now = 100.0
+        self.log: list[Event] = []
+        """Everything that was said."""
         self.events: list[Event] = []
+        """The same without the limits, which follow each response and tell nothing of the conversation."""
         self.asked: list[Task] = []
         self.words: list[Recognition] = []
         self.sentence_ms = 1000
         self.answers_itself = answers_itself
         self.conversation = Conversation(
-            ConversationOptions(model="model-of-the-url", max_age_s=max_age_s),
+            ConversationOptions(config=config or SessionConfig(model="model-of-the-url"), max_age_s=max_age_s),
             phrasebook=Phrasebook(script) if script else _BOOK,
             gate=LoudnessGate(),  # type: ignore[arg-type]
             entropy=random.Random(7),
@@ -90,7 +101,9 @@ class Desk:
             for text in self.conversation.events_to_send():
                 event = json.loads(text)
                 assert_valid(event, "server")
-                self.events.append(event)
+                self.log.append(event)
+                if event["type"] != "rate_limits.updated":
+                    self.events.append(event)
             tasks = self.conversation.tasks()
             self.asked += tasks
             if not tasks:

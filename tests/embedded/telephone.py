@@ -74,12 +74,14 @@ class Client:
         await self.socket.send(json.dumps(event))
 
     async def receive(self) -> Event:
-        """The next event."""
-        async with asyncio.timeout(PATIENCE_S):
-            event: Event = json.loads(await self.socket.recv())
-        assert_valid(event, "server")
-        self.events.append(event)
-        return event
+        """The next event but for the limits, which follow each response."""
+        while True:
+            async with asyncio.timeout(PATIENCE_S):
+                event: Event = json.loads(await self.socket.recv())
+            assert_valid(event, "server")
+            if event["type"] != "rate_limits.updated":
+                self.events.append(event)
+                return event
 
     async def until(self, kind: str, wanted: Callable[[Event], bool] = lambda _: True) -> list[Event]:
         """All events up to and with the next of a type."""
@@ -118,8 +120,8 @@ class Client:
 
 @asynccontextmanager
 async def telephone(url: str, **options: Any) -> AsyncIterator[Client]:
-    """A session that has just been created."""
-    async with connect(url, max_size=None, compression=None, **options) as socket:
+    """A session that has just been created, with some model where `url` has no query."""
+    async with connect(url if "?" in url else f"{url}?model=any", max_size=None, compression=None, **options) as socket:
         client = Client(socket)
         await client.until("session.created")
         yield client

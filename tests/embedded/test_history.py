@@ -196,6 +196,38 @@ def test_oldest_audio_is_forgotten_when_there_is_too_much(monkeypatch: pytest.Mo
     assert np.abs(kept.astype(int)).max() > 5000
 
 
+def test_pictures_are_forgotten_like_audio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MAX_KEPT_AUDIO_BYTES", 100)
+    desk = Desk()
+    for item_id in ("item_1", "item_2"):
+        part = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 60}
+        item = {"id": item_id, "type": "message", "role": "user", "content": [part]}
+        assert kinds(desk.send("conversation.item.create", item=item))[-1] == "conversation.item.done"
+    shown = [retrieved(desk, item_id)["content"][0]["image_url"] for item_id in ("item_1", "item_2")]
+    assert shown == ["data:image/png;base64,", "data:image/png;base64," + "A" * 60]
+
+
+@pytest.mark.parametrize("limit", ["MAX_CONTEXT_TOKENS", "MAX_ITEMS"])
+def test_oldest_items_are_dropped_when_the_conversation_is_full(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(history, limit, {"MAX_CONTEXT_TOKENS": 30, "MAX_ITEMS": 3}[limit])
+    desk = Desk()
+    for number in range(5):
+        assert kinds(desk.write("x" * 40, id=f"item_{number}")) == ["conversation.item.added", "conversation.item.done"]
+    kept = [
+        number
+        for number in range(5)
+        if kinds(desk.send("conversation.item.retrieve", item_id=f"item_{number}")) != ["error"]
+    ]
+    assert kept == [2, 3, 4]
+
+
+def test_picture_that_is_no_data_is_refused() -> None:
+    part = {"type": "input_image", "image_url": "https://example.com/cat.png"}
+    item = {"type": "message", "role": "user", "content": [part]}
+    events = Desk().send("conversation.item.create", item=item)
+    assert refusal(events) == ("invalid_value", "item.content[0].image_url")
+
+
 # ---- delete --------------------------------------------------------------------------------------------------------
 
 

@@ -440,3 +440,35 @@ def test_what_an_earlier_response_read_is_counted_as_cached() -> None:
     assert 0 < second["cached_tokens"] <= first["text_tokens"]
     assert second["cached_tokens"] % 64 == 0
     assert second["cached_tokens"] == sum(second["cached_tokens_details"].values())
+
+
+def test_response_to_given_input_pays_for_that_alone() -> None:
+    desk = Desk()
+    desk.update(instructions="Short answers. " * 100)
+    desk.write("When are you open? " * 50)
+    whole = done(desk.respond(output_modalities=["text"]))["usage"]["input_token_details"]
+    given = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Who are you?"}]}
+    parameters = {"conversation": "none", "input": [given], "instructions": "", "output_modalities": ["text"]}
+    part = done(desk.respond(**parameters))["usage"]["input_token_details"]
+    assert part["text_tokens"] == 3
+    assert part["cached_tokens"] == 0
+    again = done(desk.respond(output_modalities=["text"]))["usage"]["input_token_details"]
+    assert again["cached_tokens"] == whole["text_tokens"] - whole["text_tokens"] % 64
+
+
+def test_limits_follow_each_response_lowered_by_what_it_took() -> None:
+    desk = Desk()
+    response = done(desk.respond())
+    ended, limits = desk.log[-2:]
+    assert (ended["type"], limits["type"]) == ("response.done", "rate_limits.updated")
+    requests, tokens = limits["rate_limits"]
+    assert (requests["name"], requests["limit"] - requests["remaining"]) == ("requests", 1)
+    assert (tokens["name"], tokens["limit"] - tokens["remaining"]) == ("tokens", response["usage"]["total_tokens"])
+
+
+def test_tool_server_of_one_response_is_told_to_be_out_of_reach() -> None:
+    desk = Desk()
+    server = {"type": "mcp", "server_label": "shop", "server_url": "https://shop.example"}
+    events = desk.respond(tools=[server])
+    assert done(events)["status"] == "completed"
+    assert {"mcp_list_tools.in_progress", "mcp_list_tools.failed"} < set(kinds(events))

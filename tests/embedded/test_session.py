@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic_core import PydanticSerializationError
 
 from tests.embedded.conversation_desk import HANG_UP_TOOL, TRANSFER_TOOL, UNIX_TIME, Desk, calls, kinds, only, refusal
 
@@ -223,10 +222,41 @@ def test_contact_that_cannot_be_pronounced_leaves_the_others_to_be_asked_for(nam
     assert calls(desk.respond()) == [("transfer", {"to": "sales"})]
 
 
-@pytest.mark.xfail(raises=PydanticSerializationError, reason="deep parameters of a tool end the session")
-def test_tool_of_any_depth_is_shown_or_refused() -> None:
+@pytest.mark.parametrize(("depth", "answer"), [(60, "session.updated"), (61, "error"), (400, "error")])
+def test_tool_is_shown_or_refused_for_its_depth(depth: int, answer: str) -> None:
     parameters: dict[str, Any] = {}
-    for _ in range(400):
+    for _ in range(depth - 1):
         parameters = {"a": parameters}
     events = Desk().update(tools=[{"type": "function", "name": "f", "parameters": parameters}])
-    assert kinds(events) in (["session.updated"], ["error"])
+    assert kinds(events) == [answer]
+
+
+def test_tool_servers_are_accepted_told_to_be_out_of_reach_and_their_keys_not_shown() -> None:
+    desk = Desk()
+    server = {
+        "type": "mcp",
+        "server_label": "shop",
+        "server_url": "https://shop.example/mcp",
+        "authorization": "secret",
+    }
+    events = desk.update(tools=[server, HANG_UP_TOOL])
+    assert kinds(events) == ["session.updated", "mcp_list_tools.in_progress", "mcp_list_tools.failed"]
+    assert events[1]["item_id"] == events[2]["item_id"]
+    assert "secret" not in str(desk.events)
+    assert kinds(desk.update(instructions="The same servers.")) == ["session.updated"]
+    assert refusal(desk.update(tools=[{**server, "port": 1}])) == ("unknown_parameter", "session.tools[0].port")
+
+
+@pytest.mark.parametrize(
+    ("session", "parameter"),
+    [
+        ({"truncation": {"type": "retention_ratio", "retention_ratio": 0.8, "ratio": 1}}, "session.truncation.ratio"),
+        ({"tracing": {"workflow": "x"}}, "session.tracing.workflow"),
+        ({"reasoning": {"effort": "low", "x": 1}}, "session.reasoning.x"),
+        ({"prompt": {"id": "pmpt_1", "x": 1}}, "session.prompt.x"),
+    ],
+)
+def test_members_of_settings_that_have_no_effect_are_known_all_the_same(
+    session: dict[str, Any], parameter: str
+) -> None:
+    assert refusal(Desk().update(**session)) == ("unknown_parameter", parameter)

@@ -21,6 +21,7 @@ from gateway.embedded.hearing import Listen
 from gateway.embedded.phrasebook import Phrasebook
 from gateway.embedded.recognizer import NOTHING, Recognition
 from gateway.embedded.response import Speak
+from gateway.embedded.session import SessionConfig
 from tests.support.realtime_schema import assert_valid
 
 MS_A_WORD = 100
@@ -62,6 +63,7 @@ class Rig:
         self.heard: list[Recognition] = []
         """What the recogniser will hear, turn by turn; nothing when it has run out."""
         self.events: list[dict[str, Any]] = []
+        """What was said, without the limits that follow each response."""
         self.sentences: list[Speak] = []
         """What the slow voice has been asked for and not answered."""
         self.turns: list[Recognize] = []
@@ -69,7 +71,7 @@ class Rig:
         self._voice_is_slow = voice_is_slow
         self._recognizer_is_slow = recognizer_is_slow
         self.conversation = Conversation(
-            ConversationOptions(model="embedded", **options),
+            ConversationOptions(config=SessionConfig(model="embedded"), **options),
             phrasebook=PHRASEBOOK,
             gate=OpenGate(),
             entropy=random.Random(1),
@@ -149,7 +151,8 @@ class Rig:
         for text in self.conversation.events_to_send():
             event = json.loads(text)
             assert_valid(event, "server")
-            self.events.append(event)
+            if event["type"] != "rate_limits.updated":
+                self.events.append(event)
 
     def _work(self, task: object) -> None:
         match task:

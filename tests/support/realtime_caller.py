@@ -35,12 +35,13 @@ class RealtimeCaller:
         await self.socket.send(json.dumps(event) if isinstance(event, Mapping) else event)
 
     async def receive(self) -> Event:
-        """The next server event."""
-        text = await asyncio.wait_for(self.socket.recv(), PATIENCE_S)
-        event: Event = json.loads(text)
-        assert_valid(event, "server")
-        self.events.append(event)
-        return event
+        """The next server event but for the limits, which follow each response."""
+        while True:
+            event: Event = json.loads(await asyncio.wait_for(self.socket.recv(), PATIENCE_S))
+            assert_valid(event, "server")
+            if event["type"] != "rate_limits.updated":
+                self.events.append(event)
+                return event
 
     async def until(self, kind: str) -> list[Event]:
         """All events up to the next one of this type."""
