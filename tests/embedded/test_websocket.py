@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,10 @@ import websockets
 from websockets.asyncio.client import connect
 
 from gateway.embedded import server as server_module
-from gateway.embedded.recognizer import NOTHING
-from gateway.embedded.server import EmbeddedOptions, EmbeddedServer, serve
+from gateway.embedded.server import EmbeddedOptions, serve
 from gateway.embedded.worker import FrameKind
 from gateway.errors import ConfigurationError, ResourceError
+from tests.embedded.cardboard import CardboardEngines, cardboard_server
 from tests.embedded.conversation_desk import HANG_UP_TOOL, TRANSFER_TOOL, calls, kinds, only, spoken
 from tests.embedded.telephone import PATIENCE_S, Event, Samples, decoded, said, silence, telephone
 from tests.support.aio import eventually
@@ -208,46 +206,6 @@ async def test_bad_events_are_refused_one_by_one_and_the_session_goes_on(server_
 # ---- with engines of cardboard -------------------------------------------------------------------------------------
 
 
-class CardboardEngines:
-    """Engines that hear nothing and say a silent second at once; they tell who is served."""
-
-    def __init__(self) -> None:
-        self.is_running = False
-        self.listening: set[int] = set()
-        self.voices: list[Any] = []
-
-    async def start(self) -> None:
-        self.is_running = True
-
-    async def close(self) -> None:
-        self.is_running = False
-
-    def listen(self, stream: int, _chunk: bytes, _on_probability: object) -> None:
-        self.listening.add(stream)
-
-    def forget(self, stream: int) -> None:
-        self.listening.discard(stream)
-
-    def prepare(self, _listening: object) -> None: ...
-
-    def recognize(self, _samples: bytes, _listening: object, on_heard: Any) -> None:
-        on_heard(NOTHING)
-
-    def speak(self, _text: str, *, wire_format: Any, on_frame: Any, **_: object) -> None:
-        self.voices.append(on_frame)
-        on_frame(FrameKind.DATA, bytes(1000 * wire_format.bytes_per_ms))
-
-
-@asynccontextmanager
-async def cardboard_server(
-    monkeypatch: pytest.MonkeyPatch, **options: Any
-) -> AsyncIterator[tuple[EmbeddedServer, CardboardEngines]]:
-    engines = CardboardEngines()
-    monkeypatch.setattr(server_module, "Engines", lambda _options: engines)
-    async with serve(EmbeddedOptions(port=0, **options)) as server:
-        yield server, engines
-
-
 async def closing(url: str, **options: Any) -> tuple[list[Event], int | None, str | None]:
     """Events until the server closes, and how it does."""
     events: list[Event] = []
@@ -287,7 +245,7 @@ async def test_key_is_shown_by_header_or_subprotocol(monkeypatch: pytest.MonkeyP
 async def test_session_is_ended_at_its_age_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     async with cardboard_server(monkeypatch, max_age_s=0.2) as (server, _):
         tasks_before = asyncio.all_tasks()
-        events, code, reason = await closing(server.url)
+        events, code, reason = await closing(f"{server.url}?model=any")
         assert [event["type"] for event in events] == ["session.created", "error"]
         assert events[1]["error"]["code"] == "session_expired"
         assert (code, reason) == (1001, events[1]["error"]["message"])
@@ -332,7 +290,7 @@ async def test_message_of_several_megabytes_is_taken(monkeypatch: pytest.MonkeyP
 
 async def test_server_that_ends_says_going_away_and_ends_its_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     async with cardboard_server(monkeypatch) as (server, engines):
-        socket = await connect(server.url)
+        socket = await connect(f"{server.url}?model=any")
         await socket.recv()
         await server.close()
         assert not engines.is_running
