@@ -187,16 +187,29 @@ def simulate(
 @app.command(name="serve-embedded")
 def serve_embedded(
     host: Annotated[
-        str, typer.Option(help="Address to listen on; beyond loopback it is open to the network, without a key.")
+        str, typer.Option(help="Address to listen on; beyond loopback it is open to the network: ask for a key there.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port; 0 for any.")] = 8765,
     brain: Annotated[Path | None, typer.Option(help="Dialogue file; a receptionist by default.")] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="GATEWAY_EMBEDDED_API_KEY",
+            help="Key that clients must show; without one everybody may come in. Lists of processes show it.",
+        ),
+    ] = None,
+    audio_speed: Annotated[
+        float, typer.Option(min=0, help="Seconds of speech sent in a second; 1: real time, 0: as fast as it is made.")
+    ] = 8.0,
+    max_age: Annotated[float, typer.Option(min=0, help="Seconds after which a session is ended.")] = 3600.0,
 ) -> None:
     """Run the embedded realtime server alone: OpenAI Realtime GA on ws://HOST:PORT/v1/realtime."""
     from gateway.embedded.__main__ import main as serve
 
     chosen = ["--brain", str(brain)] if brain is not None else []
-    sys.exit(serve(["--host", host, "--port", str(port), *chosen]))
+    chosen += ["--api-key", api_key] if api_key else []
+    timing = ["--audio-speed", str(audio_speed), "--max-age", str(max_age)]
+    sys.exit(serve(["--host", host, "--port", str(port), *timing, *chosen]))
 
 
 @app.command()

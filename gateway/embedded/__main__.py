@@ -20,9 +20,6 @@ from pathlib import Path
 from gateway.embedded.server import EmbeddedOptions, serve
 from gateway.errors import ConfigurationError, GatewayError
 
-API_KEY_VARIABLE = "GATEWAY_EMBEDDED_API_KEY"
-"""Environment variable that holds the key which clients must show."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to end; 2 where it cannot start with what it was given."""
@@ -33,9 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--brain", type=Path, default=defaults.brain, help="dialogue file")
     parser.add_argument("--audio-speed", type=float, default=defaults.audio_speed, help="times real time; 0: no limit")
     parser.add_argument("--max-age", type=float, default=defaults.max_age_s, help="seconds after which a session ends")
-    parser.add_argument(
-        "--api-key", help=f"what clients must show; better by {API_KEY_VARIABLE}, which no list of processes shows"
-    )
+    parser.add_argument("--api-key", help="what clients must show; everybody may come in without")
     parser.add_argument("--parent-watch", action="store_true", help="end when standard input closes")
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
     given = parser.parse_args(arguments)
@@ -47,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         brain=given.brain,
         audio_speed=given.audio_speed,
         max_age_s=given.max_age,
-        api_key=given.api_key or os.environ.get(API_KEY_VARIABLE) or None,
+        api_key=given.api_key or None,
     )
     try:
         asyncio.run(_run(options, given.parent_watch))

@@ -8,6 +8,7 @@ from typing import Any
 
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from openai.types.realtime import ClientSecretCreateResponse
 
 from tests.clients.caller import ASK_HOURS, ASK_OPTIONS, ASK_PLACE, ASK_SALES, GREETING, HOURS, PLACE, blocks, heard
 from tests.clients.wiretap import Wiretap
@@ -67,6 +68,42 @@ async def test_spoken_dialogue(wire: Wiretap) -> None:
         part = (await until(connection, "conversation.item.retrieved"))[-1].item.content[0]
         assert (len(base64.b64decode(part.audio)), part.transcript) == (400 * 48, None)
     assert wire.errors() == []
+
+
+async def test_speech_is_transcribed_and_not_answered(wire: Wiretap) -> None:
+    async with (
+        AsyncOpenAI(api_key="none", base_url=wire.base_url) as client,
+        client.realtime.connect(extra_query={"intent": "transcription"}) as connection,
+    ):
+        await connection.session.update(
+            session={
+                "type": "transcription",
+                "audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 500}}},
+            }
+        )
+        for question in (ASK_HOURS, ASK_PLACE):
+            await say(connection, question)
+            kind = "conversation.item.input_audio_transcription.completed"
+            transcript = (await until(connection, kind))[-1].transcript
+            assert transcript == question.lower().rstrip("?")
+    assert not any(kind.startswith("response") for kind in wire.kinds())
+    assert wire.errors() == []
+
+
+async def test_ephemeral_key_opens_a_session_of_its_settings(server_url: str) -> None:
+    base_url = server_url.replace("ws", "http", 1).removesuffix("/realtime")
+    async with AsyncOpenAI(api_key="none", base_url=base_url) as client:
+        session = {"type": "realtime", "model": "gpt-realtime-2.1", "instructions": "Sing."}
+        expiry = {"anchor": "created_at", "seconds": 60}
+        response = await client.realtime.client_secrets.with_raw_response.create(expires_after=expiry, session=session)
+        secret = ClientSecretCreateResponse.model_validate_json(response.http_response.content)
+    assert secret.value.startswith("ek_")
+    async with (
+        AsyncOpenAI(api_key=secret.value, base_url=base_url) as client,
+        client.realtime.connect(extra_query={"intent": "realtime"}) as connection,
+    ):
+        created = (await until(connection, "session.created"))[-1].session
+        assert (created.model, created.instructions) == ("gpt-realtime-2.1", "Sing.")
 
 
 async def say(connection: AsyncRealtimeConnection, text: str) -> None:

@@ -22,6 +22,7 @@ from gateway.embedded.phrasebook import Phrasebook
 from gateway.embedded.recognizer import CERTAIN_FROM, NOTHING, REJECTED_BELOW, Recognition
 from gateway.embedded.response import Speak
 from gateway.embedded.session import AnyConfig, SessionConfig
+from tests.support.openai_types import assert_typed
 from tests.support.realtime_schema import assert_valid
 
 Event = dict[str, Any]
@@ -101,6 +102,7 @@ class Desk:
             for text in self.conversation.events_to_send():
                 event = json.loads(text)
                 assert_valid(event, "server")
+                assert_typed(event, "server")
                 self.log.append(event)
                 if event["type"] != "rate_limits.updated":
                     self.events.append(event)

@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.embedded.audio import resample
 from gateway.embedded.voice import speak
+from tests.support.openai_types import assert_typed
 from tests.support.realtime_schema import assert_valid
 
 Event = dict[str, Any]
@@ -79,6 +80,7 @@ class Client:
             async with asyncio.timeout(PATIENCE_S):
                 event: Event = json.loads(await self.socket.recv())
             assert_valid(event, "server")
+            assert_typed(event, "server")
             if event["type"] != "rate_limits.updated":
                 self.events.append(event)
                 return event

@@ -6,7 +6,9 @@ import asyncio
 import base64
 import gc
 import json
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import websockets
@@ -25,12 +27,15 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def conversations() -> int:
-    gc.collect()
-    return sum(isinstance(thing, Conversation) for thing in gc.get_objects())
-
-
 async def test_twenty_clients_at_once_are_served_and_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    conversations: weakref.WeakSet[Conversation] = weakref.WeakSet()
+
+    def converse(*arguments: Any, **options: Any) -> Conversation:
+        conversation = Conversation(*arguments, **options)
+        conversations.add(conversation)
+        return conversation
+
+    monkeypatch.setattr(server, "Conversation", converse)
     async with cardboard_server(monkeypatch) as (served, engines):
         engines.ends_sentences = True
 
@@ -48,12 +53,14 @@ async def test_twenty_clients_at_once_are_served_and_leave_nothing(monkeypatch: 
         async with asyncio.TaskGroup() as group:
             for number in range(20):
                 group.create_task(call(number))
+        assert engines.voices
         await eventually(lambda: asyncio.all_tasks() <= tasks_before)
         await eventually(lambda: descriptors() <= before)
         assert not engines.listening
         engines.unjudged.clear()
         engines.voices.clear()
-        assert conversations() == 0
+        gc.collect()
+        assert len(conversations) == 0
 
 
 async def test_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from gateway.embedded.phrasebook import Phrasebook
 from gateway.embedded.recognizer import NOTHING, Recognition
 from gateway.embedded.response import Speak
 from gateway.embedded.session import SessionConfig
+from tests.support.openai_types import assert_typed
 from tests.support.realtime_schema import assert_valid
 
 MS_A_WORD = 100
@@ -151,6 +152,7 @@ class Rig:
         for text in self.conversation.events_to_send():
             event = json.loads(text)
             assert_valid(event, "server")
+            assert_typed(event, "server")
             if event["type"] != "rate_limits.updated":
                 self.events.append(event)
 

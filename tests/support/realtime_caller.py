@@ -13,6 +13,7 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.embedded.voice import speak
+from tests.support.openai_types import assert_typed
 from tests.support.phone_line import Samples, carried, linear, pause, ulaw
 from tests.support.realtime_schema import assert_valid
 
@@ -39,6 +40,7 @@ class RealtimeCaller:
         while True:
             event: Event = json.loads(await asyncio.wait_for(self.socket.recv(), PATIENCE_S))
             assert_valid(event, "server")
+            assert_typed(event, "server")
             if event["type"] != "rate_limits.updated":
                 self.events.append(event)
                 return event
