@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError
 
 from gateway.embedded.events import Identities
 from gateway.embedded.protocol import RefusedEvent, is_shallow, refusal
-from gateway.embedded.session import AnyConfig, SessionConfig, Strict, TranscriptionConfig, merged_session
+from gateway.embedded.session import AnyConfig, SessionConfig, Strict, TranscriptionConfig
+from gateway.embedded.session_update import validated_session
 
 PREFIX = "ek_"
 MAX_SECRETS = 10_000
@@ -90,10 +91,6 @@ def _request_of(body: bytes) -> SecretRequest:
 
 
 def _config_of(session: dict[str, Any]) -> AnyConfig:
-    is_transcription = session.get("type") == "transcription"
-    base: AnyConfig = TranscriptionConfig() if is_transcription else SessionConfig(model=_DEFAULT_MODEL)
-    merged = merged_session(base, session)
-    try:
-        return type(base).model_validate(merged)
-    except ValidationError as error:
-        raise refusal(error, merged, prefix="session") from error
+    if session.get("type") == "transcription":
+        return validated_session(TranscriptionConfig(), session)
+    return validated_session(SessionConfig(model=_DEFAULT_MODEL), session)

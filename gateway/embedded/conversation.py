@@ -20,8 +20,6 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from gateway.embedded import protocol
 from gateway.embedded.audio import WireFormat
 from gateway.embedded.brain import Dialogue
@@ -34,7 +32,8 @@ from gateway.embedded.protocol import RefusedEvent, ResponseParameters
 from gateway.embedded.recognizer import Listening, Recognition
 from gateway.embedded.responder import Responder
 from gateway.embedded.response import Speak
-from gateway.embedded.session import AnyConfig, McpTool, SemanticVad, ServerVad, SessionConfig, merged_session
+from gateway.embedded.session import AnyConfig, McpTool, SemanticVad, ServerVad, SessionConfig
+from gateway.embedded.session_update import updated_session
 from gateway.embedded.vad import SpeechGate, SpeechStarted, SpeechStopped, TurnOptions
 
 MIN_COMMIT_MS = 100
@@ -225,39 +224,14 @@ class Conversation:
         return WireFormat(self._config.audio.input.format.type)
 
     def _update_session(self, event: protocol.SessionUpdate) -> None:
-        config, before = self._updated(event), self._config
+        before = self._config
+        config = updated_session(before, event.session, has_spoken=self._responder.has_made_audio)
         self._config = config
         self._configure_hearing()
         if config.functions != before.functions:
             self._tasks.append(Prepare(self._listening()))
         self._events.session_updated(self._session_wire())
         self._list_tools([server for server in config.tool_servers if server not in before.tool_servers])
-
-    def _updated(self, event: protocol.SessionUpdate) -> AnyConfig:
-        """The session as it would be after `event`.
-
-        Raises:
-            RefusedEvent: something in it is unknown, invalid or fixed.
-        """
-        if "type" not in event.session:
-            message = "Missing required parameter: 'session.type'."
-            raise RefusedEvent("missing_required_parameter", message, parameter="session.type")
-        merged = merged_session(self._config, event.session)
-        try:
-            config = type(self._config).model_validate(merged)
-        except ValidationError as error:
-            raise protocol.refusal(error, merged, prefix="session") from error
-        if isinstance(config, SessionConfig) and isinstance(self._config, SessionConfig):
-            self._check_fixed(config, self._config)
-        return config
-
-    def _check_fixed(self, config: SessionConfig, before: SessionConfig) -> None:
-        if self._responder.has_made_audio and config.audio.output.voice != before.audio.output.voice:
-            message = "Cannot update a conversation's voice if assistant audio is present."
-            raise RefusedEvent("cannot_update_voice", message, parameter="session.audio.output.voice")
-        if config.model != before.model:
-            message = f"Invalid value: '{config.model}'. The model of a session cannot be changed."
-            raise RefusedEvent("invalid_value", message, parameter="session.model")
 
     def _list_tools(self, servers: Iterable[McpTool]) -> None:
         """Tell of each tool server that it cannot be reached: this server has no network."""
