@@ -5,7 +5,6 @@ A key stands for a session's settings and opens any number of sessions until it 
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from gateway.embedded.events import Identities
-from gateway.embedded.protocol import RefusedEvent, is_shallow, refusal
+from gateway.embedded.protocol import RefusedEvent, is_shallow, parsed_json, refusal
 from gateway.embedded.session import AnyConfig, SessionConfig, Strict, TranscriptionConfig
 from gateway.embedded.session_update import validated_session
 
@@ -78,10 +77,7 @@ class ClientSecrets:
 
 
 def _request_of(body: bytes) -> SecretRequest:
-    try:
-        data = json.loads(body) if body.strip() else {}
-    except (ValueError, RecursionError) as error:
-        raise RefusedEvent("invalid_json", "Could not parse the body as JSON.") from error
+    data = parsed_json(body) if body.strip() else {}
     if not isinstance(data, dict) or not is_shallow(data):
         raise RefusedEvent("invalid_value", "Expected a JSON object.")
     try:

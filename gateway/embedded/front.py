@@ -9,6 +9,7 @@ from __future__ import annotations
 import http
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,26 +45,34 @@ class FrontConnection(ServerConnection):
             super().data_received(data)
             return
         self._head += data
-        request = self._whole_request(bytes(self._head))
+        request = posted_request(bytes(self._head))
         if request is not None:
             self._head = None
-            super().data_received(request)
+            self.posted, self.problem = request.body, request.problem
+            super().data_received(request.head)
 
-    def _whole_request(self, received: bytes) -> bytes | None:
-        """The request as a GET without a body, once all of it is here."""
-        head, end, body = received.partition(_END_OF_HEAD)
-        if not end:
-            return received if len(received) > MAX_HEAD_BYTES else None
-        line, *fields = head.split(b"\r\n")
-        kept = [field for field in fields if field.partition(b":")[0].strip().lower() not in _BODY_HEADERS]
-        length = _content_length(fields)
-        if isinstance(length, http.HTTPStatus):
-            self.problem = length
-        elif len(body) < length:
-            return None
-        else:
-            self.posted = body[:length]
-        return b"\r\n".join([line.replace(b"POST", b"GET", 1), *kept]) + _END_OF_HEAD
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostedRequest:
+    """A POST: its head as that of a GET without a body, and its body, or what is wrong with how that comes."""
+
+    head: bytes
+    body: bytes | None = None
+    problem: http.HTTPStatus | None = None
+
+
+def posted_request(received: bytes) -> PostedRequest | None:
+    """The POST that begins `received`, once all of it is there. What goes beyond the limits is not waited for."""
+    head, end, body = received.partition(_END_OF_HEAD)
+    if not end:
+        return PostedRequest(head=received) if len(received) > MAX_HEAD_BYTES else None
+    line, *fields = head.split(b"\r\n")
+    kept = [field for field in fields if field.partition(b":")[0].strip().lower() not in _BODY_HEADERS]
+    shown = b"\r\n".join([line.replace(b"POST", b"GET", 1), *kept]) + _END_OF_HEAD
+    length = _content_length(fields)
+    if isinstance(length, http.HTTPStatus):
+        return PostedRequest(head=shown, problem=length)
+    return PostedRequest(head=shown, body=body[:length]) if len(body) >= length else None
 
 
 def _content_length(fields: list[bytes]) -> int | http.HTTPStatus:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -183,10 +184,7 @@ def parse_client_event(message: str | bytes) -> ClientEvent:
     """
     if isinstance(message, bytes):
         raise RefusedEvent("invalid_event", "Expected a text WebSocket message, but received a binary message.")
-    try:
-        data = json.loads(message)
-    except (ValueError, RecursionError) as error:
-        raise RefusedEvent("invalid_json", f"Could not parse the message as JSON: {shown(str(error))}") from error
+    data = parsed_json(message)
     if not isinstance(data, dict):
         raise RefusedEvent("invalid_event", "Expected a JSON object.")
     event_id = data.get("event_id") if isinstance(data.get("event_id"), str) else None
@@ -203,6 +201,34 @@ def parse_client_event(message: str | bytes) -> ClientEvent:
         return _adapter.validate_python(data)
     except ValidationError as error:
         raise refusal(error, data, event_id=event_id) from error
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """What a client wrote, in which every number is one that can be sent back.
+
+    Raises:
+        RefusedEvent: it is no JSON.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise RefusedEvent("invalid_json", f"Could not parse the message as JSON: {shown(str(error))}") from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    """The number, which must be one that can be sent back.
+
+    Raises:
+        ValueError: it is too large.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:80]} is too large")
+    return number
 
 
 def is_shallow(value: object) -> bool:

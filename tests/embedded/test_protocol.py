@@ -76,7 +76,18 @@ def test_members_reach_the_event() -> None:
     assert response.response.metadata == {"a": "b"}
 
 
-@pytest.mark.parametrize("message", ["", "{", "{'type':1}", "[" * 100_000, '{"type":"response.create"} {}'])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "{",
+        "{'type':1}",
+        "[" * 100_000,
+        '{"type":"response.create"} {}',
+        '{"type":"response.cancel","response_id":NaN}',
+        '{"type":"response.cancel","response_id":1e999}',
+    ],
+)
 def test_what_is_no_json_is_invalid_json(message: str) -> None:
     assert refused(message).code == "invalid_json"
 
