@@ -53,7 +53,9 @@ class _Arcs:
                 self.leaving[start].append((node.text, end))
             case Slot():
                 for value in self._slots[node.name]:
-                    self.row([Word(word) for word in normalize(value).split()], start, end)
+                    # A name without a letter that can be said cannot be asked for; the others can.
+                    if words := normalize(value).split():
+                        self.row([Word(word) for word in words], start, end)
             case Row():
                 self.row(node.parts, start, end)
             case Choice():

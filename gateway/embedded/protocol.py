@@ -204,15 +204,18 @@ def parse_client_event(message: str | bytes) -> ClientEvent:
 
 
 def parsed_json(text: str | bytes) -> Any:
-    """What a client wrote, in which every number is one that can be sent back.
+    """What a client wrote, in which every number and every letter is one that can be sent back.
 
     Raises:
         RefusedEvent: it is no JSON.
     """
     try:
-        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        if "\\u" in text if isinstance(text, str) else b"\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise RefusedEvent("invalid_json", f"Could not parse the message as JSON: {shown(str(error))}") from error
+    return value
 
 
 def _no_number(name: str) -> float:

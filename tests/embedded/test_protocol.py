@@ -86,6 +86,7 @@ def test_members_reach_the_event() -> None:
         '{"type":"response.create"} {}',
         '{"type":"response.cancel","response_id":NaN}',
         '{"type":"response.cancel","response_id":1e999}',
+        '{"type":"response.cancel","response_id":"\\ud800"}',
     ],
 )
 def test_what_is_no_json_is_invalid_json(message: str) -> None:
