@@ -326,6 +326,7 @@ class Conversation:
             return
         if part.transcript:
             seconds = part.duration_ms / 1000
+            self._events.transcription_delta(item_id=message.id, transcript=part.transcript)
             self._events.transcription_completed(item_id=message.id, transcript=part.transcript, seconds=seconds)
         else:
             reason = "The audio could not be transcribed."

@@ -114,6 +114,11 @@ class ServerEvents:
         members = {"audio_start_ms": audio_start_ms, "audio_end_ms": audio_end_ms, "item_id": item_id}
         self._add("input_audio_buffer.timeout_triggered", members)
 
+    def transcription_delta(self, *, item_id: str, transcript: str) -> None:
+        """More of the words of a spoken turn."""
+        members = {"item_id": item_id, "content_index": 0, "delta": transcript}
+        self._add("conversation.item.input_audio_transcription.delta", members)
+
     def transcription_completed(self, *, item_id: str, transcript: str, seconds: float) -> None:
         """The words of a spoken turn."""
         members = {"item_id": item_id, "content_index": 0, "transcript": transcript}

@@ -61,6 +61,7 @@ async def test_question_by_voice_is_answered_by_voice(caller: RealtimeCaller) ->
         "conversation.item.added",
         "conversation.item.done",
         "response.created",
+        "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.completed",
         "response.output_item.added",
         "conversation.item.added",

@@ -11,6 +11,7 @@ TURN = [
     "input_audio_buffer.committed",
     "conversation.item.added",
     "conversation.item.done",
+    "conversation.item.input_audio_transcription.delta",
     "conversation.item.input_audio_transcription.completed",
 ]
 

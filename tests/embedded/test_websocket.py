@@ -93,7 +93,9 @@ async def test_spoken_turn_is_answered_in_every_format(server_url: str, form: st
         events = await client.until("response.done")
         told = only(events, "conversation.item.input_audio_transcription.completed")
         assert told["transcript"] == "what are your opening hours"
-        assert kinds([event for event in events if event is not told]) == [*HEARD, *SAID]
+        delta = only(events, "conversation.item.input_audio_transcription.delta")
+        assert (delta["item_id"], delta["delta"]) == (told["item_id"], told["transcript"])
+        assert kinds([event for event in events if event not in (delta, told)]) == [*HEARD, *SAID]
         assert spoken(events) == HOURS
         assert 100 <= events[0]["audio_start_ms"] <= 700
         assert events[1]["audio_end_ms"] == pytest.approx(500 + len(question) / 8 + 400, abs=300)
