@@ -19,6 +19,9 @@ from gateway.embedded.protocol import RefusedEvent, ResponseParameters
 from gateway.embedded.response import Response, ResponseOptions, ResponseState, Speak
 from gateway.embedded.session import FunctionTool, NamedTool, SessionConfig, ToolChoice
 
+MAX_RESPONSES = 32
+"""Responses that may run at once, in the conversation and out of band: they share one voice with all other clients."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Order:
@@ -61,7 +64,8 @@ class Responder:
         """Begin a response; it waits until `go_on` where the words of a turn are still being made out.
 
         Raises:
-            RefusedEvent: one is running in the default conversation, or an item that is referred to does not exist.
+            RefusedEvent: one is running in the default conversation, too many are, or an item that is referred to does
+                not exist.
         """
         is_in_conversation = parameters.conversation == "auto"
         if is_in_conversation and self.default is not None:
@@ -70,6 +74,9 @@ class Responder:
                 "Wait until the response is finished before creating a new one."
             )
             raise RefusedEvent("conversation_already_has_active_response", message)
+        if len(self._running) >= MAX_RESPONSES:
+            message = f"{len(self._running)} responses are in progress. Wait until one of them is finished."
+            raise RefusedEvent("rate_limit_exceeded", message)
         given = self._given_items(parameters, WireFormat(config.audio.input.format.type))
         response = self._open(parameters, config, given)
         if is_in_conversation:

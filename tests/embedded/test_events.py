@@ -23,6 +23,7 @@ def said_by_all() -> list[dict[str, object]]:
     events.audio_committed(previous_item_id=None, item_id="item_1")
     events.audio_cleared()
     events.idle_timeout(audio_start_ms=1, audio_end_ms=2, item_id="item_1")
+    events.transcription_delta(item_id="item_1", transcript="hello")
     events.transcription_completed(item_id="item_1", transcript="hello", seconds=1.5)
     events.transcription_failed(item_id="item_1", code="audio_unintelligible", message="No.")
     events.item_added(previous_item_id=None, item=ITEM)
@@ -32,6 +33,9 @@ def said_by_all() -> list[dict[str, object]]:
     events.item_truncated(item_id="item_1", content_index=0, audio_end_ms=3)
     events.response_created(RESPONSE)
     events.response_done(RESPONSE)
+    events.rate_limits_updated([{"name": "tokens", "limit": 10, "remaining": 9, "reset_seconds": 6.0}])
+    events.tool_list_in_progress("mcpl_1")
+    events.tool_list_failed("mcpl_1")
     events.output_item_added(response_id="resp_1", output_index=0, item=ITEM)
     events.output_item_done(response_id="resp_1", output_index=0, item=ITEM)
     events.content_part_added(PLACE, {"type": "audio", "transcript": ""})
@@ -52,7 +56,7 @@ def test_every_event_is_what_the_published_schema_demands() -> None:
     events = said_by_all()
     for event in events:
         assert_valid(event, "server")
-    assert len({event["type"] for event in events}) == 27
+    assert len({event["type"] for event in events}) == 31
 
 
 def test_every_event_has_an_id_of_its_own() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.embedded import responder
 from gateway.embedded.brain import Call, Say
 from gateway.embedded.responder import constrained
 from gateway.embedded.response import Speak
@@ -375,6 +376,15 @@ def test_out_of_band_responses_run_beside_the_default_one() -> None:
     desk.settle()
     audio = [event for event in desk.events if event["type"] == "response.output_audio.delta"]
     assert [event["response_id"] for event in audio] == responses
+
+
+def test_responses_beyond_what_one_client_may_have_at_once_are_refused() -> None:
+    desk = Desk(answers_itself=False)
+    for _ in range(responder.MAX_RESPONSES):
+        assert kinds(desk.respond(conversation="none"))[0] == "response.created"
+    assert refusal(desk.respond(conversation="none")) == ("rate_limit_exceeded", None)
+    desk.send("response.cancel", response_id=desk.events[1]["response"]["id"])
+    assert kinds(desk.respond(conversation="none"))[0] == "response.created"
 
 
 def test_given_input_is_answered_instead_of_the_conversation() -> None:

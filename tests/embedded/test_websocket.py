@@ -282,6 +282,25 @@ async def test_speech_leaves_at_its_speed_and_not_all_at_once(monkeypatch: pytes
         assert asyncio.get_running_loop().time() - began > 4.0 / 8 * 0.7
 
 
+async def test_client_is_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert server_module.PING_INTERVAL_S == 20
+    monkeypatch.setattr(server_module, "PING_INTERVAL_S", 0.01)
+    async with cardboard_server(monkeypatch) as (server, _):
+        host, port = server.url.split("/")[2].split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+        key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+        head = ["GET /v1/realtime?model=m HTTP/1.1", f"Host: {host}:{port}", *upgrade, key, "", ""]
+        writer.write("\r\n".join(head).encode())
+        async with asyncio.timeout(PATIENCE_S):
+            await reader.readuntil(b"\r\n\r\n")
+            _, length = await reader.readexactly(2)
+            assert length == 126
+            await reader.readexactly(int.from_bytes(await reader.readexactly(2)))  # session.created
+            assert (await reader.readexactly(1))[0] == 0x89
+        writer.close()
+
+
 async def test_message_of_several_megabytes_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     async with cardboard_server(monkeypatch) as (server, _), telephone(server.url) as client:
         await client.update(audio={"input": {"turn_detection": None}})
