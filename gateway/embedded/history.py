@@ -164,7 +164,7 @@ class History:
         if not isinstance(part, OutputAudio):
             message = f"There is no audio content at index {event.content_index} of the item."
             raise RefusedEvent("invalid_value", message, parameter="content_index")
-        if event.audio_end_ms > part.duration_ms:
+        if event.audio_end_ms > part.longest_ms:
             message = f"Audio content of {part.duration_ms}ms is already shorter than {event.audio_end_ms}ms"
             raise RefusedEvent("invalid_value", message, parameter="audio_end_ms")
         part.truncate(event.audio_end_ms)

@@ -208,6 +208,11 @@ class OutputAudio:
         return self.size_bytes // self.bytes_per_ms
 
     @property
+    def longest_ms(self) -> int:
+        """The same with its last, broken millisecond, which a client may count as a whole one."""
+        return -(-self.size_bytes // self.bytes_per_ms)
+
+    @property
     def kept_bytes(self) -> int:
         """Memory that its audio takes."""
         return len(self.audio)
@@ -223,7 +228,7 @@ class OutputAudio:
 
     def truncate(self, end_ms: int) -> None:
         """Keep the first `end_ms`; the words are forgotten, as nobody knows which of them were heard."""
-        self.size_bytes = end_ms * self.bytes_per_ms
+        self.size_bytes = min(self.size_bytes, end_ms * self.bytes_per_ms)
         del self.audio[self.size_bytes :]
         self.transcript = None
 

@@ -278,6 +278,19 @@ def test_truncation_beyond_the_audio_is_refused() -> None:
     assert events[0]["error"]["message"] == "Audio content of 2000ms is already shorter than 2001ms"
 
 
+def test_broken_millisecond_at_the_end_counts_as_a_whole_one() -> None:
+    desk = Desk(answers_itself=False)
+    item_id = only(desk.respond(), "conversation.item.added")["item"]["id"]
+    sentence = desk.last_asked(Speak).number
+    desk.during(lambda: desk.conversation.spoken(sentence, bytes(100 * 48 + 2)))
+    truncate = {"item_id": item_id, "content_index": 0}
+    assert refusal(desk.send("conversation.item.truncate", **truncate, audio_end_ms=102))[1] == "audio_end_ms"
+    assert kinds(desk.send("conversation.item.truncate", **truncate, audio_end_ms=101)) == [
+        "conversation.item.truncated"
+    ]
+    assert len(base64.b64decode(retrieved(desk, item_id)["content"][0]["audio"])) == 100 * 48 + 2
+
+
 def test_truncation_only_ever_shortens() -> None:
     desk = Desk()
     item_id = greeting_id(desk)
