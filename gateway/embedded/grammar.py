@@ -21,11 +21,12 @@ NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "
 def normalize(text: str) -> str:
     """`text` as the recogniser would write it: lower case, no punctuation, digits as words."""
     words: list[str] = []
-    for word in _WORD.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")):
+    for found in _WORD.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")):
+        word = found.strip("'")
         if word.isdecimal() and word.isascii():
             words.extend(NUMBER_WORDS[int(digit)] for digit in word)
         else:
-            words.append(word.strip("'"))
+            words.append(word)
     return " ".join(filter(None, words))
 
 

@@ -40,6 +40,7 @@ def meaning(text: str, *phrases: str, slots: dict[str, tuple[str, ...]] | None =
         ("'quoted'", "quoted"),
         ("front_desk", "front desk"),
         ("  \t ", ""),
+        ("at '9'", "at nine"),
     ],
 )
 def test_text_is_normalised_as_it_would_be_said(text: str, expected: str) -> None:
