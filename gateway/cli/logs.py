@@ -57,8 +57,11 @@ def configure_logs(level: str, stream: TextIO | None = None, *, sip_trace: bool 
     root.setLevel(level.upper())
     logging.getLogger(SIP_TRACE).setLevel(logging.DEBUG if sip_trace else logging.INFO)
     # Libraries narrate; what they do matters here only when it goes wrong.
-    for name in ("websockets", "asyncio"):
+    # The clients of web services would tell each URL, with what is secret and what a caller said.
+    for name in ("websockets", "asyncio", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # Its errors quote what servers write; what they mean for calls is told by `gateway.calls.tools`.
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
 
 
 def _printable_json(event: object, default: Callable[[object], object]) -> str:

@@ -13,6 +13,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,7 +50,12 @@ class HttpClients:
             context = await asyncio.to_thread(tls_context, ca_file)
             if ca_file not in self._clients:
                 self._clients[ca_file] = httpx2.AsyncClient(
-                    verify=context, headers=_HEADERS, timeout=None, limits=_LIMITS, trust_env=False
+                    verify=context,
+                    headers=_HEADERS,
+                    cookies=_no_cookies(),
+                    timeout=None,
+                    limits=_LIMITS,
+                    trust_env=False,
                 )
         return self._clients[ca_file]
 
@@ -58,6 +64,11 @@ class HttpClients:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             await client.aclose()
+
+
+def _no_cookies() -> CookieJar:
+    """A jar that takes none: what a service gives one caller must not go along with the next one's request."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from gateway.calls.tools import http_tool
 from gateway.calls.tools.http_tool import HttpClients, run_request
 from gateway.calls.tools.outcome import Failure, Outcome, Result
+from gateway.cli.logs import configure_logs
 from gateway.dialplan.arguments import Checker
 from gateway.dialplan.request_template import parse_json_template, parse_text_template, parse_url_template
 from gateway.dialplan.tools import IDEMPOTENT_METHODS, HttpRequest
@@ -204,3 +208,32 @@ async def test_certificate_is_verified_by_the_tools_own_authority(clients: HttpC
         assert await ask(clients, request_to(server.url, ca_file=authority.ca)) == Result("ok")
         missing = request_to(server.url, ca_file=tmp_path / "missing.pem")
         assert await ask(clients, missing) == Failure("the certificates of this tool cannot be read")
+
+
+async def test_cookie_of_one_request_does_not_go_along_with_another(clients: HttpClients, server: HttpServer) -> None:
+    server.answers = [answer("ok", Set_Cookie="session=of-another-caller; Path=/")]
+    for _ in range(2):
+        assert await ask(clients, request_to(server.url)) == Result("ok")
+    assert ["cookie" in asked.headers for asked in server.asked] == [False, False]
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+async def test_no_log_of_any_library_holds_an_address_a_header_or_an_answer(
+    clients: HttpClients, server: HttpServer, level: str
+) -> None:
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, before = root.handlers[:], root.level
+    server.answers = [answer("secret-answer", X_Token="secret-token"), RESET, answer(b"secret-rubbish", status=500)]
+    request = request_to(f"{server.url}/secret-path/{{number}}?key=secret-key", headers=(("A", "secret-header"),))
+    try:
+        configure_logs(level, stream)
+        for _ in range(3):
+            await ask(clients, request, number="secret-number")
+        logging.getLogger("gateway.calls").warning("seen")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(before)
+        structlog.reset_defaults()
+    assert len(server.asked) == 4
+    assert "seen" in stream.getvalue()
+    assert "secret" not in stream.getvalue()
