@@ -1,12 +1,15 @@
 """A server of the Model Context Protocol, by the official SDK: started, listed, watched, and started again.
 
 One for all calls of a process, in a task of its own: the SDK wants to be left by the task that entered it. Calls use
-the list of tools that is here already, and never wait for a server to come up.
+the list of tools that is here already, and never wait for a server to come up. What a server says of itself is bounded
+and printable, and is read beside the event loop, since calls' audio waits for nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -34,6 +37,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 MAX_TOOLS = 128
 MAX_NAME_CHARACTERS = 64
 MAX_DESCRIPTION_CHARACTERS = 1000
+MAX_SCHEMA_CHARACTERS = 16_384
+MAX_PAGES = 32
 NOT_THERE = "the service is not there at present"
 
 _log = structlog.stdlib.get_logger("gateway.calls")
@@ -61,6 +66,7 @@ class McpServer:
         self._listed = asyncio.Event()
         self._attention = asyncio.Event()
         self._is_lost = False
+        self._told: frozenset[tuple[str, str]] = frozenset()  # tools that are left out, and why
 
     async def wait_until_listed(self) -> None:
         """Wait until the server has told its tools for the first time."""
@@ -111,7 +117,7 @@ class McpServer:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 client = await stack.enter_async_context(await self._connect(stack))
-                self._take(await self._list(client))
+                await self._take(await self._list(client))
             self._client = client
             _log.info("mcp server ready", server=self.plan.name, tools=len(self.tools))
             self._listed.set()
@@ -121,10 +127,11 @@ class McpServer:
                     await asyncio.wait_for(self._attention.wait(), self._refresh_s)
                 if not self._is_lost:
                     async with asyncio.timeout(CONNECT_LIMIT_S):
-                        self._take(await self._list(client))
+                        await self._take(await self._list(client))
 
     async def _connect(self, stack: AsyncExitStack) -> AbstractAsyncContextManager[Client]:
-        from mcp import Client, StdioServerParameters  # noqa: PLC0415 - an extra, and half a second to import
+        await asyncio.to_thread(_load_sdk)
+        from mcp import Client, StdioServerParameters  # noqa: PLC0415 - an extra
         from mcp.client.stdio import stdio_client  # noqa: PLC0415
         from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
         from mcp_types import Implementation  # noqa: PLC0415
@@ -159,36 +166,70 @@ class McpServer:
     async def _list(self, client: Client) -> list[Any]:
         tools: list[Any] = []
         cursor: str | None = None
-        while len(tools) < MAX_TOOLS:
+        for _ in range(MAX_PAGES):
             page = await client.list_tools(cursor=cursor)
             tools += page.tools
             cursor = page.next_cursor
-            if cursor is None:
+            if cursor is None or len(tools) >= MAX_TOOLS:
                 break
         return tools[:MAX_TOOLS]
 
-    def _take(self, listed: list[Any]) -> None:
+    async def _take(self, listed: list[Any]) -> None:
         """Offer those of the tools that the plan allows and that can be offered."""
-        taken: dict[str, McpTool] = {}
-        for tool in listed:
-            if self.plan.tools is not None and tool.name not in self.plan.tools:
-                continue
-            name, reason = function_name(self.plan.name, tool.name), ""
-            try:
-                checker = Checker(tool.input_schema, drops_patterns=True)
-            except ValueError as error:
-                reason = str(error)
-            if len(name) > MAX_NAME_CHARACTERS or name in taken:
-                reason = "its name is too long, or another one's"
-            if reason:
-                _log.warning("mcp tool left out", server=self.plan.name, tool=shown(tool.name), reason=reason)
-                continue
-            description = (tool.description or "")[:MAX_DESCRIPTION_CHARACTERS]
-            definition = ToolDefinition(name=name, description=description, parameters=tool.input_schema)
-            taken[name] = McpTool(name=tool.name, definition=definition, arguments=checker)
-        for missing in set(self.plan.tools or ()) - {tool.name for tool in listed}:
-            _log.warning("mcp tool missing", server=self.plan.name, tool=missing)
+        taken, left_out = await asyncio.to_thread(_read, self.plan, listed, self.tools)
+        left_out |= {(missing, "missing") for missing in set(self.plan.tools or ()) - {tool.name for tool in listed}}
+        for name, reason in sorted(left_out - self._told):
+            _log.warning("mcp tool left out", server=self.plan.name, tool=shown(name), reason=reason)
+        self._told = frozenset(left_out)
         self.tools = taken
+
+
+def _load_sdk() -> None:
+    """Half a second, the first time."""
+    for module in ("mcp", "mcp.client.stdio", "mcp.client.streamable_http", "mcp_types"):
+        importlib.import_module(module)
+
+
+def _read(
+    plan: McpPlan, listed: list[Any], known: Mapping[str, McpTool]
+) -> tuple[dict[str, McpTool], set[tuple[str, str]]]:
+    """The tools that can be offered, and those that cannot, each with the reason."""
+    taken: dict[str, McpTool] = {}
+    left_out: set[tuple[str, str]] = set()
+    for tool in listed:
+        if plan.tools is not None and tool.name not in plan.tools:
+            continue
+        try:
+            read = _tool(plan, tool, known)
+            if read.definition.name in taken:
+                raise ValueError("its name is another one's")
+            taken[read.definition.name] = read
+        except ValueError as error:
+            left_out.add((shown(tool.name), str(error)))
+    return taken, left_out
+
+
+def _tool(plan: McpPlan, tool: Any, known: Mapping[str, McpTool]) -> McpTool:
+    """Raises: ValueError, with the reason why it is not offered."""
+    name = function_name(plan.name, tool.name)
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise ValueError("its name is too long")
+    try:
+        size = len(json.dumps(tool.input_schema, allow_nan=False))
+    except RecursionError:
+        raise ValueError("its schema is nested too deeply") from None
+    if size > MAX_SCHEMA_CHARACTERS:
+        raise ValueError(f"its schema has more than {MAX_SCHEMA_CHARACTERS} characters")
+    description = _printable((tool.description or "")[:MAX_DESCRIPTION_CHARACTERS])
+    definition = ToolDefinition(name=name, description=description, parameters=tool.input_schema)
+    before = known.get(name)
+    if before is not None and before.name == tool.name and before.definition.parameters == definition.parameters:
+        return McpTool(name=tool.name, definition=definition, arguments=before.arguments)
+    return McpTool(name=tool.name, definition=definition, arguments=Checker(tool.input_schema, drops_patterns=True))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 class _Watched:
@@ -213,10 +254,21 @@ class _Watched:
 
     async def __anext__(self) -> Any:
         try:
-            return await self._stream.__anext__()
+            item = await self._stream.__anext__()
         except StopAsyncIteration:
             self._on_end()
             raise
+        _drop_result_schemas(item)
+        return item
+
+
+def _drop_result_schemas(item: Any) -> None:
+    """The SDK would hold results against them, whatever patterns and references a server puts there."""
+    result = getattr(getattr(item, "message", None), "result", None)
+    tools = result.get("tools") if isinstance(result, dict) else None
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict):
+            tool.pop("outputSchema", None)
 
 
 def _innermost(error: BaseException) -> BaseException:

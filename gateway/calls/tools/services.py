@@ -23,6 +23,7 @@ class ToolServices:
         self.http = HttpClients()
         self._servers: dict[McpPlan, McpServer] = {}
         self._tasks: dict[McpPlan, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def use(self, plans: Iterable[Dialplan]) -> None:
         """Keep the MCP servers of `plans`: start those that are new, end those that no plan has any more.
@@ -35,7 +36,7 @@ class ToolServices:
             wanted = set()
         for gone in set(self._servers) - wanted:
             del self._servers[gone]
-            self._tasks.pop(gone).cancel()
+            self._end(self._tasks.pop(gone))
         for new in wanted - set(self._servers):
             server = self._servers[new] = McpServer(new)
             self._tasks[new] = asyncio.get_running_loop().create_task(server.run(), name=f"mcp {new.name}")
@@ -46,10 +47,15 @@ class ToolServices:
 
     async def close(self) -> None:
         """End servers and connections."""
-        tasks = list(self._tasks.values())
+        for task in self._tasks.values():
+            self._end(task)
         self._servers.clear()
         self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._ending, return_exceptions=True)
         await self.http.close()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """A process needs a while to end, and is waited for."""
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        task.cancel()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +17,7 @@ import structlog
 
 from gateway.calls.tools.mcp_server import NOT_THERE, McpServer
 from gateway.calls.tools.outcome import Failure, Outcome, Result
+from gateway.cli.logs import configure_logs
 from gateway.dialplan.tools import McpPlan
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -55,8 +58,11 @@ async def test_tools_of_a_command_are_listed_and_called_and_it_is_started_again(
     with structlog.testing.capture_logs() as logs:
         async with kept(stdio(starts, environment=(("DESK_KEY", "k1"),))) as server:
             assert set(server.tools) == {
-                f"desk_{name}" for name in ("add", "say_hello", "fail", "wait", "die", "leave", "environment", "grow")
+                f"desk_{name}"
+                for name in ("add", "say_hello", "fail", "wait", "die", "leave", "environment", "grow", "bell___2J")
             }
+            assert server.tools["desk_bell___2J"].definition.description == "Rings [2J \nthe bell"
+            assert await call(server, "desk_bell___2J") == Result("rung")
             add = server.tools["desk_add"]
             assert add.definition.description == "Adds two numbers"
             assert add.arguments.problem({"a": 1}) == "'b' is a required property"
@@ -106,3 +112,48 @@ async def test_streamable_http_with_allowed_tools_and_a_deadline() -> None:
             assert await call(server, "erp_wait") == Failure("the service did not answer within 0.3 s")
     assert heard == ["add"]
     assert await server.call(next(iter(server.tools.values())), {}) == Failure(NOT_THERE)
+
+
+def bad(mode: str) -> McpPlan:
+    return replace(stdio(Path("/dev/null")), command=(sys.executable, str(SCRIPT), "/dev/null", mode))
+
+
+async def test_of_ten_thousand_tools_as_many_are_taken_as_a_model_can_have() -> None:
+    async with kept(bad("many")) as server:
+        assert len(server.tools) == 128
+
+
+async def test_list_without_end_is_not_followed() -> None:
+    async with kept(bad("pages")) as server:
+        assert server.tools == {}
+
+
+async def test_rubbish_on_stdout_is_passed_over_and_told_to_no_log() -> None:
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, before = root.handlers[:], root.level
+    try:
+        configure_logs("info", stream)
+        async with kept(bad("rubbish")) as server:
+            assert await call(server, "desk_slow", a="b") == Result({"a": "a" * 60 + "!"})
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(before)
+        structlog.reset_defaults()
+    assert "mcp server ready" in stream.getvalue()
+    assert "caller said" not in stream.getvalue()
+
+
+async def test_no_schema_of_a_server_takes_long_and_none_is_long() -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with kept(bad("slow")) as server:
+            assert set(server.tools) == {"desk_slow"}
+            assert server.tools["desk_slow"].arguments.problem({"a": "a" * 60 + "!"}) == ""
+            assert await call(server, "desk_slow") == Result({"a": "a" * 60 + "!"})
+            first = server.tools
+            await until(lambda: server.tools is not first)  # it has been listed again
+            assert server.tools["desk_slow"].arguments is first["desk_slow"].arguments
+            assert server._told
+    left_out = [line for line in logs if line["event"] == "mcp tool left out"]
+    assert [(line["tool"], line["reason"]) for line in left_out] == [
+        ("large", "its schema has more than 16384 characters")
+    ]

@@ -97,6 +97,32 @@ async def test_servers_are_shared_kept_over_a_reload_and_ended_when_no_plan_has_
     assert [server.is_running for server in made] == [False] * 3
 
 
+async def test_server_that_a_reload_has_ended_is_waited_for(
+    tmp_path: Path, made: list[CardboardServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = asyncio.Event()
+    ended: list[str] = []
+
+    async def run(server: CardboardServer) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()  # a process that takes its time
+            ended.append(server.plan.name)
+
+    monkeypatch.setattr(CardboardServer, "run", run)
+    shared = ToolServices()
+    shared.use([plan_of(tmp_path)])
+    await asyncio.sleep(0)
+    shared.use([])
+    closing = asyncio.create_task(shared.close())
+    await asyncio.sleep(0)
+    assert (closing.done(), ended) == (False, [])
+    may_end.set()
+    await closing
+    assert sorted(ended) == ["crm", "far"]
+
+
 async def test_without_the_sdk_the_log_says_what_to_install(
     tmp_path: Path, made: list[CardboardServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
