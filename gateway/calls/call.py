@@ -508,6 +508,12 @@ class Call:
             return [_run(event)]
         return [_refusal(event.call_id, "the call is already being transferred or ended", respond=False)]
 
+    def _on_tool_unheard(self, event: ToolAsked, _at: datetime) -> list[Command]:
+        """The caller hears something else: the model must not wait for a result, nor speak because of one."""
+        if self._is_repeated(event):
+            return []
+        return [_refusal(event.call_id, "the caller is not with you at present", respond=False)]
+
     # Transfers.
 
     def _start_transfer(self, contact: str, at: datetime, *, announced: bool) -> list[Command]:
@@ -573,7 +579,8 @@ class Call:
                 return [*commands, *self._stop_recording_of_contact(), CloseSession(), JoinTarget()]
             case _:
                 self._transfer = None
-                return commands + self._transfer_failed(transfer.why, at)
+                told = "" if transfer.refusal is None else transfer.refusal.value
+                return commands + self._transfer_failed(transfer.why, at, told)
 
     def _stop_recording_of_contact(self) -> list[Command]:
         """Who agreed is the caller alone, unless the dialplan says otherwise."""
@@ -587,8 +594,11 @@ class Call:
         self.notes.transfer_state = attempt.state
         self._on_transfer(attempt)
 
-    def _transfer_failed(self, why: str, at: datetime) -> list[Command]:
-        """The caller is still here: back to the model, which is told why; without one, to the next action."""
+    def _transfer_failed(self, why: str, at: datetime, in_our_words: str = "") -> list[Command]:
+        """The caller is still here: back to the model, which is told why; without one, to the next action.
+
+        `why` may hold what the far end wrote, as a tool's result may; a message of ours says it `in_our_words`.
+        """
         self.notes.transfer_target = None
         tool_call, self._tool_call = self._tool_call, None
         if self._loss is not None:
@@ -599,7 +609,7 @@ class Call:
         if tool_call is not None:
             told: Command = ReplyToTool(call_id=tool_call, output={"status": "failed", "reason": why})
         else:
-            told = TellModel(text=f"The transfer failed: {why}. Tell the caller, and offer other help.")
+            told = TellModel(text=f"The transfer failed: {in_our_words or why}. Tell the caller, and offer other help.")
         return [*self._back_to_session(), told]
 
     def _on_target_left_joined(self, _event: TargetLeft, _at: datetime) -> list[Command]:
@@ -676,6 +686,7 @@ class Call:
         return self._end(outcome, "operator", self._part(Reject(status=480)))
 
     def _on_caller_replaced(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
+        self._asked_at.clear()  # what the other one has said yes to
         told = TellModel(text="The caller has put another person through, who is on the line now. Greet them.")
         return [*self._stop_recording("somebody else is on the line"), told]
 
@@ -753,6 +764,7 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     **{(state, Refused): Call._on_refused for state in (_S.DIALLING, _S.RINGING)},
     **{(state, SessionLost): Call._on_session_lost for state in (_S.DIALLING, _S.RINGING)},
     (_S.ANSWERING, SessionLost): Call._on_session_lost_unused,
+    **{(state, ToolAsked): Call._on_tool_unheard for state in (_S.ANSWERING, _S.CONSENTING, _S.PLAYING)},
     (_S.CONSENTING, PlayoutEnded): Call._on_consent_played,
     (_S.CONSENTING, DigitReceived): Call._on_consent_digit,
     (_S.CONSENTING, SessionLost): Call._on_session_lost_unheard,

@@ -451,6 +451,7 @@ class CallTask:
             self._bridge.move(line.leg)
         self._note_media()
         self._log.info("call taken over", leg=line.leg_id)
+        self._tools.forget_caller(self._services.wall_clock())
         self.dispatch(call_events.CallerReplaced())
 
     def _lose(self, cause: str) -> None:

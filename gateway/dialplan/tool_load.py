@@ -87,6 +87,14 @@ class ToolLoader:
             if name in set(SessionTool):
                 message = f"mcp {name!r} is a tool that is built in"
                 self.note(("mcp", name), message, "expected another name", at_key=True)
+            # One server must not have a name for what belongs to another, or to us.
+            for kind, other in [
+                *(("tool", tool.value) for tool in SessionTool),
+                *(("mcp", other) for other in written),
+            ]:
+                if other.startswith(f"{name}_"):
+                    message = f"a tool of mcp {name!r} could be named as {kind} {other!r}"
+                    self.note(("mcp", name), message, "expected another name", at_key=True)
         return {name: self._server(name, server) for name, server in written.items()}
 
     def check_session(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from gateway.dialplan.tools import FILLER_AFTER_S, TOOL_TIMEOUT_CAP_S, TOOL_TIMEOUT_S, VERIFY_TRIES
+from gateway.dialplan.tools import FILLER_AFTER_S, TOOL_TIMEOUT_CAP_S, TOOL_TIMEOUT_S, VERIFY_TRIES, plain_code
 from gateway.located import JsonValue, Seconds, Section, WrongValue
 
 MAX_FILLER_CHARACTERS = 300
@@ -39,8 +39,8 @@ def _field_value(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    if not 4 <= len(text) <= 32:
-        raise WrongValue("is too short or too long", expected="expected 4 to 32 characters")
+    if not 4 <= len(plain_code(text)) <= 32:
+        raise WrongValue("is too short or too long", expected="expected 4 to 32 characters beside spaces and dashes")
     return text
 
 

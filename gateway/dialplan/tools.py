@@ -112,6 +112,11 @@ class McpPlan:
     after: str | None = None
 
 
+def plain_code(code: str) -> str:
+    """A code as it is compared: spaces, dashes, upper and lower case do not count."""
+    return "".join(c for c in code.casefold() if c not in " -")
+
+
 def function_name(server: str, tool: str) -> str:
     """The name under which models know a tool of an MCP server: unique, of the characters that providers take."""
     return f"{server}_" + "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in tool)

@@ -74,6 +74,16 @@ PROBLEMS = [
     ("  check_pin:", "  ¦hang_up:", "tool 'hang_up' is one that is built in (expected another name)"),
     ("mcp:\n", "mcp:\n  ¦note: {command: x}\n", "mcp 'note' is a tool that is built in (expected another name)"),
     (
+        "mcp:\n  crm:",
+        "mcp:\n  crm_far: {command: x}\n  ¦crm:",
+        "a tool of mcp 'crm' could be named as mcp 'crm_far' (expected another name)",
+    ),
+    (
+        "mcp:\n",
+        "mcp:\n  ¦hang: {command: x}\n",
+        "a tool of mcp 'hang' could be named as tool 'hang_up' (expected another name)",
+    ),
+    (
         "    description: Order status by number\n    parameters",
         "    ¦parameters",
         "key 'description' is missing (expected it in 'lookup_order')",
@@ -88,7 +98,7 @@ PROBLEMS = [
     (
         'codes: ["${env:PIN}"]',
         "codes: [¦12]",
-        "item 1 of 'codes' is too short or too long (expected 4 to 32 characters)",
+        "item 1 of 'codes' is too short or too long (expected 4 to 32 characters beside spaces and dashes)",
     ),
     (
         "    verify: {codes",
@@ -248,6 +258,12 @@ def test_each_problem_is_reported_at_its_place(tmp_path: Path, old: str, new: st
     problems = [str(problem).replace(f"{tmp_path}/", "") for problem in refused.value.problems]
     assert any(re.fullmatch(f"plan.yaml:{place}: {re.escape(message)}", problem) for problem in problems), problems
     assert len(problems) == 1, problems
+
+
+@pytest.mark.parametrize("code", ["----", "- - -", "1 - 2 - 3"])
+def test_code_is_as_long_as_what_counts_of_it(tmp_path: Path, code: str) -> None:
+    with pytest.raises(ConfigurationError, match="too short"):
+        load(tmp_path, PLAN.replace("${env:PIN}", code))
 
 
 def test_the_documentation_shows_every_problem_once() -> None:

@@ -81,6 +81,8 @@ class _Running:
 
     name: str
     response_id: str
+    may_grant: bool = True
+    """Whoever asked for it is still on the line."""
     filler: asyncio.TimerHandle | None = field(default=None)
     task: asyncio.Task[None] | None = field(default=None)
 
@@ -123,6 +125,15 @@ class ToolDesk:
         self._session = None
         for call_id in list(self._running):
             self.cancel(call_id)
+
+    def forget_caller(self, at: datetime) -> None:
+        """Somebody else is on the line, `at` (aware): they have none of the marks, and tools under way grant none."""
+        for running in self._running.values():
+            running.may_grant = False
+        if self._marks:
+            self._marks.clear()
+            self._log.info("caller's marks forgotten")
+            self._offer_again(at)
 
     def offered(self, session: str, at: datetime) -> tuple[Tool, ...]:
         """The tools that the session of this name has at `at` (aware)."""
@@ -185,22 +196,33 @@ class ToolDesk:
         except Exception:  # noqa: BLE001 - a tool's fault must not end the call
             self._log.exception("tool failed", tool=asked.name)
             outcome = Failure("internal error")
+        try:
+            self._conclude(asked, job, outcome, at, started_s)
+        except Exception:  # noqa: BLE001 - nor must a provider's that does not take the result
+            self._log.exception("tool result not told", tool=asked.name)
+
+    def _conclude(self, asked: RunTool, job: _Job, outcome: Outcome, at: datetime, started_s: float) -> None:
+        """Tell the model, if it still waits."""
         running = self._running.pop(asked.call_id, None)
         if running is None or self._session is None:
             return
         if running.filler is not None:
             running.filler.cancel()
         took_ms = round((self._links.clock() - started_s) * 1000)
-        if job.grants is not None and isinstance(outcome, Result) and job.grants not in self._marks:
-            self._grant(job.grants, self._session, at)
+        is_granted = job.grants is not None and isinstance(outcome, Result) and running.may_grant
+        if is_granted and job.grants not in self._marks:
+            self._grant(str(job.grants), at)
         self._answer(asked.call_id, asked.name, outcome, took_ms=took_ms)
 
-    def _grant(self, mark: str, session: Attended, at: datetime) -> None:
+    def _grant(self, mark: str, at: datetime) -> None:
         """The caller is that from now on, and the model has the tools that this opens."""
         self._marks.add(mark)
         self._log.info("caller has mark", mark=mark)
-        if session.has_update:
-            session.update(SessionChange(tools=self.offered(self._session_name, at)))
+        self._offer_again(at)
+
+    def _offer_again(self, at: datetime) -> None:
+        if self._session is not None and self._session.has_update:
+            self._session.update(SessionChange(tools=self.offered(self._session_name, at)))
 
     def _answer(self, call_id: str, name: str, outcome: Outcome, *, took_ms: int = 0) -> None:
         is_failed = isinstance(outcome, Failure)
@@ -212,7 +234,11 @@ class ToolDesk:
             self._links.dispatch(ToolFailed(name=name))
 
     def _is_known(self, name: str) -> bool:
-        return self._plan.offers(self._session_name, name)
+        """Whether a name is the plan's or a server's, and no words of a model's."""
+        if name in self._plan.sessions[self._session_name].tools:
+            return True
+        servers = (self._services.server(plan) for plan in self._plan.mcp.values())
+        return any(server is not None and name in server.tools for server in servers)
 
     def _await_filler(self, call_id: str, filler: Filler, delay_s: float) -> None:
         loop = asyncio.get_running_loop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 
 from gateway.calls.tools.outcome import Failure, Outcome, Result
-from gateway.dialplan.tools import CodeCheck
+from gateway.dialplan.tools import CodeCheck, plain_code
 
 
 class CodeTries:
@@ -28,4 +28,4 @@ class CodeTries:
 
 
 def _plain(code: str) -> bytes:
-    return "".join(c for c in code.casefold() if c not in " -").encode("utf-8", "replace")
+    return plain_code(code).encode("utf-8", "surrogatepass")

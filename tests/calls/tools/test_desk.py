@@ -21,7 +21,8 @@ from gateway.calls.tools.outcome import Failure, Outcome, Result
 from gateway.dialplan.load import load_dialplan
 from gateway.errors import StateError
 from gateway.realtime import session as realtime
-from tests.calls.test_task import ObedientPbx, talking
+from gateway.sip.message import Uri
+from tests.calls.test_task import CALLER_PORT, PBX, ObedientPbx, description, talking
 from tests.support.call_house import CallHouse, ScriptedSession, play_out
 from tests.support.http_server import HttpServer, answer
 
@@ -353,6 +354,91 @@ def test_web_service_that_grants_a_mark_does_so_by_success_alone(tmp_path: Path,
             service.answers[-1].set_result(outcome)
             await house.live(0.1)
             assert len(model.changes) == changes
+
+    in_a_call(house, script)
+
+
+def replace_caller(house: CallHouse, leg: str) -> str:
+    """Somebody else takes the caller's place; their leg."""
+    agent = house.pbx.user_agent
+    value = (("Replaces", agent.replaces_value(leg)),)
+    offer = description(PBX.host, CALLER_PORT + 2)
+    return agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, headers=value, now=house.wire.now)
+
+
+def test_who_takes_the_callers_place_has_none_of_their_marks(tmp_path: Path, service: Service) -> None:
+    house = house_of(tmp_path, PLAN.replace("    filler: One moment.\n", "    grants: verified\n"))
+
+    async def scene() -> None:
+        call, leg = await talking(house)
+        model = house.sessions[0]
+        model.ask("check_pin", code="2468")
+        model.ask("lookup_order", number="000000")  # its success would grant the mark as well
+        await house.live(0.1)
+        assert "cancel_order" in names(model.changes[-1].tools)
+        replace_caller(house, leg)
+        await house.live(1)
+        assert "cancel_order" not in names(model.changes[-1].tools)
+        service.answers[0].set_result(Result("ok"))
+        await house.live(0.1)
+        assert model.results["c2"] == {"result": "ok"}
+        refused = model.ask("cancel_order", number="1")
+        assert model.results[refused] == {"error": "not before the caller is verified"}
+        model.ask("check_pin", code="2468")
+        await house.live(0.1)
+        model.ask("cancel_order", number="1")
+        await house.live(0.1)
+        assert service.asked[1:] == [{"number": "1"}]
+        call.hang_up()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, scene)
+
+
+def test_tool_that_needs_a_mark_is_not_run_by_a_reply_that_also_earns_it(tmp_path: Path, service: Service) -> None:
+    house = house_of(tmp_path)
+
+    async def script(_call: CallTask, model: ScriptedSession) -> None:
+        model.ask("check_pin", code="2468")
+        early = model.ask("cancel_order", number="1")
+        await house.live(0.1)
+        assert model.results[early] == {"error": "not before the caller is verified"}
+        again = realtime.ToolCall(call_id=early, name="cancel_order", arguments={"number": "1"}, response_id="r")
+        model.emit(realtime.ToolCalled(call=again))
+        await house.live(0.1)
+        assert service.asked == []
+
+    in_a_call(house, script)
+
+
+def test_provider_that_does_not_take_a_result_does_not_end_the_call(tmp_path: Path, service: Service) -> None:
+    house = house_of(tmp_path)
+
+    def fail(*_arguments: object, **_named: object) -> None:
+        raise ValueError("a fault of the provider's")
+
+    async def script(call: CallTask, model: ScriptedSession) -> None:
+        model.send_tool_result = fail  # type: ignore[method-assign]
+        model.ask("lookup_order", number="000000")
+        await house.live(0.1)
+        service.answers[0].set_result(Result("ok"))
+        await house.live(1)
+        assert house.ended == []
+        assert call._call.state is CallState.TALKING
+
+    in_a_call(house, script)
+
+
+def test_argument_that_no_schema_can_judge_is_told_and_the_call_goes_on(tmp_path: Path, service: Service) -> None:
+    text = PLAN.replace("deep: {type: boolean}", "deep: {type: number, multipleOf: 0.01}")
+    house = house_of(tmp_path, text)
+
+    async def script(call: CallTask, model: ScriptedSession) -> None:
+        call_id = model.ask("lookup_order", number="000000", deep=10**400)
+        assert "error" in model.results[call_id]
+        assert call._call.state is CallState.TALKING
+        assert service.asked == []
 
     in_a_call(house, script)
 
