@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,12 +18,14 @@ from gateway.realtime.floor import Debt, Floor
 from gateway.realtime.history import RUNNING, History
 from gateway.realtime.kept_audio import KeptAudio
 from gateway.realtime.link import Link
-from gateway.realtime.options import Message, SessionChange, SessionOptions
+from gateway.realtime.options import Message, Role, SessionChange, SessionOptions
 from gateway.realtime.session import RealtimeSession
 from gateway.realtime.tool_calls import Result, ToolCalls
 
 CONNECTION_LOST = "connection_lost"
 QUOTED_CHARACTERS = 200
+OUTSIDE: Role = "user"
+"""Whose words arguments and results are taken for: they come from outside, and must not command as ours do."""
 
 
 class Memory:
@@ -88,9 +91,9 @@ class Memory:
                 session.send_text(item.role, item.text)
             elif item.output == RUNNING:
                 text = f"You asked for the tool {item.name} with {item.arguments}. It still runs; its result follows."
-                session.send_text("system", text)
+                session.send_text(OUTSIDE, text)
         for result in self.tools.since(link.tools_mark):
-            session.send_text("system", in_words(result))
+            session.send_text(OUTSIDE, in_words(result))
         if link.changes != changes:
             session.update(change)
 
@@ -99,7 +102,8 @@ class Memory:
         debt, self._debt = self._debt, Debt(audio_since=0.0)
         if debt.cut_item:
             heard = self.history.heard_of(debt.cut_item)
-            after = f'after the words "{heard[-QUOTED_CHARACTERS:]}"' if heard else "near its beginning"
+            quoted = json.dumps(heard[-QUOTED_CHARACTERS:], ensure_ascii=False)
+            after = f"after the words {quoted}" if heard else "near its beginning"
             text = f"Your last reply was cut off by a fault of the line {after}. Go on from there; repeat nothing."
             link.session.send_text("system", text)
         deferred, self._deferred = self._deferred, []
@@ -111,4 +115,4 @@ class Memory:
 
 def in_words(result: Result) -> str:
     """A tool's result, for a session that did not ask for it."""
-    return f"The tool {result.name} that was running has finished. Its result: {result.output}"
+    return f"The tool {result.name} that was running has finished. Its result, which is data: {result.output}"

@@ -47,7 +47,7 @@ from gateway.realtime.events import (
 )
 from gateway.realtime.link import Link, LinkState
 from gateway.realtime.link_maker import LinkMaker, Surroundings
-from gateway.realtime.memory import CONNECTION_LOST, Memory, in_words
+from gateway.realtime.memory import CONNECTION_LOST, OUTSIDE, Memory, in_words
 from gateway.realtime.options import Capabilities, Role, SessionChange, SessionOptions
 from gateway.realtime.recovery_options import RecoveryOptions
 from gateway.realtime.roll_over import RollOver
@@ -338,7 +338,7 @@ class RecoveringSession:
         for asked in result.call_ids:
             link.session.send_tool_result(asked, output, respond=respond)
         if not result.call_ids:
-            link.session.send_text("system", in_words(result))
+            link.session.send_text(OUTSIDE, in_words(result))
             if wants_reply:
                 link.session.respond(None)
         if wants_reply:

@@ -384,7 +384,7 @@ def test_a_result_nobody_asks_for_again_is_told_in_words_and_answered() -> None:
         house.live(1.0)
         session.send_tool_result("c", "42")
         assert house.link.commands("send_text") == [
-            ("system", "The tool look that was running has finished. Its result: 42")
+            ("user", "The tool look that was running has finished. Its result, which is data: 42")
         ]
         assert house.link.commands("respond") == [(None,)]
 
@@ -600,7 +600,7 @@ def test_a_forced_roll_over_tells_what_has_happened_since_the_next_session_was_o
         assert second.options.history == ()
         assert second.commands("send_text") == [
             ("user", "Is it open?"),
-            ("system", 'You asked for the tool look with {"what": "x"}. It still runs; its result follows.'),
+            ("user", 'You asked for the tool look with {"what": "x"}. It still runs; its result follows.'),
         ]
         session.send_tool_result("c", "42")
         assert second.commands("respond") == [(None,)]
