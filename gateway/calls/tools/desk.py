@@ -32,6 +32,8 @@ from gateway.dialplan.tools import CodeCheck, Filler, McpPlan, SessionTool, Tool
 from gateway.realtime.session import SessionChange, Tool
 
 MAX_RUNNING = 8
+MAX_ASKED = 300
+"""In one call. A model that asks for a tool because of its last result would never end, and would cost."""
 LOOK_AGAIN_S = 0.2
 """How long a filler waits for whoever is speaking, before it looks again."""
 
@@ -109,6 +111,7 @@ class ToolDesk:
         self._session_name = ""
         self._session: Attended | None = None
         self._running: dict[str, _Running] = {}
+        self._asked = 0
         self._filled: str | None = None  # the reply in whose calls' stead the filler was said
         self._log = _log.bind(call_id=record.call_id)
 
@@ -162,8 +165,11 @@ class ToolDesk:
         session = self._session
         if session is None or asked.call_id in self._running:
             return
+        self._asked += 1
         job = self._job(asked.name, session)
-        if job is None:
+        if self._asked > MAX_ASKED:
+            self._answer(asked.call_id, asked.name, Failure("no more tools are run in this call"), respond=False)
+        elif job is None:
             self._answer(asked.call_id, asked.name, Failure("there is no such tool"))
         elif not self._has(job.after):
             self._answer(asked.call_id, asked.name, Failure(f"not before the caller is {job.after}"))
@@ -224,12 +230,12 @@ class ToolDesk:
         if self._session is not None and self._session.has_update:
             self._session.update(SessionChange(tools=self.offered(self._session_name, at)))
 
-    def _answer(self, call_id: str, name: str, outcome: Outcome, *, took_ms: int = 0) -> None:
+    def _answer(self, call_id: str, name: str, outcome: Outcome, *, took_ms: int = 0, respond: bool = True) -> None:
         is_failed = isinstance(outcome, Failure)
         # Reasons may hold a caller's words; the log has kinds and times.
         self._log.info("tool", tool=name if self._is_known(name) else "", is_failed=is_failed, took_ms=took_ms)
         if self._session is not None:
-            self._session.reply_to_tool(call_id, output_of(outcome), respond=self._links.may_speak())
+            self._session.reply_to_tool(call_id, output_of(outcome), respond=respond and self._links.may_speak())
         if is_failed:
             self._links.dispatch(ToolFailed(name=name))
 

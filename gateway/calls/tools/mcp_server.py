@@ -157,7 +157,7 @@ class McpServer:
     @asynccontextmanager
     async def _watched(self, transport: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
         async with transport as (incoming, outgoing):
-            yield _Watched(incoming, self._on_end), outgoing
+            yield _Watched(self.plan, incoming, self._on_end), outgoing
 
     def _on_end(self) -> None:
         self._client, self._is_lost = None, True
@@ -235,7 +235,8 @@ def _printable(text: str) -> str:
 class _Watched:
     """A stream of messages that tells its end."""
 
-    def __init__(self, stream: Any, on_end: Any) -> None:
+    def __init__(self, plan: McpPlan, stream: Any, on_end: Any) -> None:
+        self._plan = plan
         self._stream = stream
         self._on_end = on_end
 
@@ -258,17 +259,24 @@ class _Watched:
         except StopAsyncIteration:
             self._on_end()
             raise
-        _drop_result_schemas(item)
+        _trim(self._plan, item)
         return item
 
 
-def _drop_result_schemas(item: Any) -> None:
-    """The SDK would hold results against them, whatever patterns and references a server puts there."""
+def _trim(plan: McpPlan, item: Any) -> None:
+    """Take out of a list of tools what nobody will use, before the SDK makes objects of it.
+
+    Schemas of results are among it: the SDK would hold results against them, whatever patterns a server puts there.
+    """
     result = getattr(getattr(item, "message", None), "result", None)
     tools = result.get("tools") if isinstance(result, dict) else None
-    for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, dict):
-            tool.pop("outputSchema", None)
+    if not isinstance(result, dict) or not isinstance(tools, list):
+        return
+    known = [tool for tool in tools if isinstance(tool, dict)]
+    wanted = [tool for tool in known if plan.tools is None or tool.get("name") in plan.tools][:MAX_TOOLS]
+    for tool in wanted:
+        tool.pop("outputSchema", None)
+    result["tools"] = wanted
 
 
 def _innermost(error: BaseException) -> BaseException:

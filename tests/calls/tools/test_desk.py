@@ -205,6 +205,23 @@ def test_no_more_than_eight_tools_run_at_once(tmp_path: Path, service: Service) 
     in_a_call(house, script)
 
 
+def test_model_that_asks_for_tools_for_ever_is_not_let_speak_because_of_them(tmp_path: Path, service: Service) -> None:
+    house = house_of(tmp_path)
+    responses: list[bool] = []
+
+    async def script(_call: CallTask, model: ScriptedSession) -> None:
+        model.send_tool_result = lambda _id, _output, respond=True: responses.append(respond)  # type: ignore[method-assign]
+        for _ in range(desk.MAX_ASKED):
+            model.ask("lookup_order", number="wrong")
+        assert responses == [True] * desk.MAX_ASKED
+        model.ask("lookup_order", number="000000")
+        await house.live(0.1)
+        assert responses[-1] is False
+        assert service.asked == []
+
+    in_a_call(house, script)
+
+
 def test_call_that_is_told_twice_runs_once(tmp_path: Path, service: Service) -> None:
     house = house_of(tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import ssl
@@ -23,6 +24,7 @@ from gateway.dialplan.tools import IDEMPOTENT_METHODS, HttpRequest
 from tests.support.certificates import Authority
 from tests.support.http_server import RESET, HttpServer, answer
 
+CHUNKED = b"HTTP/1.1 200 X\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 FACTS = {"caller.number": "+49301", "call.id": "c1"}
 
 
@@ -141,6 +143,14 @@ async def test_service_that_is_not_there_is_a_failure(clients: HttpClients, serv
         (answer(b"x", Content_Encoding="gzip"), "the answer is compressed, which was not asked for"),
         (b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\nhalf", "the service did not answer within 0.2 s"),
         (b"what?\r\n\r\n", "the connection to the service broke"),
+        (CHUNKED + b"10000\r\n" + b"x" * 0x10000 + b"\r\n", "the service did not answer within 0.2 s"),
+        (CHUNKED + (b"10000\r\n" + b"x" * 0x10000 + b"\r\n") * 6, "the answer has more than 256 KB"),
+        (CHUNKED + b"f" * 10_000, "the service did not answer within 0.2 s"),
+        (b"HTTP/1.1 200 X\r\nA: " + b"x" * 500_000 + b"\r\n\r\n", "the connection to the service broke"),
+        (b"HTTP/1.1 200 X\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "the connection to the service broke"),
+        (b"HTTP/1.1 200 X\r\nContent-Length: -1\r\n\r\n", "the connection to the service broke"),
+        (b"HTTP/1.1 100 X\r\n\r\n" * 100, "the service did not answer within 0.2 s"),
+        (answer(b"9" * 5000), "the answer is no application/json"),
         (answer(status=302, Location="http://127.0.0.2:1/"), "the service redirects to another host"),
         (answer(status=302, Location="https://127.0.0.1/"), "the service redirects to another host"),
         (answer(status=302, Location="//evil.example/"), "the service redirects to another host"),
@@ -152,9 +162,8 @@ async def test_answer_that_cannot_be_used_is_a_failure(
     clients: HttpClients, server: HttpServer, given: bytes, reason: str
 ) -> None:
     server.answers = [given]
-    assert await ask(clients, request_to(server.url, retries=0, timeout_s=0.2 if b"half" in given else 4)) == Failure(
-        reason
-    )
+    timeout_s = 0.2 if "0.2 s" in reason else 10
+    assert await ask(clients, request_to(server.url, retries=0, timeout_s=timeout_s)) == Failure(reason)
 
 
 async def test_redirect_within_the_service_is_followed(clients: HttpClients, server: HttpServer) -> None:
@@ -237,3 +246,24 @@ async def test_no_log_of_any_library_holds_an_address_a_header_or_an_answer(
     assert len(server.asked) == 4
     assert "seen" in stream.getvalue()
     assert "secret" not in stream.getvalue()
+
+
+async def test_proxy_of_the_environment_hears_nothing(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    server.answers = [answer("ok")]
+    made = HttpClients()
+    assert await ask(made, request_to(server.url)) == Result("ok")
+    await made.close()
+
+
+async def test_request_that_is_dropped_leaves_no_connection(clients: HttpClients, server: HttpServer) -> None:
+    server.is_silent = True
+    asking = asyncio.create_task(ask(clients, request_to(server.url)))
+    async with asyncio.timeout(30):
+        while not server.asked:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    client = await clients.client(None)
+    assert client._transport._pool.connections == []  # type: ignore[attr-defined]
