@@ -6,7 +6,6 @@ Run as a program this file is the stdio server; its argument is a file that coun
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import threading
@@ -17,8 +16,6 @@ from pathlib import Path
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-
-NO_METHOD = {"code": -32601, "message": "no such method"}
 
 
 def desk(heard: list[str]) -> MCPServer:
@@ -71,47 +68,6 @@ def desk(heard: list[str]) -> MCPServer:
     return server
 
 
-def hostile(mode: str) -> None:
-    """A server without the SDK that does what none should, on stdin and stdout."""
-    schema: dict[str, object] = {"type": "object"}
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if "id" not in asked:
-            continue
-        match asked["method"]:
-            case "initialize":
-                version = asked["params"]["protocolVersion"]
-                told: object = {
-                    "protocolVersion": version,
-                    "capabilities": {"tools": {}},
-                    "serverInfo": {"name": "x", "version": "1"},
-                }
-            case "tools/list" if mode == "many":
-                tools = [{"name": f"t{n}", "inputSchema": schema} for n in range(10_000)]
-                told = {"tools": tools}
-            case "tools/list" if mode == "pages":
-                told = {"tools": [], "nextCursor": "more"}
-            case "tools/list":
-                slow = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}
-                large = {"type": "object", "description": "x" * 20_000}
-                told = {
-                    "tools": [
-                        {"name": "slow", "inputSchema": slow, "outputSchema": slow},
-                        {"name": "large", "inputSchema": large},
-                    ]
-                }
-            case "tools/call":
-                structured = {"a": "a" * 60 + "!"}
-                told = {"content": [{"type": "text", "text": "x"}], "structuredContent": structured}
-            case _:
-                sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": NO_METHOD}) + "\n")
-                sys.stdout.flush()
-                continue
-        rubbish = "what a caller said\n{\n\x00\n" * (200 if mode == "rubbish" else 0)
-        sys.stdout.write(rubbish + json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": told}) + "\n")
-        sys.stdout.flush()
-
-
 @asynccontextmanager
 async def http_desk(heard: list[str]) -> AsyncIterator[str]:
     """Its URL."""
@@ -130,9 +86,6 @@ async def http_desk(heard: list[str]) -> AsyncIterator[str]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        hostile(sys.argv[2])
-        sys.exit()
     with Path(sys.argv[1]).open("a") as starts:
         starts.write("x")
     desk([]).run("stdio")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import structlog
 
+from gateway.calls.tools import mcp_server
 from gateway.calls.tools.mcp_server import NOT_THERE, McpServer
 from gateway.calls.tools.outcome import Failure, Outcome, Result
 from gateway.cli.logs import configure_logs
@@ -115,7 +116,8 @@ async def test_streamable_http_with_allowed_tools_and_a_deadline() -> None:
 
 
 def bad(mode: str) -> McpPlan:
-    return replace(stdio(Path("/dev/null")), command=(sys.executable, str(SCRIPT), "/dev/null", mode))
+    command = (sys.executable, "-S", str(SCRIPT.with_name("hostile_mcp_server.py")), mode)
+    return McpPlan(name="desk", command=command, folder=REPOSITORY, timeout_s=10)
 
 
 async def test_of_ten_thousand_tools_as_many_are_taken_as_a_model_can_have() -> None:
@@ -157,3 +159,27 @@ async def test_no_schema_of_a_server_takes_long_and_none_is_long() -> None:
     assert [(line["tool"], line["reason"]) for line in left_out] == [
         ("large", "its schema has more than 16384 characters")
     ]
+
+
+def children() -> set[str]:
+    """Processes of this one's."""
+    return {
+        child for thread in Path("/proc/self/task").iterdir() for child in (thread / "children").read_text().split()
+    }
+
+
+@pytest.mark.parametrize("mode", ["mute", "half mute"])
+async def test_server_that_does_not_answer_is_ended_and_started_again(
+    monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(mcp_server, "CONNECT_LIMIT_S", 0.6)
+    before = children()
+    server = McpServer(bad(mode), first_pause_s=0.01)
+    with structlog.testing.capture_logs() as logs:
+        running = asyncio.create_task(server.run())
+        await until(lambda: len(logs) >= 2)
+        assert {line["reason"] for line in logs} == {"TimeoutError"}
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert children() <= before
