@@ -1,53 +1,69 @@
-"""An MCP server on stdin and stdout that does what none should, which its argument says. Without the SDK, to start fast."""
+"""An MCP server on stdin and stdout that does what none should, as its argument says. It starts fast: no SDK."""
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Mapping
 
-NO_METHOD = {"code": -32601, "message": "no such method"}
+ANY = {"type": "object"}
+SLOW = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}
+LARGE = {"type": "object", "description": "x" * 20_000}
 
 
-def hostile(mode: str) -> None:
-    """Answer what comes on stdin."""
-    schema: dict[str, object] = {"type": "object"}
+def listed(mode: str) -> object:
+    """The result of tools/list."""
+    if mode == "many":
+        return {"tools": [{"name": f"t{number}", "inputSchema": ANY} for number in range(10_000)]}
+    if mode == "pages":
+        return {"tools": [], "nextCursor": "more"}
+    slow = {"name": "slow", "inputSchema": SLOW, "outputSchema": SLOW}
+    return {"tools": [slow, {"name": "large", "inputSchema": LARGE}]}
+
+
+def called(mode: str) -> object:
+    """The result of tools/call."""
+    while mode == "endless":
+        sys.stdout.write("x" * 65536)
+    while mode == "flood":
+        sys.stdout.write("rubbish\n" * 8192)
+    if mode == "parent":
+        child = subprocess.Popen(["sleep", "300"])
+        return {"content": [{"type": "text", "text": str(child.pid)}]}
+    return {"content": [{"type": "text", "text": "x"}], "structuredContent": {"a": "a" * 60 + "!"}}
+
+
+def answer(mode: str, asked: Mapping[str, object]) -> dict[str, object]:
+    """The answer to a request."""
+    match asked["method"]:
+        case "initialize":
+            about = {"serverInfo": {"name": "x", "version": "1"}, "capabilities": {"tools": {}}}
+            parameters = asked["params"]
+            assert isinstance(parameters, dict)
+            return {"result": {"protocolVersion": parameters["protocolVersion"], **about}}
+        case "tools/list":
+            return {"result": listed(mode)}
+        case "tools/call":
+            return {"result": called(mode)}
+    return {"error": {"code": -32601, "message": "no such method"}}
+
+
+def main(mode: str) -> None:
+    if mode == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for line in sys.stdin:
         asked = json.loads(line)
         if "id" not in asked or mode == "mute" or (mode == "half mute" and asked["method"] != "initialize"):
             continue
-        match asked["method"]:
-            case "initialize":
-                version = asked["params"]["protocolVersion"]
-                told: object = {
-                    "protocolVersion": version,
-                    "capabilities": {"tools": {}},
-                    "serverInfo": {"name": "x", "version": "1"},
-                }
-            case "tools/list" if mode == "many":
-                tools = [{"name": f"t{n}", "inputSchema": schema} for n in range(10_000)]
-                told = {"tools": tools}
-            case "tools/list" if mode == "pages":
-                told = {"tools": [], "nextCursor": "more"}
-            case "tools/list":
-                slow = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}
-                large = {"type": "object", "description": "x" * 20_000}
-                told = {
-                    "tools": [
-                        {"name": "slow", "inputSchema": slow, "outputSchema": slow},
-                        {"name": "large", "inputSchema": large},
-                    ]
-                }
-            case "tools/call":
-                structured = {"a": "a" * 60 + "!"}
-                told = {"content": [{"type": "text", "text": "x"}], "structuredContent": structured}
-            case _:
-                sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": NO_METHOD}) + "\n")
-                sys.stdout.flush()
-                continue
         rubbish = "what a caller said\n{\n\x00\n" * (200 if mode == "rubbish" else 0)
-        sys.stdout.write(rubbish + json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": told}) + "\n")
+        sys.stdout.write(rubbish + json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer(mode, asked)}) + "\n")
         sys.stdout.flush()
+    while mode == "deaf":
+        time.sleep(1)
 
 
 if __name__ == "__main__":
-    hostile(sys.argv[1])
+    main(sys.argv[1])

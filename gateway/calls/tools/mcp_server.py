@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import structlog
 
 import gateway
 from gateway.calls.tools.http_tool import tls_context
+from gateway.calls.tools.mcp_process import mcp_process
 from gateway.calls.tools.outcome import Failure, Outcome, Result
 from gateway.dialplan.arguments import Checker
 from gateway.dialplan.tools import McpPlan, ToolDefinition, function_name
@@ -131,18 +131,14 @@ class McpServer:
 
     async def _connect(self, stack: AsyncExitStack) -> AbstractAsyncContextManager[Client]:
         await asyncio.to_thread(_load_sdk)
-        from mcp import Client, StdioServerParameters  # noqa: PLC0415 - an extra
-        from mcp.client.stdio import stdio_client  # noqa: PLC0415
+        from mcp import Client  # noqa: PLC0415 - an extra
         from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
         from mcp_types import Implementation  # noqa: PLC0415
 
         plan = self.plan
+        transport: AbstractAsyncContextManager[Any]
         if plan.command:
-            command, *arguments = plan.command
-            parameters = StdioServerParameters(
-                command=command, args=arguments, env=dict(plan.environment), cwd=plan.folder
-            )
-            transport = stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr)
+            transport = mcp_process(plan)
         else:
             context = await asyncio.to_thread(tls_context, plan.ca_file)
             timeout = httpx2.Timeout(CONNECT_LIMIT_S, read=None)

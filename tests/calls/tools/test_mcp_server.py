@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import resource
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.calls.tools import mcp_server
+from gateway.calls.tools import mcp_process, mcp_server
 from gateway.calls.tools.mcp_server import NOT_THERE, McpServer
 from gateway.calls.tools.outcome import Failure, Outcome, Result
 from gateway.cli.logs import configure_logs
@@ -182,4 +183,33 @@ async def test_server_that_does_not_answer_is_ended_and_started_again(
         assert not running.done()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+    assert children() <= before
+
+
+@pytest.mark.parametrize("mode", ["endless", "flood"])
+async def test_server_that_says_too_much_is_ended_before_memory_and_time_are(mode: str) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with kept(bad(mode)) as server:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            assert isinstance(await call(server, "desk_slow"), Failure)
+            await until(lambda: any(line["event"] == "mcp server lost" for line in logs))
+            assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+    assert "mcp server says too much" in [line["event"] for line in logs]
+
+
+async def test_nothing_is_left_of_what_a_server_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp_process, "GRACE_S", 0.1)
+    async with kept(bad("parent")) as server:
+        started = await call(server, "desk_slow")
+        assert isinstance(started, Result)
+        process = Path(f"/proc/{started.value}")
+        assert "sleep" in (process / "cmdline").read_text()
+    await until(lambda: not process.exists() or "Z" in (process / "stat").read_text().split(")")[1].split()[0])
+
+
+async def test_server_that_does_not_want_to_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp_process, "GRACE_S", 0.1)
+    before = children()
+    async with kept(bad("deaf")):
+        assert children() > before
     assert children() <= before
