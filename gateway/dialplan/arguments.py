@@ -21,7 +21,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from gateway.dialplan.slow_pattern import MAX_TEXT_CHARACTERS, slowness
+from gateway.dialplan.slow_pattern import MAX_TEXT_CHARACTERS, slowness, ways
 from gateway.errors import shown
 
 MAX_CHARACTERS = 16_384
@@ -31,6 +31,9 @@ SHOWN_VERDICT_CHARACTERS = 300
 
 MAX_STEPS = 10_000
 """Keywords looked at for one value: some 70 ms, and more than 16 KB of JSON need unless a schema multiplies them."""
+
+WAYS_A_STEP = 400
+"""Ways of matching a pattern that take as long as a step."""
 
 _DOLLAR = re.compile(r"(?P<other>\\.|\[\^?\]?(?:\\.|[^\]\\])*\])|\$", re.DOTALL)
 
@@ -43,8 +46,8 @@ class _TooLong(Exception):
 class _Budget:
     left: int = MAX_STEPS
 
-    def spend(self) -> None:
-        self.left -= 1
+    def spend(self, steps: int = 1) -> None:
+        self.left -= steps
         if self.left < 0:
             raise _TooLong
 
@@ -71,7 +74,9 @@ def _pattern(_validator: Any, pattern: str, value: object, _schema: object) -> I
         return
     if len(value) > MAX_TEXT_CHARACTERS:
         yield ValidationError(f"has more than {MAX_TEXT_CHARACTERS} characters")
-    elif not _compiled(pattern).search(value):
+        return
+    _budget.get().spend(int(ways(pattern, len(value)) / WAYS_A_STEP))
+    if not _compiled(pattern).search(value):
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
@@ -82,8 +87,11 @@ def _unique(_validator: Any, is_asked: object, value: object, _schema: object) -
 
 def _short_names(validator: Any, patterns: Any, value: object, schema: object) -> Iterator[ValidationError]:
     """Patterns are held against names, too, here and by additionalProperties."""
-    if isinstance(value, Mapping) and any(len(name) > MAX_TEXT_CHARACTERS for name in value):
-        raise _TooLong
+    if isinstance(value, Mapping):
+        if any(len(name) > MAX_TEXT_CHARACTERS for name in value):
+            raise _TooLong
+        for name in value:  # twice: additionalProperties looks again
+            _budget.get().spend(int(sum(2 * ways(pattern, len(name)) for pattern in patterns) / WAYS_A_STEP))
     yield from Draft202012Validator.VALIDATORS["patternProperties"](validator, patterns, value, schema)
 
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_TEXT_CHARACTERS = 256
 MAX_WAYS = 3 << 20
 """Three repetitions without end; some 80 ms in the worst case, and mostly 5."""
 
+SHORT = 16
+"""A repetition that is shorter than a text by no more than so many is as good as endless."""
+
 _NO_END = float("inf")
-_NEARLY_ENDLESS = MAX_TEXT_CHARACTERS - 16
 _MANY = 32
 """Nothing that has two ways may be repeated as often as this."""
 _TOKEN = re.compile(
@@ -55,7 +58,7 @@ class _Group:
         if is_shared:
             self.endless += 1
             self.most_endless = max(self.most_endless, self.endless)
-            ways = MAX_TEXT_CHARACTERS / self.endless
+            ways /= self.endless
         self.last, self.is_repeated = _bounded(ways), True
 
     @property
@@ -66,11 +69,21 @@ class _Group:
 
 def slowness(pattern: str) -> str:
     """Why `pattern` may be slow; "" where it is not. One that is no expression is for others to refuse."""
+    return _judge(pattern, MAX_TEXT_CHARACTERS)[0]
+
+
+@lru_cache(maxsize=1024)
+def ways(pattern: str, longest: int) -> float:
+    """In how many ways a pattern that is not slow could divide a text of up to `longest` characters, at the most."""
+    return _judge(pattern, longest)[1]
+
+
+def _judge(pattern: str, longest: int) -> tuple[str, float]:
     groups = [_Group()]
     for token in _TOKEN.finditer(pattern):
         group, is_repeat = groups[-1], token["repeat"] is not None
         if token["escape"] is not None and token["escape"][1:].isdigit():
-            return "it refers back to a group"
+            return "it refers back to a group", _NO_END
         if token["open"] is not None:
             groups.append(_Group())
         elif token["choice"] is not None:
@@ -81,24 +94,26 @@ def slowness(pattern: str) -> str:
         elif is_repeat and group.last is not None:
             if group.is_repeated and token["repeat"] == "?":  # the sign of a repetition that takes as little as it can
                 continue
-            ways, had = _repeated(group, token), group.last
-            group.repeat(ways, is_shared=len(groups) == 1 and had == 1 and _NEARLY_ENDLESS <= ways < _NO_END)
+            count, had = _repeated(group, token, longest), group.last
+            is_shared = len(groups) == 1 and had == 1 and longest - SHORT <= count < _NO_END
+            group.repeat(longest if is_shared else count, is_shared=is_shared)
             if group.last == _NO_END and had > 1:
-                return "it repeats what holds a repetition or a choice; expected a set such as [ab]"
+                return "it repeats what holds a repetition or a choice; expected a set such as [ab]", _NO_END
         elif not is_repeat:
             group.add(1)
     is_anchored = pattern.startswith("^") and not groups[0].choices
-    starts = 1 if is_anchored else MAX_TEXT_CHARACTERS / (groups[0].most_endless + 1)
-    if _bounded(groups[-1].ways * starts) == _NO_END or len(groups) > 1:
-        return "it could match in too many ways; expected fewer or shorter repetitions, and ^ in front"
-    return ""
+    starts = 1 if is_anchored else max(longest, 1) / (groups[0].most_endless + 1)
+    total = _bounded(groups[-1].ways * starts)
+    if total == _NO_END or len(groups) > 1:
+        return "it could match in too many ways; expected fewer or shorter repetitions, and ^ in front", _NO_END
+    return "", total
 
 
 def _bounded(ways: float) -> float:
     return ways if ways <= MAX_WAYS else _NO_END
 
 
-def _repeated(group: _Group, token: re.Match[str]) -> float:
+def _repeated(group: _Group, token: re.Match[str], longest: int) -> float:
     """The ways of the last thing when it is repeated."""
     least, most = _times(token)
     ways = 1 if group.last is None else group.last
@@ -106,7 +121,7 @@ def _repeated(group: _Group, token: re.Match[str]) -> float:
         return _NO_END
     if ways == 1:
         # A group may be empty, and is gone through however often it has to be there.
-        return _bounded((min(most, MAX_TEXT_CHARACTERS) - least + 1) * (max(least, 1) if group.is_group else 1))
+        return _bounded(max(min(most, longest) - least + 1, 1) * (max(least, 1) if group.is_group else 1))
     if most >= _MANY:
         return _NO_END
     total = 0.0

@@ -97,6 +97,17 @@ TANGLE: dict[str, object] = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] 
         ({"multipleOf": 0.01}, 10**400, "it cannot be held against the schema"),
         ({"type": "number"}, float("nan"), "not JSON, or nested too deeply"),
         ({"patternProperties": {"^a*a*a*b": {}}}, {"a" * 8000: 1}, "it is too much to be held against the schema"),
+        (
+            {"anyOf": [{"items": {"pattern": "^([ab])*([ab])*([ab])*c"}}] * 20},
+            ["ab" * 127] * 50,
+            "it is too much to be held against the schema",
+        ),
+        (
+            {"patternProperties": {"^([ab])*([ab])*([ab])*c": {}}},
+            {"ab" * 120 + f"{n}": 1 for n in range(50)},
+            "it is too much to be held against the schema",
+        ),
+        ({"items": {"pattern": r"^[^@]+@[^@]+[.][a-z]{2,}$"}}, ["somebody.whatever@somewhere.example"] * 100, ""),
         ({"uniqueItems": True}, [{"a": n} for n in range(1200)], ""),
         ({"uniqueItems": True}, [{"a": 1, "b": [2]}, 1, {"b": [2], "a": 1}], "has equal items"),
         ({"items": {"type": "integer", "minimum": 0}}, [1] * 3000, ""),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dialplan.slow_pattern import MAX_TEXT_CHARACTERS, slowness
+from gateway.dialplan.slow_pattern import MAX_TEXT_CHARACTERS, MAX_WAYS, slowness, ways
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,10 @@ def test_what_is_called_fast_is_fast(pattern: str, is_anchored: bool) -> None:
     for text in ("a" * MAX_TEXT_CHARACTERS, "ab" * (MAX_TEXT_CHARACTERS // 2)):
         re.search(pattern, text)
     assert time.process_time() - before < 2
+
+
+@pytest.mark.parametrize("pattern", ["^[a-z]+@[a-z]+[.][a-z]{2,}$", "a*b", "^(a|b){3}$", "", "^a{300}"])
+def test_ways_are_the_fewer_the_shorter_the_text(pattern: str) -> None:
+    counts = [ways(pattern, length) for length in (0, 1, 20, 100, MAX_TEXT_CHARACTERS)]
+    assert counts == sorted(counts)
+    assert slowness(pattern) or counts[-1] <= MAX_WAYS
