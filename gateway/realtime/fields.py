@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 
 MAX_MEMBERS = 50_000
@@ -69,7 +70,7 @@ class Fields:
         value = self.members.get(name)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
             raise MalformedEventError(f"{name} is not a number")
         return float(value)
 

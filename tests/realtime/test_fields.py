@@ -111,3 +111,10 @@ def test_what_is_no_object_member_is_malformed(value: object) -> None:
 def test_what_is_no_list_is_malformed(value: object) -> None:
     with pytest.raises(MalformedEventError):
         Fields({"a": value}).each("a")
+
+
+@pytest.mark.parametrize("text", ["1" + 400 * "0", "1e400", "NaN", "-Infinity", "-0.1"])
+def test_number_that_no_float_can_hold_is_malformed(text: str) -> None:
+    """JSON has integers of any size, and Python reads them."""
+    with pytest.raises(MalformedEventError):
+        parse(f'{{"a":{text}}}').number("a", 0.0)

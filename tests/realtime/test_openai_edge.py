@@ -159,3 +159,15 @@ def test_end_of_a_reply_is_told_whatever_its_bill_says(billed: object) -> None:
     read = inbound("xai", {"type": "response.done", "response": response, "usage": {"billable_audio_seconds": billed}})
     assert read["response"]["id"] == "r"
     assert read["response"]["usage"].get("seconds", 0) in (0, 1)
+
+
+@pytest.mark.parametrize("nonsense", ["NaN", "Infinity", "1" + 400 * "0", "true"])
+def test_bill_that_is_no_number_does_not_cost_those_behind_it(nonsense: str) -> None:
+    """The provider tells all since the beginning, so what was told last is remembered."""
+    seconds = []
+    told = edge("xai")
+    for billed in ("2.5", nonsense, "4.0"):
+        document = f'{{"type":"response.done","response":{{"id":"r"}},"usage":{{"billable_audio_seconds":{billed}}}}}'
+        read = json.loads(told.inbound(document) or "")
+        seconds.append(read["response"]["usage"].get("seconds"))
+    assert seconds == [2.5, None, 1.5]

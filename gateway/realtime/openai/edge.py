@@ -11,6 +11,7 @@ dialect has the beta's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -227,9 +228,9 @@ class Edge:
         for direction in ("input", "output"):
             if f"{direction}_tokens_details" in told:
                 told.setdefault(f"{direction}_token_details", told.pop(f"{direction}_tokens_details"))
-        billed_s = told.get("billable_audio_seconds")
-        if isinstance(billed_s, int | float):
-            told["seconds"] = self._newly_billed(billed_s)
+        with contextlib.suppress(MalformedEventError):
+            if "billable_audio_seconds" in usage:
+                told["seconds"] = self._newly_billed(usage.number("billable_audio_seconds", 0.0))
         return members | {"usage": told}
 
     def _newly_billed(self, total_s: float) -> float:
