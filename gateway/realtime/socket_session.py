@@ -70,6 +70,7 @@ class SocketSession:
         self._socket: WebSocketConnection | None = None
         self._on_event: EventCallback | None = None
         self._early: list[SessionEvent] = []
+        self._opening: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
         self._questions: list[str] = []  # asked and not answered
         self._is_ending = False
@@ -88,18 +89,26 @@ class SocketSession:
     # --- opening and ending -------------------------------------------------------------------------------------------
 
     async def connect(self, on_event: EventCallback) -> None:
-        """See `RealtimeSession.connect`."""
+        """See `RealtimeSession.connect`; a session that is closed meanwhile is unavailable."""
+        self._opening = asyncio.create_task(self._open())
         try:
-            await self._open()
+            await self._opening
+            self._on_event = on_event
+            early, self._early = self._early, []
+            for event in early:
+                on_event(event)
         except ProviderError as error:
             self._drop()
             raise self._protocol.opening_verdict(error) from error.__cause__
+        except asyncio.CancelledError:
+            self._drop()
+            task = asyncio.current_task()
+            if self._is_ending and task is not None and not task.cancelling():
+                raise ProviderUnavailable("the session was closed while it was opened", code="closed") from None
+            raise
         except BaseException:
             self._drop()
             raise
-        self._on_event = on_event
-        for event in self._early:
-            on_event(event)
 
     async def _open(self) -> None:
         """Connect and wait for the confirmed session, both before one deadline; events wait in `_early`."""
@@ -134,14 +143,19 @@ class SocketSession:
     async def close(self) -> None:
         """See `RealtimeSession.close`."""
         self._is_ending = True
-        if self._socket is not None:
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        elif self._socket is not None:
             self._socket.close()
             await self._socket.wait_closed()
 
     def abort(self) -> None:
         """See `RealtimeSession.abort`."""
         self._is_ending = True
-        if self._socket is not None:
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+        elif self._socket is not None:
             self._socket.abort()
 
     def _socket_share_bytes(self) -> int:

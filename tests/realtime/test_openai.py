@@ -8,6 +8,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from tests.support.realtime_server import (
     Speech,
     ToolCalls,
 )
+from tests.support.websocket_peer import PeerServer, WebSocketPeer
 
 CERTIFICATE = Path(__file__).parents[1] / "data" / "loopback-tls.pem"
 KEY = "sk-never-shown"
@@ -234,6 +236,41 @@ async def test_cancelled_connect_leaves_no_connection() -> None:
         with pytest.raises(asyncio.CancelledError):
             await connecting
         assert await peer.wait_closed() == 1006
+
+
+@pytest.mark.parametrize("stage", ["upgrade", "session.created", "session.updated"])
+@pytest.mark.parametrize("is_polite", [True, False])
+async def test_session_that_is_closed_while_it_opens_is_gone_at_once(stage: str, *, is_polite: bool) -> None:
+    """Whoever closes does not wait for the deadline of the opening, and nothing opens behind their back."""
+    hangs_up = asyncio.Event()
+
+    async def accept(peer: WebSocketPeer) -> None:
+        await peer.read_request()
+        begun.set()
+        await hangs_up.wait()
+
+    silent = PeerServer(accept)
+    scripted = RealtimeServer(is_silent=stage == "session.created", is_confirming=stage != "session.updated")
+    begun = asyncio.Event()
+    async with silent, scripted as server:
+        url = {"url": silent.url} if stage == "upgrade" else {}
+        session, log = open_session(replace(options(server), connect_timeout_s=60.0, **url)), EventLog()
+        connecting = asyncio.create_task(session.connect(log))
+        if stage == "upgrade":
+            await begun.wait()
+        else:
+            await server.connection()
+        async with asyncio.timeout(10):
+            if is_polite:
+                await session.close()
+            else:
+                session.abort()
+            with pytest.raises(ProviderUnavailable, match="closed while it was opened") as caught:
+                await connecting
+            await session.close()
+        hangs_up.set()
+    assert caught.value.code == "closed"
+    assert log.events == []
 
 
 @pytest.mark.parametrize("direction", ["input_format", "output_format"])
