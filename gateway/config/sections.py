@@ -146,6 +146,9 @@ class RecoverySection(Section):
         )
 
 
+_OF_TRANSCRIPTION = frozenset({"keywords", "languages", "transcription_delay", "transcription_prompt"})
+
+
 class RealtimeSection(Section):
     """One kind of realtime session."""
 
@@ -187,8 +190,7 @@ class RealtimeSection(Section):
             raise WrongValue("has no url that can be called", expected="expected url: wss://HOST/v1")
         if self.provider != EMBEDDED and self.brain is not None:
             raise WrongValue("has a brain", expected="expected it with provider embedded only")
-        fields = type(self).model_fields
-        given = [name for name in fields if getattr(self, name) != fields[name].get_default(call_default_factory=True)]
+        given = [*_given(self), *(f"turn_detection.{name}" for name in _given(self.turn_detection))]
         check_abilities(self.provider, audio=self.audio, turn_detection=self.turn_detection.chosen, given=given)
         return self
 
@@ -196,6 +198,13 @@ class RealtimeSection(Section):
     def _is_of_one_piece(self) -> RealtimeSection:
         if self.noise_reduction_strength is not None and self.noise_reduction is None:
             raise WrongValue("has noise_reduction_strength", expected="expected it with noise_reduction only")
+        for key in _OF_TRANSCRIPTION.intersection(_given(self)) if self.provider != EMBEDDED else ():
+            if self.transcription is None:
+                raise WrongValue(f"has {key}", expected="expected it with transcription: MODEL only")
+        kind = turn_detection_of(self.provider, self.turn_detection.chosen)
+        if self.turn_detection.idle_timeout_ms is not None and kind != "server_vad":
+            expected = f"expected it with turn_detection.kind: server_vad only (here it is {kind})"
+            raise WrongValue("has idle_timeout_ms", expected=expected)
         labels = [server.label for server in self.mcp]
         if len(set(labels)) < len(labels):
             raise WrongValue("has two mcp servers of one label", expected="expected each label once")
@@ -261,6 +270,12 @@ class LogSection(Section):
     mask_numbers: bool = True
     sip_trace: bool = False
     sip_trace_only: tuple[str, ...] = ()
+
+
+def _given(section: Section) -> list[str]:
+    """Keys of `section` that differ from what they are by default."""
+    fields = type(section).model_fields
+    return [name for name in fields if getattr(section, name) != fields[name].get_default(call_default_factory=True)]
 
 
 def _is_url(text: str) -> bool:

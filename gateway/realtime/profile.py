@@ -12,6 +12,19 @@ from gateway.realtime.session import Capabilities, TurnDetectionKind
 _LINEAR = (AudioFormat.PCM16_24K, AudioFormat.PCM16_16K, AudioFormat.PCM16_8K)
 _LAWS = (AudioFormat.PCMU, AudioFormat.PCMA)
 
+ORIGINALS_KEYS = frozenset(
+    {
+        "identify_callers",
+        "keywords",
+        "languages",
+        "noise_reduction_strength",
+        "speed",
+        "transcription_delay",
+        "transcription_prompt",
+    }
+)
+"""Keys of a session's configuration that OpenAI's Realtime API alone can be told."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderProfile:
@@ -21,7 +34,8 @@ class ProviderProfile:
     url: str = ""
     """Where everybody reaches it; empty where the configuration must say where."""
     lacks: frozenset[str] = frozenset()
-    """Keys of a session's configuration that it could not be told."""
+    """Keys of a session's configuration that it could not be told; those of a section in it behind its name and a dot,
+    as ``turn_detection.idle_timeout_ms``."""
     needs: frozenset[str] = frozenset()
     """Keys that it cannot do without."""
 

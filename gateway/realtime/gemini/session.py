@@ -11,7 +11,7 @@ from typing import ClassVar
 from gateway.errors import ProviderRefused
 from gateway.realtime.gemini import codec
 from gateway.realtime.gemini.protocol import GeminiProtocol
-from gateway.realtime.profile import ProviderProfile
+from gateway.realtime.profile import ORIGINALS_KEYS, ProviderProfile
 from gateway.realtime.session import Capabilities, SessionOptions
 from gateway.realtime.socket_session import SocketSession
 
@@ -26,6 +26,17 @@ CAPABILITIES = Capabilities(
     max_session_s=600.0,
     has_resumption=True,
 )
+_LACKS = frozenset(
+    {
+        "backend_model",
+        "language",
+        "mcp",
+        "noise_reduction",
+        "parallel_tool_calls",
+        "truncation",
+        "turn_detection.idle_timeout_ms",
+    }
+)
 
 
 class GeminiSession(SocketSession):
@@ -38,7 +49,7 @@ class GeminiSession(SocketSession):
     profile: ClassVar = ProviderProfile(
         capabilities=CAPABILITIES,
         url="wss://generativelanguage.googleapis.com",
-        lacks=frozenset({"noise_reduction", "language"}),
+        lacks=ORIGINALS_KEYS | _LACKS,
         needs=frozenset({"model"}),
     )
 

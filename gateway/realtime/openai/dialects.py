@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 from gateway.media.codec import AudioFormat
 from gateway.realtime.openai.codec import FORMATS
+from gateway.realtime.profile import ORIGINALS_KEYS
 from gateway.realtime.session import Capabilities, TurnDetectionKind
 
 Auth: TypeAlias = Literal["bearer", "azure", "basic", "xi-api-key"]
@@ -54,10 +55,8 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "truncation": frozenset({"truncation"}),
 }
 """Keys of a realtime section, and the members of a session by which they would be told."""
-_ORIGINALS_KEYS: Final = frozenset(
-    {"speed", "languages", "keywords", "transcription_prompt", "transcription_delay", "noise_reduction_strength"}
-)
-"""Keys that only the original takes."""
+_NO_BACKEND: Final = frozenset({"backend_model"})
+"""Its one model does all by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +153,9 @@ class Dialect:
     def lacks(self) -> frozenset[str]:
         """Keys of a realtime section that it could not be told."""
         if self.session_keys is None:
-            return frozenset()
+            return _NO_BACKEND
         told = self.session_keys if self.input_keys is None else self.session_keys | self.input_keys
-        lacking = {key for key, members in _KEYS.items() if not told & members} | _ORIGINALS_KEYS
+        lacking = {key for key, members in _KEYS.items() if not told & members} | ORIGINALS_KEYS | _NO_BACKEND
         return frozenset(lacking if self.has_hosted_tools else lacking | {"mcp"})
 
 

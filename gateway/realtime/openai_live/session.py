@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 from gateway.errors import ProviderRefused
 from gateway.realtime.openai_live import codec
 from gateway.realtime.openai_live.protocol import OpenAILiveProtocol
-from gateway.realtime.profile import ProviderProfile
+from gateway.realtime.profile import ORIGINALS_KEYS, ProviderProfile
 from gateway.realtime.session import Capabilities, EventCallback, SessionOptions
 from gateway.realtime.socket_session import SocketSession
 
@@ -45,6 +45,17 @@ CAPABILITIES: Final = Capabilities(
     has_update=True,
     is_full_duplex=True,
 )
+_LACKS: Final = frozenset(
+    {
+        "language",
+        "mcp",
+        "noise_reduction",
+        "parallel_tool_calls",
+        "truncation",
+        "turn_detection.idle_timeout_ms",
+        "turn_detection.interrupt",
+    }
+)
 
 
 class OpenAILiveSession(SocketSession):
@@ -57,7 +68,7 @@ class OpenAILiveSession(SocketSession):
     profile: ClassVar = ProviderProfile(
         capabilities=CAPABILITIES,
         url="wss://api.openai.com/v1",
-        lacks=frozenset({"noise_reduction", "language"}),
+        lacks=ORIGINALS_KEYS | _LACKS,
         needs=frozenset({"model"}),
     )
 
