@@ -134,18 +134,23 @@ class SessionBridge:
             session.respond(greeting_instructions(self._greeting))
 
     async def close(self) -> None:
-        """Let the session go; safe to repeat."""
+        """Let the session go, and hear what it still writes down meanwhile; safe to repeat."""
         self._is_open = self._is_uplink_open = False
         self._patience.end()
-        self._transcript.close()
-        if self._session is not None:
-            await self._session.close()
+        try:
+            if self._session is not None:
+                await self._session.close()
+        finally:
+            self._transcript.close()
 
-    def abandon(self) -> None:
-        """The leg is gone: nothing is played any more."""
-        self._leg = None
+    def abandon(self, leg: int | None) -> None:
+        """The call's `leg`, if it has one, is about to go: what was not heard by now never will be."""
+        was_playing, self._leg = self._leg is not None and self._leg == leg, None
         self._patience.end()
         self._early.clear()
+        if was_playing and leg is not None:
+            for item in self._media.engine.flush(leg):
+                self._transcript.agent_cut(item.item_id, item.heard_ms, item.received_ms)
 
     def start(self, leg: int) -> None:
         """The caller can hear: play the greeting, or what was said while the telephone rang."""
@@ -245,7 +250,7 @@ class SessionBridge:
         """
         if self._is_full_duplex:
             if self._leg is not None:
-                self._media.engine.flush(self._leg)
+                self._flush(self._leg)
             return
         self._muted |= self._active
         if self._leg is None or self._session is None:
@@ -282,10 +287,17 @@ class SessionBridge:
     def _play(self, leg: int, item_id: str, content_index: int, audio: bytes) -> None:
         if self._record.first_audio_ms is None and self._record.established_s is not None:
             self._record.first_audio_ms = round((self._clock() - self._record.established_s) * 1000)
-        self._transcript.agent_audio(item_id, self._media.engine.queued_ms(leg))
+        audio_ms = len(audio) / self._options.output_format.bytes_per_ms
+        self._transcript.agent_audio(item_id, self._media.engine.queued_ms(leg), audio_ms)
         self._media.engine.play(leg, item_id, audio, content_index)
 
+    def _flush(self, leg: int) -> None:
+        """Drop what is queued of a model that is full duplex; what it says goes on."""
+        for item in self._media.engine.flush(leg):
+            self._transcript.agent_flushed(item.item_id, item.heard_ms, item.received_ms)
+
     def _keep(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
+        self._transcript.agent_audio_waits(event.item_id)
         if isinstance(event, realtime.AudioDelta):
             self._early_bytes += len(event.audio)
             if self._early_bytes > MAX_EARLY_AUDIO_MS * self._options.output_format.bytes_per_ms:
@@ -295,6 +307,8 @@ class SessionBridge:
     def _hear(self, event: realtime.SessionEvent) -> None:
         if not self._is_retired:
             self.on_event(event)
+        else:
+            self._on_words(event)
         self._overhear(event)
 
     def on_event(self, event: realtime.SessionEvent) -> None:
@@ -361,7 +375,13 @@ class SessionBridge:
             case realtime.InputTranscript() if event.is_final:
                 self._turns += not self._tells_speech
                 self._transcript.caller_said(event.item_id, event.text)
+            case realtime.InputTranscript():
+                self._transcript.caller_words(event.item_id, event.text)
+            case realtime.InputTranscriptFailed():
+                self._transcript.caller_words_lost(event.item_id)
             case realtime.OutputTranscript():
+                if event.response_id in self._muted or self._is_silenced:
+                    self._transcript.agent_lost(event.item_id)
                 if self._recorder is not None and event.is_final:
                     self._recorder.spoke(event.text)
                 self._transcript.agent_words(event.item_id, event.text, is_final=event.is_final)
@@ -390,7 +410,10 @@ class SessionBridge:
         )
 
     def _on_audio(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
-        if event.response_id in self._muted or self._is_silenced:
+        if event.response_id in self._muted:
+            return
+        if self._is_silenced and isinstance(event, realtime.AudioDelta):
+            self._transcript.agent_lost(event.item_id, len(event.audio) / self._options.output_format.bytes_per_ms)
             return
         if self._recorder is not None and isinstance(event, realtime.AudioDelta):
             self._recorder.add(event.audio)
@@ -413,7 +436,7 @@ class SessionBridge:
         engine = self._media.engine
         audio, is_late = fitted(event, engine.queued_ms(leg), self._options.output_format.bytes_per_ms)
         if is_late:
-            engine.flush(leg)
+            self._flush(leg)
         return audio
 
     def _on_response_finished(self, event: realtime.ResponseFinished) -> None:

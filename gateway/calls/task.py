@@ -260,7 +260,7 @@ class CallTask:
         self._timers.clear()
         self._tools.leave()
         if self._bridge is not None:
-            self._bridge.abandon()
+            self._bridge.abandon(self._line.leg)
         self._desk.release()
         self._succession.release()
         self._watch.close()

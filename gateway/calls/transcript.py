@@ -4,8 +4,11 @@ A provider tells words, audio and turns apart from each other and in its own ord
 heard to its end, or how far, when it was cut off. `Transcript` brings them together, and tells each sentence once, when
 it is over::
 
-    caller   turn begins (time) ──> words                                                    ──> Speech
-    agent    audio is queued (time, behind what is queued already), words  ──heard or cut──> ──> Speech
+    caller   turn begins, or its first words come (time) ──> all its words                       ──> Speech
+    agent    audio is queued (time, behind what is queued already), words  ──heard or cut or lost──> Speech
+
+What a session that ends leaves open is told as it stands: the caller's words so far, and of the agent's what was never
+played as not heard.
 """
 
 from __future__ import annotations
@@ -20,17 +23,38 @@ MAX_OPEN_ITEMS = 64
 
 
 @dataclass(slots=True)
+class _Turn:
+    """A turn of the caller that is not over yet."""
+
+    at_ms: int
+    words: str = ""
+
+
+@dataclass(slots=True)
 class _Item:
     """A sentence of the agent that is not over yet."""
 
     at_ms: int
     words: str = ""
     has_all_words: bool = False
+    is_waiting: bool = False  # its audio is kept until the caller can hear
+    queued_ms: float = 0.0
+    lost_ms: float = 0.0  # of its audio that was not queued, as nobody was to hear it
     has_audio: bool = False
+    is_lost: bool = False
     has_all_audio: bool = False
     is_heard: bool = False
     heard_ms: int | None = None  # it was cut off
     received_ms: int = 0
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether it was to be heard, and nothing of it has been played."""
+        return not self.has_audio and (self.is_lost or self.is_waiting)
+
+    def cut(self, heard_ms: int, received_ms: int) -> None:
+        """So much of it was heard, and no more will be."""
+        self.heard_ms, self.received_ms = heard_ms, received_ms
 
 
 class Transcript:
@@ -39,7 +63,7 @@ class Transcript:
     def __init__(self, now_ms: Callable[[], int], tell: Callable[[Speech], None]) -> None:
         self._now_ms = now_ms
         self._tell = tell
-        self._turns: dict[str, int] = {}
+        self._turns: dict[str, _Turn] = {}
         self._items: dict[str, _Item] = {}
         self._over: dict[str, None] = {}  # what was told; its late words and audio are nobody's news
 
@@ -47,30 +71,57 @@ class Transcript:
 
     def begin_turn(self, item_id: str) -> None:
         """The caller began to speak."""
-        self._turns[item_id] = self._now_ms()
-        if len(self._turns) > MAX_OPEN_ITEMS:
-            del self._turns[next(iter(self._turns))]
+        self._turn(item_id)
+
+    def caller_words(self, item_id: str, text: str) -> None:
+        """The next words of a turn of the caller."""
+        self._turn(item_id).words += text
 
     def caller_said(self, item_id: str, text: str) -> None:
         """A whole turn of the caller in words."""
-        at_ms = self._turns.pop(item_id, None)
+        turn = self._turns.pop(item_id, None) or _Turn(self._now_ms())
+        self._tell_turn(item_id, turn, text)
+
+    def caller_words_lost(self, item_id: str) -> None:
+        """No more words of a turn will come."""
+        if item_id in self._turns:
+            self.caller_said(item_id, self._turns[item_id].words)
+
+    def _turn(self, item_id: str) -> _Turn:
+        turn = self._turns.get(item_id)
+        if turn is None:
+            turn = self._turns[item_id] = _Turn(self._now_ms())
+            if len(self._turns) > MAX_OPEN_ITEMS:
+                self.caller_words_lost(next(iter(self._turns)))
+        return turn
+
+    def _tell_turn(self, item_id: str, turn: _Turn, text: str) -> None:
         if text.strip():
-            self._tell(
-                Speech(
-                    speaker=Speaker.CALLER,
-                    text=text,
-                    at_ms=self._now_ms() if at_ms is None else at_ms,
-                    item_id=item_id,
-                )
-            )
+            self._tell(Speech(speaker=Speaker.CALLER, text=text, at_ms=turn.at_ms, item_id=item_id))
 
     # The agent.
 
-    def agent_audio(self, item_id: str, queued_ms: float) -> None:
-        """Audio of an item is queued, behind `queued_ms` of other audio."""
+    def agent_audio(self, item_id: str, behind_ms: float, audio_ms: float = 0.0) -> None:
+        """`audio_ms` of an item are queued, behind `behind_ms` of other audio."""
         item = self._open(item_id)
-        if item is not None and not item.has_audio:
-            item.at_ms, item.has_audio = self._now_ms() + round(queued_ms), True
+        if item is None:
+            return
+        if not item.has_audio:
+            item.at_ms, item.has_audio = self._now_ms() + round(behind_ms), True
+        item.queued_ms += audio_ms
+
+    def agent_audio_waits(self, item_id: str) -> None:
+        """Audio of an item is kept until the caller can hear."""
+        item = self._open(item_id)
+        if item is not None:
+            item.is_waiting = True
+
+    def agent_lost(self, item_id: str, audio_ms: float = 0.0) -> None:
+        """So much audio of an item, or all that words were for, came when nobody was to hear it."""
+        item = self._open(item_id)
+        if item is not None:
+            item.is_lost = True
+            item.lost_ms += audio_ms
 
     def agent_audio_ended(self, item_id: str) -> None:
         """No more audio will come for an item."""
@@ -92,6 +143,8 @@ class Transcript:
         """An item was heard to its end."""
         item = self._items.get(item_id)
         if item is not None:
+            if item.lost_ms and item.heard_ms is None:
+                item.cut(round(item.queued_ms), round(item.queued_ms + item.lost_ms))
             item.is_heard = True
             self._settle(item_id, item)
 
@@ -99,20 +152,32 @@ class Transcript:
         """The caller broke in: so much of an item was heard."""
         item = self._items.get(item_id)
         if item is not None:
-            item.heard_ms, item.received_ms = heard_ms, received_ms
+            item.cut(heard_ms, received_ms)
             self._settle(item_id, item)
 
+    def agent_flushed(self, item_id: str, heard_ms: int, received_ms: int) -> None:
+        """What was queued of an item was dropped; only where its audio has all come is it cut off by that."""
+        item = self._items.get(item_id)
+        if item is not None and item.has_all_audio:
+            self.agent_cut(item_id, heard_ms, received_ms)
+
     def reply_ended(self) -> None:
-        """No more words will come: what is only written, or was cut off in silence, is over."""
+        """No more words will come: what is only written, was cut off in silence or not to be heard is over."""
         for item_id, item in list(self._items.items()):
             item.has_all_words = True
-            item.is_heard |= not item.has_audio
+            if item.is_unheard and not item.is_waiting:
+                item.cut(0, 0)
+            item.is_heard |= not item.has_audio and not item.is_waiting
             self._settle(item_id, item)
 
     def close(self) -> None:
         """The session is over; what is open is told as it stands."""
-        for item_id in list(self._items):
-            self._finish(item_id, self._items[item_id])
+        for item_id in list(self._turns):
+            self.caller_words_lost(item_id)
+        for item_id, item in list(self._items.items()):
+            if item.is_unheard and item.heard_ms is None:
+                item.cut(0, 0)
+            self._finish(item_id, item)
 
     def _open(self, item_id: str) -> _Item | None:
         """The item of that id, new or not; None once it is over."""

@@ -226,3 +226,16 @@ async def test_transcript_has_what_was_said_and_no_silence(scene: Scene) -> None
     session.emit(*session.turns.read("Good morning.", 2000, 2400))
     scene.stream(SOUND * 400 + SILENCE * 2000)
     assert [speech.text for speech in scene.spoken] == ["Good morning."]
+
+
+async def test_sentence_that_a_key_silences_behind_its_end_is_told_as_cut_off_there(scene: Scene) -> None:
+    session = await scene.talk()
+    session.emit(*session.turns.read("Press one for sales.", None, None))
+    session.send(SOUND * 500)
+    session.emit(*session.turns.finish(realtime.ResponseStatus.COMPLETED))
+    scene.rig.run(0.2)
+    assert scene.spoken == []
+    scene.bridge.barge_in()
+    assert [(speech.text, speech.heard_ms) for speech in scene.spoken] == [
+        ("Press one for sales.", pytest.approx(200, abs=40))
+    ]

@@ -77,7 +77,7 @@ class _Call:
 
     async def close(self) -> None:
         """End both."""
-        self.bridge.abandon()
+        self.bridge.abandon(self.leg)
         if self.leg is not None:
             self._media.close_leg(self.leg)
         await self.bridge.close()
