@@ -8,8 +8,8 @@ unheard, to write down what has been said; what it writes takes the place of all
     [u a u a u a u a u a u a u a u a] ──> what was said so far ──> [summary  u a u a u a]
                                                                             └─ kept as they are
 
-Instructions and tools are no items: they are never cut. A call of a tool and its result stay together, and so do a
-question and its answer: the cut lies before a turn of the caller.
+Instructions and tools are no items: they are never cut. A question and its answer stay together: the cut lies before a
+turn of the caller. So do a call of a tool and its result: a call that has none yet, or one behind the cut, stays.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ INSTRUCTIONS = (
     "still open. Facts only, 200 words at most. If there are notes of an earlier part, keep what they say."
 )
 PREFACE = "My notes of the earlier part of this call: "
-RETRY_AFTER_REPLIES = 4
-"""After a question that was not answered."""
+PAUSE_REPLIES = 4
+"""After a question: one that was not answered, or whose notes have not helped, is not asked again at once. Replies that
+were under way when the notes took effect have still read all that was there before."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
     item_id: str
     kind: ItemKind
+    call_id: str
 
 
 class ContextKeeper:
@@ -65,8 +67,8 @@ class ContextKeeper:
     def hear(self, event: SessionEvent) -> None:
         """Take note of what the session tells, and act on it."""
         match event:
-            case ItemAdded(item_id=item_id, kind=kind):
-                self._add(_Item(item_id, kind))
+            case ItemAdded():
+                self._add(_Item(event.item_id, event.kind, event.call_id))
             case ResponseFinished(usage=usage) if usage is not None:
                 self._look(usage.input_tokens + usage.output_tokens)
             case Answered(question_id=question_id) if question_id == self._asked:
@@ -78,7 +80,7 @@ class ContextKeeper:
                 pass
 
     def _add(self, item: _Item) -> None:
-        if item in self._items:
+        if any(item.item_id == known.item_id for known in self._items):
             return
         if item.item_id.startswith(SUMMARY):
             self._items.insert(0, item)
@@ -100,18 +102,19 @@ class ContextKeeper:
             self._session.ask(self._asked, INSTRUCTIONS)
 
     def _old_items(self) -> tuple[str, ...]:
-        """All before the last turns, which begin with words of the caller."""
+        """All before the last turns, which begin with words of the caller, but for calls whose results are not old."""
         turns = [index for index, item in enumerate(self._items) if item.kind == "user"]
         if len(turns) <= self._options.keep_turns:
             return ()
-        first_kept = turns[-self._options.keep_turns]
-        return tuple(item.item_id for item in self._items[:first_kept])
+        old = self._items[: turns[-self._options.keep_turns]]
+        answered = {item.call_id for item in old if item.kind == "tool_result"}
+        return tuple(item.item_id for item in old if item.kind != "tool_call" or item.call_id in answered | {""})
 
     def _take(self, answer: Answered) -> None:
-        self._asked = None
+        self._asked, self._pause = None, PAUSE_REPLIES
         text = answer.text.strip()
         if answer.error is not None or not text:
-            self._leaving, self._pause = (), RETRY_AFTER_REPLIES
+            self._leaving = ()
             return
         self._summaries += 1
         leaving, self._leaving = self._leaving, ()

@@ -172,6 +172,8 @@ class ItemAdded:
 
     item_id: str
     kind: ItemKind
+    call_id: str = ""
+    """Of a tool's call, and of its result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.context import RETRY_AFTER_REPLIES, SUMMARY, ContextKeeper
+from gateway.realtime.context import PAUSE_REPLIES, SUMMARY, ContextKeeper
 from gateway.realtime.openai import codec
 from gateway.realtime.openai.protocol import OpenAIProtocol
 from gateway.realtime.openai.session import CAPABILITIES
@@ -183,7 +183,7 @@ def test_a_question_that_fails_takes_nothing_away_and_is_asked_again_some_replie
     assert len([kind for kind in model.kinds if kind == "user"]) == failed_at
     while model.questions == 1:
         model.turn(f"fact-{model.replies}")
-    assert model.replies == failed_at + RETRY_AFTER_REPLIES + 1
+    assert model.replies == failed_at + PAUSE_REPLIES + 1
     assert model.keeper.summaries == 1
     assert model.facts == {f"fact-{number}" for number in range(model.replies)}
 
@@ -222,3 +222,63 @@ def test_answers_to_other_questions_and_empty_notes_change_nothing():
     model.keeper.hear(Answered(question_id=f"{SUMMARY}1", text="  "))
     assert model.items == before
     assert model.keeper.summaries == 0
+
+
+def test_a_call_that_has_no_result_yet_stays_until_its_result_is_old_as_well():
+    """A provider refuses a result whose call is gone, and the model would wait for it for ever."""
+    model = SmallModel()
+    model.put("user", "Order it, please.")
+    model.put("tool_call", "{}", item_id="slow call", call_id="slow")
+    while not model.keeper.summaries:
+        model.turn(f"fact-{model.replies}", has_tool=True)
+    assert model.kinds[:2] == ["assistant", "tool_call"]
+    model.put("tool_result", "fact-ordered", item_id="late result", call_id="slow")
+    while model.keeper.summaries == 1:
+        model.turn(f"fact-{model.replies}")
+    assert not {"slow call", "late result"} & {item[0] for item in model.items}
+    assert "fact-ordered" in model.facts
+
+
+def test_a_call_whose_result_is_behind_the_cut_stays():
+    model = SmallModel(options=ContextOptions(limit_tokens=LIMIT, keep_turns=1))
+    while len(model.items) < LIMIT / TOKENS_PER_ITEM:
+        model.put("user", "words")
+        model.put("assistant", "words")
+    model.put("tool_call", "{}", item_id="call", call_id="slow")
+    model.put("user", "Are you still there?")
+    model.put("tool_result", "fact-found", item_id="result", call_id="slow")
+    model.turn("Good.")
+    assert model.keeper.summaries == 1
+    model.keeper.hear(Answered(question_id=f"{SUMMARY}1", text="told twice"))
+    ids = [item[0] for item in model.items]
+    assert ids.count("result") == ids.count("call")
+
+
+def test_notes_that_do_not_help_are_not_asked_for_after_every_reply():
+    """What the instructions and the last turns alone hold may be more than the limit."""
+    model = SmallModel(options=ContextOptions(limit_tokens=1, keep_turns=3))
+    for number in range(40):
+        model.turn(f"fact-{number}")
+    assert 1 < model.questions <= 40 / (PAUSE_REPLIES + 1)
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_nothing_is_taken_out_before_its_summary_is_there(is_taken):
+    model = SmallModel()
+    model.protocol.replace_items(("first", "second"), "notes", "All that was said.")
+    (create,) = map(json.loads, model.protocol.messages_to_send())
+    assert (create["item"]["id"], create["previous_item_id"]) == ("notes", "root")
+    item = {"id": "notes", "type": "message", "role": "assistant"}
+    error = {"type": "invalid_request_error", "code": "invalid_value", "message": "no", "event_id": create["event_id"]}
+    answer = {"type": "conversation.item.added", "item": item} if is_taken else {"type": "error", "error": error}
+    model.protocol.receive(json.dumps(answer))
+    sent = [json.loads(message) for message in model.protocol.messages_to_send()]
+    deleted = [message["item_id"] for message in sent if message["type"] == "conversation.item.delete"]
+    assert deleted == (["first", "second"] if is_taken else [])
+
+
+def test_a_question_is_answered_at_length_however_short_replies_must_be():
+    model = SmallModel()
+    model.protocol.ask("q", "Write it down.")
+    (question,) = map(json.loads, model.protocol.messages_to_send())
+    assert question["response"]["max_output_tokens"] == 4096

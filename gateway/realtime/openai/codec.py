@@ -51,6 +51,8 @@ FORMATS: Mapping[AudioFormat, Mapping[str, object]] = {
 """How formats are written; which of them a provider has, its dialect says."""
 
 AUDIO_DELTA = "response.output_audio.delta"
+MAX_ANSWER_TOKENS: Final = 4096
+"""Of a question's answer, thoughts included, however short the session's replies must be."""
 
 _SCHEMES: Mapping[str, str] = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
@@ -257,6 +259,7 @@ def question(key: str, instructions: str) -> JsonObject:
         "conversation": "none",
         "output_modalities": ["text"],
         "instructions": instructions,
+        "max_output_tokens": MAX_ANSWER_TOKENS,
         "metadata": {QUESTION: key},
         "tools": [],
         "tool_choice": "none",

@@ -104,6 +104,7 @@ class OpenAIProtocol:
         self._command_count = 0
         self._approval_count = 0
         self._questions = Questions()
+        self._replacing: dict[str, tuple[str, ...]] = {}  # by the summary that takes their place
         self._outgoing: list[str] = []
         self._events: list[SessionEvent] = []
         self._in_force = SessionChange(
@@ -244,10 +245,9 @@ class OpenAIProtocol:
         self._send(codec.delete_item(item_id))
 
     def replace_items(self, item_ids: Sequence[str], summary_id: str, summary: str) -> None:
-        """Put a summary at the beginning of the conversation, and take out what it stands for."""
+        """Put a summary at the beginning of the conversation, and take out what it stands for once it is there."""
         self._send(codec.message("assistant", summary, item_id=summary_id, is_first=True))
-        for item_id in item_ids:
-            self._send(codec.delete_item(item_id))
+        self._replacing[summary_id] = tuple(item_ids)
 
     def update(self, change: SessionChange) -> None:
         """Change instructions, tools or language; what is so already is not sent, as it would cost the cache."""
@@ -456,7 +456,9 @@ class OpenAIProtocol:
         item = event.fields("item")
         item_id, kind = item.text("id", ""), codec.item_kind(item)
         if item_id and kind is not None:
-            self._events.append(ItemAdded(item_id=item_id, kind=kind))
+            self._events.append(ItemAdded(item_id=item_id, kind=kind, call_id=item.text("call_id", "")))
+        for replaced in self._replacing.pop(item_id, ()):
+            self.delete_item(replaced)
         self._hosted.note(item)
         self._on_item_known(event)
 
