@@ -122,3 +122,15 @@ def test_words_ahead_of_audio_that_has_not_come_are_not_taken_for_heard():
     """Half a second was received and heard; the words of the whole sentence are there already."""
     assert len(heard_words(SENTENCE, 500, 500, is_complete=False)) < len(SENTENCE) / 3
     assert heard_words(SENTENCE, 500, 500, is_complete=True) == SENTENCE
+
+
+@pytest.mark.parametrize(
+    ("text", "heard"),
+    [
+        ("我们每个工作日从九点开到五点。", "我们每个工作日 …"),
+        ("営業時間は9時から5時までです。", "営業時間は9時 …"),
+        ("Our office at 北京市 opens  at nine.", "Our office at 北 …"),
+    ],
+)
+def test_sentences_that_are_written_without_spaces_are_cut_within(text, heard):
+    assert heard_words(text, 1400, 3000, is_complete=True) == heard

@@ -326,6 +326,30 @@ def test_voice_of_the_caller() -> None:
     assert peer.told({"voiceActivity": {"voiceActivityType": "TYPE_UNSPECIFIED"}}) == []
 
 
+def test_voice_that_breaks_in_begins_a_turn_of_its_own() -> None:
+    """Its words come under the same name, and what it breaks off has been told by then."""
+    peer = Peer()
+    start = {"voiceActivity": {"voiceActivityType": "ACTIVITY_START", "audioOffset": "1s"}}
+    peer.told(start)
+    peer.content(inputTranscription={"text": "Who are you?"})
+    peer.speaks()
+    peer.told(start)
+    peer.content(inputTranscription={"text": "Wait."})
+    peer.content(interrupted=True)
+    peer.completes()
+    peer.speaks()
+    peer.completes()
+    starts = [event.item_id for event in peer.events if isinstance(event, SpeechStarted)]
+    words = [(event.item_id, event.text) for event in peer.events if isinstance(event, InputTranscript)]
+    assert starts == ["caller_1", "caller_2"]
+    assert words == [
+        ("caller_1", "Who are you?"),
+        ("caller_1", "Who are you?"),
+        ("caller_2", "Wait."),
+        ("caller_2", "Wait."),
+    ]
+
+
 # --- barge-in ---------------------------------------------------------------------------------------------------------
 
 

@@ -117,7 +117,8 @@ def test_limit_of_a_reply_has_the_dialects_name(name: str, limit: str) -> None:
 
 def test_model_and_longest_session_are_told_once() -> None:
     session = {"type": "realtime", "instructions": "Hi."}
-    opening = outbound("eleven", {"type": "session.update", "session": session | {"audio": {}}}, model="m")["session"]
+    first = session | {"output_modalities": ["audio"], "audio": {}}
+    opening = outbound("eleven", {"type": "session.update", "session": first}, model="m")["session"]
     assert (opening["model"], opening["max_duration_seconds"]) == ("m", 7200)
     assert outbound("eleven", {"type": "session.update", "session": session}, model="m")["session"] == session
 
@@ -171,3 +172,12 @@ def test_bill_that_is_no_number_does_not_cost_those_behind_it(nonsense: str) -> 
         read = json.loads(told.inbound(document) or "")
         seconds.append(read["response"]["usage"].get("seconds"))
     assert seconds == [2.5, None, 1.5]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_a_session_is_opened_with_is_not_told_again_when_its_language_changes(name: str) -> None:
+    changed = {"type": "realtime", "audio": {"input": {"transcription": {"model": "listener", "language": "de"}}}}
+    told = json.dumps(outbound(name, {"type": "session.update", "session": changed}, model="m"))
+    assert '"language": "de"' in told
+    assert '"m"' not in told
+    assert "max_duration_seconds" not in told

@@ -137,6 +137,7 @@ RULES = {
         heard=ONLY_24K,
         spoken=ONLY_24K,
         turn_detections=("server_vad",),
+        deletes=False,
         expiry=({}, 1001),
     ),
     "azure_voice_live": Rules(

@@ -288,6 +288,8 @@ class GeminiProtocol:
         at_ms = round(1000 * codec.duration_s(activity, "audioOffset", 0.0))
         match activity.text("voiceActivityType", ""):
             case "ACTIVITY_START":
+                if self._queue.turn is Turn.OPEN:  # what is being answered was another turn
+                    self._finish_caller_words(is_interrupted=True)
                 self._tell(SpeechStarted(item_id=self._caller.item_id, audio_start_ms=at_ms))
             case "ACTIVITY_END":
                 self._tell(SpeechStopped(item_id=self._caller.item_id, audio_end_ms=at_ms))

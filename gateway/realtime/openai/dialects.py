@@ -256,6 +256,7 @@ _TABLE: Final = (
         input_formats=_ONLY_24K,
         output_formats=_ONLY_24K,
         turn_detections=("server_vad",),
+        has_deletion=False,
         max_session_s=None,
         error_codes={"session_limit_reached": "rate_limit_exceeded"},
     ),

@@ -89,11 +89,12 @@ class Edge:
     def _session(self, session: JsonObject) -> JsonObject:
         """``session`` in the dialect's shape, with nothing in it that the dialect does not take."""
         dialect = self._dialect
-        opening: JsonObject = {}  # what is told once, with the formats
-        if "audio" in session:
+        opening: JsonObject = {}  # what is told once: only the first update has this
+        if "output_modalities" in session:
             opening = dict(dialect.always)
             if dialect.model_in == "session" and self._options.model:
                 opening["model"] = self._options.model
+        if "audio" in session:
             audio = session["audio"] = _object(session["audio"])
             if "input" in audio:
                 audio["input"] = self._input(_object(audio["input"]))
