@@ -36,7 +36,7 @@ class AudioLedger:
 
     def take(self, response_id: str, part: ItemPart, size: int) -> bool:
         """Note `size` bytes of audio; False when they are late and must be dropped."""
-        if self.is_interrupted(response_id) or self.is_interrupted(part[0]):
+        if response_id in self._interrupted or part[0] in self._interrupted:
             return False
         entry = self._parts.get(part)
         if entry is None:

@@ -58,7 +58,9 @@ class Questions:
 
     def owns(self, response_id: str) -> bool:
         """Whether a reply under way belongs to a question."""
-        return bool(response_id) and any(question.response_id == response_id for question in self._open.values())
+        if not self._open or not response_id:  # nearly always, and asked of every piece of audio
+            return False
+        return any(question.response_id == response_id for question in self._open.values())
 
     def take(self, response: Fields) -> tuple[bool, str | None]:
         """Whether a response that ended is a question's, and the question, if it is still open."""

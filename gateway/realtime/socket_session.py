@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
 from gateway.realtime.session import (
     Answered,
+    AudioDelta,
     Capabilities,
     EventCallback,
     Role,
@@ -250,7 +251,10 @@ class SocketSession:
         events = self._protocol.receive(document)
         self._transmit()
         for event in events:
-            self._tell(event)
+            if type(event) is AudioDelta and self._on_event is not None:  # nearly all of them
+                self._on_event(event)
+            else:
+                self._tell(event)
 
     def _on_closed(self, code: int, reason: str) -> None:
         if self._options.api_key:
@@ -279,25 +283,32 @@ class SocketSession:
 
     def _tell(self, event: SessionEvent) -> None:
         """Give an event to the call; until `connect` returns, events wait and decide how it returns."""
-        if isinstance(event, SessionFailed):
-            self._answer_rest(event.error)
-        elif isinstance(event, SessionClosed):
-            self._answer_rest(ProviderUnavailable("the session has ended", code=str(event.code)))
-        elif isinstance(event, Answered):
-            if event.question_id not in self._questions:
-                return
-            self._questions.remove(event.question_id)
+        match event:
+            case SessionFailed(error=error):
+                self._answer_rest(error)
+                self._pass_on(event)
+                self._is_ending = True
+                self._settle(error)
+                if self._socket is not None:
+                    self._socket.close()
+            case SessionClosed(code=code):
+                self._answer_rest(ProviderUnavailable("the session has ended", code=str(code)))
+                self._pass_on(event)
+            case Answered(question_id=question_id):
+                if question_id in self._questions:
+                    self._questions.remove(question_id)
+                    self._pass_on(event)
+            case SessionReady():
+                self._pass_on(event)
+                self._settle(None)
+            case _:
+                self._pass_on(event)
+
+    def _pass_on(self, event: SessionEvent) -> None:
         if self._on_event is not None:
             self._on_event(event)
         else:
             self._early.append(event)
-        if isinstance(event, SessionFailed):
-            self._is_ending = True
-            self._settle(event.error)
-            if self._socket is not None:
-                self._socket.close()
-        elif isinstance(event, SessionReady):
-            self._settle(None)
 
     def _answer_rest(self, error: ProviderError) -> None:
         """The session is at its end: whoever waits for the answer to a question has it now."""
