@@ -32,7 +32,8 @@ class Secret:
 
     def scrub(self, text: str) -> str:
         """`text` without this credential, for messages of a peer that echoes what it was sent."""
-        return text.replace(self._value, "***") if self._value else text
+        value = self._value.strip()  # as it is sent: a key out of a file has a line end
+        return text.replace(value, "***") if value else text
 
     def __bool__(self) -> bool:
         return bool(self._value)

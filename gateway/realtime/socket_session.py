@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway import __version__
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, shown
+from gateway.realtime.scrub import scrubber
 from gateway.realtime.session import (
     Answered,
     AudioDelta,
@@ -257,13 +258,14 @@ class SocketSession:
                 self._tell(event)
 
     def _on_closed(self, code: int, reason: str) -> None:
-        if self._options.api_key:
-            reason = self._options.api_key.scrub(reason)
+        reason = scrubber(self._options)(reason)
         _log.debug("= session closed: %d %s", code, shown(reason))
-        if not self._is_ending:
-            self._tell(SessionFailed(error=self._protocol.close_verdict(code, reason)))
-        self._is_over = True
-        self._tell(SessionClosed(code=code, reason=reason))
+        try:
+            if not self._is_ending:
+                self._tell(SessionFailed(error=self._protocol.close_verdict(code, reason)))
+        finally:  # a fault of whoever is told: this is the end all the same
+            self._is_over = True
+            self._tell(SessionClosed(code=code, reason=reason))
 
     def _on_writable(self) -> None:
         socket = self._socket

@@ -25,6 +25,7 @@ from gateway.realtime.session import (
     InputTranscript,
     RealtimeSession,
     ResponseFinished,
+    ResponseStarted,
     ResponseStatus,
     Secret,
     SessionClosed,
@@ -531,6 +532,24 @@ async def test_dropped_connection_fails_the_session_once() -> None:
         assert isinstance((await log.next(SessionFailed)).error, ProviderUnavailable)
         assert (await log.next(SessionClosed)).code == 1006
         assert len(log.of(SessionFailed)) == 1
+
+
+@pytest.mark.parametrize("fault_at", [ResponseStarted, SessionFailed])
+async def test_fault_of_the_listener_costs_the_session_and_is_followed_by_its_end(
+    fault_at: type[SessionEvent], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fall_over(_session: RealtimeSession, event: SessionEvent) -> None:
+        if isinstance(event, fault_at):
+            raise LookupError("a fault of the call")
+
+    async with RealtimeServer() as server, connected(server, fall_over) as (session, peer, log):
+        if fault_at is ResponseStarted:
+            session.respond()
+        else:
+            await peer.close(1011, "")
+        await log.next(SessionClosed)
+        assert [type(event) for event in log.events[-2:]] == [SessionFailed, SessionClosed]
+    assert "a fault of the call" in caplog.text
 
 
 async def test_close_of_ours_is_no_failure() -> None:

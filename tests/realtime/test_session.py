@@ -7,8 +7,10 @@ import pickle
 import pytest
 
 from gateway.media.codec import AudioFormat
+from gateway.realtime.scrub import scrubber
 from gateway.realtime.session import (
     Capabilities,
+    HostedServer,
     Secret,
     SessionOptions,
     SpeechStarted,
@@ -29,6 +31,20 @@ def test_secret_is_shown_by_nothing_but_reveal() -> None:
 def test_secret_is_scrubbed_from_foreign_text() -> None:
     assert Secret(KEY).scrub(f"bad key {KEY}!") == "bad key ***!"
     assert Secret("").scrub("nothing to scrub") == "nothing to scrub"
+    assert Secret(f"{KEY}\n").scrub(f"bad key {KEY}!") == "bad key ***!"
+    assert Secret(" \n").scrub("nothing to scrub") == "nothing to scrub"
+
+
+def test_credentials_in_headers_are_scrubbed_and_short_words_are_not() -> None:
+    server = HostedServer(label="crm", authorization=Secret("t0ken-of-the-server"), headers=(("X-Tenant", "7"),))
+    options = SessionOptions(
+        url="ws://h",
+        api_key=Secret(KEY),
+        headers=(("Authorization", "Bearer portkey-secret"), ("X-Trace", "on")),
+        hosted_servers=(server,),
+    )
+    told = f"on 7: {KEY}, Bearer portkey-secret, then portkey-secret and t0ken-of-the-server"
+    assert scrubber(options)(told) == "on 7: ***, Bearer ***, then *** and ***"
 
 
 def test_secrets_compare_by_value() -> None:

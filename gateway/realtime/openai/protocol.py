@@ -30,8 +30,8 @@ from gateway.realtime.openai.errors import BENIGN, BUSY, FATAL, ErrorDetail, clo
 from gateway.realtime.openai.event_tables import IGNORED, TRANSLATED
 from gateway.realtime.openai.hosted_tools import APPROVAL_REQUEST, APPROVAL_RESPONSE, HostedTools
 from gateway.realtime.openai.response_queue import ResponseQueue
-from gateway.realtime.openai.session_object import scrubber
 from gateway.realtime.questions import Questions
+from gateway.realtime.scrub import scrubber
 from gateway.realtime.session import (
     Answered,
     AudioDelta,

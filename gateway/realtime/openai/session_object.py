@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.realtime.session import ContextTruncation, HostedServer, Secret, SessionOptions
+from gateway.realtime.session import ContextTruncation, HostedServer, SessionOptions
 
 JsonObject: TypeAlias = dict[str, object]
 
@@ -81,17 +80,3 @@ def safety_identifier(options: SessionOptions) -> str:
     """
     key = options.api_key.reveal() if options.api_key else ""
     return hmac.new(key.encode(), options.caller.encode(), hashlib.sha256).hexdigest()
-
-
-def scrubber(options: SessionOptions) -> Callable[[str], str]:
-    """Takes each credential out of a text that was sent to the provider, which may tell us what it was sent."""
-    servers = options.hosted_servers
-    secrets = [options.api_key, *(server.authorization for server in servers)]
-    secrets += [Secret(value) for server in servers for _, value in server.headers]
-
-    def scrub(text: str) -> str:
-        for secret in secrets:
-            text = secret.scrub(text) if secret else text
-        return text
-
-    return scrub

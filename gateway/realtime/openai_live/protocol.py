@@ -29,6 +29,7 @@ from gateway.realtime.openai.errors import FATAL, ErrorDetail, close_verdict
 from gateway.realtime.openai_live import codec
 from gateway.realtime.openai_live.delegation import Delegations, Taken
 from gateway.realtime.openai_live.turns import CallerTurns, ModelTurns
+from gateway.realtime.scrub import scrubber
 from gateway.realtime.session import (
     Answered,
     ResponseStatus,
@@ -80,6 +81,7 @@ class OpenAILiveProtocol:
 
     def __init__(self, options: SessionOptions) -> None:
         self._options = options
+        self._scrub = scrubber(options)
         self._form = options.output_format
         self._model = ModelTurns(options.output_format)
         self._caller = CallerTurns(has_words=options.transcription_model is not None)
@@ -318,9 +320,6 @@ class OpenAILiveProtocol:
     def _end_turns(self, status: ResponseStatus) -> None:
         self._events += self._caller.finish()
         self._events += self._model.finish(status)
-
-    def _scrub(self, text: str) -> str:
-        return self._options.api_key.scrub(text) if self._options.api_key else text
 
     # --- what is said -------------------------------------------------------------------------------------------------
 
