@@ -355,6 +355,7 @@ class SessionBridge:
             case realtime.SessionResumed():
                 if not self._is_overdue:  # another connection to a model that is silent is no news to the caller
                     self._patience.end()
+                self._transcript.session_changed()
                 self._record.note_resumed(event)
                 self._log.info(
                     "session resumed",

@@ -28,6 +28,7 @@ class _Turn:
 
     at_ms: int
     words: str = ""
+    is_doubtful: bool = False  # another session may be told all of it again
 
 
 @dataclass(slots=True)
@@ -80,7 +81,15 @@ class Transcript:
     def caller_said(self, item_id: str, text: str) -> None:
         """A whole turn of the caller in words."""
         turn = self._turns.pop(item_id, None) or _Turn(self._now_ms())
-        self._tell_turn(item_id, turn, text)
+        if not turn.is_doubtful:
+            self._turns = {name: other for name, other in self._turns.items() if not other.is_doubtful}
+        if text.strip():
+            self._tell(Speech(speaker=Speaker.CALLER, text=text, at_ms=turn.at_ms, item_id=item_id))
+
+    def session_changed(self) -> None:
+        """Another session hears the caller, perhaps from the beginning of the turn that is open."""
+        for turn in self._turns.values():
+            turn.is_doubtful = True
 
     def caller_words_lost(self, item_id: str) -> None:
         """No more words of a turn will come."""
@@ -94,10 +103,6 @@ class Transcript:
             if len(self._turns) > MAX_OPEN_ITEMS:
                 self.caller_words_lost(next(iter(self._turns)))
         return turn
-
-    def _tell_turn(self, item_id: str, turn: _Turn, text: str) -> None:
-        if text.strip():
-            self._tell(Speech(speaker=Speaker.CALLER, text=text, at_ms=turn.at_ms, item_id=item_id))
 
     # The agent.
 

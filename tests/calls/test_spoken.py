@@ -247,3 +247,15 @@ async def test_session_that_is_left_still_tells_the_callers_last_words(scene: Sc
     scene.bridge.retire()
     await scene.bridge.close()
     assert scene.lines == [("Sales, please.", "caller", None)]
+
+
+@pytest.mark.parametrize("is_heard_again", [True, False])
+async def test_turn_in_which_the_connection_was_lost_is_told_once(scene: Scene, *, is_heard_again: bool) -> None:
+    provider = await scene.talk()
+    provider.caller_words("I would like ")
+    provider.on_event(realtime.SessionSuspended(reason="gone"))
+    provider.on_event(realtime.SessionResumed(provider="told", model="m", session_id="s", gap_ms=300))
+    if is_heard_again:
+        provider.caller_words("I would like to book.", "r1~u", is_final=True)
+    await scene.hang_up()
+    assert scene.lines == [("I would like to book." if is_heard_again else "I would like ", "caller", None)]
