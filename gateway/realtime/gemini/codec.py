@@ -10,12 +10,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
 import pybase64
 
-from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
+from gateway.realtime.address import split_url, websocket_url
 from gateway.realtime.fields import Fields, MalformedEventError
 from gateway.realtime.gemini.schema import parameters_of
 from gateway.realtime.session import HistoryItem, Message, ReasoningEffort, Role, SessionOptions, Tool, Usage
@@ -29,8 +29,6 @@ OUTPUT_FORMAT = AudioFormat.PCM16_24K
 _PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 _VERTEX_SERVICE = "google.cloud.aiplatform."
 _TOKEN_METHOD = "BidiGenerateContentConstrained"  # noqa: S105 - the name of a method
-_SCHEMES: Mapping[str, str] = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
-
 _AUDIO_TAIL = b'"}}}'
 _RATE = re.compile(r"rate=([0-9]{1,6})", re.ASCII)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s", re.ASCII)
@@ -64,16 +62,14 @@ def live_url(options: SessionOptions) -> str:
     Raises:
         ProviderRefused: not such a URL. The URL itself is not shown, its query may hold a key.
     """
-    parts = _split(options.url.strip())
-    if parts is None:
-        raise ProviderRefused("realtime url: expected ws, wss, http or https, a host, and no user name", code="url")
+    parts = split_url(options.url)
     path = parts.path.rstrip("/") or _PATH
     query = parse_qsl(parts.query, keep_blank_values=True)
     names = {name for name, _ in query}
     if options.api_key and not is_vertex(options.url) and not names & {"key", "access_token"}:
         name = "access_token" if path.endswith(_TOKEN_METHOD) else "key"
         query.append((name, options.api_key.reveal().strip()))
-    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, urlencode(query), ""))
+    return websocket_url(parts, path=path, query=urlencode(query))
 
 
 def is_vertex(url: str) -> bool:
@@ -86,16 +82,6 @@ def authorization(options: SessionOptions) -> list[tuple[str, str]]:
     if not options.api_key or not is_vertex(options.url):
         return []
     return [("Authorization", f"Bearer {options.api_key.reveal().strip()}")]
-
-
-def _split(url: str) -> SplitResult | None:
-    """The URL in its parts if it has a scheme we know, a host, a usable port and nobody's password."""
-    try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0 and parts.username is None
-    except ValueError:
-        return None
-    return parts if is_usable else None
 
 
 # --- what we send -----------------------------------------------------------------------------------------------------

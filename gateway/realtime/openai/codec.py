@@ -15,12 +15,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
 import pybase64
 
-from gateway.errors import ProviderRefused, shown
+from gateway.errors import shown
 from gateway.media.codec import AudioFormat
+from gateway.realtime.address import split_url, websocket_url
 from gateway.realtime.fields import Fields, MalformedEventError, parse
 from gateway.realtime.openai import session_object
 from gateway.realtime.questions import QUESTION
@@ -53,8 +54,6 @@ FORMATS: Mapping[AudioFormat, Mapping[str, object]] = {
 AUDIO_DELTA = "response.output_audio.delta"
 MAX_ANSWER_TOKENS: Final = 4096
 """Of a question's answer, thoughts included, however short the session's replies must be."""
-
-_SCHEMES: Mapping[str, str] = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL = b'"}'
@@ -91,9 +90,7 @@ def realtime_url(
     Raises:
         ProviderRefused: not such a URL. The URL itself is not shown, its query may hold a key.
     """
-    parts = _split(options.url.strip())
-    if parts is None:
-        raise ProviderRefused("realtime url: expected ws, wss, http or https, a host, and no user name", code="url")
+    parts = split_url(options.url)
     ending = path[path.index("/realtime") :]
     named = parts.path.rstrip("/") or path
     asked = parse_qsl(parts.query, keep_blank_values=True)
@@ -101,17 +98,7 @@ def realtime_url(
     if options.model and has_model:
         members = [(name, value) for name, value in members if name != "model"] + [("model", options.model)]
     path = named if named.endswith(ending) else named + ending
-    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, urlencode(members), ""))
-
-
-def _split(url: str) -> SplitResult | None:
-    """The URL in its parts if it has a scheme we know, a host, a usable port and nobody's password."""
-    try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0 and parts.username is None
-    except ValueError:
-        return None
-    return parts if is_usable else None
+    return websocket_url(parts, path=path, query=urlencode(members))
 
 
 def format_problem(options: SessionOptions, audio: Fields) -> str:

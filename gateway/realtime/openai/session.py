@@ -10,6 +10,7 @@ import asyncio
 import functools
 import uuid
 
+from gateway.realtime.address import is_token
 from gateway.realtime.openai.codec import realtime_url
 from gateway.realtime.openai.dialects import DIALECTS, NEW_ID, OPENAI, Auth, Dialect
 from gateway.realtime.openai.protocol import OpenAIProtocol
@@ -95,10 +96,9 @@ def _headers(options: SessionOptions, dialect: Dialect) -> list[tuple[str, str]]
 
 def _credential(key: str, auth: Auth) -> tuple[str, str]:
     """The header that shows the key, or a token in its place."""
-    is_token = key.startswith("eyJ") and key.count(".") == 2  # a JWT (RFC 7519); no provider's keys look like one
-    if auth == "xi-api-key" or (auth == "azure" and not is_token):
+    if auth == "xi-api-key" or (auth == "azure" and not is_token(key)):
         return "api-key" if auth == "azure" else auth, key
-    return "Authorization", f"{'Basic' if auth == 'basic' and not is_token else 'Bearer'} {key}"
+    return "Authorization", f"{'Basic' if auth == 'basic' and not is_token(key) else 'Bearer'} {key}"
 
 
 def register() -> None:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
 
 import pybase64
 
-from gateway.errors import ProviderRefused
 from gateway.media.codec import AudioFormat
+from gateway.realtime.address import is_token, split_url, websocket_url
 from gateway.realtime.session import HistoryItem, Message, Role, SessionChange, SessionOptions, Tool
 
 JsonObject: TypeAlias = dict[str, object]
@@ -42,7 +41,6 @@ MESSAGE_TOKENS: Final = 8
 """What a message of the history costs beside its text."""
 MIN_OUTPUT_TOKENS: Final = 16
 
-_SCHEMES: Final[Mapping[str, str]] = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _PATH: Final = "/live/sessions"
 _APPEND_HEAD: Final = b'{"type":"session.input_audio.append","audio":"'
 _APPEND_TAIL: Final = b'"}'
@@ -65,16 +63,10 @@ def live_url(options: SessionOptions) -> str:
     Raises:
         ProviderRefused: not such a URL. The URL itself is not shown, its query may hold a key.
     """
-    try:
-        parts = urlsplit(options.url.strip())
-        is_usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0 and parts.username is None
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise ProviderRefused("realtime url: expected ws, wss, http or https, a host, and no user name", code="url")
+    parts = split_url(options.url)
     path = parts.path.rstrip("/") or ("/openai/v1" if _is_azure(parts.hostname) else "/v1")
     path = path if path.endswith(_PATH) else path + _PATH
-    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, parts.query, ""))
+    return websocket_url(parts, path=path, query=parts.query)
 
 
 def credentials(options: SessionOptions) -> list[tuple[str, str]]:
@@ -82,7 +74,7 @@ def credentials(options: SessionOptions) -> list[tuple[str, str]]:
     if not options.api_key:
         return []
     key = options.api_key.reveal().strip()
-    if _is_azure(urlsplit(options.url.strip()).hostname) and not (key.startswith("eyJ") and key.count(".") == 2):
+    if _is_azure(split_url(options.url).hostname) and not is_token(key):
         return [("api-key", key)]
     return [("Authorization", f"Bearer {key}")]
 
