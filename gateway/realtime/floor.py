@@ -90,6 +90,7 @@ class Floor:
         self.instructions: str | None = None
         """Those of the reply that is owed, or that failed."""
         self._has_restarted = False
+        self._has_broken_in = False  # the caller, and nothing was told of their voice
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -130,6 +131,7 @@ class Floor:
                     self._turn.is_written = True
             case ResponseStarted():
                 self.replies[event.response_id] = Reply()
+                self._has_broken_in = False
                 self._is_owed = False
             case AudioDelta():
                 self._play(event, now)
@@ -139,6 +141,7 @@ class Floor:
                     reply.parts[event.item_id, event.content_index] = False
             case Interrupted():
                 self.cancel()
+                self._has_broken_in = True
                 self._playout_s = now
             case ResponseFinished():
                 self._end_reply(event)
@@ -216,6 +219,8 @@ class Floor:
             return max(self._words_s + PAUSE_S, now)
         if self.is_caller_speaking or self.replies or self._is_owed or self._is_queued or self.is_turn_open:
             return None
+        if self._has_broken_in:  # they may be speaking still, and are to be answered
+            return None
         return max(self._playout_s, now)
 
     def default(self, now: float) -> Debt:
@@ -224,6 +229,7 @@ class Floor:
         self.replies.clear()
         self.is_caller_speaking = False
         self._turn = None
+        self._has_broken_in = False
         self._appended_ms = 0.0
         self._is_queued = False
         self._is_owed = debt.is_reply_owed

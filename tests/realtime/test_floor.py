@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.realtime.events import (
@@ -98,3 +100,12 @@ def test_a_model_without_turns_pauses_when_no_words_come() -> None:
     floor.hear(SECOND_OF_AUDIO, 11.0)
     assert floor.quiet_at(11.0) == 11.5
     assert floor.default(12.0).cut_item == ""
+
+
+def test_a_caller_who_has_broken_in_unannounced_is_waited_for_until_they_are_answered() -> None:
+    """Their voice is told by newer models alone; a session replaced now would not hear the rest of what they say."""
+    broken_in = (REPLY, SECOND_OF_AUDIO, Interrupted(), replace(DONE, status=ResponseStatus.CANCELLED))
+    assert floor_after(*broken_in).quiet_at(20.0) is None
+    assert (
+        floor_after(*broken_in, ResponseStarted(response_id="s"), replace(DONE, response_id="s")).quiet_at(20.0) == 20
+    )
