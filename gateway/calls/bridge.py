@@ -413,13 +413,14 @@ class SessionBridge:
     def _on_audio(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
         if event.response_id in self._muted:
             return
-        if self._is_silenced and isinstance(event, realtime.AudioDelta):
+        is_late = self._leg is None and self._is_full_duplex  # it would be so for the rest of the call
+        if (self._is_silenced or is_late) and isinstance(event, realtime.AudioDelta):
             self._transcript.agent_lost(event.item_id, len(event.audio) / self._options.output_format.bytes_per_ms)
             return
         if self._recorder is not None and isinstance(event, realtime.AudioDelta):
             self._recorder.add(event.audio)
         if self._leg is None:
-            if not self._is_full_duplex:  # it would be late for the rest of the call
+            if not is_late:
                 self._keep(event)
         else:
             self._deliver(self._leg, event)

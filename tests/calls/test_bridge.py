@@ -239,3 +239,11 @@ async def test_sentence_that_a_key_silences_behind_its_end_is_told_as_cut_off_th
     assert [(speech.text, speech.heard_ms) for speech in scene.spoken] == [
         ("Press one for sales.", pytest.approx(200, abs=40))
     ]
+
+
+async def test_what_it_said_while_the_telephone_rang_is_marked_as_not_heard(scene: Scene) -> None:
+    session = await scene.open()
+    session.emit(*session.turns.read("Is anybody there?", None, None))
+    session.send(SOUND * 400)
+    session.emit(*session.turns.finish(realtime.ResponseStatus.COMPLETED))
+    assert [(speech.text, speech.heard_ms) for speech in scene.spoken] == [("Is anybody there?", 0)]
