@@ -134,7 +134,7 @@ class Floor:
                 self._has_broken_in = False
                 self._is_owed = False
             case AudioDelta():
-                self._play(event, now)
+                self.play(event, now)
             case AudioFinished():
                 reply = self.replies.get(event.response_id)
                 if reply is not None:
@@ -168,7 +168,9 @@ class Floor:
             self._turn.ended = now
         self._is_owed = self._has_automatic_replies
 
-    def _play(self, event: AudioDelta, now: float) -> None:
+    def play(self, event: AudioDelta, now: float) -> None:
+        """The next audio of a reply."""
+        self._heard_s = now
         audio_ms = len(event.audio) / self._output_bytes_per_ms
         if not self.is_full_duplex:
             self._playout_s = max(self._playout_s, now) + audio_ms / 1000

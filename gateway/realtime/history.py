@@ -76,9 +76,7 @@ class History:
         """Take what belongs into the record from an event."""
         match event:
             case AudioDelta():
-                said = self._said("assistant", event.item_id)
-                said.is_spoken = True
-                said.received_ms += len(event.audio) / self._bytes_per_ms
+                self.hear_audio(event)
             case AudioFinished():
                 said = self._said("assistant", event.item_id)
                 said.is_spoken = said.is_audio_whole = True
@@ -90,6 +88,12 @@ class History:
                 self._said("user", event.item_id)
             case _:
                 pass
+
+    def hear_audio(self, event: AudioDelta) -> None:
+        """The next audio of an item."""
+        said = self._said("assistant", event.item_id)
+        said.is_spoken = True
+        said.received_ms += len(event.audio) / self._bytes_per_ms
 
     def tell(self, role: Role, text: str) -> None:
         """The gateway put a message into the conversation."""

@@ -33,7 +33,7 @@ class Memory:
 
     def __init__(self, options: SessionOptions, *, keep_audio_s: float) -> None:
         self.history = History(options.output_format.bytes_per_ms, options.history)
-        self.kept = KeptAudio(keep_s=keep_audio_s, bytes_per_ms=options.input_format.bytes_per_ms)
+        self.kept = KeptAudio(keep_s=keep_audio_s, form=options.input_format)
         self.floor = Floor(
             options.turn_detection,
             input_bytes_per_ms=options.input_format.bytes_per_ms,

@@ -360,6 +360,9 @@ class RecoveringSession:
         if link is None or self._is_over:
             return
         self._vigil.hear()
+        if type(event) is AudioDelta:  # nearly all that comes
+            self._hear_audio(link, event)
+            return
         match event:
             case SessionClosed():
                 self._on_closed(event)
@@ -380,6 +383,17 @@ class RecoveringSession:
             case _:
                 self._on_conversation(link, link.named(event))
 
+    def _hear_audio(self, link: Link, event: AudioDelta) -> None:
+        if link.number:
+            named = link.named(event)
+            assert isinstance(named, AudioDelta)  # noqa: S101 - other ids make no other event
+            event = named
+        self._history.hear_audio(event)
+        self._floor.play(event, self._now())
+        self._vigil.reset()
+        if not self._is_too_long(link, event) and self._on_event is not None:
+            self._on_event(event)
+
     def _on_closed(self, event: SessionClosed) -> None:
         if self._is_closing:
             self._end(event.code, event.reason)
@@ -392,11 +406,6 @@ class RecoveringSession:
             self._history.close_turn(self._floor.turn_item)
         self._history.hear(event)
         self._floor.hear(event, now)
-        if isinstance(event, AudioDelta):
-            self._vigil.reset()
-            if not self._is_too_long(link, event):
-                self._tell(event)
-            return
         if isinstance(event, ResponseStarted):
             self._vigil.reset()
         if isinstance(event, ResponseStarted | SpeechStarted):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.media.codec import AudioFormat
 from gateway.realtime.kept_audio import CATCH_UP, TURN_S, KeptAudio
-
-MS = 8
 
 
 def piece(number: int) -> bytes:
@@ -12,7 +11,7 @@ def piece(number: int) -> bytes:
 
 
 def kept(seconds: float = 1.0) -> KeptAudio:
-    return KeptAudio(keep_s=seconds, bytes_per_ms=MS)
+    return KeptAudio(keep_s=seconds, form=AudioFormat.PCMU)
 
 
 def drained(audio: KeptAudio) -> list[int | None]:

@@ -23,6 +23,7 @@ from gateway.errors import ResourceError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
 from gateway.media.jitter import JitterOptions
+from gateway.realtime.endpoints import Endpoints
 from gateway.realtime.session import SessionOptions
 from gateway.simulate.rig.caller import HOST
 from gateway.simulate.rig.control import Answer, serve_gateway, settle
@@ -41,7 +42,9 @@ FORMATS = {"pcm16": AudioFormat.PCM16_24K, "pcmu": AudioFormat.PCMU}
 class _Call:
     """One leg and one session, and the bridge between them."""
 
-    def __init__(self, media: MediaLoop, greetings: GreetingCache, options: SessionOptions) -> None:
+    def __init__(
+        self, media: MediaLoop, greetings: GreetingCache, options: SessionOptions, endpoints: Endpoints
+    ) -> None:
         self._media = media
         self.is_lost = False
         self.leg: int | None = None
@@ -64,6 +67,7 @@ class _Call:
             dispatch=self._dispatch,
             on_quiet=lambda: None,
             clock=time.monotonic,
+            open_session=lambda: endpoints.session(["bench"], [options]),
         )
 
     async def open(self, port: RtpPort, caller: Address, options: LegOptions) -> None:
@@ -138,6 +142,7 @@ class EngineGateway:
         self._missed_before = 0
         audio = FORMATS[options["format"]]
         self._leg_options = LegOptions(payload_type=0, format="PCMU", uplink=audio, downlink=audio)
+        self._endpoints = Endpoints({})
         self._session_options = SessionOptions(
             url=options["url"],
             ca_file=Path(options["ca_file"]),
@@ -155,7 +160,9 @@ class EngineGateway:
         """See `GatewayUnderTest.open`."""
         port = self._media.ports.open()
         url = f"{self._session_options.url}?{urlencode({'call': number})}"
-        call = self._calls[number] = _Call(self._media, self._greetings, replace(self._session_options, url=url))
+        call = self._calls[number] = _Call(
+            self._media, self._greetings, replace(self._session_options, url=url), self._endpoints
+        )
         await call.open(port, Address(HOST, caller_port), self._leg_options)
         return port.port
 
