@@ -12,7 +12,18 @@ import pytest
 from gateway.embedded import history
 from gateway.embedded.recognizer import Recognition
 from gateway.embedded.response import Speak
-from tests.embedded.conversation_desk import TRANSFER_TOOL, Desk, calls, kinds, loud, only, refusal, silent, spoken
+from tests.embedded.conversation_desk import (
+    CERTAIN_FIT,
+    TRANSFER_TOOL,
+    Desk,
+    calls,
+    kinds,
+    loud,
+    only,
+    refusal,
+    silent,
+    spoken,
+)
 
 
 def order(desk: Desk) -> list[str]:
@@ -131,7 +142,7 @@ def test_approval_that_nobody_asked_for_is_refused() -> None:
 def test_spoken_item_may_be_created_with_its_audio() -> None:
     desk = Desk()
 
-    desk.words.append(Recognition(text="who are you", fit=0))
+    desk.words.append(Recognition(text="who are you", fit=CERTAIN_FIT))
     audio = base64.b64encode(loud(500)).decode()
     item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": audio}]}
     told = desk.send("conversation.item.create", item=item)[0]["item"]
@@ -162,7 +173,7 @@ def test_spoken_turn_is_retrieved_with_its_audio_and_words() -> None:
     desk = Desk()
     desk.update(audio={"input": {"format": {"type": "audio/pcmu"}}})
 
-    desk.words.append(Recognition(text="who are you", fit=0))
+    desk.words.append(Recognition(text="who are you", fit=CERTAIN_FIT))
     line = audioop.lin2ulaw(silent(640, 8000) + loud(640, 8000) + silent(640, 8000), 2)
     events = desk.append(line)
     started = only(events, "input_audio_buffer.speech_started")

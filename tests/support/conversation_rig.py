@@ -49,11 +49,11 @@ class OpenGate:
 
 
 def certain(text: str) -> Recognition:
-    return Recognition(text=text, fit=-40.0)
+    return Recognition(text=text, fit=3.0)
 
 
 def doubtful(text: str) -> Recognition:
-    return Recognition(text=text, fit=-65.0)
+    return Recognition(text=text, fit=0.0)
 
 
 class Rig:
