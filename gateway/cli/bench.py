@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 app = typer.Typer(
-    help="Benchmarks, each beside its baseline in the same run; all of them, briefly, where none is named.",
+    help="Benchmarks, each beside its baseline in the same run; all but `embedded`, briefly, where none is named.",
     invoke_without_command=True,
 )
 
@@ -99,9 +99,20 @@ def realtime(
     bench_realtime.run(options, json=as_json)
 
 
+@app.command()
+def embedded(
+    turns: Annotated[int, typer.Option(min=1, help="Questions that each caller asks.")] = 4,
+    as_json: JsonOption = False,
+) -> None:
+    """The embedded server: what it hears, beside the plain recogniser, and how soon it answers 1 and 8 calls."""
+    from gateway.simulate import bench_embedded
+
+    bench_embedded.run(json=as_json, turns=turns)
+
+
 @app.command(name="all")
 def run_all(as_json: JsonOption = False) -> None:
-    """All of them, briefly."""
+    """All but `embedded`, briefly."""
     from gateway.simulate import bench_media, bench_provider, bench_realtime, bench_sip, bench_udp
 
     results = (
