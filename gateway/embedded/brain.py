@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from gateway.embedded.grammar import Grammar, Meaning, Node, PhraseError, normalize, parse_phrase, slots_of
+from gateway.embedded.sections import ChatSection, RecognizerSection, VoiceSection
 from gateway.embedded.session import FunctionTool
-from gateway.located import Section, WrongValue, hint, load_yaml, validate
+from gateway.located import Section, Substitution, WrongValue, hint, load_yaml, validate
 
 RECEPTION = Path(__file__).parent / "brains" / "reception.yaml"
 """The dialogue that ships: the receptionist of a company that does not exist."""
@@ -136,7 +138,18 @@ class Script(Section):
     courtesies: tuple[str, ...] = ()
     """Words that may stand before and behind every phrase."""
     slots: dict[str, tuple[str, ...] | SlotSource] = Field(default_factory=dict)
-    intents: dict[str, Intent]
+    intents: dict[str, Intent] = Field(default_factory=dict)
+    chat: ChatSection | None = None
+    """A language model that answers in the place of the intents, whose phrases remain what the recogniser hears."""
+    recognizer: RecognizerSection | None = None
+    voices: dict[str, VoiceSection] = Field(default_factory=dict)
+    """Voices of other engines, by the names that sessions ask for."""
+
+    @model_validator(mode="after")
+    def _has_answers(self) -> Script:
+        if not self.intents and self.chat is None:
+            raise WrongValue("has neither intents nor a chat model", expected="expected intents, or chat")
+        return self
 
     @model_validator(mode="after")
     def _answers_are_known(self) -> Script:
@@ -177,7 +190,7 @@ def load_script(path: Path) -> Script:
     Raises:
         ConfigurationError: with every problem in it, at its place.
     """
-    return validate(Script, load_yaml(path))
+    return validate(Script, load_yaml(path).with_texts(Substitution(os.environ), below=("chat",)))
 
 
 class Dialogue:

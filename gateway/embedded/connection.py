@@ -17,6 +17,9 @@ import websockets
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
+from gateway.embedded.brain import Reply
+from gateway.embedded.chat import Think
+from gateway.embedded.chat_client import ChatClient, Thoughts
 from gateway.embedded.conversation import Conversation, Prepare, Recognize, Task
 from gateway.embedded.engines import Engines
 from gateway.embedded.hearing import Listen
@@ -75,7 +78,14 @@ class Connection:
     """One client: its conversation between its socket and the engines."""
 
     def __init__(
-        self, socket: ServerConnection, conversation: Conversation, engines: Engines, stream: int, audio_speed: float
+        self,
+        socket: ServerConnection,
+        conversation: Conversation,
+        engines: Engines,
+        stream: int,
+        *,
+        audio_speed: float,
+        chat: ChatClient | None = None,
     ) -> None:
         self._socket = socket
         self._conversation = conversation
@@ -83,6 +93,16 @@ class Connection:
         self._stream = stream
         self._loop = asyncio.get_running_loop()
         self._pacer = Pacer(audio_speed, self._loop)
+        self._thoughts = (
+            Thoughts(
+                chat,
+                on_reply=self._on_thought,
+                on_failure=self._on_thought_failed,
+                is_awaited=conversation.is_awaited,
+            )
+            if chat is not None
+            else None
+        )
         self._unsent: deque[str] = deque()
         self._unsent_bytes = 0
         self._has_unsent = asyncio.Event()
@@ -108,6 +128,8 @@ class Connection:
             if self._timer is not None:
                 self._timer.cancel()
             self._engines.forget(self._stream)
+            if self._thoughts is not None:
+                await self._thoughts.close()
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await writer
@@ -125,6 +147,8 @@ class Connection:
             return
         for task in self._conversation.tasks():
             self._hand_out(task)
+        if self._thoughts is not None:
+            self._thoughts.drop_unwanted()
         for text in self._conversation.events_to_send():
             self._unsent.append(text)
             self._unsent_bytes += len(text)
@@ -158,6 +182,8 @@ class Connection:
                     wire_format=task.wire_format,
                     on_frame=lambda kind, audio: self._on_voice(task, kind, audio),
                 )
+            case Think() if self._thoughts is not None:
+                self._thoughts.begin(task)
 
     def _on_probability(self, number: int, probability: float) -> None:
         self._unjudged -= 1
@@ -169,6 +195,16 @@ class Connection:
     def _on_heard(self, number: int, heard: Recognition) -> None:
         if self._is_open:
             self._conversation.recognized(number, heard, self._loop.time())
+            self._after_step()
+
+    def _on_thought(self, number: int, reply: Reply, is_whole: bool) -> None:
+        if self._is_open:
+            self._conversation.thought(number, reply, self._loop.time(), is_whole=is_whole)
+            self._after_step()
+
+    def _on_thought_failed(self, number: int) -> None:
+        if self._is_open:
+            self._conversation.thought_failed(number, self._loop.time())
             self._after_step()
 
     def _on_voice(self, task: Speak, kind: FrameKind, audio: bytes) -> None:

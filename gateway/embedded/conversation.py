@@ -3,10 +3,12 @@
 ::
 
     client text ──> receive ──────┐             ┌──> events_to_send   encoded server events
-    ear         ──> measured ─────┤   hearing   ├──> tasks            Listen, Recognize, Prepare, Speak
+    ear         ──> measured ─────┤   hearing   ├──> tasks            Listen, Recognize, Prepare, Speak, Think
     recognizer  ──> recognized ───┤   history   ├──> get_timer        silent callers, the session's end
-    voice       ──> spoken, ──────┘  responder  └──> closing          close code and reason
-                    sentence_ended
+    voice       ──> spoken, ──────┤  responder  └──> closing          close code and reason
+                    sentence_ended│
+    chat model  ──> thought, ─────┘
+                    thought_failed
 
 A turn found by voice goes speech_started → (a running response is cancelled) → speech_stopped → committed → item →
 response.created at once; the response speaks when the recogniser has told the words. A client that ends turns itself
@@ -22,7 +24,8 @@ from dataclasses import dataclass
 
 from gateway.embedded import protocol
 from gateway.embedded.audio import WireFormat
-from gateway.embedded.brain import Dialogue
+from gateway.embedded.brain import Dialogue, Reply
+from gateway.embedded.chat import Think
 from gateway.embedded.events import Identities, ServerEvents
 from gateway.embedded.hearing import InputHearing, Listen
 from gateway.embedded.history import History
@@ -58,7 +61,7 @@ class Prepare:
     listening: Listening
 
 
-Task = Listen | Recognize | Prepare | Speak
+Task = Listen | Recognize | Prepare | Speak | Think
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,7 @@ class Conversation:
             events=self._events,
             identities=self._identities,
             request=self._tasks.append,
+            chat=phrasebook.script.chat,
         )
         self._numbers = itertools.count(1)
         self._turns: dict[int, Message] = {}
@@ -160,6 +164,20 @@ class Conversation:
     def sentence_ended(self, sentence: int, now: float, *, has_failed: bool = False) -> None:
         """The voice is through with `Speak`."""
         self._responder.sentence_ended(sentence, has_failed=has_failed)
+        self._settle(now)
+
+    def is_awaited(self, number: int) -> bool:
+        """Whether anybody still waits for the model's reply to this `Think`."""
+        return self._responder.is_awaited(number)
+
+    def thought(self, number: int, reply: Reply, now: float, *, is_whole: bool) -> None:
+        """A part of the model's reply to `Think`; `is_whole` with the last."""
+        self._responder.thought(number, reply, is_whole=is_whole)
+        self._settle(now)
+
+    def thought_failed(self, number: int, now: float) -> None:
+        """The model gives no answer to `Think`, or not the rest of it."""
+        self._responder.thought_failed(number)
         self._settle(now)
 
     def handle_timer(self, now: float) -> None:

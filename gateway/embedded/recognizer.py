@@ -91,12 +91,13 @@ class Recognizer:
 
     def prepare(self, listening: Listening) -> None:
         """Build the decoder of a grammar ahead of its first turn (about 50 ms)."""
-        self._decoder(listening)
+        if listening.words:
+            self._decoder(listening)
 
     def recognize(self, samples: NDArray[np.int16], listening: Listening) -> Recognition:
         """Decode one turn, `int16[n]` at 8 kHz."""
         speech = _without_pauses(samples[-int(_LONGEST_TURN_S * LINE_RATE_HZ) :])
-        if len(speech) < _SHORTEST_TURN_S * LINE_RATE_HZ:
+        if len(speech) < _SHORTEST_TURN_S * LINE_RATE_HZ or not listening.words:
             return NOTHING
         chosen, frames = self._decoder(listening), cepstra(speech)
         text = _decode(chosen.decoder, frames)

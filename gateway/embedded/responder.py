@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from gateway.embedded.audio import WireFormat
 from gateway.embedded.brain import Call, Dialogue, Heard, Reply, Say, ToolResult, quoted_text
+from gateway.embedded.chat import Think, chat_request
 from gateway.embedded.events import Identities, ServerEvents
 from gateway.embedded.history import History
 from gateway.embedded.items import FunctionCallOutput, Item, ItemReference, Message, Tokens, item_tokens, text_tokens
 from gateway.embedded.protocol import RefusedEvent, ResponseParameters
 from gateway.embedded.response import Response, ResponseOptions, ResponseState, Speak
+from gateway.embedded.sections import ChatSection
 from gateway.embedded.session import FunctionTool, NamedTool, SessionConfig, ToolChoice
 
 MAX_RESPONSES = 32
@@ -33,7 +35,7 @@ class _Order:
 
 
 class Responder:
-    """All responses of one conversation. `request` takes the sentences to be spoken."""
+    """All responses of one conversation. `request` takes the sentences to speak, and what a `chat` model is asked."""
 
     def __init__(
         self,
@@ -42,7 +44,8 @@ class Responder:
         history: History,
         events: ServerEvents,
         identities: Identities,
-        request: Callable[[Speak], None],
+        request: Callable[[Speak | Think], None],
+        chat: ChatSection | None = None,
     ) -> None:
         self.default: Response | None = None
         self.has_made_audio = False
@@ -51,6 +54,8 @@ class Responder:
         self._events = events
         self._identities = identities
         self._request = request
+        self._chat = chat
+        self._thoughts: dict[int, Response] = {}
         self._conversation_id = identities.new("conv")
         self._running: dict[str, _Order] = {}
         self._sentences: dict[int, Response] = {}
@@ -144,6 +149,52 @@ class Responder:
         options = response.options
         self._request(Speak(number, text, options.voice_name, options.speed, options.wire_format))
 
+    # --- The model ---------------------------------------------------------------------------------------------------
+
+    def is_awaited(self, number: int) -> bool:
+        """Whether a response still waits for this reply of the model."""
+        return number in self._thoughts
+
+    def thought(self, number: int, reply: Reply, *, is_whole: bool) -> None:
+        """More of the model's reply."""
+        response = self._thoughts.get(number)
+        if response is None:
+            return
+        if is_whole:
+            del self._thoughts[number]
+        response.extend(reply, is_whole=is_whole)
+        self._sweep()
+
+    def thought_failed(self, number: int) -> None:
+        """The model gives no answer, or not the rest of it: the caller hears what the dialogue says to that."""
+        self.thought(number, self._dialogue.answer(None, ()), is_whole=True)
+
+    def _think(self, response: Response, config: SessionConfig) -> None:
+        if self._chat is None:
+            return
+        parameters = self._running[response.id].parameters
+        given = self._running[response.id].given
+        instructions = config.instructions if parameters.instructions is None else parameters.instructions
+        request = chat_request(
+            self._chat,
+            instructions=instructions,
+            items=self._history.ledger if given is None else given,
+            tools=_tools(parameters, config),
+            tool_choice=config.tool_choice if parameters.tool_choice is None else parameters.tool_choice,
+        )
+        self._perform(response, (), config, is_whole=False)
+        number = next(self._numbers)
+        self._thoughts[number] = response
+        self._request(Think(number=number, request=request))
+
+    def _is_for_model(self, instructions: str | None, items: Sequence[Item]) -> bool:
+        """Whether the model is asked: not for words that are given, the greeting, and what was not understood."""
+        if self._chat is None or quoted_text(instructions) is not None:
+            return False
+        if not items:
+            return bool(instructions) or self._history.has_spoken
+        return any(not isinstance(item, Message) or item.text for item in items)
+
     # --- What to say -------------------------------------------------------------------------------------------------
 
     def _answer(self, response: Response, config: SessionConfig) -> None:
@@ -151,6 +202,9 @@ class Responder:
         parameters = order.parameters
         tools = _tools(parameters, config)
         items = self._history.unanswered() if order.given is None else order.given
+        if self._is_for_model(parameters.instructions, items):
+            self._think(response, config)
+            return
         reply = self._reply(parameters.instructions, items, tools)
         choice = config.tool_choice if parameters.tool_choice is None else parameters.tool_choice
         self._perform(response, constrained(reply, choice, tools), config)
@@ -217,7 +271,7 @@ class Responder:
         self._running[response.id] = _Order(response, parameters, given)
         return response
 
-    def _perform(self, response: Response, reply: Reply, config: SessionConfig) -> None:
+    def _perform(self, response: Response, reply: Reply, config: SessionConfig, *, is_whole: bool = True) -> None:
         order = self._running[response.id]
         tokens = self._input_tokens(order, config)
         known = Tokens()
@@ -227,6 +281,7 @@ class Responder:
             reply,
             input_tokens=tokens,
             known_tokens=Tokens(text=min(known.text, tokens.text), audio=min(known.audio, tokens.audio)),
+            is_whole=is_whole,
         )
         self._sweep()
 
@@ -255,6 +310,7 @@ class Responder:
                 continue
             del self._running[response.id]
             self._sentences = {n: r for n, r in self._sentences.items() if r is not response}
+            self._thoughts = {n: r for n, r in self._thoughts.items() if r is not response}
             if response is self.default:
                 self.default = None
                 self._audio_ms = response.audio_ms

@@ -112,6 +112,8 @@ class Response:
         self._output: list[Item] = []
         self._open: _OpenMessage | None = None
         self._undone: deque[Say | Call] = deque()
+        self._is_whole = True
+        self._is_voicing = False
         self._input_tokens = Tokens()
         self._cached_tokens = Tokens()
         self._output_tokens = Tokens()
@@ -128,13 +130,30 @@ class Response:
         parts = (part for item in self._output if isinstance(item, Message) for part in item.content)
         return sum(part.duration_ms for part in parts if isinstance(part, OutputAudio))
 
-    def perform(self, reply: Reply, *, input_tokens: Tokens, known_tokens: Tokens) -> None:
-        """Say and do `reply`. `known_tokens` of the input were input of an earlier response too."""
+    def perform(self, reply: Reply, *, input_tokens: Tokens, known_tokens: Tokens, is_whole: bool = True) -> None:
+        """Say and do `reply`, and where it is not whole all that `extend` brings.
+
+        `known_tokens` of the input were input of an earlier response too.
+        """
         self.state = ResponseState.SPEAKING
+        self._is_whole = is_whole
         self._input_tokens = input_tokens
         self._cached_tokens = Tokens(*(_cached(known) for known in (known_tokens.text, known_tokens.audio)))
         self._undone.extend(reply)
         self._go_on()
+
+    def extend(self, reply: Reply, *, is_whole: bool) -> None:
+        """More of a reply that was not whole: its words go on in the message that is open."""
+        if self.state is not ResponseState.SPEAKING:
+            return
+        self._is_whole = is_whole
+        for action in reply:
+            if isinstance(action, Say) and self._open is not None and not self._undone:
+                self._open.unsaid.extend(sentences(action.text))
+            else:
+                self._undone.append(action)
+        if not self._is_voicing:
+            self._go_on()
 
     def hear_voice(self, audio: bytes) -> None:
         """Audio of the sentence that was asked for."""
@@ -145,6 +164,7 @@ class Response:
 
     def sentence_ended(self) -> None:
         """The sentence that was asked for is spoken."""
+        self._is_voicing = False
         if self.state is ResponseState.SPEAKING:
             self._go_on()
 
@@ -164,6 +184,8 @@ class Response:
             elif self._open is not None and self._open.unsaid:
                 if not self._say(self._open, self._open.unsaid.popleft()):
                     return
+            elif not self._undone and not self._is_whole:
+                return
             elif self._open is not None:
                 self._close_message("completed")
             elif self._undone:
@@ -204,6 +226,7 @@ class Response:
         delta = f" {sentence}" if part.transcript else sentence
         part.transcript = (part.transcript or "") + delta
         self._events.transcript_delta(message.place, delta)
+        self._is_voicing = True
         self._request(self, sentence)
         return False
 

@@ -23,6 +23,7 @@ from websockets.typing import Subprotocol
 
 from gateway.embedded.admission import Admission, Credentials, NotAdmitted
 from gateway.embedded.brain import RECEPTION, load_script
+from gateway.embedded.chat_client import ChatClient
 from gateway.embedded.client_secrets import ClientSecrets
 from gateway.embedded.connection import Connection
 from gateway.embedded.conversation import Conversation, ConversationOptions
@@ -64,8 +65,11 @@ class EmbeddedOptions:
 class EmbeddedServer:
     """The server, listening. Make it with `serve`."""
 
-    def __init__(self, options: EmbeddedOptions, phrasebook: Phrasebook, engines: Engines) -> None:
+    def __init__(
+        self, options: EmbeddedOptions, phrasebook: Phrasebook, engines: Engines, chat: ChatClient | None = None
+    ) -> None:
         self._options = options
+        self._chat = chat
         self._phrasebook = phrasebook
         self._engines = engines
         self._streams = itertools.count(1)
@@ -117,6 +121,8 @@ class EmbeddedServer:
                 if connection.state is State.CONNECTING:
                     connection.transport.abort()  # it has asked for nothing yet
             await self._server.wait_closed()
+        if self._chat is not None:
+            await self._chat.close()
         await self._engines.close()
 
     def _make_connection(self, *arguments: Any, **options: Any) -> FrontConnection:
@@ -147,7 +153,8 @@ class EmbeddedServer:
         )
         stream = next(self._streams)
         log.debug("< embedded client %d from %s", stream, socket.remote_address)
-        await Connection(socket, conversation, self._engines, stream, self._options.audio_speed).run()
+        speed = self._options.audio_speed
+        await Connection(socket, conversation, self._engines, stream, audio_speed=speed, chat=self._chat).run()
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer what is no WebSocket; None goes on with the upgrade."""
@@ -194,7 +201,9 @@ async def serve(options: EmbeddedOptions | None = None) -> AsyncIterator[Embedde
         ResourceError: the `local` extra is missing, an engine does not start, or the port is taken.
     """
     options = options or EmbeddedOptions()
-    server = EmbeddedServer(options, Phrasebook(load_script(options.brain)), Engines(options.engines))
+    script = load_script(options.brain)
+    chat = ChatClient(script.chat) if script.chat is not None else None
+    server = EmbeddedServer(options, Phrasebook(script), Engines(options.engines), chat)
     await server.start()
     try:
         yield server
