@@ -190,7 +190,13 @@ def load_script(path: Path) -> Script:
     Raises:
         ConfigurationError: with every problem in it, at its place.
     """
-    return validate(Script, load_yaml(path).with_texts(Substitution(os.environ), below=("chat",)))
+    script = validate(Script, load_yaml(path).with_texts(Substitution(os.environ), below=("chat",)))
+    return script.model_copy(
+        update={
+            "recognizer": script.recognizer.beside(path.parent) if script.recognizer else None,
+            "voices": {name: voice.beside(path.parent) for name, voice in script.voices.items()},
+        }
+    )
 
 
 class Dialogue:

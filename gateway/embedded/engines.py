@@ -12,12 +12,15 @@ import itertools
 import json
 import logging
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from gateway.embedded.audio import WireFormat
+from gateway.embedded.ears import check_recognizer
 from gateway.embedded.extras import require_engines
 from gateway.embedded.recognizer import NOTHING, Listening, Recognition
+from gateway.embedded.sections import RecognizerSection, VoiceSection
+from gateway.embedded.voices import check_voice
 from gateway.embedded.worker import FRAME_HEAD, PROBABILITY, STREAM_HEAD, FrameKind
 from gateway.errors import ResourceError
 
@@ -56,7 +59,7 @@ class _Child:
             await self.process.wait()
 
 
-async def _spawn(role: str) -> _Child:
+async def _spawn(role: str, *arguments: str) -> _Child:
     """Start a worker process and wait until its engine is loaded.
 
     Raises:
@@ -67,6 +70,7 @@ async def _spawn(role: str) -> _Child:
         "-m",
         "gateway.embedded.worker",
         role,
+        *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -85,8 +89,9 @@ async def _spawn(role: str) -> _Child:
 class Worker:
     """One child process of one role, started again when it dies."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, *arguments: str) -> None:
         self.role = role
+        self._arguments = arguments
         self._jobs: dict[int, OnFrame] = {}
         self._numbers = itertools.count(1)
         self._child: _Child | None = None
@@ -99,7 +104,7 @@ class Worker:
         Raises:
             ResourceError: it does not come up.
         """
-        child = await _spawn(self.role)
+        child = await _spawn(self.role, *self._arguments)
         self._child = child
         self._reader = asyncio.create_task(self._read(child), name=f"embedded {self.role}")
 
@@ -155,7 +160,7 @@ class Worker:
     async def _respawn(self) -> _Child:
         while True:
             try:
-                return await _spawn(self.role)
+                return await _spawn(self.role, *self._arguments)
             except (ResourceError, OSError) as error:
                 log.error("! embedded %s process does not start: %s", self.role, error)
                 await asyncio.sleep(_RESTART_PAUSE_S)
@@ -177,6 +182,10 @@ class EngineOptions:
     """Turns decoded at once; each takes 30-50 ms of one core."""
     ears: int = 1
     """Each judges some 20 callers who all talk at once."""
+    recognizer: RecognizerSection | None = None
+    """None: PocketSphinx, with a grammar."""
+    voices: Mapping[str, VoiceSection] = field(default_factory=dict)
+    """Of other engines than eSpeak, by name."""
 
 
 class Engines:
@@ -185,16 +194,22 @@ class Engines:
     def __init__(self, options: EngineOptions | None = None) -> None:
         options = options or EngineOptions()
         self._ears = [Worker("ear") for _ in range(options.ears)]
-        self._recognizers = [Worker("recognizer") for _ in range(options.recognizers)]
+        named = (options.recognizer.model_dump_json(),) if options.recognizer else ()
+        self._options = options
+        self._recognizers = [Worker("recognizer", *named) for _ in range(options.recognizers)]
         self._voice = Worker("voice")
 
     async def start(self) -> None:
         """Start every process at once.
 
         Raises:
-            ResourceError: the `local` extra is not installed, or a process does not come up.
+            ResourceError: the `local` extra or what another engine needs is missing, or a process does not come up.
         """
         require_engines()
+        if self._options.recognizer is not None:
+            check_recognizer(self._options.recognizer)
+        for section in self._options.voices.values():
+            check_voice(section)
         results = await asyncio.gather(*(worker.start() for worker in self._workers), return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
@@ -245,7 +260,9 @@ class Engines:
 
     def speak(self, text: str, *, voice: str, speed: float, wire_format: WireFormat, on_frame: OnFrame) -> None:
         """Speak one sentence; the audio comes in blocks of the wire format."""
-        request = {"text": text, "voice": voice, "speed": speed, "format": wire_format.value}
+        section = self._options.voices.get(voice)
+        other = (section.engine, section.voice) if section else None
+        request = {"text": text, "voice": voice, "other": other, "speed": speed, "format": wire_format.value}
         self._voice.submit(json.dumps(request).encode(), on_frame)
 
 

@@ -44,6 +44,12 @@ class RecognizerSection(Section):
     engine: str
     model: Path
     """File or folder, as the engine wants it; relative to the brain file."""
+    language: str = "en"
+    """What callers speak, for engines whose model knows several."""
+
+    def beside(self, folder: Path) -> RecognizerSection:
+        """As a file in `folder` means it."""
+        return self.model_copy(update={"model": folder / self.model})
 
 
 class VoiceSection(Section):
@@ -52,3 +58,8 @@ class VoiceSection(Section):
     engine: str
     voice: str
     """The engine's own name of the voice, or the path of its file; relative to the brain file."""
+
+    def beside(self, folder: Path) -> VoiceSection:
+        """As a file in `folder` means it, where it is one."""
+        file = folder / self.voice
+        return self.model_copy(update={"voice": str(file)}) if file.is_file() else self

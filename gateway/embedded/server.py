@@ -11,7 +11,7 @@ import random
 import time
 import weakref
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -203,7 +203,8 @@ async def serve(options: EmbeddedOptions | None = None) -> AsyncIterator[Embedde
     options = options or EmbeddedOptions()
     script = load_script(options.brain)
     chat = ChatClient(script.chat) if script.chat is not None else None
-    server = EmbeddedServer(options, Phrasebook(script), Engines(options.engines), chat)
+    engines = Engines(replace(options.engines, recognizer=script.recognizer, voices=script.voices))
+    server = EmbeddedServer(options, Phrasebook(script), engines, chat)
     await server.start()
     try:
         yield server

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gateway.embedded.audio import Resampler, WireFormat, encode, resample
 from gateway.embedded.extras import import_engine
+from gateway.embedded.voices import Synthesizer
 from gateway.errors import ResourceError
 
 _SYNCHRONOUS_OUTPUT = 2
@@ -136,10 +137,21 @@ def sentences(text: str) -> list[str]:
     return [line for part in parts if part for line in textwrap.wrap(part, LONGEST_SENTENCE) or [part]]
 
 
-def stream(text: str, voice: str, speed: float, wire_format: WireFormat, sink: Callable[[bytes], None]) -> None:
+class EspeakVoice:
+    """One of `VOICES`, as an engine of its own (`voices.py`)."""
+
+    def __init__(self, name: str) -> None:
+        self._style = voice_style(name)
+        self.sample_rate_hz = engine().sample_rate_hz
+
+    def synthesize(self, text: str, speed: float, sink: Callable[[bytes], None]) -> None:
+        """Speak `text`."""
+        engine().synthesize(text, self._style, speed, sink)
+
+
+def stream(text: str, voice: Synthesizer, speed: float, wire_format: WireFormat, sink: Callable[[bytes], None]) -> None:
     """Speak `text` into `sink` in blocks of `wire_format`: 60 ms at once, then 180 ms each."""
-    synthesizer = engine()
-    resampler = Resampler(synthesizer.sample_rate_hz, wire_format.sample_rate_hz)
+    resampler = Resampler(voice.sample_rate_hz, wire_format.sample_rate_hz)
     waiting = bytearray()
     wanted_ms = _CHUNK_MS
 
@@ -151,7 +163,7 @@ def stream(text: str, voice: str, speed: float, wire_format: WireFormat, sink: C
             waiting.clear()
             wanted_ms = _BLOCK_MS
 
-    synthesizer.synthesize(text, voice_style(voice), speed, convert)
+    voice.synthesize(text, speed, convert)
     waiting.extend(encode(resampler.flush(), wire_format))
     sink(bytes(waiting))
 

@@ -20,9 +20,13 @@ import numpy as np
 
 from gateway.embedded.audio import WireFormat
 from gateway.embedded.automaton import Automaton
-from gateway.embedded.recognizer import Listening, Recognizer
+from gateway.embedded.ears import open_recognizer
+from gateway.embedded.recognizer import Listening
+from gateway.embedded.sections import RecognizerSection
 from gateway.embedded.vad import CHUNK_SAMPLES, SpeechModels
-from gateway.embedded.voice import engine, stream
+from gateway.embedded.voice import EspeakVoice, engine, stream
+from gateway.embedded.voices import open_voice
+from gateway.errors import ResourceError
 
 FRAME_HEAD = struct.Struct("!IIB")
 """Length of the payload, number of the job, kind."""
@@ -57,9 +61,12 @@ def make_ear() -> Role:
     return listen
 
 
-def make_recognizer() -> Role:
-    """Decodes turns: a JSON line with the grammar, then `int16[n]` at 8 kHz; answered by fit and text in JSON."""
-    recognizer = Recognizer()
+def make_recognizer(section: str = "") -> Role:
+    """Decodes turns: a JSON line with the grammar, then `int16[n]` at 8 kHz; answered by fit and text in JSON.
+
+    `section` is the brain file's `recognizer` in JSON.
+    """
+    recognizer = open_recognizer(RecognizerSection.model_validate_json(section) if section else None)
 
     def recognize(payload: bytes, reply: Callable[[bytes], None]) -> None:
         head, _, samples = payload.partition(b"\n")
@@ -83,12 +90,14 @@ def make_voice() -> Role:
 
     def speak(payload: bytes, reply: Callable[[bytes], None]) -> None:
         request = json.loads(payload)
-        stream(request["text"], request["voice"], request["speed"], WireFormat(request["format"]), reply)
+        other = request["other"]
+        voice = open_voice(*other) if other else EspeakVoice(request["voice"])
+        stream(request["text"], voice, request["speed"], WireFormat(request["format"]), reply)
 
     return speak
 
 
-ROLES: dict[str, Callable[[], Role]] = {"ear": make_ear, "recognizer": make_recognizer, "voice": make_voice}
+ROLES: dict[str, Callable[..., Role]] = {"ear": make_ear, "recognizer": make_recognizer, "voice": make_voice}
 
 
 def run(role: Role, requests: BinaryIO, answers: BinaryIO) -> None:
@@ -110,13 +119,17 @@ def run(role: Role, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def main() -> int:
-    """Run the role named on the command line."""
+    """Run the role named on the command line, with what it is given there."""
     # Ctrl-C reaches the whole process group; the server decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The C libraries may print: what they take for standard output must not be the frame stream.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    role = ROLES[sys.argv[1]]()
+    try:
+        role = ROLES[sys.argv[1]](*sys.argv[2:])
+    except ResourceError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the parent's standard error, where its reader looks
+        return 1
     try:
         answers.write(FRAME_HEAD.pack(0, 0, FrameKind.END))
         answers.flush()

@@ -29,7 +29,8 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.embedded.audio import WireFormat, encode
-from gateway.embedded.voice import VOICES, stream
+from gateway.embedded.voice import DEFAULT_VOICE, EspeakVoice, stream
+from gateway.embedded.voices import Synthesizer, open_voice
 from gateway.errors import ResourceError
 from gateway.simulate.bench_hearing import HEAD, LINES, HearingRow, Samples, measure_hearing, turn
 from gateway.simulate.bench_hearing import VOICES as CALLERS
@@ -158,24 +159,33 @@ def measure(
     """Hearing by `voices` over `lines`, and answers to `calls` at once, each asking `turns` times."""
     return EmbeddedBench(
         hearing=measure_hearing(voices=voices, lines=lines),
-        voices=tuple(voice_row(name) for name in list(VOICES)[:1]),
+        voices=tuple(_voices()),
         latency=asyncio.run(measure_latency(calls, turns)),
     )
 
 
-def voice_row(voice: str) -> VoiceRow:
+def voice_row(name: str, voice: Synthesizer) -> VoiceRow:
     """The median of ten sentences, in this process."""
-    firsts_ms: list[float] = []
-    speeds: list[float] = []
-    for _ in range(11):
-        blocks: list[tuple[float, int]] = []
-        began = time.perf_counter()
-        stream(_SENTENCE, voice, 1.0, WireFormat.PCMU, lambda block: blocks.append((time.perf_counter(), len(block))))  # noqa: B023
-        spent_s = time.perf_counter() - began
-        firsts_ms.append((blocks[0][0] - began) * 1000)
-        speeds.append(sum(size for _, size in blocks) / 8000 / spent_s)
-    # The first sentence also loads the voice.
-    return VoiceRow(voice=voice, first_audio_ms=median(firsts_ms[1:]), times_real=median(speeds[1:]))
+    # The first sentence also loads what the voice needs.
+    firsts_ms, speeds = zip(*(_spoken(voice) for _ in range(11)), strict=True)
+    return VoiceRow(voice=name, first_audio_ms=median(firsts_ms[1:]), times_real=median(speeds[1:]))
+
+
+def _spoken(voice: Synthesizer) -> tuple[float, float]:
+    """Time to the first block in ms, and seconds of audio made a second."""
+    blocks: list[tuple[float, int]] = []
+    began = time.perf_counter()
+    stream(_SENTENCE, voice, 1.0, WireFormat.PCMU, lambda block: blocks.append((time.perf_counter(), len(block))))
+    spent_s = time.perf_counter() - began
+    return (blocks[0][0] - began) * 1000, sum(size for _, size in blocks) / 8000 / spent_s
+
+
+def _voices() -> Iterator[VoiceRow]:
+    """eSpeak, and flite where it is."""
+    yield voice_row("espeak", EspeakVoice(DEFAULT_VOICE))
+    for name in ("slt", "rms", "kal16"):
+        with contextlib.suppress(ResourceError):
+            yield voice_row(f"flite {name}", open_voice("flite", name))
 
 
 # --- latency ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,17 @@ import pytest
 from gateway.embedded.audio import WireFormat
 from gateway.embedded.brain import RECEPTION, load_script
 from gateway.embedded.pronunciation import spell_out
-from gateway.embedded.voice import CALLER_VOICE, DEFAULT_VOICE, VOICES, engine, sentences, speak, stream, voice_style
+from gateway.embedded.voice import (
+    CALLER_VOICE,
+    DEFAULT_VOICE,
+    VOICES,
+    EspeakVoice,
+    engine,
+    sentences,
+    speak,
+    stream,
+    voice_style,
+)
 from tests.embedded.telephone import decoded
 from tests.support.listening import identify
 
@@ -22,7 +32,7 @@ SENTENCES = (
 def spoken(text: str, voice: str, form: WireFormat, speed: float = 1.0) -> list[bytes]:
     """The blocks of one sentence."""
     blocks: list[bytes] = []
-    stream(text, voice, speed, form, blocks.append)
+    stream(text, EspeakVoice(voice), speed, form, blocks.append)
     return blocks
 
 
