@@ -65,6 +65,7 @@ class DemoResult:
     was_transferred: bool = False
     first_audio_ms: int | None = None
     barge_in_ms: int | None = None
+    transfer_ms: int | None = None
     setup_ms: int | None = None
     sent: int = 0
     received: int = 0
@@ -90,6 +91,7 @@ class DemoResult:
             "route": self.route,
             "first_audio_ms": self.first_audio_ms,
             "barge_in_ms": self.barge_in_ms,
+            "transfer_ms": self.transfer_ms,
             "rtp": {"sent": self.sent, "received": self.received, "lost": self.lost, "late": self.late},
             **({"failure": self.failure} if self.failure else {}),
         }
@@ -105,6 +107,8 @@ class DemoResult:
             parts.append(f"silent {self.barge_in_ms} ms after an interruption")
         if self.was_transferred:
             parts.append("transferred to a human")
+            if self.transfer_ms is not None:
+                parts[-1] += f" {self.transfer_ms / 1000:.1f} s after asking for it"
         parts.append(f"{self.received} packets heard, {self.lost} lost")
         if self.wav is not None:
             parts.append(f"recording in {self.wav}")
@@ -195,12 +199,12 @@ async def _converse(call: PhoneCall, sentences: tuple[str, ...], result: DemoRes
     await call.wait_for_speech(from_ms=0, within_s=ANSWER_LIMIT_S)
     await call.wait_for_silence(lasting_ms=PAUSE_MS, within_s=SPEECH_LIMIT_S)
     if not sentences:
-        await _ask(call, QUESTION, result)
-        await _interrupt(call, result)
+        await _ask(call, QUESTION, result, observer)
+        await _interrupt(call, result, observer)
     else:
         for sentence in sentences:
             if not (call.ended.is_set() or call.transfer_requested.is_set()):
-                await _ask(call, sentence, result)
+                await _ask(call, sentence, result, observer)
     await _follow_transfer(call, result, observer)
 
 
@@ -212,19 +216,20 @@ async def _answered(call: PhoneCall) -> None:
             await asyncio.sleep(0.01)
 
 
-async def _ask(call: PhoneCall, sentence: str, result: DemoResult) -> None:
+async def _ask(call: PhoneCall, sentence: str, result: DemoResult, observer: DemoObserver) -> None:
     """Say `sentence`, and listen to the answer until it is over."""
     call.say(speak(sentence))
     asked_ms = call.said_until_ms
     start_ms = await call.wait_for_speech(from_ms=asked_ms, within_s=ANSWER_LIMIT_S)
     if result.first_audio_ms is None:
         result.first_audio_ms = start_ms - asked_ms
+    observer.show(f"[dim]         the agent is heard {start_ms - asked_ms} ms after the caller's last word[/]")
     await call.wait_for_silence(lasting_ms=PAUSE_MS, within_s=SPEECH_LIMIT_S)
     if not result.answer_heard:
         result.answer_heard = is_heard(call.heard(asked_ms), result.transcript)
 
 
-async def _interrupt(call: PhoneCall, result: DemoResult) -> None:
+async def _interrupt(call: PhoneCall, result: DemoResult, observer: DemoObserver) -> None:
     """Ask, and speak again while the agent still answers: it has to fall silent."""
     call.say(speak(LONG_QUESTION))
     start_ms = await call.wait_for_speech(from_ms=call.said_until_ms, within_s=ANSWER_LIMIT_S)
@@ -233,6 +238,7 @@ async def _interrupt(call: PhoneCall, result: DemoResult) -> None:
     call.say(speak(INTERRUPTION))
     silent_ms = await call.wait_for_pause(from_ms=interrupted_ms, lasting_ms=300, within_s=ANSWER_LIMIT_S)
     result.barge_in_ms = silent_ms - interrupted_ms
+    observer.show(f"[dim]         the agent is silent {result.barge_in_ms} ms after the caller's first word[/]")
 
 
 def is_heard(heard: NDArray[np.int16], transcript: list[Speech]) -> bool:
@@ -250,10 +256,14 @@ async def _follow_transfer(call: PhoneCall, result: DemoResult, observer: DemoOb
         return
     async with asyncio.timeout(TRANSFER_LIMIT_S):
         await call.transfer_requested.wait()
+        result.transfer_ms = call.time_ms - call.said_until_ms
         new = call.transfer
         if new is None:
             raise TimeoutError("the transfer named nobody who can be called")
-        observer.show("[dim]the gateway transfers the call[/]")
+        observer.show(
+            "[dim]         the model has called the tool transfer: the caller's telephone is sent on (REFER), "
+            f"{result.transfer_ms} ms after the caller's last word[/]"
+        )
         await new.answered.wait()
         result.was_transferred = True
         await call.ended.wait()

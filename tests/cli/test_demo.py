@@ -39,6 +39,7 @@ def test_demo_asks_interrupts_is_transferred_and_hears_all_of_it(tmp_path: Path)
     assert any(who == "caller" and "opening hours" in text for who, text in words)
     assert result["first_audio_ms"] > 0
     assert 0 < result["barge_in_ms"] < 2000
+    assert result["transfer_ms"] > result["first_audio_ms"]
     assert result["rtp"]["received"] > 500
     assert result["rtp"]["lost"] == 0
     with wave.open(str(wav)) as recording:
@@ -60,4 +61,4 @@ def test_result_is_good_only_with_answer_and_human() -> None:
     assert not DemoResult(human_heard=True).is_ok
     assert DemoResult(answer_heard=True, is_transfer_expected=False).is_ok
     assert not DemoResult(answer_heard=True, human_heard=True, failure="no").is_ok
-    assert set(heard.as_json()) == {"ok", "transcript", "route", "first_audio_ms", "barge_in_ms", "rtp"}
+    assert set(heard.as_json()) == {"ok", "transcript", "route", "first_audio_ms", "barge_in_ms", "transfer_ms", "rtp"}
