@@ -12,7 +12,8 @@
 
 A turn found by voice goes speech_started → (a running response is cancelled) → speech_stopped → committed → item →
 response.created at once; the response speaks when the recogniser has told the words. A client that ends turns itself
-goes the same way from `commit` and `response.create`.
+goes the same way from `commit` and `response.create`. The recogniser is asked as soon as a turn may be over, so that it
+works while the silence is awaited that proves it; if the caller goes on, its answer is worth nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from gateway.embedded.responder import Responder
 from gateway.embedded.response import Speak
 from gateway.embedded.session import AnyConfig, McpTool, SemanticVad, ServerVad, SessionConfig
 from gateway.embedded.session_update import updated_session
-from gateway.embedded.vad import SpeechGate, SpeechStarted, SpeechStopped, TurnOptions
+from gateway.embedded.vad import SpeechGate, SpeechPaused, SpeechStarted, SpeechStopped, TurnOptions
 
 MIN_COMMIT_MS = 100
 
@@ -59,6 +60,14 @@ class Prepare:
     """Have a grammar ready before the first turn that needs it; not answered."""
 
     listening: Listening
+
+
+@dataclass(slots=True)
+class _Guess:
+    """The words of a turn that may be over, once they are known."""
+
+    number: int
+    heard: Recognition | None = None
 
 
 Task = Listen | Recognize | Prepare | Speak | Think
@@ -108,6 +117,7 @@ class Conversation:
         )
         self._numbers = itertools.count(1)
         self._turns: dict[int, Message] = {}
+        self._guess: _Guess | None = None
         self._speech_item_id = ""
         self._is_response_due = False
         self._idle_at: float | None = None
@@ -150,6 +160,9 @@ class Conversation:
 
     def recognized(self, number: int, heard: Recognition, now: float) -> None:
         """The recogniser's answer to `Recognize`."""
+        if self._guess is not None and self._guess.number == number:
+            self._guess.heard = heard
+            return
         message = self._turns.pop(number, None)
         if message is not None:
             self._note_words(message, heard)
@@ -291,13 +304,16 @@ class Conversation:
 
     def _follow_turns(self) -> None:
         while (event := self._hearing.next_turn_event()) is not None:
-            if isinstance(event, SpeechStarted):
-                self._begin_turn(event)
-            else:
-                self._end_turn(event)
+            match event:
+                case SpeechStarted():
+                    self._begin_turn(event)
+                case SpeechPaused():
+                    self._guess_words(event)
+                case SpeechStopped():
+                    self._end_turn(event)
 
     def _begin_turn(self, event: SpeechStarted) -> None:
-        self._idle_at = None
+        self._idle_at = self._guess = None
         self._speech_item_id = self._identities.new("item")
         self._events.speech_started(audio_start_ms=event.audio_start_ms, item_id=self._speech_item_id)
         turn_detection = self._config.audio.input.turn_detection
@@ -305,11 +321,23 @@ class Conversation:
             self._is_response_due = False
             self._responder.interrupt()
 
+    def _guess_words(self, event: SpeechPaused) -> None:
+        self._guess = _Guess(next(self._numbers))
+        samples = self._hearing.turn_so_far(event.audio_end_ms)
+        self._tasks.append(Recognize(self._guess.number, samples, self._listening()))
+
     def _end_turn(self, event: SpeechStopped) -> None:
         item_id, self._speech_item_id = self._speech_item_id, ""
         self._events.speech_stopped(audio_end_ms=event.audio_end_ms, item_id=item_id)
         samples = self._hearing.take_turn(event.audio_end_ms)
-        self._recognize(self._history.put_turn(item_id, samples), samples)
+        message = self._history.put_turn(item_id, samples)
+        guess, self._guess = self._guess, None
+        if guess is None:
+            self._recognize(message, samples)
+        elif guess.heard is None:
+            self._turns[guess.number] = message
+        else:
+            self._note_words(message, guess.heard)
         turn_detection = self._config.audio.input.turn_detection
         is_wanted = turn_detection is not None and turn_detection.create_response
         self._is_response_due = is_wanted and isinstance(self._config, SessionConfig)
@@ -323,11 +351,13 @@ class Conversation:
             )
             raise RefusedEvent("input_audio_buffer_commit_empty", message)
         item_id, self._speech_item_id = self._speech_item_id or self._identities.new("item"), ""
+        self._guess = None
         samples = self._hearing.commit()
         self._recognize(self._history.put_turn(item_id, samples), samples)
 
     def _clear(self) -> None:
         self._hearing.clear()
+        self._guess = None
         self._speech_item_id = ""
         self._events.audio_cleared()
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.embedded.audio import LINE_RATE_HZ, LineDecoder, WireFormat
-from gateway.embedded.vad import CHUNK_SAMPLES, SpeechGate, SpeechStarted, SpeechStopped, TurnDetector, TurnOptions
+from gateway.embedded.vad import CHUNK_SAMPLES, SpeechGate, SpeechStarted, TurnDetector, TurnEvent, TurnOptions
 
 _SAMPLES_PER_MS = LINE_RATE_HZ // 1000
 _LONGEST_BUFFER_MS = 300_000
@@ -114,8 +114,8 @@ class InputHearing:
                 pending.probability = probability
                 return
 
-    def next_turn_event(self) -> SpeechStarted | SpeechStopped | None:
-        """Go on through the judged chunks to the next begin or end of speech; None when they are used up."""
+    def next_turn_event(self) -> TurnEvent | None:
+        """Go on through the judged chunks to the next begin, pause or end of speech; None when they are used up."""
         while self._detector is not None and self._pending:
             head = self._pending[0]
             if head.probability is None:
@@ -131,6 +131,10 @@ class InputHearing:
             else:
                 self._trim(self.position_ms - _LONGEST_BUFFER_MS)
         return None
+
+    def turn_so_far(self, end_ms: int) -> bytes:
+        """The audio of the running turn up to `end_ms`, `int16[n]` at 8 kHz; all of it stays."""
+        return self._slice(self._turn_start_ms, end_ms)
 
     def take_turn(self, end_ms: int) -> bytes:
         """The audio of the turn that ended at `end_ms`, `int16[n]` at 8 kHz; what comes after it stays."""
@@ -154,11 +158,14 @@ class InputHearing:
             self._detector.reset(self.position_ms)
 
     def _take(self, start_ms: int, end_ms: int) -> bytes:
-        start = max(0, start_ms * _SAMPLES_PER_MS - self._buffer_start) * _BYTES_PER_SAMPLE
-        end = max(0, end_ms * _SAMPLES_PER_MS - self._buffer_start) * _BYTES_PER_SAMPLE
-        taken = bytes(self._buffer[start:end])
+        taken = self._slice(start_ms, end_ms)
         self._trim(end_ms)
         return taken
+
+    def _slice(self, start_ms: int, end_ms: int) -> bytes:
+        start = max(0, start_ms * _SAMPLES_PER_MS - self._buffer_start) * _BYTES_PER_SAMPLE
+        end = max(0, end_ms * _SAMPLES_PER_MS - self._buffer_start) * _BYTES_PER_SAMPLE
+        return bytes(self._buffer[start:end])
 
     def _trim(self, before_ms: int) -> None:
         surplus = before_ms * _SAMPLES_PER_MS - self._buffer_start

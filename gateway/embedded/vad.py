@@ -4,7 +4,7 @@
 
     int16[256] 8 kHz, 32 ms ─> SpeechGate (WebRTC, 4 us) ──closed──> probability 0
                                     └──open──> SpeechModel (Silero, 1.3 ms, own process) ──> probability
-    probability ─> TurnDetector ─> SpeechStarted, SpeechStopped
+    probability ─> TurnDetector ─> SpeechStarted, SpeechPaused, SpeechStopped
 
 The clock is the audio received, never the wall: a client that sends faster or slower than real time is judged alike.
 """
@@ -33,6 +33,9 @@ _MODEL_RATE_HZ = 16000
 _MAX_STREAMS = 256
 _HYSTERESIS = 0.15
 
+PAUSE_MS = 4 * CHUNK_MS
+"""Silence in a turn from which it may be over."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnOptions:
@@ -56,10 +59,20 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechPaused:
+    """The turn may be over; every `SpeechStopped` that took more than `PAUSE_MS` of silence has one before it."""
+
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechStopped:
     """Speech ended; `audio_end_ms` counts received audio and includes the silence that proved it."""
 
     audio_end_ms: int
+
+
+TurnEvent = SpeechStarted | SpeechPaused | SpeechStopped
 
 
 class _State(enum.Enum):
@@ -88,7 +101,7 @@ class TurnDetector:
         self._speech_chunks = self._silence_ms = 0
         self._earliest_start_ms = position_ms
 
-    def feed(self, end_ms: int, probability: float) -> SpeechStarted | SpeechStopped | None:
+    def feed(self, end_ms: int, probability: float) -> TurnEvent | None:
         """Judge the chunk that ends at `end_ms` of received audio."""
         if self._state is _State.SILENCE:
             return self._await_onset(end_ms, probability)
@@ -103,12 +116,12 @@ class TurnDetector:
         self._silence_ms = 0
         return SpeechStarted(audio_start_ms=max(self._earliest_start_ms, start_ms))
 
-    def _await_end(self, end_ms: int, probability: float) -> SpeechStopped | None:
+    def _await_end(self, end_ms: int, probability: float) -> SpeechPaused | SpeechStopped | None:
         # Falling out of speech takes less certainty than falling in, or a weak syllable would cut the turn.
         is_speech = probability >= self.options.threshold - _HYSTERESIS
         self._silence_ms = 0 if is_speech else self._silence_ms + CHUNK_MS
         if self._silence_ms < self.options.silence_duration_ms:
-            return None
+            return SpeechPaused(audio_end_ms=end_ms) if self._silence_ms == PAUSE_MS else None
         self.reset(end_ms)
         return SpeechStopped(audio_end_ms=end_ms)
 

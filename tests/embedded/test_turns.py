@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import audioop
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,11 @@ from gateway.embedded.conversation import Prepare, Recognize
 from gateway.embedded.hearing import Listen
 from gateway.embedded.recognizer import NOTHING, Recognition
 from gateway.embedded.response import Speak
+from gateway.embedded.vad import PAUSE_MS
 from tests.embedded.conversation_desk import (
     CERTAIN_FIT,
     HOPELESS_FIT,
+    SCRIPT,
     TRANSFER_TOOL,
     Desk,
     Event,
@@ -59,6 +62,19 @@ def begin_speech(desk: Desk) -> list[Event]:
     return desk.during(speak)
 
 
+def listen(desk: Desk, audio: bytes) -> list[Any]:
+    """The caller goes on, heard by the ear at once; what else is asked for meanwhile."""
+    count = len(desk.asked)
+
+    def hear() -> None:
+        desk.append(audio)
+        for task in [task for task in desk.asked[count:] if isinstance(task, Listen)]:
+            desk.answer(task)
+
+    desk.during(hear)
+    return [task for task in desk.asked[count:] if not isinstance(task, Listen)]
+
+
 # ---- found by voice ------------------------------------------------------------------------------------------------
 
 
@@ -78,7 +94,52 @@ def test_turn_is_timed_by_the_audio_received_with_its_padding_and_silence() -> N
     started, stopped = desk.hear("who are you", speech_ms=960, silence_ms=960)[:2]
     assert started["audio_start_ms"] == pytest.approx(1600 - 300, abs=40)
     assert stopped["audio_end_ms"] == pytest.approx(1600 + 960 + 480, abs=64)
-    assert len(desk.last_asked(Recognize).samples) // 16 == stopped["audio_end_ms"] - started["audio_start_ms"]
+    turn_ms = stopped["audio_end_ms"] - started["audio_start_ms"]
+    assert len(desk.last_asked(Recognize).samples) // 16 == turn_ms - 480 + PAUSE_MS
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_words_are_made_out_while_the_silence_is_awaited_that_ends_the_turn(*, is_slow: bool) -> None:
+    desk = Desk(answers_itself=False)
+    desk.turns(silence_duration_ms=480)
+    begin_speech(desk)
+    asked = listen(desk, silent(PAUSE_MS + 40))
+    assert [type(task) for task in asked] == [Recognize]
+
+    def answer() -> None:
+        desk.conversation.recognized(asked[0].number, WHO, desk.now)
+
+    assert is_slow or desk.during(answer) == []
+    assert listen(desk, silent(480)) == ([] if is_slow else [desk.last_asked(Speak)])
+    assert not is_slow or kinds(desk.during(answer))
+    assert desk.last_asked(Speak).text.startswith("I am the automatic receptionist")
+
+
+def test_words_of_a_pause_are_worth_nothing_when_the_caller_goes_on() -> None:
+    desk = Desk(answers_itself=False)
+    desk.turns(silence_duration_ms=480)
+    begin_speech(desk)
+    (first,) = listen(desk, silent(PAUSE_MS + 40))
+    (second,) = listen(desk, loud(320) + silent(PAUSE_MS + 40))
+    assert len(second.samples) > len(first.samples)
+    assert listen(desk, silent(480)) == []
+    assert desk.during(lambda: desk.conversation.recognized(first.number, WHO, desk.now)) == []
+    desk.during(lambda: desk.conversation.recognized(second.number, NOTHING, desk.now))
+    assert desk.last_asked(Speak).text == SCRIPT.fallback[0].partition(".")[0] + "."
+
+
+def test_words_of_a_pause_are_worth_nothing_when_the_client_ends_the_turn() -> None:
+    desk = Desk(answers_itself=False)
+    desk.turns(silence_duration_ms=480)
+    begin_speech(desk)
+    (guess,) = listen(desk, silent(PAUSE_MS + 40))
+    desk.send("input_audio_buffer.commit")
+    asked = desk.last_asked(Recognize)
+    assert asked.number != guess.number
+    desk.respond()
+    assert desk.during(lambda: desk.conversation.recognized(guess.number, WHO, desk.now)) == []
+    desk.during(lambda: desk.conversation.recognized(asked.number, WHO, desk.now))
+    assert desk.last_asked(Speak).text.startswith("I am the automatic receptionist")
 
 
 def test_turn_does_not_reach_back_into_the_one_before_it() -> None:

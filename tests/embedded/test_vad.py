@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from gateway.embedded.vad import (
     CHUNK_MS,
     CHUNK_SAMPLES,
+    PAUSE_MS,
     SpeechGate,
     SpeechModel,
     SpeechModels,
+    SpeechPaused,
     SpeechStarted,
     SpeechStopped,
     TurnDetector,
+    TurnEvent,
     TurnOptions,
 )
 from tests.embedded.telephone import said
@@ -23,11 +26,16 @@ from tests.embedded.telephone import said
 Found = list[SpeechStarted | SpeechStopped]
 
 
-def turns(probabilities: list[float], **options: float) -> Found:
+def events(probabilities: list[float], **options: float) -> list[TurnEvent]:
     """What a detector says to chunk after chunk."""
     detector = TurnDetector(TurnOptions(**options))  # type: ignore[arg-type]
     found = (detector.feed((n + 1) * CHUNK_MS, probability) for n, probability in enumerate(probabilities))
     return [event for event in found if event is not None]
+
+
+def turns(probabilities: list[float], **options: float) -> Found:
+    """The same without the pauses."""
+    return [event for event in events(probabilities, **options) if not isinstance(event, SpeechPaused)]
 
 
 def test_turn_is_timed_with_padding_before_and_silence_behind() -> None:
@@ -81,6 +89,23 @@ def test_turns_alternate_and_do_not_overlap(probabilities: list[float], padding_
     assert [type(event) for event in found] == ([SpeechStarted, SpeechStopped] * len(found))[: len(found)]
     times = [event.audio_start_ms if isinstance(event, SpeechStarted) else event.audio_end_ms for event in found]
     assert times == sorted(times)
+
+
+def test_every_pause_is_told_before_it_is_known_to_be_the_end() -> None:
+    pause = [0.0] * 6
+    found = events([1.0] * 5 + pause + [1.0] * 5 + [0.0] * 20, silence_duration_ms=320)
+    assert found == [
+        SpeechStarted(0),
+        SpeechPaused(5 * CHUNK_MS + PAUSE_MS),
+        SpeechPaused(16 * CHUNK_MS + PAUSE_MS),
+        SpeechStopped(16 * CHUNK_MS + 320),
+    ]
+
+
+@pytest.mark.parametrize(("silence_ms", "is_told"), [(PAUSE_MS, False), (PAUSE_MS + 1, True)])
+def test_end_that_comes_with_the_pause_is_told_alone(silence_ms: int, *, is_told: bool) -> None:
+    found = events([1.0] * 5 + [0.0] * 20, silence_duration_ms=silence_ms)
+    assert any(isinstance(event, SpeechPaused) for event in found) is is_told
 
 
 def chunks(samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
