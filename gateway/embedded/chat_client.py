@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import httpx2
@@ -40,15 +41,15 @@ class ChatClient:
         """Close its connections."""
         await self._http.aclose()
 
-    async def replies(self, request: Mapping[str, Any]) -> AsyncIterator[Reply]:
+    async def replies(self, request: Mapping[str, Any]) -> AsyncGenerator[Reply, None]:
         """The answer in parts, as it comes; each says or calls something.
 
         Raises:
             ChatError: the endpoint cannot be reached, is silent for too long, refuses, or does not answer as it should.
         """
         try:
-            async with asyncio.timeout(self._section.timeout_s):
-                async for reply in self._read(request):
+            async with asyncio.timeout(self._section.timeout_s), aclosing(self._read(request)) as replies:
+                async for reply in replies:
                     yield reply
         except TimeoutError as error:
             raise ChatError(f"the answer took longer than {self._section.timeout_s:g} s") from error
@@ -57,7 +58,7 @@ class ChatClient:
         except httpx2.HTTPError as error:
             raise ChatError(f"{error or type(error).__name__} at {self._section.base_url}") from error
 
-    async def _read(self, request: Mapping[str, Any]) -> AsyncIterator[Reply]:
+    async def _read(self, request: Mapping[str, Any]) -> AsyncGenerator[Reply, None]:
         reader = ChatReader()
         async with self._http.stream("POST", self._url, json=request) as response:
             if response.status_code != httpx2.codes.OK:
@@ -115,11 +116,12 @@ class Thoughts:
     async def _think(self, think: Think) -> None:
         has_said_anything = False
         try:
-            async for reply in self._client.replies(think.request):
-                has_said_anything = True
-                self._on_reply(think.number, reply, False)
-                if not self._is_awaited(think.number):
-                    return
+            async with aclosing(self._client.replies(think.request)) as replies:
+                async for reply in replies:
+                    has_said_anything = True
+                    self._on_reply(think.number, reply, False)
+                    if not self._is_awaited(think.number):
+                        return
             is_after_tool = think.request["messages"][-1:] and think.request["messages"][-1]["role"] == "tool"
             if not has_said_anything and not is_after_tool:
                 raise ChatError("the model said nothing")

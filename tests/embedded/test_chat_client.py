@@ -155,3 +155,12 @@ async def test_silence_is_an_answer_to_a_tool_only(last_role: str, failures: lis
         caller.thoughts.begin(Think(number=1, request=request))
         await caller.until(1)
     assert caller.failed == failures
+
+
+async def test_reply_that_is_interrupted_by_its_own_words_is_read_no_further() -> None:
+    async with asking(Answer(words("One. ", "Two. ", "Three"), waits=True)) as (server, client):
+        caller = Caller(client)
+        caller.awaited.clear()
+        caller.thoughts.begin(Think(number=1, request=REQUEST))
+        await server.client_left.wait()
+    assert (len(caller.told), caller.failed) == (1, [])

@@ -73,7 +73,8 @@ class ChatServer:
             writer.write("\n".join(lines(answer.chunks, is_done=answer.is_done and not answer.waits)).encode() + b"\n")
         writer.write(answer.body.encode())
         if answer.waits:
-            await reader.read()
+            with contextlib.suppress(ConnectionError):  # a client that goes with words unread resets the connection
+                await reader.read()
             self.client_left.set()
         writer.close()
         with contextlib.suppress(ConnectionError):
