@@ -18,6 +18,7 @@ from gateway.embedded.brain import Call, Reply, Say
 from gateway.embedded.items import FunctionCall, FunctionCallOutput, Item, Message
 from gateway.embedded.sections import ChatSection
 from gateway.embedded.session import FunctionTool, NamedTool, ToolChoice
+from gateway.embedded.voice import LONGEST_SENTENCE
 from gateway.errors import GatewayError
 
 MAX_REPLY_CHARACTERS = 20_000
@@ -116,10 +117,19 @@ class SentenceCutter:
             return []
         self._text = _THOUGHTS.sub("", self._text)
         found: list[str] = []
-        while (end := _SENTENCE_END.search(self._text)) is not None:
-            found.append(self._text[: end.end()])
-            self._text = self._text[end.end() :]
+        while place := self._next_cut():
+            found.append(self._text[:place])
+            self._text = self._text[place:]
         return _spoken(found)
+
+    def _next_cut(self) -> int:
+        """Where the first sentence ends, or a line too long for a sentence is cut; 0 where that is not known yet."""
+        end = _SENTENCE_END.search(self._text, 0, LONGEST_SENTENCE)
+        if end is not None:
+            return end.end()
+        if len(self._text) <= LONGEST_SENTENCE:
+            return 0
+        return self._text.rfind(" ", 0, LONGEST_SENTENCE) + 1 or LONGEST_SENTENCE
 
     def finish(self) -> list[str]:
         """The rest."""

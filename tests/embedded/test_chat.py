@@ -124,6 +124,8 @@ def test_sentence_is_handed_on_before_the_next_is_written() -> None:
         ("**Hours**:\n- Monday\n- Friday\n", ["Hours:", "- Monday", "- Friday"]),
         ("<think>The caller wants. Something.</think>Hello there.", ["Hello there."]),
         ("No end", ["No end"]),
+        ("and so on " * 35, [("and so on " * count).strip() for count in (30, 5)]),
+        ("x" * 450, ["x" * 300, "x" * 150]),
         ("", []),
         (" \n ", []),
     ],
