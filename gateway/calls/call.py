@@ -32,6 +32,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeAlias
 
+from gateway.calls.agreement import NO_LONGER_ASKING, RecordingAgreement
 from gateway.calls.events import (
     Answer,
     AwaitPlayout,
@@ -59,7 +60,6 @@ from gateway.calls.events import (
     NoteRefusedTransfer,
     OpenSession,
     Outcome,
-    PauseRecording,
     Play,
     PlayoutEnded,
     Rang,
@@ -73,10 +73,7 @@ from gateway.calls.events import (
     SessionOpened,
     ShortenAnswers,
     Started,
-    StartRecording,
     StartTimer,
-    StopPlaying,
-    StopRecording,
     StopTimer,
     TargetAnswered,
     TargetLeft,
@@ -170,6 +167,7 @@ class Call:
     ) -> None:
         self.state = CallState.NEW
         self.notes = CallNotes()
+        self._agreement = RecordingAgreement(self.notes)
         self._plan = plan
         self._actions = list(actions)
         self._max_call_s = max_call_s
@@ -182,7 +180,6 @@ class Call:
         self._is_draining = False
         self._session: str | None = None  # the session that is open
         self._awaits_greeting = False  # the caller has not heard the session yet
-        self._is_recorded = False
         self._loss: SessionLost | None = None  # the session went while the caller was elsewhere
         self._digits = ""
         self._transfer: Transfer | None = None
@@ -236,7 +233,7 @@ class Call:
             return self._leave("dialplan")
         if isinstance(action, RecordingAction):
             del self._actions[0]
-            return [*self._change_recording(action.change), *self._perform(at)]
+            return [*self._agreement.change(action.change), *self._perform(at)]
         if isinstance(action, AnswersAction):
             del self._actions[0]
             return [ShortenAnswers(), *self._perform(at)]
@@ -255,15 +252,11 @@ class Call:
 
     def _begin_session(self) -> list[Command]:
         """Let the caller and the model talk; where they are recorded, once that is settled."""
-        record = self._record
-        if record is None:
-            return [*self._stop_recording("the session is not recorded"), *self._greet()]
-        if self.notes.consent is None and record.consent is Consent.GIVEN:
-            self.notes.consent = RecordingConsent.GIVEN
-        if self.notes.consent is not None or record.play is None:
-            return [*self._start_recording(), *self._greet()]
+        question = self._agreement.question(self._record)
+        if question is None:
+            return [*self._agreement.begin(self._record), *self._greet()]
         self._enter(CallState.CONSENTING)
-        return [BridgeAudio(is_open=False), Play(file=record.play)]
+        return [BridgeAudio(is_open=False), Play(file=question)]
 
     def _greet(self) -> list[Command]:
         self._awaits_greeting = False
@@ -354,39 +347,18 @@ class Call:
         return self._settle_consent(RecordingConsent.ANNOUNCED)
 
     def _on_consent_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
-        record = self._record
-        if record is not None and record.consent is Consent.ASK:
-            if event.digit == record.agree:
-                return self._settle_consent(RecordingConsent.AGREED)
-            if event.digit == record.decline:
-                return self._settle_consent(RecordingConsent.DECLINED)
+        consent = self._agreement.answer(event.digit, self._record)
+        if consent is not None:
+            return self._settle_consent(consent)
         commands = self._on_digit(event, at)
         return [StopTimer(timer=TimerName.CONSENT), *commands] if commands else []
 
     def _settle_consent(self, consent: RecordingConsent) -> list[Command]:
-        self.notes.consent = consent
-        quiet = (StopTimer(timer=TimerName.CONSENT), StopPlaying())
-        return [*quiet, *self._start_recording(), *self._greet()]
-
-    def _start_recording(self) -> list[Command]:
-        if self._is_recorded or self.notes.consent is None or not self.notes.consent.is_granted:
-            return []
-        self._is_recorded = True
-        return [StartRecording()]
-
-    def _stop_recording(self, why: str) -> list[Command]:
-        was_recorded, self._is_recorded = self._is_recorded, False
-        return [StopRecording(why=why)] if was_recorded else []
-
-    def _change_recording(self, change: RecordingChange) -> list[Command]:
-        if change is RecordingChange.STOP:
-            self.notes.consent = RecordingConsent.WITHDRAWN
-            return self._stop_recording("stopped by the dialplan")
-        return [PauseRecording(is_paused=change is RecordingChange.PAUSE)] if self._is_recorded else []
+        return [*self._agreement.settle(consent), *self._greet()]
 
     def _change_recording_by_key(self, changes: Sequence[RecordingChange]) -> list[Command]:
         """Whatever the call is doing goes on; a model that talks is interrupted and told, so that the caller knows."""
-        commands = [command for change in changes for command in self._change_recording(change)]
+        commands = [command for change in changes for command in self._agreement.change(change)]
         if self.state is CallState.CONSENTING and self.notes.consent is not None:
             return self._settle_consent(self.notes.consent)
         if self.state is not CallState.TALKING:
@@ -396,8 +368,7 @@ class Call:
         return [BargeIn(), *commands, told]
 
     def _on_session_lost_unheard(self, event: SessionLost, at: datetime) -> list[Command]:
-        quiet = (StopTimer(timer=TimerName.CONSENT), StopPlaying())
-        return [*quiet, *self._on_session_lost(event, at)]
+        return [*NO_LONGER_ASKING, *self._on_session_lost(event, at)]
 
     def _on_caller_replaced_unheard(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
         """Who is on the line now has not heard what was played to the other one."""
@@ -576,16 +547,11 @@ class Call:
                 return self._end(Outcome.TRANSFERRED, transfer.contact, *commands, HangUp())
             case TransferState.BRIDGED:
                 self._enter(CallState.JOINED)
-                return [*commands, *self._stop_recording_of_contact(), CloseSession(), JoinTarget()]
+                return [*commands, *self._agreement.join_contact(self._record), CloseSession(), JoinTarget()]
             case _:
                 self._transfer = None
                 told = "" if transfer.refusal is None else transfer.refusal.value
                 return commands + self._transfer_failed(transfer.why, at, told)
-
-    def _stop_recording_of_contact(self) -> list[Command]:
-        """Who agreed is the caller alone, unless the dialplan says otherwise."""
-        has_contacts = self._record is not None and self._record.has_contacts
-        return [] if has_contacts else self._stop_recording("caller and contact talk")
 
     def _is_fresh(self, at: datetime) -> bool:
         return self._established_at is not None and at - self._established_at < FRESH
@@ -653,7 +619,7 @@ class Call:
         self._budget = None
         actions, self._actions = self._actions, []
         changes = (
-            self._change_recording(action.change) if isinstance(action, RecordingAction) else [ShortenAnswers()]
+            self._agreement.change(action.change) if isinstance(action, RecordingAction) else [ShortenAnswers()]
             for action in actions
         )
         return [command for commands in changes for command in commands]
@@ -688,7 +654,7 @@ class Call:
     def _on_caller_replaced(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
         self._asked_at.clear()  # what the other one has said yes to
         told = TellModel(text="The caller has put another person through, who is on the line now. Greet them.")
-        return [*self._stop_recording("somebody else is on the line"), told]
+        return [*self._agreement.stop("somebody else is on the line"), told]
 
     def _on_media_lost(self, event: MediaLost, _at: datetime) -> list[Command]:
         return self._end(Outcome.FAILED, event.cause, HangUp(reason='SIP;cause=408;text="no audio"'))
