@@ -86,6 +86,7 @@ from gateway.calls.events import (
     ToolFailed,
     TransferReported,
 )
+from gateway.calls.gathered_keys import GatheredKeys
 from gateway.calls.record import CallDirection
 from gateway.calls.transfer import Transfer, TransferAttempt
 from gateway.calls.transfer_state import TransferState
@@ -114,8 +115,6 @@ CONCLUDING_LIMIT_S = 30.0
 FRESH = timedelta(seconds=1)
 """How long after the answer a PBX may still be connecting the call, and refuse REFER for that alone."""
 MAX_CALL_S = 4 * 3600.0
-DIGIT_PAUSE_S = 1.5
-MAX_DIGITS = 64
 RETRY_AFTER_S = 10
 
 
@@ -181,7 +180,7 @@ class Call:
         self._session: str | None = None  # the session that is open
         self._awaits_greeting = False  # the caller has not heard the session yet
         self._loss: SessionLost | None = None  # the session went while the caller was elsewhere
-        self._digits = ""
+        self._gathered = GatheredKeys()
         self._transfer: Transfer | None = None
         self._transfers = 0
         self._budget: BudgetReached | None = None  # what is to be answered, or is, once the model has finished
@@ -387,14 +386,12 @@ class Call:
             changes = [action.change for action in escalation.actions if isinstance(action, RecordingAction)]
             if len(changes) == len(escalation.actions):
                 return self._change_recording_by_key(changes)
-            self._digits = ""
+            self._gathered.forget()
             self._actions = list(escalation.actions)
             quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
             return [*quiet, *self._perform(at)]
-        if self.state is not CallState.TALKING or self._session is None or len(self._digits) >= MAX_DIGITS:
-            return []
-        self._digits += event.digit
-        return [StartTimer(timer=TimerName.DIGITS, delay_s=DIGIT_PAUSE_S)]
+        is_heard = self.state is CallState.TALKING and self._session is not None
+        return self._gathered.add(event.digit) if is_heard else []
 
     def _on_timer(self, event: TimerFired, at: datetime) -> list[Command]:
         match event.timer, self.state:
@@ -403,7 +400,7 @@ class Call:
             case TimerName.CONSENT, CallState.CONSENTING:
                 return self._settle_consent(RecordingConsent.UNANSWERED)
             case TimerName.DIGITS, CallState.TALKING:
-                return self._tell_digits()
+                return self._gathered.tell()
             case TimerName.ANNOUNCEMENT, CallState.ANNOUNCING:
                 return self._begin_transfer()
             case TimerName.RING | TimerName.JOIN | TimerName.RETRY, CallState.TRANSFERRING:
@@ -414,12 +411,6 @@ class Call:
                 return self._on_closing(PlayoutEnded(), at)
             case _:
                 return []
-
-    def _tell_digits(self) -> list[Command]:
-        if not self._digits:
-            return []
-        digits, self._digits = self._digits, ""
-        return [TellModel(text=f"The caller pressed these telephone keys: {' '.join(digits)}")]
 
     def _on_tool(self, event: ToolAsked, at: datetime) -> list[Command]:
         if self._is_repeated(event):
@@ -464,7 +455,7 @@ class Call:
 
     def _await_sentence(self, limit_s: float = ANNOUNCEMENT_LIMIT_S) -> list[Command]:
         """Let the model finish; digits that were pressed before are no longer of interest."""
-        self._digits = ""
+        self._gathered.forget()
         return [
             StopTimer(timer=TimerName.DIGITS),
             StartTimer(timer=TimerName.ANNOUNCEMENT, delay_s=limit_s),
