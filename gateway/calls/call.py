@@ -33,6 +33,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from gateway.calls.agreement import NO_LONGER_ASKING, RecordingAgreement
+from gateway.calls.escalating import Escalations
 from gateway.calls.events import (
     Answer,
     AwaitPlayout,
@@ -95,10 +96,8 @@ from gateway.dialplan.model import (
     AnswersAction,
     Consent,
     Dialplan,
-    DigitPressed,
     HangUpAction,
     PlayAction,
-    ProviderDown,
     RecordingAction,
     RecordingChange,
     RecordPlan,
@@ -168,6 +167,7 @@ class Call:
         self.notes = CallNotes()
         self._agreement = RecordingAgreement(self.notes)
         self._plan = plan
+        self._escalations = Escalations(plan, self.notes)
         self._actions = list(actions)
         self._max_call_s = max_call_s
         self._is_outgoing = direction is CallDirection.OUTGOING
@@ -183,7 +183,6 @@ class Call:
         self._gathered = GatheredKeys()
         self._transfer: Transfer | None = None
         self._transfers = 0
-        self._budget: BudgetReached | None = None  # what is to be answered, or is, once the model has finished
         self._tool_call: str | None = None  # the model's call that waits for the transfer's outcome
         self._tool_calls: set[str] = set()  # all of the model's
         self._asked_at: dict[str, int] = {}  # in which turn the model was told to ask, by contact
@@ -299,10 +298,9 @@ class Call:
     def _on_session_lost(self, event: SessionLost, at: datetime) -> list[Command]:
         """The model is gone: the dialplan's fallback, or an honest refusal."""
         self._session = None
-        escalation = None if self._is_unanswered_call_of_ours else self._plan.react(ProviderDown())
-        if escalation is not None and escalation.name not in self.notes.escalations:
-            self.notes.escalations.append(escalation.name)
-            self._actions = list(escalation.actions)
+        actions = None if self._is_unanswered_call_of_ours else self._escalations.on_session_lost()
+        if actions is not None:
+            self._actions = list(actions)
             return [BridgeAudio(is_open=False), *self._perform(at)]
         refusal = Reject(status=503, retry_after_s=RETRY_AFTER_S)
         part = self._part(refusal, 'SIP;cause=503;text="speech service lost"')
@@ -380,14 +378,13 @@ class Call:
 
     def _on_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
         self._keys += 1
-        escalation = self._plan.react(DigitPressed(digit=event.digit))
-        if escalation is not None:
-            self.notes.escalations.append(escalation.name)
-            changes = [action.change for action in escalation.actions if isinstance(action, RecordingAction)]
-            if len(changes) == len(escalation.actions):
+        actions = self._escalations.on_key(event.digit)
+        if actions is not None:
+            changes = [action.change for action in actions if isinstance(action, RecordingAction)]
+            if len(changes) == len(actions):
                 return self._change_recording_by_key(changes)
+            self._actions = list(actions)
             self._gathered.forget()
-            self._actions = list(escalation.actions)
             quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
             return [*quiet, *self._perform(at)]
         is_heard = self.state is CallState.TALKING and self._session is not None
@@ -575,39 +572,31 @@ class Call:
     # Budgets.
 
     def _on_budget(self, event: BudgetReached, _at: datetime) -> list[Command]:
-        self._budget = event
+        self._escalations.expect(event)
         return self._answer_budget()
 
     def _on_budget_elsewhere(self, event: BudgetReached, _at: datetime) -> list[Command]:
-        """The caller is not with the model: it is answered when they are. What is used up counts most."""
-        if self._budget is None or not self._budget.is_final:
-            self._budget = event
+        self._escalations.expect_later(event)
         return []
 
     def _on_budget_late(self, event: BudgetReached, at: datetime) -> list[Command]:
         """The model is about to be silent already; what it has used up since decides what then follows."""
-        is_settled = self._budget is not None and self._budget.is_final
-        return [] if is_settled or not event.is_final else self._on_budget(event, at)
+        return self._on_budget(event, at) if self._escalations.outdoes(event) else []
 
     def _answer_budget(self) -> list[Command]:
         """What the dialplan wants of a budget; where one is used up, the call goes on without the model, if at all."""
-        event = self._budget
-        if event is None:
+        budget = self._escalations.budget
+        if budget is None:
             return []
-        escalation = self._plan.react(event.mark)
-        if escalation is not None and escalation.name in self.notes.escalations:
-            escalation = None
-        self._actions = [] if escalation is None else list(escalation.actions)
-        if escalation is not None:
-            self.notes.escalations.append(escalation.name)
-        if not event.is_final and all(isinstance(action, RecordingAction | AnswersAction) for action in self._actions):
+        self._actions = list(self._escalations.on_budget())
+        if not budget.is_final and all(isinstance(action, RecordingAction | AnswersAction) for action in self._actions):
             return self._adjust()
         self._enter(CallState.CONCLUDING)
         return [BridgeAudio(is_open=False, lets_finish=True), *self._await_sentence(CONCLUDING_LIMIT_S)]
 
     def _adjust(self) -> list[Command]:
         """What can be done while the conversation goes on."""
-        self._budget = None
+        self._escalations.settle_budget()
         actions, self._actions = self._actions, []
         changes = (
             self._agreement.change(action.change) if isinstance(action, RecordingAction) else [ShortenAnswers()]
@@ -616,13 +605,13 @@ class Call:
         return [command for commands in changes for command in commands]
 
     def _on_concluded(self, _event: PlayoutEnded, at: datetime) -> list[Command]:
-        event, self._budget = self._budget, None
+        budget = self._escalations.settle_budget()
         quiet: list[Command] = [StopTimer(timer=TimerName.ANNOUNCEMENT)]
-        if event is not None and event.is_final:
+        if budget is not None and budget.is_final:
             self._session = self._loss = None
             quiet.append(CloseSession())
             if not self._actions:
-                return [*quiet, *self._leave(event.limit)]
+                return [*quiet, *self._leave(budget.limit)]
         return [*quiet, *self._perform(at)]
 
     # Endings.

@@ -1,0 +1,75 @@
+"""Which escalation fires, how often, and which of two budgets counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.calls import events as e
+from gateway.calls.escalating import Escalations
+from gateway.dialplan.load import load_dialplan
+from gateway.dialplan.model import BudgetUsed, HangUpAction, TransferAction
+from tests.support.plans import write_plan
+
+PLAN = """
+version: 1
+name: test
+timezone: UTC
+contacts:
+  sales: {dial: [sip:6001]}
+sessions:
+  reception: {use: default}
+routes:
+  - {name: talk, do: [{session: reception}]}
+escalations:
+  - {name: zero, when: {dtmf: "0"}, do: [{transfer: sales}]}
+  - {name: down, when: {provider_down: true}, do: [{transfer: sales}]}
+  - {name: spent, when: {budget: 100%}, do: [{hang_up: true}]}
+"""
+SPENT = e.BudgetReached(mark=BudgetUsed(1.0), limit="limits.budget.call.money")
+NEARLY = e.BudgetReached(mark=BudgetUsed(0.8), limit="limits.budget.call.money")
+SALES, HANG_UP = (TransferAction(contact="sales"),), (HangUpAction(),)
+
+
+@pytest.fixture
+def notes() -> e.CallNotes:
+    return e.CallNotes()
+
+
+@pytest.fixture
+def escalations(tmp_path: Path, notes: e.CallNotes) -> Escalations:
+    return Escalations(load_dialplan(write_plan(tmp_path, PLAN)), notes)
+
+
+def test_a_key_fires_as_often_as_it_is_pressed(escalations: Escalations, notes: e.CallNotes) -> None:
+    assert [escalations.on_key("0"), escalations.on_key("0"), escalations.on_key("1")] == [SALES, SALES, None]
+    assert notes.escalations == ["zero", "zero"]
+
+
+def test_a_lost_session_fires_once_in_a_call(escalations: Escalations, notes: e.CallNotes) -> None:
+    assert [escalations.on_session_lost(), escalations.on_session_lost()] == [SALES, None]
+    assert notes.escalations == ["down"]
+
+
+def test_a_budget_fires_once_and_without_an_escalation_nothing_follows(escalations: Escalations) -> None:
+    escalations.expect(NEARLY)
+    assert escalations.on_budget() == ()
+    escalations.expect(SPENT)
+    assert [escalations.on_budget(), escalations.on_budget()] == [HANG_UP, ()]
+    assert [escalations.settle_budget(), escalations.settle_budget()] == [SPENT, None]
+
+
+@pytest.mark.parametrize("budgets", [(NEARLY, SPENT), (SPENT, NEARLY)])
+def test_of_budgets_that_wait_the_one_that_is_used_up_counts(
+    escalations: Escalations, budgets: tuple[e.BudgetReached, ...]
+) -> None:
+    for budget in budgets:
+        escalations.expect_later(budget)
+    assert escalations.budget == SPENT
+    assert not escalations.outdoes(SPENT)
+
+
+def test_only_a_budget_that_is_used_up_decides_when_another_is_being_answered(escalations: Escalations) -> None:
+    escalations.expect(NEARLY)
+    assert (escalations.outdoes(NEARLY), escalations.outdoes(SPENT)) == (False, True)
