@@ -27,7 +27,6 @@ transfer reported after the caller hung up) and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeAlias
@@ -58,7 +57,6 @@ from gateway.calls.events import (
     HangUpAsked,
     JoinTarget,
     MediaLost,
-    NoteRefusedTransfer,
     OpenSession,
     Outcome,
     Play,
@@ -90,6 +88,7 @@ from gateway.calls.events import (
 from gateway.calls.gathered_keys import GatheredKeys
 from gateway.calls.record import CallDirection
 from gateway.calls.transfer import Transfer, TransferAttempt
+from gateway.calls.transfer_grant import TransferGrants, TransferLimits
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.model import (
     Action,
@@ -104,8 +103,6 @@ from gateway.dialplan.model import (
     RejectAction,
     SessionAction,
     TransferAction,
-    TransferGranted,
-    TransferRefused,
 )
 from gateway.dialplan.tools import SessionTool
 
@@ -136,19 +133,11 @@ class CallState(Enum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransferLimits:
-    """How often the caller may be transferred. `take` asks, and counts, across all calls of the caller."""
-
-    per_call: int = 3
-    take: Callable[[], bool] = lambda: True
-
-
 class Call:
     """The state machine of one call under one dialplan.
 
     `on_state` hears of each change of state (old, new), `on_transfer` of each of a transfer's attempt; nothing else is
-    called from here but `limits.take`. Targets that are `own_numbers` of ours would make a loop and are not dialled.
+    called from here but `limits.take`.
     """
 
     def __init__(
@@ -171,22 +160,17 @@ class Call:
         self._actions = list(actions)
         self._max_call_s = max_call_s
         self._is_outgoing = direction is CallDirection.OUTGOING
-        self._own_numbers = own_numbers
-        self._limits = TransferLimits() if limits is None else limits
+        self._grants = TransferGrants(plan, TransferLimits() if limits is None else limits, own_numbers)
         self._on_state = on_state
         self._on_transfer = on_transfer
         self._established_at: datetime | None = None
-        self._is_draining = False
         self._session: str | None = None  # the session that is open
         self._awaits_greeting = False  # the caller has not heard the session yet
         self._loss: SessionLost | None = None  # the session went while the caller was elsewhere
         self._gathered = GatheredKeys()
         self._transfer: Transfer | None = None
-        self._transfers = 0
         self._tool_call: str | None = None  # the model's call that waits for the transfer's outcome
         self._tool_calls: set[str] = set()  # all of the model's
-        self._asked_at: dict[str, int] = {}  # in which turn the model was told to ask, by contact
-        self._keys = 0  # pressed by the caller
 
     def step(self, event: Event, at: datetime) -> list[Command]:
         """What follows from `event`, which happened `at` (aware wall-clock time, for opening hours)."""
@@ -377,7 +361,7 @@ class Call:
         return [BargeIn()]
 
     def _on_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
-        self._keys += 1
+        self._grants.note_key()
         actions = self._escalations.on_key(event.digit)
         if actions is not None:
             changes = [action.change for action in actions if isinstance(action, RecordingAction)]
@@ -430,21 +414,10 @@ class Call:
     def _on_transfer_tool(self, event: ToolAsked, at: datetime) -> list[Command]:
         named = event.arguments.get("contact")
         contact = named if isinstance(named, str) else ""
-        if self._has_to_ask(contact, at):
-            turn, is_confirmed = event.turn + self._keys, event.arguments.get("confirmed") is True
-            asked_at = self._asked_at.setdefault(contact, turn)
-            if not is_confirmed or turn <= asked_at:
-                self._asked_at[contact] = turn if not is_confirmed else asked_at
-                return [_question(event.call_id, contact)]
-            del self._asked_at[contact]
+        if self._grants.has_to_ask(contact, event, at):
+            return [_question(event.call_id, contact)]
         self._tool_call = event.call_id
         return self._start_transfer(contact, at, announced=True)
-
-    def _has_to_ask(self, contact: str, at: datetime) -> bool:
-        resolved = self._plan.resolve_transfer(contact, at)
-        if isinstance(resolved, TransferRefused):
-            return False
-        return any(self._plan.contacts[name].confirm for name in (contact, resolved.contact))
 
     def _on_tool_failed(self, _event: ToolFailed, _at: datetime) -> list[Command]:
         self.notes.failed_tools += 1
@@ -476,15 +449,10 @@ class Call:
     # Transfers.
 
     def _start_transfer(self, contact: str, at: datetime, *, announced: bool) -> list[Command]:
-        """Begin with the contact's first target; only what the dialplan names is ever dialled."""
-        granted = self._grant(contact, at)
+        """Begin with the contact's first target."""
+        granted = self._grants.grant(contact, at)
         if isinstance(granted, str):
-            is_known = contact in self._plan.contacts  # what else a model says may be a caller's words: not for the log
-            note = NoteRefusedTransfer(
-                contact=contact if is_known else "", reason=granted if is_known else "there is no such contact"
-            )
-            return [note, *self._transfer_failed(granted, at)]
-        self._transfers += 1
+            return [self._grants.note(contact, granted), *self._transfer_failed(granted, at)]
         self._transfer = Transfer(
             contact=granted.contact,
             targets=granted.targets,
@@ -496,22 +464,6 @@ class Call:
             self._enter(CallState.ANNOUNCING)
             return self._await_sentence()
         return self._begin_transfer()
-
-    def _grant(self, contact: str, at: datetime) -> TransferGranted | str:
-        """Who is to be dialled; or why nobody is, in words for the model."""
-        if self._is_draining:
-            return "this gateway is being shut down"
-        resolved = self._plan.resolve_transfer(contact, at)
-        if isinstance(resolved, TransferRefused):
-            return resolved.message
-        targets = tuple(target for target in resolved.targets if target.host or target.user not in self._own_numbers)
-        if not targets:
-            return f"{contact} leads back to the number that the caller has dialled"
-        if self._transfers >= self._limits.per_call:
-            return f"no more than {self._limits.per_call} transfers in one call (limits.transfers_per_call)"
-        if not self._limits.take():
-            return "this caller was transferred too often lately (limits.transfers_per_hour)"
-        return replace(resolved, targets=targets)
 
     def _begin_transfer(self) -> list[Command]:
         transfer = self._transfer
@@ -632,7 +584,7 @@ class Call:
         return self._end(outcome, "operator", self._part(Reject(status=480)))
 
     def _on_caller_replaced(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
-        self._asked_at.clear()  # what the other one has said yes to
+        self._grants.forget_caller()
         told = TellModel(text="The caller has put another person through, who is on the line now. Greet them.")
         return [*self._agreement.stop("somebody else is on the line"), told]
 
@@ -644,8 +596,7 @@ class Call:
         return self._end(Outcome.FAILED, event.reason, part)
 
     def _on_drain_began(self, _event: DrainBegan, _at: datetime) -> list[Command]:
-        """A transfer that is under way goes on; there will be no other."""
-        self._is_draining = True
+        self._grants.drain()
         return []
 
     def _on_drain_ended(self, _event: DrainEnded, _at: datetime) -> list[Command]:

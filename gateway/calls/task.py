@@ -23,7 +23,7 @@ import structlog
 from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
 from gateway.calls.bridge import SessionBridge
-from gateway.calls.call import HEARD_STATES, Call, CallState, TransferLimits
+from gateway.calls.call import HEARD_STATES, Call, CallState
 from gateway.calls.keys import DtmfMode
 from gateway.calls.line import Line
 from gateway.calls.media_watch import LOOK_EVERY_S, Flaw, MediaWatch, facts
@@ -37,6 +37,7 @@ from gateway.calls.succession import Succession, has_replaces
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
+from gateway.calls.transfer_grant import TransferLimits
 from gateway.dialplan.model import Action, CallFacts, Dialplan
 from gateway.errors import GatewayError, shown
 from gateway.realtime.session import SessionOptions

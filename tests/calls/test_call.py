@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from gateway.calls import events as e
-from gateway.calls.call import CALL_TRANSITIONS, Call, CallState, TransferLimits
+from gateway.calls.call import CALL_TRANSITIONS, Call, CallState
 from gateway.calls.record import CallDirection
 from gateway.calls.refusal import Refusal
+from gateway.calls.transfer_grant import TransferLimits
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, Dialplan, SessionAction
