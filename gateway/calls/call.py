@@ -26,11 +26,12 @@ transfer reported after the caller hung up) and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeAlias
 
+from gateway.calls import tool_answers
 from gateway.calls.agreement import NO_LONGER_ASKING, RecordingAgreement
 from gateway.calls.escalating import Escalations
 from gateway.calls.events import (
@@ -67,7 +68,6 @@ from gateway.calls.events import (
     Reject,
     ReplyToTool,
     Ring,
-    RunTool,
     SessionLost,
     SessionOpened,
     ShortenAnswers,
@@ -87,6 +87,7 @@ from gateway.calls.events import (
 )
 from gateway.calls.gathered_keys import GatheredKeys
 from gateway.calls.record import CallDirection
+from gateway.calls.tool_answers import ToolAnswers
 from gateway.calls.transfer import Transfer, TransferAttempt
 from gateway.calls.transfer_grant import TransferGrants, TransferLimits
 from gateway.calls.transfer_state import TransferState
@@ -170,7 +171,7 @@ class Call:
         self._gathered = GatheredKeys()
         self._transfer: Transfer | None = None
         self._tool_call: str | None = None  # the model's call that waits for the transfer's outcome
-        self._tool_calls: set[str] = set()  # all of the model's
+        self._tools = ToolAnswers(plan)
 
     def step(self, event: Event, at: datetime) -> list[Command]:
         """What follows from `event`, which happened `at` (aware wall-clock time, for opening hours)."""
@@ -394,28 +395,22 @@ class Call:
                 return []
 
     def _on_tool(self, event: ToolAsked, at: datetime) -> list[Command]:
-        if self._is_repeated(event):
+        if self._tools.is_repeated(event):
             return []
-        if self._session is None or not self._plan.offers(self._session, event.name):
-            return [_refusal(event.call_id, "there is no such tool")]
+        if not self._tools.is_offered(event, self._session):
+            return [tool_answers.refusal(event, "there is no such tool")]
         if event.name == SessionTool.TRANSFER:
             return self._on_transfer_tool(event, at)
         if event.name == SessionTool.HANG_UP:
             self._enter(CallState.CLOSING)
             return self._await_sentence()
-        return [_run(event)]
-
-    def _is_repeated(self, event: ToolAsked) -> bool:
-        """A call of a tool is answered once, whatever the provider tells again."""
-        is_known = event.call_id in self._tool_calls
-        self._tool_calls.add(event.call_id)
-        return is_known
+        return [tool_answers.run(event)]
 
     def _on_transfer_tool(self, event: ToolAsked, at: datetime) -> list[Command]:
         named = event.arguments.get("contact")
         contact = named if isinstance(named, str) else ""
         if self._grants.has_to_ask(contact, event, at):
-            return [_question(event.call_id, contact)]
+            return [tool_answers.question(event, contact)]
         self._tool_call = event.call_id
         return self._start_transfer(contact, at, announced=True)
 
@@ -433,18 +428,10 @@ class Call:
         ]
 
     def _on_tool_while_leaving(self, event: ToolAsked, _at: datetime) -> list[Command]:
-        if self._is_repeated(event):
-            return []
-        is_offered = self._session is not None and self._plan.offers(self._session, event.name)
-        if is_offered and event.name in (SessionTool.NOTE, SessionTool.TAKE_MESSAGE):
-            return [_run(event)]
-        return [_refusal(event.call_id, "the call is already being transferred or ended", respond=False)]
+        return [] if self._tools.is_repeated(event) else self._tools.while_leaving(event, self._session)
 
     def _on_tool_unheard(self, event: ToolAsked, _at: datetime) -> list[Command]:
-        """The caller hears something else: the model must not wait for a result, nor speak because of one."""
-        if self._is_repeated(event):
-            return []
-        return [_refusal(event.call_id, "the caller is not with you at present", respond=False)]
+        return [] if self._tools.is_repeated(event) else self._tools.while_unheard(event)
 
     # Transfers.
 
@@ -602,23 +589,6 @@ class Call:
     def _on_drain_ended(self, _event: DrainEnded, _at: datetime) -> list[Command]:
         part = self._part(Reject(status=503, retry_after_s=RETRY_AFTER_S), 'SIP;cause=503;text="shutting down"')
         return self._end(Outcome.GATEWAY_HUNG_UP if isinstance(part, HangUp) else Outcome.REJECTED, "drain", part)
-
-
-def _refusal(call_id: str, why: str, *, respond: bool = True) -> ReplyToTool:
-    output: Mapping[str, object] = {"status": "refused", "reason": why}
-    return ReplyToTool(call_id=call_id, output=output, respond=respond)
-
-
-def _run(event: ToolAsked) -> RunTool:
-    return RunTool(call_id=event.call_id, name=event.name, arguments=event.arguments, response_id=event.response_id)
-
-
-def _question(call_id: str, contact: str) -> ReplyToTool:
-    reason = (
-        f"Nobody is called yet. Ask the caller whether they want to be connected with {contact}, wait for their "
-        "answer, and only if it is yes call transfer again with confirmed: true."
-    )
-    return ReplyToTool(call_id=call_id, output={"status": "confirmation needed", "reason": reason})
 
 
 TRANSFER_EVENTS: tuple[type[Event], ...] = (
