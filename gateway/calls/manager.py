@@ -23,13 +23,14 @@ import structlog
 
 from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
+from gateway.calls.brief import CallBrief, Placement
 from gateway.calls.call import CallState
 from gateway.calls.facts import NumberPolicy, facts_of
 from gateway.calls.keys import DtmfMode
 from gateway.calls.quota import TransferQuota
 from gateway.calls.services import CallServices
 from gateway.calls.spending import BudgetSpent
-from gateway.calls.task import CallBrief, CallTask, Placement
+from gateway.calls.task import CallTask
 from gateway.calls.transfer_grant import TransferLimits
 from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan, SessionAction
 from gateway.dialplan.targets import DialTarget

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.calls.answering import AnsweredBy
-from gateway.calls.events import Outcome, RecordingConsent
+from gateway.calls.events import CallNotes, Outcome, RecordingConsent
 from gateway.calls.refusal import Refusal
 from gateway.calls.transfer_state import TransferState
 from gateway.media.engine import LegStatistics
@@ -113,6 +113,14 @@ class CallRecord:
     consent: RecordingConsent | None = None  # to be recorded; None: not asked, or not decided
     recording: RecordingSummary | None = None
     transcript: list[Speech] = field(default_factory=list)  # what was said by both, in the order in which it was over
+
+    def take(self, notes: CallNotes) -> None:
+        """Take over what the state machine has written down, when the call is over."""
+        self.outcome, self.cause = notes.outcome, notes.cause
+        self.session, self.transfer_target = notes.session, notes.transfer_target
+        self.transfer_state, self.refusal = notes.transfer_state, notes.refusal
+        self.escalations = tuple(notes.escalations)
+        self.consent, self.failed_tools = notes.consent, notes.failed_tools
 
     def note_resumed(self, resumed: SessionResumed) -> None:
         """A session has taken another one's place."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -23,11 +23,10 @@ import structlog
 from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
 from gateway.calls.bridge import SessionBridge
+from gateway.calls.brief import CallBrief, Placement
 from gateway.calls.call import HEARD_STATES, Call, CallState
-from gateway.calls.keys import DtmfMode
 from gateway.calls.line import Line
 from gateway.calls.media_watch import LOOK_EVERY_S, Flaw, MediaWatch, facts
-from gateway.calls.record import UNVERIFIED, CallDirection, CallRecord
 from gateway.calls.recording import CallRecording
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
@@ -37,15 +36,11 @@ from gateway.calls.succession import Succession, has_replaces
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
-from gateway.calls.transfer_grant import TransferLimits
-from gateway.dialplan.model import Action, CallFacts, Dialplan
 from gateway.errors import GatewayError, shown
 from gateway.realtime.session import SessionOptions
 from gateway.sip import events as sip_events
-from gateway.sip.hop import Hop
 from gateway.sip.message import Uri
-from gateway.sip.sdp import LocalMedia, SessionDescription
-from gateway.transport.rtp_ports import RtpPort
+from gateway.sip.sdp import SessionDescription
 
 FILE_ITEM = "file"
 MEDIA_WATCH_LEAST_S = 0.1
@@ -55,42 +50,6 @@ PLAYOUT_TAIL_S = 0.2
 """What the telephone's own jitter buffer may still hold when our last packet has left."""
 
 _log = structlog.stdlib.get_logger("gateway.calls")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """A call of ours that is to be placed."""
-
-    call_id: str
-    trunk: str
-    target: Uri
-    detector: AnswerDetector | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallBrief:
-    """What is known of a call when its task starts."""
-
-    start: sip_events.CallOffered | Placement
-    facts: CallFacts
-    plan: Dialplan
-    route: str
-    actions: tuple[Action, ...]
-    port: RtpPort
-    local: LocalMedia
-    further_media: Callable[[Hop | None], tuple[RtpPort, LocalMedia]]
-    """A port for a further line of the call, and what that brings, with keys of its own; its signalling goes by a hop,
-    or by the trunk's present one."""
-    referral_host: str  # host[:port] put behind the extensions a transfer names
-    limits: TransferLimits
-    own_numbers: frozenset[str] = frozenset()  # those that lead back to us
-    follows_refers: bool = False  # whether the peer may make us call somebody else
-    dtmf: DtmfMode = DtmfMode.AUTO  # how keys are sent
-
-    @property
-    def direction(self) -> CallDirection:
-        """Who placed it."""
-        return CallDirection.OUTGOING if isinstance(self.start, Placement) else CallDirection.INCOMING
 
 
 class CallTask:
@@ -117,7 +76,7 @@ class CallTask:
             on_transfer=self._note_transfer,
         )
         self._on_state = on_state
-        leg_id = start.leg_id if isinstance(start, sip_events.CallOffered) else ""
+        leg_id = "" if brief.offered is None else brief.offered.leg_id
         self._line = Line(services, port=brief.port, local=brief.local, sink=self, leg_id=leg_id, dtmf=brief.dtmf)
         self._succession = Succession(
             services,
@@ -137,7 +96,7 @@ class CallTask:
             who=brief.facts.display_name or brief.facts.from_,
             open_media=lambda: brief.further_media(None),
         )
-        self._detector = start.detector if isinstance(start, Placement) else None
+        self._detector = brief.detector
         self._events: deque[call_events.Event] = deque()
         self._is_stepping = False
         self._ended = asyncio.Event()
@@ -152,17 +111,7 @@ class CallTask:
         self._watch = MediaWatch(services.one_way_audio)
         self._media_watch: asyncio.TimerHandle | None = None
         self._log = _log.bind(call_id=start.call_id)
-        self.record = CallRecord(
-            call_id=start.call_id,
-            direction=brief.direction,
-            trunk=start.trunk,
-            caller=brief.facts.from_,
-            called=brief.facts.to,
-            route=brief.route,
-            identity=UNVERIFIED if isinstance(start, sip_events.CallOffered) and start.identity else None,
-            started_at=services.wall_clock(),
-            offered_s=services.clock(),
-        )
+        self.record = brief.record(services)
         self._recording = CallRecording(services.recordings, services.media, self.record)
         self._tools = ToolDesk(services.tools, brief.plan, brief.facts, self.record, self._desk_links())
         self._spending = CallSpending(
@@ -237,12 +186,7 @@ class CallTask:
     def _finish(self) -> None:
         if self._ended.is_set():
             return
-        notes = self._call.notes
-        self.record.outcome, self.record.cause = notes.outcome, notes.cause
-        self.record.session, self.record.transfer_target = notes.session, notes.transfer_target
-        self.record.transfer_state, self.record.refusal = notes.transfer_state, notes.refusal
-        self.record.escalations = tuple(notes.escalations)
-        self.record.consent, self.record.failed_tools = notes.consent, notes.failed_tools
+        self.record.take(self._call.notes)
         self.record.ended_s = self._services.clock()
         self._release()
         self._ended.set()
@@ -353,8 +297,8 @@ class CallTask:
         agent.reject(self._line.leg_id, refusal.status, now, reason=refusal.reason, headers=headers)
 
     def _answer(self, now: float) -> None:
-        assert isinstance(self._brief.start, sip_events.CallOffered)  # noqa: S101 - only such calls are answered
-        self._line.answer(self._brief.start.offer)
+        assert self._brief.offered is not None  # noqa: S101 - only such calls are answered
+        self._line.answer(self._brief.offered.offer)
         self._note_media()
         self.record.answered_s = now
 
@@ -614,8 +558,8 @@ class CallTask:
         plan, at = self._brief.plan, self._services.wall_clock()
         session = plan.sessions[name]
         instructions = plan.instructions(name, self._brief.facts)
-        start = self._brief.start
-        law = self._line.law(start.offer if isinstance(start, sip_events.CallOffered) else None)
+        offered = self._brief.offered
+        law = self._line.law(None if offered is None else offered.offer)
         tools = self._tools.offered(name, at)
         uses = self._services.chain(session.use)
         chain = [
