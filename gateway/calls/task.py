@@ -27,6 +27,7 @@ from gateway.calls.brief import CallBrief, Placement
 from gateway.calls.call import HEARD_STATES, Call, CallState
 from gateway.calls.line import Line
 from gateway.calls.media_watch import LOOK_EVERY_S, Flaw, MediaWatch, facts
+from gateway.calls.playout_watch import PlayoutWatch
 from gateway.calls.recording import CallRecording
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
@@ -46,9 +47,6 @@ FILE_ITEM = "file"
 MEDIA_WATCH_LEAST_S = 0.1
 REPLACEABLE = (CallState.CONSENTING, CallState.TALKING, CallState.PLAYING)
 """States in which somebody else may take the caller's place."""
-PLAYOUT_TAIL_S = 0.2
-"""What the telephone's own jitter buffer may still hold when our last packet has left."""
-
 _log = structlog.stdlib.get_logger("gateway.calls")
 
 
@@ -106,8 +104,9 @@ class CallTask:
         self._bridge: SessionBridge | None = None
         self._session_options: SessionOptions | None = None
         self._referrals = 0  # REFERs of the peer that were followed
-        self._is_awaiting_playout = False
-        self._playout_tail: asyncio.TimerHandle | None = None
+        self._playout = PlayoutWatch(
+            is_over=self._is_playout_over, ended=lambda: self.dispatch(call_events.PlayoutEnded())
+        )
         self._watch = MediaWatch(services.one_way_audio)
         self._media_watch: asyncio.TimerHandle | None = None
         self._log = _log.bind(call_id=start.call_id)
@@ -176,7 +175,7 @@ class CallTask:
         if self._is_over:
             self._finish()
         else:
-            self._look_at_playout()
+            self._playout.look()
 
     @property
     def _is_over(self) -> bool:
@@ -199,10 +198,11 @@ class CallTask:
 
     def _release(self) -> None:
         """Give leg, port and timers back; safe to repeat."""
-        for timer in (*self._timers.values(), self._playout_tail, self._media_watch):
+        for timer in (*self._timers.values(), self._media_watch):
             if timer is not None:
                 timer.cancel()
         self._timers.clear()
+        self._playout.forget()
         self._tools.leave()
         if self._bridge is not None:
             self._bridge.abandon(self._line.leg)
@@ -258,7 +258,7 @@ class CallTask:
                 if self._bridge is not None:
                     self._bridge.set_open(is_open=is_open, lets_finish=lets_finish)
             case call_events.AwaitPlayout():
-                self._is_awaiting_playout = True
+                self._playout.wait()
             case call_events.RunTool():
                 self._tools.run(command, self._services.wall_clock())
             case call_events.ReplyToTool():
@@ -490,7 +490,7 @@ class CallTask:
             return
         if self._bridge is not None:
             self._bridge.note_heard(item_id)
-        self._look_at_playout()
+        self._playout.look()
 
     def _watch_media(self) -> None:
         """Look whether the caller, or whom they talk to, still sends, now and then and the moment they are missed.
@@ -519,18 +519,6 @@ class CallTask:
         tell = self._log.info if self._watch.flaws == {Flaw.ONLY_SILENCE} else self._log.warning
         tell("one-way audio", flaws=flaws, **facts(seen, now))
 
-    def _look_at_playout(self) -> None:
-        """Tell the call, once, when nothing is left to be said and the telephone has had time to play it."""
-        if self._is_awaiting_playout and self._is_playout_over():
-            self._is_awaiting_playout = False
-            self._playout_tail = asyncio.get_running_loop().call_later(PLAYOUT_TAIL_S, self._tell_playout_over)
-
-    def _tell_playout_over(self) -> None:
-        if self._is_playout_over():
-            self.dispatch(call_events.PlayoutEnded())
-        else:
-            self._is_awaiting_playout = True
-
     def _is_playout_over(self) -> bool:
         if self._bridge is not None and self._bridge.has_started and not self._bridge.is_quiet:
             return False
@@ -540,15 +528,13 @@ class CallTask:
         """Queue a sound; `PlayoutEnded` follows when it has been heard."""
         if self._line.leg is None:
             return
-        self._is_awaiting_playout = True
+        self._playout.wait()
         self._services.media.engine.play_pcm(self._line.leg, FILE_ITEM, load_sound(file))
         self._services.media.engine.end_item(self._line.leg, FILE_ITEM)
 
     def _stop_playing(self) -> None:
         self._line.flush()
-        self._is_awaiting_playout = False
-        if self._playout_tail is not None:
-            self._playout_tail.cancel()
+        self._playout.forget()
 
     # The session.
 
@@ -580,7 +566,7 @@ class CallTask:
             record=self.record,
             observer=self._services.observer,
             dispatch=self.dispatch,
-            on_quiet=self._look_at_playout,
+            on_quiet=self._playout.look,
             clock=self._services.clock,
             on_tool_cancelled=self._tools.cancel,
             open_session=lambda: self._services.open_session(uses, chain),
