@@ -34,6 +34,7 @@ from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
 from gateway.calls.spending import CallSpending
 from gateway.calls.succession import Succession, has_replaces
+from gateway.calls.timers import CallTimers
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
@@ -100,7 +101,7 @@ class CallTask:
         self._ended = asyncio.Event()
         self._tasks: asyncio.TaskGroup
         self._opening: asyncio.Task[None] | None = None
-        self._timers: dict[call_events.TimerName, asyncio.TimerHandle] = {}
+        self._timers = CallTimers(self.dispatch)
         self._bridge: SessionBridge | None = None
         self._session_options: SessionOptions | None = None
         self._referrals = 0  # REFERs of the peer that were followed
@@ -198,10 +199,9 @@ class CallTask:
 
     def _release(self) -> None:
         """Give leg, port and timers back; safe to repeat."""
-        for timer in (*self._timers.values(), self._media_watch):
-            if timer is not None:
-                timer.cancel()
-        self._timers.clear()
+        if self._media_watch is not None:
+            self._media_watch.cancel()
+        self._timers.stop()
         self._playout.forget()
         self._tools.leave()
         if self._bridge is not None:
@@ -276,10 +276,8 @@ class CallTask:
                 self._log.warning("transfer refused", contact=command.contact, reason=command.reason)
             case call_events.HangUp(reason=reason):
                 self._line.hang_up(reason)
-            case call_events.StartTimer(timer=timer, delay_s=delay_s):
-                self._start_timer(timer, delay_s)
-            case call_events.StopTimer(timer=timer):
-                self._stop_timer(timer)
+            case call_events.StartTimer() | call_events.StopTimer():
+                self._timers.do(command)
             case _:
                 self._desk.do(command)
 
@@ -306,16 +304,6 @@ class CallTask:
         start = self._brief.start
         assert isinstance(start, Placement)  # noqa: S101 - only such calls are dialled
         self._line.dial(start.trunk, start.target, self.on_signalling, call_id=start.call_id)
-
-    def _start_timer(self, timer: call_events.TimerName, delay_s: float) -> None:
-        self._stop_timer(timer)
-        fired = call_events.TimerFired(timer=timer)
-        self._timers[timer] = asyncio.get_running_loop().call_later(delay_s, self.dispatch, fired)
-
-    def _stop_timer(self, timer: call_events.TimerName) -> None:
-        handle = self._timers.pop(timer, None)
-        if handle is not None:
-            handle.cancel()
 
     # News from the telephone, by CallManager.
 
