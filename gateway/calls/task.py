@@ -26,7 +26,7 @@ from gateway.calls.bridge import SessionBridge
 from gateway.calls.brief import CallBrief, Placement
 from gateway.calls.call import HEARD_STATES, Call, CallState
 from gateway.calls.line import Line
-from gateway.calls.media_watch import LOOK_EVERY_S, Flaw, MediaWatch, facts
+from gateway.calls.peer_watch import PeerWatch
 from gateway.calls.playout_watch import PlayoutWatch
 from gateway.calls.recording import CallRecording
 from gateway.calls.refusal import Refusal, refusal_of
@@ -45,7 +45,6 @@ from gateway.sip.message import Uri
 from gateway.sip.sdp import SessionDescription
 
 FILE_ITEM = "file"
-MEDIA_WATCH_LEAST_S = 0.1
 REPLACEABLE = (CallState.CONSENTING, CallState.TALKING, CallState.PLAYING)
 """States in which somebody else may take the caller's place."""
 _log = structlog.stdlib.get_logger("gateway.calls")
@@ -108,9 +107,15 @@ class CallTask:
         self._playout = PlayoutWatch(
             is_over=self._is_playout_over, ended=lambda: self.dispatch(call_events.PlayoutEnded())
         )
-        self._watch = MediaWatch(services.one_way_audio)
-        self._media_watch: asyncio.TimerHandle | None = None
         self._log = _log.bind(call_id=start.call_id)
+        self._peers = PeerWatch(
+            services,
+            line=lambda: self._line,
+            others_left_s=self._desk.patience_left_s,
+            is_expected=lambda: self._call.state in HEARD_STATES,
+            lose=lambda: self.dispatch(call_events.MediaLost()),
+            log=self._log,
+        )
         self.record = brief.record(services)
         self._recording = CallRecording(services.recordings, services.media, self.record)
         self._tools = ToolDesk(services.tools, brief.plan, brief.facts, self.record, self._desk_links())
@@ -199,8 +204,6 @@ class CallTask:
 
     def _release(self) -> None:
         """Give leg, port and timers back; safe to repeat."""
-        if self._media_watch is not None:
-            self._media_watch.cancel()
         self._timers.stop()
         self._playout.forget()
         self._tools.leave()
@@ -208,9 +211,9 @@ class CallTask:
             self._bridge.abandon(self._line.leg)
         self._desk.release()
         self._succession.release()
-        self._watch.close()
+        self._peers.close()
         self._spending.stop()
-        self.record.one_way_audio = tuple(flaw.value for flaw in self._watch.found)
+        self.record.one_way_audio = self._peers.found
         self._recording.stop()
         statistics = self._line.close()
         if statistics is not None:
@@ -408,7 +411,7 @@ class CallTask:
     def _begin_conversation(self) -> None:
         self.record.established_s = self._services.clock()
         self.dispatch(call_events.Established())
-        self._watch_media()
+        self._peers.begin()
 
     def _take_answer(self, answer: SessionDescription | None) -> bool:
         """Agree to the peer's answer to our offer, if it is one; without agreement the call ends."""
@@ -479,33 +482,6 @@ class CallTask:
         if self._bridge is not None:
             self._bridge.note_heard(item_id)
         self._playout.look()
-
-    def _watch_media(self) -> None:
-        """Look whether the caller, or whom they talk to, still sends, now and then and the moment they are missed.
-
-        On hold they need not, nor while the PBX may have moved the caller.
-        """
-        now = self._services.clock()
-        is_expected = self._call.state in HEARD_STATES
-        self._look_for_one_way_audio(now, is_expected=is_expected)
-        left_s = min(self._line.patience_left_s(self._watch.expected_since_s), self._desk.patience_left_s())
-        if is_expected and left_s <= 0:
-            self.dispatch(call_events.MediaLost())
-        if not self._ended.is_set():
-            delay_s = min(max(left_s, MEDIA_WATCH_LEAST_S), LOOK_EVERY_S)
-            self._media_watch = asyncio.get_running_loop().call_later(delay_s, self._watch_media)
-
-    def _look_for_one_way_audio(self, now: float, *, is_expected: bool) -> None:
-        seen, before = self._line.observe() if is_expected else None, self._watch.flaws
-        if not self._watch.look(seen, now) or seen is None:
-            return
-        flaws = [flaw.value for flaw in Flaw if flaw in self._watch.flaws]
-        if not flaws:
-            self._log.info("audio both ways again", was=[flaw.value for flaw in Flaw if flaw in before])
-            return
-        # A telephone that is muted sends digital silence, too.
-        tell = self._log.info if self._watch.flaws == {Flaw.ONLY_SILENCE} else self._log.warning
-        tell("one-way audio", flaws=flaws, **facts(seen, now))
 
     def _is_playout_over(self) -> bool:
         if self._bridge is not None and self._bridge.has_started and not self._bridge.is_quiet:
