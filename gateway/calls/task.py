@@ -15,16 +15,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
-from gateway.calls.bridge import SessionBridge
 from gateway.calls.brief import CallBrief, Placement
 from gateway.calls.call import HEARD_STATES, Call, CallState
+from gateway.calls.call_session import CallSession, SessionLinks
 from gateway.calls.line import Line
 from gateway.calls.peer_watch import PeerWatch
 from gateway.calls.playout_watch import PlayoutWatch
@@ -39,7 +38,6 @@ from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
 from gateway.errors import GatewayError, shown
-from gateway.realtime.session import SessionOptions
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
 from gateway.sip.sdp import SessionDescription
@@ -99,10 +97,7 @@ class CallTask:
         self._is_stepping = False
         self._ended = asyncio.Event()
         self._tasks: asyncio.TaskGroup
-        self._opening: asyncio.Task[None] | None = None
         self._timers = CallTimers(self.dispatch)
-        self._bridge: SessionBridge | None = None
-        self._session_options: SessionOptions | None = None
         self._referrals = 0  # REFERs of the peer that were followed
         self._playout = PlayoutWatch(
             is_over=self._is_playout_over, ended=lambda: self.dispatch(call_events.PlayoutEnded())
@@ -127,6 +122,15 @@ class CallTask:
             clock=services.clock,
             wall_clock=services.wall_clock,
         )
+        self._session = CallSession(
+            services,
+            brief,
+            self.record,
+            SessionLinks(line=lambda: self._line, dispatch=self.dispatch, on_quiet=self._playout.look),
+            tools=self._tools,
+            spending=self._spending,
+            tasks=lambda: self._tasks,
+        )
 
     # Life.
 
@@ -138,13 +142,11 @@ class CallTask:
                 self._services.observer.call_started(self.record)
                 self.dispatch(call_events.Started())
                 await self._ended.wait()
-                if self._opening is not None:
-                    self._opening.cancel()
+                self._session.stop_opening()
         finally:
             try:
                 self._release()
-                if self._bridge is not None:
-                    await self._bridge.close()
+                await self._session.close()
                 await self._recording.close()
             finally:
                 self._spending.close()
@@ -207,8 +209,7 @@ class CallTask:
         self._timers.stop()
         self._playout.forget()
         self._tools.leave()
-        if self._bridge is not None:
-            self._bridge.abandon(self._line.leg)
+        self._session.abandon()
         self._desk.release()
         self._succession.release()
         self._peers.close()
@@ -242,33 +243,27 @@ class CallTask:
         match command:
             case call_events.Ring():
                 agent.progress(self._line.leg_id, 180, now)
-            case call_events.OpenSession(name=name):
-                self._open_session(name)
-            case call_events.CloseSession():
-                self._leave_session()
-                self._bridge = None
             case call_events.Answer():
                 self._answer(now)
             case call_events.Dial():
                 self._dial()
             case call_events.Reject():
                 self._reject(command, now)
-            case call_events.Greet():
-                self._greet()
-            case call_events.BargeIn():
-                self._barge_in()
-            case call_events.BridgeAudio(is_open=is_open, lets_finish=lets_finish):
-                if self._bridge is not None:
-                    self._bridge.set_open(is_open=is_open, lets_finish=lets_finish)
+            case (
+                call_events.OpenSession()
+                | call_events.CloseSession()
+                | call_events.Greet()
+                | call_events.BargeIn()
+                | call_events.BridgeAudio()
+                | call_events.ReplyToTool()
+                | call_events.TellModel()
+                | call_events.ShortenAnswers()
+            ):
+                self._session.do(command)
             case call_events.AwaitPlayout():
                 self._playout.wait()
             case call_events.RunTool():
                 self._tools.run(command, self._services.wall_clock())
-            case call_events.ReplyToTool():
-                if self._bridge is not None:
-                    self._bridge.reply_to_tool(command.call_id, command.output, respond=command.respond)
-            case call_events.TellModel() | call_events.ShortenAnswers():
-                self._ask_model(command)
             case call_events.Play(file=file):
                 self._play_file(file)
             case call_events.StopPlaying():
@@ -283,14 +278,6 @@ class CallTask:
                 self._timers.do(command)
             case _:
                 self._desk.do(command)
-
-    def _ask_model(self, command: call_events.TellModel | call_events.ShortenAnswers) -> None:
-        if self._bridge is None:
-            return
-        if isinstance(command, call_events.TellModel):
-            self._bridge.tell(command.text)
-        else:
-            self._bridge.shorten_answers()
 
     def _reject(self, refusal: call_events.Reject, now: float) -> None:
         headers = () if refusal.retry_after_s is None else (("Retry-After", str(refusal.retry_after_s)),)
@@ -374,7 +361,7 @@ class CallTask:
 
     def _take_over(self, line: Line, answer: SessionDescription | None) -> None:
         """Go on with `line`. What the old one has not been sent yet is lost, and the model knows how much was heard."""
-        self._barge_in()
+        self._session.barge_in()
         self._recording.stop("somebody else is on the line")
         self._line.close()
         self._line = self._desk.line = line
@@ -383,8 +370,7 @@ class CallTask:
         if line.leg is None:
             self._fail_media("an answer without media")
             return
-        if self._bridge is not None:
-            self._bridge.move(line.leg)
+        self._session.move(line.leg)
         self._note_media()
         self._log.info("call taken over", leg=line.leg_id)
         self._tools.forget_caller(self._services.wall_clock())
@@ -456,8 +442,7 @@ class CallTask:
         if self._detector is not None and self.record.established_s is not None:
             self._judge(self._detector, audio)
         self._desk.on_audio(audio)
-        if self._bridge is not None:
-            self._bridge.append_audio(audio)
+        self._session.append_audio(audio)
 
     def _judge(self, detector: AnswerDetector, audio: bytes) -> None:
         verdict = detector.hear(audio)
@@ -479,12 +464,11 @@ class CallTask:
         if item_id == RINGING_ITEM:
             self._desk.on_ringing_played()
             return
-        if self._bridge is not None:
-            self._bridge.note_heard(item_id)
+        self._session.note_heard(item_id)
         self._playout.look()
 
     def _is_playout_over(self) -> bool:
-        if self._bridge is not None and self._bridge.has_started and not self._bridge.is_quiet:
+        if self._session.is_speaking:
             return False
         return self._line.leg is None or self._services.media.engine.queued_ms(self._line.leg) <= 0
 
@@ -500,45 +484,6 @@ class CallTask:
         self._line.flush()
         self._playout.forget()
 
-    # The session.
-
-    def _open_session(self, name: str) -> None:
-        """Begin to connect; the telephone rings meanwhile. A session before this one is left."""
-        self._leave_session()
-        plan, at = self._brief.plan, self._services.wall_clock()
-        session = plan.sessions[name]
-        instructions = plan.instructions(name, self._brief.facts)
-        offered = self._brief.offered
-        law = self._line.law(None if offered is None else offered.offer)
-        tools = self._tools.offered(name, at)
-        uses = self._services.chain(session.use)
-        chain = [
-            replace(
-                base.in_law(law),
-                instructions="\n\n".join(text for text in (base.instructions, instructions) if text),
-                caller=self._brief.facts.from_ if base.identifies_callers else "",
-                tools=tools,
-            )
-            for base in (self._services.sessions[use] for use in uses)
-        ]
-        self._session_options = chain[0]
-        self._bridge = SessionBridge(
-            options=self._session_options,
-            greeting=session.greeting,
-            media=self._services.media,
-            greetings=self._services.greetings,
-            record=self.record,
-            observer=self._services.observer,
-            dispatch=self.dispatch,
-            on_quiet=self._playout.look,
-            clock=self._services.clock,
-            on_tool_cancelled=self._tools.cancel,
-            open_session=lambda: self._services.open_session(uses, chain),
-            overhear=self._spending.session(session, self._session_options).hear,
-        )
-        self._tools.attend(name, self._bridge, self._session_options.instructions)
-        self._opening = self._tasks.create_task(self._bridge.open(), name=f"session {self.record.call_id}")
-
     def _desk_links(self) -> DeskLinks:
         return DeskLinks(
             spawn=lambda work, name: self._tasks.create_task(work, name=name),
@@ -548,26 +493,3 @@ class CallTask:
             may_speak=lambda: self._call.state is CallState.TALKING,
             clock=self._services.clock,
         )
-
-    def _leave_session(self) -> None:
-        self._tools.leave()
-        if self._opening is not None:
-            self._opening.cancel()
-        self._spending.leave()
-        if self._bridge is not None:
-            self._bridge.retire()
-            self._barge_in()
-            self._tasks.create_task(self._bridge.close(), name=f"leave session {self.record.call_id}")
-
-    def _greet(self) -> None:
-        """Let the session be heard; a leg that was opened for another session speaks this one's format first."""
-        if self._bridge is None or self._line.leg is None or self._session_options is None:
-            return
-        self._line.formats = (self._session_options.input_format, self._session_options.output_format)
-        self._bridge.start(self._line.leg)
-
-    def _barge_in(self) -> None:
-        if self._bridge is not None and self._bridge.has_started:
-            self._bridge.barge_in()
-        else:
-            self._line.flush()
