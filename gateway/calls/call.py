@@ -20,6 +20,10 @@ when what they will hear is ready: the session is opened while the telephone rin
 dialplan's `provider_down` escalation decides, before a 200 was sent. For the same reason a call of ours is dialled when
 its session is open. What happens within TRANSFERRING is `Transfer`'s to decide.
 
+Which states follow is decided here; what has a memory of its own is asked: `RecordingAgreement` who is recorded,
+`Escalations` what a key, a lost session or a budget sets off, `TransferGrants` who may be dialled, `ToolAnswers` what
+the model hears at once, `GatheredKeys` what was pressed.
+
 ``CALL_TRANSITIONS`` is the whole machine. An event that stands in no row for the present state is late news (a
 transfer reported after the caller hung up) and changes nothing.
 """

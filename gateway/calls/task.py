@@ -8,6 +8,10 @@
 
 Events that arise while commands are carried out wait in a queue, so that a step is never entered twice. Everything the
 call owns (port, leg, session, timers, tasks) is released in `run`, whatever ended it.
+
+Who does what: `Line` the leg to the caller, `CallSession` the session, `TransferDesk` a second line, `ToolDesk` the
+model's tools, `CallRecording` the recording, `CallSpending` the budgets, `Succession` a leg that takes this one's
+place, `PlayoutWatch` the end of what is said, `PeerWatch` who has fallen silent, `CallTimers` the timers.
 """
 
 from __future__ import annotations
@@ -58,40 +62,14 @@ class CallTask:
         on_state: Callable[[CallState], None] = lambda _state: None,
     ) -> None:
         """`on_state` hears of each state that the call enters."""
-        start = brief.start
         self._services = services
         self._brief = brief
-        self._call = Call(
-            plan=brief.plan,
-            actions=brief.actions,
-            direction=brief.direction,
-            own_numbers=brief.own_numbers,
-            limits=brief.limits,
-            max_call_s=services.max_call_s,
-            on_state=self._note_state,
-            on_transfer=self._note_transfer,
-        )
+        self._call = self._machine()
         self._on_state = on_state
         leg_id = "" if brief.offered is None else brief.offered.leg_id
         self._line = Line(services, port=brief.port, local=brief.local, sink=self, leg_id=leg_id, dtmf=brief.dtmf)
-        self._succession = Succession(
-            services,
-            trunk=start.trunk,
-            may_follow=self._may_follow,
-            open_media=brief.further_media,
-            hear=self.on_signalling,
-            take_over=self._take_over,
-            lose=self._lose,
-        )
-        self._desk = TransferDesk(
-            services,
-            self._line,
-            self.dispatch,
-            trunk=start.trunk,
-            referral_host=brief.referral_host,
-            who=brief.facts.display_name or brief.facts.from_,
-            open_media=lambda: brief.further_media(None),
-        )
+        self._succession = self._successors()
+        self._desk = self._transfer_desk()
         self._detector = brief.detector
         self._events: deque[call_events.Event] = deque()
         self._is_stepping = False
@@ -102,35 +80,13 @@ class CallTask:
         self._playout = PlayoutWatch(
             is_over=self._is_playout_over, ended=lambda: self.dispatch(call_events.PlayoutEnded())
         )
-        self._log = _log.bind(call_id=start.call_id)
-        self._peers = PeerWatch(
-            services,
-            line=lambda: self._line,
-            others_left_s=self._desk.patience_left_s,
-            is_expected=lambda: self._call.state in HEARD_STATES,
-            lose=lambda: self.dispatch(call_events.MediaLost()),
-            log=self._log,
-        )
+        self._log = _log.bind(call_id=brief.start.call_id)
+        self._peers = self._peer_watch()
         self.record = brief.record(services)
         self._recording = CallRecording(services.recordings, services.media, self.record)
         self._tools = ToolDesk(services.tools, brief.plan, brief.facts, self.record, self._desk_links())
-        self._spending = CallSpending(
-            services.accounting,
-            brief.plan,
-            self.record,
-            self.dispatch,
-            clock=services.clock,
-            wall_clock=services.wall_clock,
-        )
-        self._session = CallSession(
-            services,
-            brief,
-            self.record,
-            SessionLinks(line=lambda: self._line, dispatch=self.dispatch, on_quiet=self._playout.look),
-            tools=self._tools,
-            spending=self._spending,
-            tasks=lambda: self._tasks,
-        )
+        self._spending = self._call_spending()
+        self._session = self._call_session()
 
     # Life.
 
@@ -483,6 +439,73 @@ class CallTask:
     def _stop_playing(self) -> None:
         self._line.flush()
         self._playout.forget()
+
+    # What it is made of.
+
+    def _machine(self) -> Call:
+        return Call(
+            plan=self._brief.plan,
+            actions=self._brief.actions,
+            direction=self._brief.direction,
+            own_numbers=self._brief.own_numbers,
+            limits=self._brief.limits,
+            max_call_s=self._services.max_call_s,
+            on_state=self._note_state,
+            on_transfer=self._note_transfer,
+        )
+
+    def _successors(self) -> Succession:
+        return Succession(
+            self._services,
+            trunk=self._brief.start.trunk,
+            may_follow=self._may_follow,
+            open_media=self._brief.further_media,
+            hear=self.on_signalling,
+            take_over=self._take_over,
+            lose=self._lose,
+        )
+
+    def _transfer_desk(self) -> TransferDesk:
+        return TransferDesk(
+            self._services,
+            self._line,
+            self.dispatch,
+            trunk=self._brief.start.trunk,
+            referral_host=self._brief.referral_host,
+            who=self._brief.facts.display_name or self._brief.facts.from_,
+            open_media=lambda: self._brief.further_media(None),
+        )
+
+    def _peer_watch(self) -> PeerWatch:
+        return PeerWatch(
+            self._services,
+            line=lambda: self._line,
+            others_left_s=self._desk.patience_left_s,
+            is_expected=lambda: self._call.state in HEARD_STATES,
+            lose=lambda: self.dispatch(call_events.MediaLost()),
+            log=self._log,
+        )
+
+    def _call_spending(self) -> CallSpending:
+        return CallSpending(
+            self._services.accounting,
+            self._brief.plan,
+            self.record,
+            self.dispatch,
+            clock=self._services.clock,
+            wall_clock=self._services.wall_clock,
+        )
+
+    def _call_session(self) -> CallSession:
+        return CallSession(
+            self._services,
+            self._brief,
+            self.record,
+            SessionLinks(line=lambda: self._line, dispatch=self.dispatch, on_quiet=self._playout.look),
+            tools=self._tools,
+            spending=self._spending,
+            tasks=lambda: self._tasks,
+        )
 
     def _desk_links(self) -> DeskLinks:
         return DeskLinks(

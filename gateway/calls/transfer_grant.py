@@ -1,4 +1,4 @@
-"""Which transfers a caller is granted, and whether they have to confirm one first; pure, and part of `Call`.
+"""Which transfers a caller is granted, and whether they have to confirm one first; part of `Call`.
 
 Only what the dialplan names is ever dialled, not in a loop, and not without end: there are limits for a call and for a
 caller, and none is begun while the gateway is shut down.
