@@ -22,15 +22,15 @@ from dataclasses import replace
 import structlog
 
 from gateway.calls import events as call_events
-from gateway.calls.greeting import GreetingCache, GreetingRecorder, greeting_key
+from gateway.calls.greeting import GreetingCache
 from gateway.calls.live_playout import fitted
+from gateway.calls.opening import Opening
 from gateway.calls.patience import PATIENCE_ITEM, Patience
 from gateway.calls.record import CallObserver, CallRecord, Speech
 from gateway.calls.transcript import Transcript
 from gateway.errors import ProviderError
 from gateway.realtime import session as realtime
 from gateway.realtime.context import ContextKeeper
-from gateway.realtime.heard import heard_words
 from gateway.transport.media_loop import MediaLoop
 
 MAX_EARLY_AUDIO_MS = 60_000
@@ -87,11 +87,7 @@ class SessionBridge:
         self._is_uplink_open = False
         self._is_silenced = False
         self._is_retired = False
-        self._greeting = greeting
-        self._greetings = greetings
-        self._cached_greeting: bytes | None = None
-        self._untold_greeting: str | None = None  # played from the cache; the model knows of it when it was heard
-        self._recorder: GreetingRecorder | None = None
+        self._opening = Opening(greetings, options, greeting)
         self._early: list[realtime.AudioDelta | realtime.AudioFinished] = []
         self._early_bytes = 0
         self._is_overdue = False  # the model owes a reply for so long that the caller was told to wait
@@ -119,19 +115,8 @@ class SessionBridge:
         self._is_open = True
         self._record.provider_ready_ms = round((self._clock() - started) * 1000)
         if not self._is_full_duplex:
-            self._open_conversation(session)
+            self._opening.begin(session)
         self._dispatch(call_events.SessionOpened())
-
-    def _open_conversation(self, session: realtime.RealtimeSession) -> None:
-        """Let the model begin, in the plan's words or its own, unless its words are here from an earlier call."""
-        if self._greeting is None:
-            session.respond()
-            return
-        key = greeting_key(self._options, self._greeting)
-        self._cached_greeting = self._greetings.get(key)
-        if self._cached_greeting is None:
-            self._recorder = GreetingRecorder(self._greetings, key, self._options.output_format.bytes_per_ms)
-            session.respond(greeting_instructions(self._greeting))
 
     async def close(self) -> None:
         """Let the session go, and hear what it still writes down meanwhile; safe to repeat."""
@@ -156,13 +141,13 @@ class SessionBridge:
         """The caller can hear: play the greeting, or what was said while the telephone rang."""
         self._leg = leg
         if self._is_full_duplex and self._session is not None:
-            self._session.respond(None if self._greeting is None else greeting_instructions(self._greeting))
-        if self._cached_greeting is not None and self._greeting is not None and self._session is not None:
-            self._play(leg, GREETING_ITEM, 0, self._cached_greeting)
+            self._opening.begin_live(self._session)
+        greeting = self._opening.take_cached()
+        if greeting is not None and self._opening.text is not None:
+            self._play(leg, GREETING_ITEM, 0, greeting)
             self._media.engine.end_item(leg, GREETING_ITEM)
             self._transcript.agent_audio_ended(GREETING_ITEM)
-            self._transcript.agent_words(GREETING_ITEM, self._greeting, is_final=True)
-            self._cached_greeting, self._untold_greeting = None, self._greeting
+            self._transcript.agent_words(GREETING_ITEM, self._opening.text, is_final=True)
         early, self._early = self._early, []
         for event in early:
             self._deliver(leg, event)
@@ -266,23 +251,14 @@ class SessionBridge:
             if item.item_id != GREETING_ITEM:
                 self._session.truncate(item.item_id, item.content_index, item.heard_ms)
             else:
-                self._tell_greeting(item.heard_ms, item.received_ms)
+                self._opening.tell_heard(self._session, item.heard_ms, item.received_ms)
             self._transcript.agent_cut(item.item_id, item.heard_ms, item.received_ms)
 
     def note_heard(self, item_id: str) -> None:
         """An item was heard to its end."""
-        if item_id == GREETING_ITEM:
-            self._tell_greeting(1, 1)
+        if item_id == GREETING_ITEM and self._session is not None:
+            self._opening.tell_heard(self._session, 1, 1)
         self._transcript.agent_heard(item_id)
-
-    def _tell_greeting(self, heard_ms: int, whole_ms: int) -> None:
-        """Put as much of a greeting from the cache into the model's memory as the caller has heard."""
-        if self._untold_greeting is None or self._session is None:
-            return
-        heard = heard_words(self._untold_greeting, heard_ms, whole_ms, is_complete=True) if heard_ms else ""
-        self._untold_greeting = None
-        if heard:
-            self._session.send_text("assistant", heard)
 
     def _play(self, leg: int, item_id: str, content_index: int, audio: bytes) -> None:
         if self._record.first_audio_ms is None and self._record.established_s is not None:
@@ -383,8 +359,8 @@ class SessionBridge:
             case realtime.OutputTranscript():
                 if event.response_id in self._muted or self._is_silenced:
                     self._transcript.agent_lost(event.item_id)
-                if self._recorder is not None and event.is_final:
-                    self._recorder.spoke(event.text)
+                if event.is_final:
+                    self._opening.hear_words(event.text)
                 self._transcript.agent_words(event.item_id, event.text, is_final=event.is_final)
             case _:
                 pass
@@ -417,8 +393,8 @@ class SessionBridge:
         if (self._is_silenced or is_late) and isinstance(event, realtime.AudioDelta):
             self._transcript.agent_lost(event.item_id, len(event.audio) / self._options.output_format.bytes_per_ms)
             return
-        if self._recorder is not None and isinstance(event, realtime.AudioDelta):
-            self._recorder.add(event.audio)
+        if isinstance(event, realtime.AudioDelta):
+            self._opening.hear_audio(event.audio)
         if self._leg is None:
             if not is_late:
                 self._keep(event)
@@ -445,9 +421,7 @@ class SessionBridge:
         self._active.discard(event.response_id)
         self._muted.discard(event.response_id)
         self._transcript.reply_ended()
-        if self._recorder is not None:
-            recorder, self._recorder = self._recorder, None
-            recorder.finish(is_complete=event.status is realtime.ResponseStatus.COMPLETED)
+        self._opening.finish(is_complete=event.status is realtime.ResponseStatus.COMPLETED)
         if event.error is not None:
             self._log.warning("reply failed", code=event.error.code, error=str(event.error))
             if not event.error.is_retryable:  # quota, account: the model will not speak again in this call
@@ -469,8 +443,3 @@ class SessionBridge:
         if len(self._record.transcript) < MAX_TRANSCRIPT:
             self._record.transcript.append(speech)
         self._observer.spoken(self._record, speech)
-
-
-def greeting_instructions(greeting: str) -> str:
-    """What a model is asked so that it opens the call with exactly these words."""
-    return f'Greet the caller now. Say exactly this, word for word, and nothing else: "{greeting}"'

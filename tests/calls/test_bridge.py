@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from gateway.calls import events as call_events
-from gateway.calls.bridge import SessionBridge, greeting_instructions
+from gateway.calls.bridge import SessionBridge
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.live_playout import LIMIT_MS, TARGET_MS
+from gateway.calls.opening import greeting_instructions
 from gateway.calls.record import CallRecord, Speech
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime
