@@ -167,7 +167,7 @@ class CallSession:
             clock=services.clock,
             on_tool_cancelled=self._tools.cancel,
             open_session=lambda: services.open_session(uses, chain),
-            overhear=self._spending.session(session, self._options).hear,
+            overhear=self._spending.session(session, chain, uses).hear,
         )
         self._tools.attend(name, self._bridge, self._options.instructions)
         self._opening = self._tasks().create_task(self._bridge.open(), name=f"session {self._record.call_id}")

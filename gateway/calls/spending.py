@@ -36,7 +36,7 @@ from gateway.errors import ResourceError, shown
 from gateway.realtime import session as realtime
 from gateway.realtime.budget import NO_BUDGET, Budget, Meter, Reading
 from gateway.realtime.day_ledger import DayBudgets, DayLedger
-from gateway.realtime.prices import CURRENCY, UNKNOWN_PRICES, Price, SessionPrices, shipped_prices
+from gateway.realtime.prices import CURRENCY, UNKNOWN_PRICES, SessionPrices
 
 LOOK_EVERY_S = 1.0
 SPENT = BudgetUsed(1.0)
@@ -56,8 +56,6 @@ class Accounting:
 
     prices: Mapping[str, SessionPrices] = field(default_factory=dict)
     """By the name of the configuration's realtime session."""
-    models: Mapping[tuple[str, str], Price] = field(default_factory=dict)
-    """An operator's own prices by provider and model: for a session in which another model takes over."""
     call: Budget = NO_BUDGET
     ledger: DayLedger = field(default_factory=lambda: DayLedger(DayBudgets()))
     _unpriced: set[tuple[str, str]] = field(default_factory=set, init=False)
@@ -83,10 +81,6 @@ class Accounting:
         limit = self.ledger.refusal(caller, called, at.date())
         if limit is not None:
             _refuse(limit)
-
-    def price_of(self, provider: str, model: str) -> Price | None:
-        """What a model costs that has taken over a session."""
-        return self.models.get((provider, model)) or shipped_prices().find(provider, model)
 
     def note_unpriced(self, provider: str, model: str) -> None:
         """Say once that nobody knows what a model costs."""
@@ -127,10 +121,15 @@ class CallSpending:
         self._is_watched = False  # whether anything is to be told in time
         self._timer: asyncio.TimerHandle | None = None
 
-    def session(self, plan: SessionPlan, options: realtime.SessionOptions) -> SessionSpending:
-        """Begin to count what a session of the plan spends; the one before it has ended."""
+    def session(
+        self, plan: SessionPlan, chain: Sequence[realtime.SessionOptions], uses: Sequence[str]
+    ) -> SessionSpending:
+        """Begin to count what a session of the plan spends; the one before it has ended.
+
+        It may be served as each of `chain` says, which are the configuration's sessions called `uses`.
+        """
         self.leave()
-        session = SessionSpending(self, self._accounting, plan, options, self._clock)
+        session = SessionSpending(self, self._accounting, plan, tuple(zip(uses, chain, strict=True)), self._clock)
         self._sessions.append(session)
         budgets = (self._accounting.call, session.budget)
         is_limited = any(budget.is_limited for budget in budgets) or self._accounting.ledger.is_limited
@@ -209,35 +208,31 @@ class SessionSpending:
         call: CallSpending,
         accounting: Accounting,
         plan: SessionPlan,
-        options: realtime.SessionOptions,
+        served_by: Sequence[tuple[str, realtime.SessionOptions]],
         clock: Callable[[], float],
     ) -> None:
-        prices = accounting.prices.get(plan.use, UNKNOWN_PRICES)
         self._call = call
         self._accounting = accounting
-        self._prices = prices
-        self._model = (options.provider, options.model)
-        self._transcription_model = options.transcription_model
+        self._served_by = served_by
+        self._place = 0  # who serves it now
         self._clock = clock
         self._is_over = False
         self.plan = plan
         self.budget = Budget(minutes=plan.limits.minutes, money=plan.limits.money)
-        self.meter = Meter(prices.model, prices.transcription)
+        self.meter = Meter(self._prices.model, self._prices.transcription)
 
     def hear(self, event: realtime.SessionEvent) -> None:
         """Count what `event` is billed for."""
         now = self._clock()
         match event:
-            case realtime.SessionReady() if not self._is_over:
-                self.meter.begin(now)
-                if self._prices.model is None:
-                    self._accounting.note_unpriced(*self._model)
-            case realtime.SessionResumed(provider=provider, model=model):
-                self._resume(provider, model, now)
+            case realtime.SessionReady() | realtime.SessionResumed() if not self._is_over:
+                self._serve(event.place, now)
+            case realtime.SessionSuspended():
+                self.meter.end(now)
             case realtime.InputTranscript(usage=usage) if usage is not None:
                 self.meter.add_transcript(usage)
                 if self._prices.transcription is None:
-                    self._accounting.note_unpriced(self._model[0], self._transcription_model or "")
+                    self._accounting.note_unpriced(self._options.provider, self._options.transcription_model or "")
                 self._call.note()
             case realtime.ResponseFinished(usage=usage) | realtime.Answered(usage=usage) if usage is not None:
                 self._add(usage, now)
@@ -251,17 +246,23 @@ class SessionSpending:
         self._is_over = True
         self.meter.end(self._clock())
 
+    @property
+    def _options(self) -> realtime.SessionOptions:
+        return self._served_by[self._place][1]
+
+    @property
+    def _prices(self) -> SessionPrices:
+        return self._accounting.prices.get(self._served_by[self._place][0], UNKNOWN_PRICES)
+
     def _add(self, usage: realtime.Usage, now: float) -> None:
         self.meter.add(usage, now)
         self._call.note()
 
-    def _resume(self, provider: str, model: str, now: float) -> None:
-        """Go on counting by what the model costs that has taken over."""
-        if model and (provider, model) != self._model:
-            before, self._model = self._model[0], (provider, model)
-            price = self._accounting.price_of(provider, model)
-            if price is None and provider == before:
-                return  # the same model by the name that its provider gives it
-            self.meter.reprice(price, now)
-            if price is None:
-                self._accounting.note_unpriced(provider, model)
+    def _serve(self, place: int, now: float) -> None:
+        """A session stands: count on by what its model costs, whoever served before."""
+        if place != self._place:
+            self._place = place
+            self.meter.reprice(self._prices.model, self._prices.transcription, now)
+        self.meter.begin(now)
+        if self._prices.model is None:
+            self._accounting.note_unpriced(self._options.provider, self._options.model)

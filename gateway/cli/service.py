@@ -258,7 +258,6 @@ class Service:
             self._stack.push_async_callback(asyncio.to_thread, file.close)
         return Accounting(
             prices=configuration.session_prices(),
-            models=configuration.model_prices(),
             call=budget.call.budget(),
             ledger=ledger,
         )

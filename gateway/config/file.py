@@ -28,7 +28,7 @@ from gateway.located import Section, WrongValue, hint
 from gateway.media.engine import MediaOptions
 from gateway.media.pacing import APPENDS_MS
 from gateway.realtime.endpoints import Endurance
-from gateway.realtime.prices import Price, SessionPrices, session_prices
+from gateway.realtime.prices import SessionPrices, session_prices
 from gateway.realtime.session import SessionOptions
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.guard import GuardOptions
@@ -232,14 +232,6 @@ class Configuration(Section):
             written = EMBEDDED if section.provider == EMBEDDED else options.transcription_model
             prices[name] = session_prices(provider, model, written, section.prices)
         return prices
-
-    def model_prices(self) -> dict[tuple[str, str], Price]:
-        """The operator's own prices, by provider and model."""
-        return {
-            (section.provider, section.model): section.prices.price()
-            for section in self.realtime.values()
-            if section.prices is not None
-        }
 
     def unpriced(self) -> tuple[str, ...]:
         """The realtime sessions that may cost what nobody knows."""

@@ -115,11 +115,11 @@ class Meter:
         self._look(now)
         self._read_s = None
 
-    def reprice(self, price: Price | None, now: float) -> None:
-        """Another model has taken over."""
+    def reprice(self, price: Price | None, transcription: Price | None, now: float) -> None:
+        """Another model has taken over, and another transcription."""
         self._look(now)
         self._settle()
-        self._price = price
+        self._price, self._transcription_price = price, transcription
 
     def add(self, usage: Usage, now: float) -> None:
         """The provider bills this for the model's work."""
@@ -164,6 +164,8 @@ class Meter:
         """Take what the clock shows as billed."""
         if self._price is not None:
             self._cost += _by_time(self._price, self._unreported_s)
+        elif self._unreported_s:
+            self._is_priced = False
         self._unreported_s = 0.0
 
 

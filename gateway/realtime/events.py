@@ -49,6 +49,8 @@ class SessionReady:
     model: str
     expires_at_s: int | None = None
     """Unix time at which the provider will end the session."""
+    place: int = 0
+    """Of its provider among those that may serve the call, in their order; 0 for the one that was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +236,8 @@ class SessionResumed:
     """From the loss of the one to the confirmation of the other; 0 where the other stood before the one ended."""
     is_planned: bool = False
     """The one before it had not been lost: it was about to expire."""
+    place: int = 0
+    """As `SessionReady.place`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,7 @@ class RecoveringSession:
         self._on_event = on_event
         self._adopt(link)
         if link.ready is not None:
-            self._tell(link.ready)
+            self._tell(replace(link.ready, place=link.index))
         link.take_early(self._hear_live)
         self._arm()
 
@@ -507,6 +507,7 @@ class RecoveringSession:
                 session_id=ready.session_id if ready is not None else "",
                 gap_ms=gap_ms,
                 is_planned=is_planned,
+                place=link.index,
             )
         )
         if self._link is link:

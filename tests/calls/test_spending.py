@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -17,9 +16,11 @@ from gateway.calls.spending import Accounting, BudgetSpent
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.targets import parse_target
+from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable
 from gateway.realtime import session as realtime
 from gateway.realtime.budget import Budget
 from gateway.realtime.day_ledger import DayBudgets, DayLedger
+from gateway.realtime.endpoints import Endurance
 from gateway.realtime.prices import Price, Rates, SessionPrices, session_prices
 from gateway.realtime.session import Usage
 from gateway.sip import events as sip_events
@@ -415,22 +416,74 @@ def test_model_whose_price_nobody_knows_is_told_once_and_its_calls_have_no_cost(
     assert house.ended[0].usage == REPLY
 
 
-def test_model_that_takes_over_a_session_costs_its_own_price(tmp_path: Path) -> None:
-    house = house_of(plan_of(tmp_path))
-    own = Price(audio=Rates(input=Decimal(1), cached=Decimal(1), output=Decimal(1)))
-    house.services.accounting.models = {("other", "m-2"): own}
-    resumed = realtime.SessionResumed(provider="other", model="m-2", session_id="s2", gap_ms=100)
+def fallback_house(plan: Dialplan, prices: SessionPrices = HOSTED) -> CallHouse:
+    """A house whose sessions fall back on the cheap ones."""
+    accounting = Accounting(prices={"default": prices, "cheap": CHEAP})
+    return CallHouse(plan, QuietPbx(), accounting=accounting, endurance=Endurance(fallbacks=("cheap",)))
+
+
+def test_model_that_answers_in_place_of_another_costs_its_own_price(tmp_path: Path) -> None:
+    house = fallback_house(plan_of(tmp_path))
+
+    async def refuse(_on_event: realtime.EventCallback) -> None:
+        raise ProviderRefused("no such model", code="model_not_found")
+
+    def prepare(session: ScriptedSession) -> None:
+        if len(house.sessions) == 1:
+            session.connect, session.is_closed = refuse, True  # type: ignore[method-assign]
+        else:
+            confirm_when_connected(house)(session)
+
+    async def scene() -> None:
+        house.on_session = prepare
+        dial(house)
+        await house.live(1)
+        reply(house.sessions[1])
+
+    script_of(house, scene)
+    assert house.ended[0].cost == Decimal("0.003")
+
+
+@pytest.mark.parametrize(
+    ("error", "second"),
+    [
+        (ProviderRefused("quota", code="insufficient_quota"), Decimal("0.003")),
+        (ProviderUnavailable("line cut", code="1006"), REPLY_COST),
+    ],
+)
+def test_each_reply_costs_what_the_model_that_made_it_costs(
+    tmp_path: Path, error: ProviderError, second: Decimal
+) -> None:
+    house = fallback_house(plan_of(tmp_path))
 
     async def scene() -> None:
         (session,) = await talk(house)
         reply(session)
-        session.emit(replace(resumed, provider="scripted", model="the same by its full name"))
-        reply(session)
-        session.emit(resumed)
-        reply(session)
+        session.emit(realtime.SessionFailed(error=error))
+        await house.live(1)
+        reply(house.sessions[-1])
 
     script_of(house, scene)
-    assert house.ended[0].cost == 2 * REPLY_COST + Decimal("0.003")
+    assert house.ended[0].cost == REPLY_COST + second
+
+
+def test_time_without_a_session_is_not_counted(tmp_path: Path) -> None:
+    house = house_of(plan_of(tmp_path), TIMED)
+
+    async def scene() -> None:
+        (session,) = await talk(house)
+        await house.live(9)
+        session.emit(realtime.SessionSuspended(reason="line cut"))
+        await house.live(100, step_s=0.25)
+        session.emit(
+            realtime.SessionResumed(provider="scripted", model="m", session_id="s2", gap_ms=100_000, is_planned=False)
+        )
+        await house.live(10)
+
+    script_of(house, scene)
+    cost = house.ended[0].cost
+    assert cost is not None
+    assert abs(cost - Decimal("0.20")) < Decimal("0.02")
 
 
 def test_call_without_a_limit_has_no_timer_and_no_end(tmp_path: Path) -> None:

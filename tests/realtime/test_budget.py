@@ -52,7 +52,7 @@ def test_what_the_provider_reports_takes_the_place_of_our_clock() -> None:
 def test_each_model_of_a_session_costs_its_own_price() -> None:
     meter = Meter(BY_TIME, FREE)
     meter.begin(0.0)
-    meter.reprice(BY_TOKEN, 10.0)
+    meter.reprice(BY_TOKEN, Price(), 10.0)
     meter.add(SAID, 20.0)
     assert meter.reading(30.0).cost == Decimal("0.1") + Decimal("0.02")
 
