@@ -331,6 +331,7 @@ class SessionBridge:
             case realtime.SessionResumed():
                 if not self._is_overdue:  # another connection to a model that is silent is no news to the caller
                     self._patience.end()
+                self._opening.note_place(event.place)
                 self._transcript.session_changed()
                 self._record.note_resumed(event)
                 self._log.info(
@@ -354,6 +355,8 @@ class SessionBridge:
                 self._transcript.caller_said(event.item_id, event.text)
             case realtime.InputTranscript():
                 self._transcript.caller_words(event.item_id, event.text)
+            case realtime.SessionReady():
+                self._opening.note_place(event.place)
             case realtime.InputTranscriptFailed():
                 self._transcript.caller_words_lost(event.item_id)
             case realtime.OutputTranscript():

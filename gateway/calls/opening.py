@@ -23,6 +23,12 @@ class Opening:
         self._cached: bytes | None = None
         self._untold: str | None = None  # played from the cache; the model knows of it when it was heard
         self._recorder: GreetingRecorder | None = None
+        self._place = 0  # of the provider that speaks; its voice may be another one than the greeting's
+
+    def note_place(self, place: int) -> None:
+        """Which provider of the call's list speaks: what another one says is not kept."""
+        if place != self._place:
+            self._place, self._recorder = place, None
 
     def begin(self, session: RealtimeSession) -> None:
         """Let the model begin, unless its words are here from an earlier call."""
@@ -30,9 +36,10 @@ class Opening:
             session.respond()
             return
         key = greeting_key(self._options, self.text)
-        self._cached = self._cache.get(key)
+        self._cached = None if self._place else self._cache.get(key)
         if self._cached is None:
-            self._recorder = GreetingRecorder(self._cache, key, self._options.output_format.bytes_per_ms)
+            if not self._place:
+                self._recorder = GreetingRecorder(self._cache, key, self._options.output_format.bytes_per_ms)
             session.respond(greeting_instructions(self.text))
 
     def begin_live(self, session: RealtimeSession) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
+from gateway.calls.bridge import SessionBridge
 from gateway.calls.greeting import MAX_GREETING_MS, GreetingCache, GreetingRecorder, greeting_key
+from gateway.calls.record import CallRecord
 from gateway.media.codec import AudioFormat
+from gateway.realtime import session as realtime
+from gateway.realtime.openai.session import CAPABILITIES
 from gateway.realtime.session import SessionOptions
 
 OPTIONS = SessionOptions(url="ws://a", model="m", voice="marin")
@@ -75,3 +81,64 @@ def test_least_recently_used_greeting_goes_first() -> None:
     cache.get(first)
     cache.put(third, b"3")
     assert (cache.get(first), cache.get(second), cache.get(third)) == (b"1", None, b"3")
+
+
+class _Model:
+    """A turn-taking model of which nothing is heard but what it was asked."""
+
+    capabilities = CAPABILITIES
+
+    def __init__(self, *events: realtime.SessionEvent) -> None:
+        self.events, self.asked = events, 0
+        self.on_event: realtime.EventCallback = lambda _event: None
+
+    async def connect(self, on_event: realtime.EventCallback) -> None:
+        self.on_event = on_event
+        for event in self.events:
+            on_event(event)
+
+    def respond(self, _instructions: str | None = None) -> None:
+        self.asked += 1
+
+    def greet(self) -> None:
+        names = {"response_id": "r", "item_id": "i", "content_index": 0}
+        self.on_event(realtime.ResponseStarted(response_id="r"))
+        self.on_event(realtime.AudioDelta(audio=b"\x10" * 8000, **names))
+        self.on_event(realtime.OutputTranscript(text="Hello.", is_final=True, **names))
+        self.on_event(realtime.ResponseFinished(response_id="r", status=realtime.ResponseStatus.COMPLETED))
+
+
+async def _opened(cache: GreetingCache, model: _Model) -> _Model:
+    record = CallRecord(
+        call_id="c", trunk="t", caller="1", called="2", route="r", started_at=datetime.now(UTC), offered_s=0.0
+    )
+    bridge = SessionBridge(
+        options=OPTIONS,
+        greeting="Hello.",
+        media=SimpleNamespace(),  # type: ignore[arg-type]
+        greetings=cache,
+        record=record,
+        observer=SimpleNamespace(),  # type: ignore[arg-type]
+        dispatch=lambda _event: None,
+        on_quiet=lambda: None,
+        clock=lambda: 0.0,
+        open_session=lambda: model,  # type: ignore[arg-type,return-value]
+    )
+    await bridge.open()
+    return model
+
+
+async def test_greeting_is_kept_in_the_voice_of_the_session_that_was_asked_for_alone() -> None:
+    ready = realtime.SessionReady(session_id="s", model="m")
+    resumed = realtime.SessionResumed(provider="b", model="m", session_id="s2", gap_ms=100, place=1)
+    cache = GreetingCache()
+    for events in ((replace(ready, place=1),), (ready,)):
+        model = await _opened(cache, _Model(*events))
+        if not events[0].place:
+            model.on_event(resumed)
+        model.greet()
+        assert cache.get(KEY) is None
+    (await _opened(cache, _Model(ready))).greet()
+    assert cache.get(KEY) is not None
+    assert (await _opened(cache, _Model(ready))).asked == 0
+    assert (await _opened(cache, _Model(replace(ready, place=1)))).asked == 1
