@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from gateway.realtime.events import (
     AudioDelta,
@@ -54,6 +55,7 @@ class _Tool:
     call: ToolCall
     arguments: str
     output: str | None = None
+    is_cancelled: bool = False
 
 
 class History:
@@ -64,6 +66,7 @@ class History:
         self._before = before
         self._entries: list[_Said | _Tool] = []
         self._dropped = 0
+        self._replayed: list[_Said | _Tool | None] = []  # what the latest session was given; None: from before all
 
     @property
     def mark(self) -> int:
@@ -110,6 +113,12 @@ class History:
                 entry.output = output[:MAX_ITEM_CHARACTERS]
                 return
 
+    def cancel(self, call_id: str) -> None:
+        """The model wants to know nothing more of a tool call."""
+        for entry in self._entries:
+            if isinstance(entry, _Tool) and entry.call.call_id == call_id:
+                entry.is_cancelled = True
+
     def cut(self, item_id: str, heard_ms: float) -> None:
         """The caller heard no more than this of an item."""
         said = self._find(item_id)
@@ -134,10 +143,13 @@ class History:
             said.text, said.received_ms, said.is_missing = "", 0.0, False
 
     def summarise(self, item_ids: Sequence[str], summary_id: str, summary: str) -> None:
-        """The oldest items have given way to a summary, and with them everything before the last of them."""
+        """The oldest items have given way to a summary, and with them everything before the last of them.
+
+        Where none of them has its id here, they are those that a session was given at its opening, in that order.
+        """
         places = [index for index, entry in enumerate(self._entries) if _id(entry) in item_ids]
-        end = max(places) + 1 if places else 0
-        running = [entry for entry in self._entries[:end] if isinstance(entry, _Tool) and entry.output is None]
+        end = max(places) + 1 if places else self._behind_replayed(len(item_ids))
+        running = [entry for entry in self._entries[:end] if _is_running(entry)]
         text = summary[:MAX_ITEM_CHARACTERS]
         noted = _Said(role="assistant", item_id=summary_id, text=text, is_whole=True)
         self._dropped += end - len(running) - 1
@@ -161,23 +173,24 @@ class History:
     def items(self, since: int | None = None) -> tuple[HistoryItem, ...]:
         """The record, or what came after a `mark`: oldest first, within its bounds."""
         first = max((since or 0) - self._dropped, 0)
-        told = [item for entry in self._entries[first:] if (item := _item(entry)) is not None]
-        if since is None:
-            told = [*self._before, *told]
-        kept: list[HistoryItem] = []
-        left = MAX_CHARACTERS
-        facts = MAX_CHARACTERS // 4
-        for item in reversed(told):
-            size = _size(item)
-            if left >= size and len(kept) < MAX_ITEMS:
-                left -= size
-                kept.append(item)
-                continue
-            left = 0  # a conversation with holes would be another one
-            if isinstance(item, Message) and item.role == "system" and facts >= size:
-                facts -= size
-                kept.append(item)
-        return tuple(reversed(kept))
+        pairs: list[_Told]
+        pairs = [(item, entry) for entry in self._entries[first:] if (item := _item(entry)) is not None]
+        if since is not None:
+            return tuple(item for item, _ in _bounded(pairs))
+        kept = _bounded([*((item, None) for item in self._before), *pairs])
+        self._replayed = [entry for _, entry in kept]
+        return tuple(item for item, _ in kept)
+
+    def _behind_replayed(self, count: int) -> int:
+        """The place behind the entries that the first `count` items of the latest session were made of."""
+        end = 0
+        for entry in self._replayed:
+            count -= 2 if isinstance(entry, _Tool) else 1  # a call and its result
+            if count < 0:
+                break
+            place = next((place for place, known in enumerate(self._entries) if known is entry), -1)
+            end = max(end, place + 1)
+        return end
 
     def _said(self, role: Role, item_id: str) -> _Said:
         said = self._find(item_id)
@@ -203,9 +216,33 @@ class History:
         self._entries.append(entry)
         surplus = len(self._entries) - 4 * MAX_ITEMS
         if surplus > 0:
-            kept = [old for old in self._entries[:surplus] if isinstance(old, _Tool) and old.output is None]
+            kept = [old for old in self._entries[:surplus] if _is_running(old)]
             self._entries[:surplus] = kept
             self._dropped += surplus - len(kept)
+
+
+_Told: TypeAlias = tuple[HistoryItem, _Said | _Tool | None]
+
+
+def _bounded(told: Sequence[_Told]) -> list[_Told]:
+    """As much of it as a session is given, the latest first of all."""
+    kept: list[_Told] = []
+    left, facts = MAX_CHARACTERS, MAX_CHARACTERS // 4
+    for item, entry in reversed(told):
+        size = _size(item)
+        if left >= size and len(kept) < MAX_ITEMS:
+            left -= size
+            kept.append((item, entry))
+            continue
+        left = 0  # a conversation with holes would be another one
+        if isinstance(item, Message) and item.role == "system" and facts >= size:
+            facts -= size
+            kept.append((item, entry))
+    return kept[::-1]
+
+
+def _is_running(entry: _Said | _Tool) -> bool:
+    return isinstance(entry, _Tool) and entry.output is None and not entry.is_cancelled
 
 
 def _id(entry: _Said | _Tool) -> str:
@@ -228,6 +265,8 @@ def _heard(said: _Said) -> str:
 
 def _item(entry: _Said | _Tool) -> HistoryItem | None:
     if isinstance(entry, _Tool):
+        if entry.is_cancelled:
+            return None
         call = entry.call
         output = RUNNING if entry.output is None else entry.output
         return ToolExchange(call_id=call.call_id, name=call.name, arguments=entry.arguments, output=output)

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 
 from gateway.errors import ProviderError, ProviderUnavailable
 from gateway.realtime.attempts import Attempts
@@ -81,6 +82,16 @@ class LinkMaker:
         """Provider number `index` is of no use to this call any more."""
         self._excluded.add(index)
 
+    @property
+    def count(self) -> int:
+        """Of the sessions made so far."""
+        return self._count
+
+    def usable(self, first: int) -> int | None:
+        """Provider number `first`, or the one that comes in its place; None where there is none."""
+        order = (first, *range(len(self._chain)))
+        return next((index for index in order if index not in self._excluded), None)
+
     def is_usable(self, link: Link) -> bool:
         """Whether the provider of `link` is not excluded."""
         return link.index not in self._excluded
@@ -150,12 +161,12 @@ class LinkMaker:
             circuit.enter(_now())
         else:
             circuit.reenter()
-        has_handle = False
+        has_handle, link = False, None
         try:
             await asyncio.sleep(queue_s)
             link = self._make(index)
             has_handle = bool(link.options.resume_handle)
-            await link.session.connect(lambda event: self._hear(link, event))
+            await link.session.connect(partial(self._hear, link))
         except ProviderError as error:
             circuit.leave()
             if has_handle:
@@ -166,6 +177,8 @@ class LinkMaker:
         except BaseException:
             circuit.leave()
             circuit.note_abandoned()
+            if link is not None:
+                link.session.abort()
             raise
         circuit.note_opened()
         return link

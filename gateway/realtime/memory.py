@@ -44,6 +44,7 @@ class Memory:
         """Ids of those that are not answered."""
         self._debt = Debt(audio_since=0.0)
         self._deferred: list[Callable[[RealtimeSession], None]] = []
+        self._cuts: dict[str, int] = {}  # items cut while there was no session, and how many sessions had been made
 
     # --- while there is no session ------------------------------------------------------------------------------------
 
@@ -60,6 +61,17 @@ class Memory:
         """The next session has nothing to say."""
         self._debt = replace(self._debt, is_reply_owed=False, cut_item="")
         self._deferred.clear()
+
+    def cut(self, item_id: str, links: int) -> None:
+        """The caller stopped an item, of which the first `links` sessions know nothing; it is not gone on with."""
+        self._cuts[item_id] = links
+        if item_id == self._debt.cut_item:
+            self._debt = replace(self._debt, is_reply_owed=False, cut_item="")
+
+    def note_of_cut(self, item_id: str) -> str:
+        """What a session is told of an item of an earlier one that was stopped; nothing where there is nothing."""
+        heard = self.history.heard_of(item_id) if self.history.is_cut(item_id) else ""
+        return f'The caller interrupted you and heard no more than: "{heard} …"' if heard else ""
 
     # --- from one to the next -----------------------------------------------------------------------------------------
 
@@ -92,6 +104,10 @@ class Memory:
             elif item.output == RUNNING:
                 text = f"You asked for the tool {item.name} with {item.arguments}. It still runs; its result follows."
                 session.send_text(OUTSIDE, text)
+        cuts, self._cuts = self._cuts, {}
+        for item_id, links in cuts.items():
+            if link.number < links and (note := self.note_of_cut(item_id)):
+                session.send_text("system", note)
         for result in self.tools.since(link.tools_mark):
             session.send_text(OUTSIDE, in_words(result))
         if link.changes != changes:

@@ -93,6 +93,7 @@ class RecoveringSession:
         self._lost_s = 0.0
         self._retries = 0
         self._retry_s: float | None = None
+        self._opening: asyncio.Task[Link] | None = None
         self._search: asyncio.Task[None] | None = None
         self._rolling: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -122,13 +123,31 @@ class RecoveringSession:
     async def connect(self, on_event: EventCallback) -> None:
         """See `RealtimeSession.connect`; each provider is tried once."""
         self._loop = asyncio.get_running_loop()
-        link = await self._maker.first()
+        link = await self._first()
         self._on_event = on_event
         self._adopt(link)
         if link.ready is not None:
             self._tell(replace(link.ready, place=link.index))
         link.take_early(self._hear_live)
         self._arm()
+
+    async def _first(self) -> Link:
+        """A link, unless the session is ended meanwhile."""
+        self._opening = opening = self._loop.create_task(self._maker.first(), name="recovering session")
+        try:
+            await opening
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._is_closing or task is None or task.cancelling():
+                self._is_closing = True
+                raise
+        finally:
+            if self._is_closing and opening.done() and not opening.cancelled() and opening.exception() is None:
+                self._discard(opening.result())
+                opening.result().session.abort()
+        if self._is_closing:
+            raise ProviderUnavailable("the session was closed while it was opened", code="closed")
+        return opening.result()
 
     def _adopt(self, link: Link) -> None:
         """Work with `link` from now on."""
@@ -159,11 +178,11 @@ class RecoveringSession:
                 link.session.abort()
         self._end(1006, "aborted")
 
-    def _stop(self) -> list[asyncio.Task[None]]:
+    def _stop(self) -> list[asyncio.Task[None] | asyncio.Task[Link]]:
         """No more connections; what is left to be waited for."""
         self._is_closing = True
         self._cancel_timer()
-        tasks = [task for task in (self._search, self._rolling) if task is not None]
+        tasks = [task for task in (self._opening, self._search, self._rolling) if task is not None]
         for task in tasks:
             task.cancel()
         return [*tasks, *self._leaving]
@@ -315,12 +334,13 @@ class RecoveringSession:
         self._history.cut(item_id, audio_end_ms)
         self._floor.cut(self._now())
         if self._link is None:
+            self._memory.cut(item_id, self._maker.count)
             return
         raw = self._link.raw(item_id)
         if raw is not None:
             self._link.session.truncate(raw, content_index, audio_end_ms)
-        elif self._history.is_cut(item_id) and (heard := self._history.heard_of(item_id)):
-            self._link.session.send_text("system", f'The caller interrupted you and heard no more than: "{heard} …"')
+        elif note := self._memory.note_of_cut(item_id):
+            self._link.session.send_text("system", note)
 
     def send_tool_result(self, call_id: str, output: str, respond: bool = True) -> None:
         """See `RealtimeSession.send_tool_result`."""
@@ -330,11 +350,11 @@ class RecoveringSession:
             self._stale_results += 1
             return
         self._history.answer(call_id, output)
+        wants_reply = respond and not self._tools.open_count
         if link is None:
-            if respond:
+            if wants_reply:
                 self._memory.owe()
             return
-        wants_reply = respond and not self._tools.open_count
         for asked in result.call_ids:
             link.session.send_tool_result(asked, output, respond=respond)
         if not result.call_ids:
@@ -354,6 +374,7 @@ class RecoveringSession:
             link.keep(event)
             if link is self._standby and isinstance(event, SessionFailed | SessionClosed):
                 self._drop_standby()
+                self._arm()
 
     def _hear_live(self, event: SessionEvent) -> None:
         link = self._link
@@ -379,7 +400,9 @@ class RecoveringSession:
                 self._on_tool(link, event)
             case ToolCancelled():
                 if call_id := self._tools.cancel(event.call_id, link.number):
+                    self._history.cancel(call_id)
                     self._tell(replace(event, call_id=call_id))
+                self._tend()
             case _:
                 self._on_conversation(link, link.named(event))
 
@@ -432,10 +455,13 @@ class RecoveringSession:
     def _on_failed_reply(self, event: ResponseFinished, error: ProviderError, now: float) -> None:
         """Ask again after a pause, if that may help; else leave this provider."""
         self._tell(replace(event, error=ProviderUnavailable(str(error), code=error.code)))
-        if error.is_retryable and self._retries < self._options.reply_retries:
+        pause_s = error.retry_after_s
+        if pause_s is None:
             pause_s = RETRY_PAUSES_S[min(self._retries, len(RETRY_PAUSES_S) - 1)] * self._around.rng.uniform(0.5, 1)
+        is_bearable = pause_s <= self._options.reconnect_after_s
+        if error.is_retryable and is_bearable and self._retries < self._options.reply_retries:
             self._retries += 1
-            self._retry_s = now + (pause_s if error.retry_after_s is None else error.retry_after_s)
+            self._retry_s = now + pause_s
             self._tell(ReplyOverdue(waited_s=0.0))
         elif self._link is not None:
             self._lose(error, is_left=True, is_reply_owed=True)
@@ -464,7 +490,7 @@ class RecoveringSession:
         self._discard(link)
         link.session.abort()
         self._memory.break_off(now, self._tell)
-        self._vigil.pause(now)
+        self._vigil.leave(now)
         if is_reply_owed:
             self._memory.owe()
         self._retry_s = None
@@ -527,6 +553,8 @@ class RecoveringSession:
             self._standby = await self._maker.open(index)
         except ProviderError as error:
             _log.info("no session to take the place of one that expires: %s", error)
+            if not error.is_retryable:
+                self._maker.exclude(index)
             self._roll.put_off(self._now())
         finally:
             self._rolling = None
@@ -554,7 +582,7 @@ class RecoveringSession:
         task.add_done_callback(self._leaving.discard)
         now = self._now()
         self._memory.break_off(now, self._tell)
-        self._vigil.pause(now)
+        self._vigil.leave(now)
         self._resume(standby, is_planned=True)
 
     async def _leave(self, link: Link) -> None:
@@ -591,7 +619,11 @@ class RecoveringSession:
         if standby is not None:
             self._switch(standby)
         elif self._rolling is None and self._link is not None:
-            self._rolling = self._start(self._prepare(self._link.index))
+            index = self._maker.usable(self._link.index)
+            if index is None:
+                self._roll.expect(None, now)
+            else:
+                self._rolling = self._start(self._prepare(index))
 
     def _quiet_at(self, now: float) -> float | None:
         return None if self._tools.open_count else self._floor.quiet_at(now)

@@ -21,8 +21,14 @@ class _Run:
     arguments: str
     link: int
     output: str | None = None
+    is_cancelled: bool = False
     waiting: set[tuple[int, str]] = field(default_factory=set)
     """Sessions that asked, by number, and the id they gave it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs, for somebody who waits."""
+        return self.output is None and not self.is_cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +60,12 @@ class ToolCalls:
 
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}
-        self._cancelled: set[str] = set()
         self._answered: list[str] = []
 
     @property
     def open_count(self) -> int:
         """Calls that still run."""
-        return sum(run.output is None for run in self._runs.values())
+        return sum(run.is_open for run in self._runs.values())
 
     @property
     def mark(self) -> int:
@@ -84,7 +89,7 @@ class ToolCalls:
         for run in self._runs.values():
             is_alike = run.call.name == call.name and run.arguments == arguments
             is_repeated = (link, call.call_id) in run.waiting or run.call.call_id == call.call_id
-            if is_alike and (is_repeated or (run.output is None and run.link < link)):
+            if is_alike and (is_repeated or (run.is_open and run.link < link)):
                 return run
         return None
 
@@ -94,20 +99,19 @@ class ToolCalls:
         if run is None or run.output is not None:
             return None
         run.output = output
-        self._answered.append(call_id)
-        if call_id in self._cancelled:
+        if run.is_cancelled:
             return None
+        self._answered.append(call_id)
         waiting = tuple(sorted(asked for number, asked in run.waiting if number == link))
         return Result(name=run.call.name, output=output, call_ids=waiting)
 
     def cancel(self, raw_id: str, link: int) -> str:
-        """A session does not wait for a call any more; the id under which it was told, empty where it was not."""
+        """A session does not wait for a call any more; the id under which it was told, empty where it may go on."""
         for call_id, run in self._runs.items():
-            if (link, raw_id) in run.waiting and run.output is None:
+            if (link, raw_id) in run.waiting and run.is_open:
                 run.waiting.discard((link, raw_id))
-                if not run.waiting:
-                    self._cancelled.add(call_id)
-                return call_id
+                run.is_cancelled = not any(number == link for number, _ in run.waiting)
+                return call_id if run.is_cancelled else ""
         return ""
 
     def since(self, mark: int) -> tuple[Result, ...]:
@@ -117,6 +121,6 @@ class ToolCalls:
 
     def _trim(self) -> None:
         if len(self._runs) > MAX_REMEMBERED:
-            oldest = next((key for key, run in self._runs.items() if run.output is not None), None)
+            oldest = next((key for key, run in self._runs.items() if not run.is_open), None)
             if oldest is not None:
                 del self._runs[oldest]

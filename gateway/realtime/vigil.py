@@ -63,6 +63,11 @@ class Vigil:
         if self._asked is None and not self._has_died and not self._has_reconnected:
             self._asked = now
 
+    def leave(self, now: float) -> None:
+        """The session is gone, and whatever was asked of it."""
+        self._asked = None
+        self.pause(now)
+
     def hear(self) -> None:
         """An event came."""
         self._asked = None

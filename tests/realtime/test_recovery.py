@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime
-from tests.support.session_house import CAPABILITIES, PIECE, SessionHouse
+from tests.support.session_house import CAPABILITIES, CONNECT_S, PIECE, SessionHouse
 
 GONE = ProviderUnavailable("gone", code="unreachable")
 FATAL = ProviderRefused("no such key", code="invalid_api_key")
@@ -748,3 +748,173 @@ def test_sessions_beyond_the_account_s_limit_go_to_the_fallback_and_reconnects_d
     for session in sessions:
         house.run(session.close())
     house.loop.close()
+
+
+# --- what a gap must not do -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_a_session_that_is_ended_while_it_is_opened_leaves_nothing_open(end: str) -> None:
+    house = SessionHouse("first", "second")
+    session = house.make()
+    opening = house.loop.create_task(session.connect(house.told.append))
+    house.live(CONNECT_S / 2)
+    if end == "close":
+        house.run(session.close())
+    else:
+        session.abort()
+    house.live(2.0)
+    assert isinstance(opening.exception(), ProviderUnavailable)
+    assert house.live_links == []
+    assert house.of(realtime.SessionReady) == []
+    assert all(entry["sessions"] == 0 for entry in house.endpoints.status().values())
+    house.loop.close()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.1, 0.2, 0.21, 0.5])
+def test_a_session_that_is_aborted_in_any_state_leaves_nothing(seconds: float) -> None:
+    house = SessionHouse("first", "second")
+    provider = house.providers[0]
+    provider.expires_at = lambda: int(house.now + 1e9 + 40)
+    with house.running() as session:
+        house.live(30.0 + seconds)  # a roll-over begins at 30 s
+        house.link.drop() if house.live_links else None
+        house.live(seconds)
+        session.abort()
+        house.live(3.0)
+        assert house.live_links == []
+
+
+def test_a_refusal_for_good_is_met_once_also_when_a_session_is_to_be_replaced() -> None:
+    house = SessionHouse("first", "second")
+    first, second = house.providers
+    first.expires_at = lambda: int(house.now + 1e9 + 400)
+    with house.running():
+        first.usual = FATAL
+        house.live(390.0)
+        assert len(first.attempts) == 2
+        assert len(second.attempts) == 1
+        assert house.link.provider is second
+        assert house.of(realtime.SessionResumed)[0].is_planned
+
+
+def test_a_session_that_nobody_can_replace_goes_on_to_its_end() -> None:
+    house = SessionHouse()
+    provider = house.providers[0]
+    provider.expires_at = lambda: int(house.now + 1e9 + 400)
+    with house.running():
+        provider.usual = FATAL
+        house.live(390.0)
+        assert len(provider.attempts) == 2
+        assert house.link.number == 0
+
+
+def test_a_reply_is_not_asked_for_again_when_nobody_would_wait_that_long() -> None:
+    house = SessionHouse("first", "second")
+    with house.running():
+        house.link.begin("r")
+        house.link.finish("r", ProviderUnavailable("busy", code="rate_limit_exceeded", retry_after_s=120))
+        house.live(1.0)
+        assert house.link.provider is house.providers[1]
+        assert house.link.commands("respond") == [(None,)]
+
+
+def test_a_cancelled_tool_is_no_more_told_of_nor_waited_for() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        house.link.call("a")
+        house.link.emit(realtime.ToolCancelled(call_id="a"))
+        house.link.drop()
+        house.live(0.1)
+        session.send_tool_result("a", "42")
+        house.live(1.0)
+        assert house.link.options.history == ()
+        assert house.link.done == []
+
+
+def test_a_cancelled_tool_keeps_no_session_from_being_replaced_in_a_pause() -> None:
+    house = SessionHouse()
+    house.providers[0].expires_at = lambda: int(house.now + 1e9 + 400)
+    with house.running():
+        house.link.call("a")
+        house.link.emit(realtime.ToolCancelled(call_id="a"))
+        house.live(310.0)
+        assert len(house.of(realtime.SessionResumed)) == 1
+
+
+def test_what_is_cut_while_another_session_is_opened_is_told_to_it() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        house.link.answer("r", "i", 4000, "We are open from nine to five on every day of the week but Sundays.")
+        house.link.drop()
+        house.live(0.1)
+        session.truncate("i", 0, 1000)
+        house.live(1.0)
+        (told,) = house.link.commands("send_text")
+        assert told[0] == "system"
+        assert "We are open" in told[1]
+        assert "Sundays" not in told[1]
+        assert house.link.commands("truncate") == []
+
+
+def test_a_reply_that_the_caller_interrupts_in_the_gap_does_not_go_on() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        house.link.begin("r")
+        house.link.say("r", "i", 3000, "We are open from nine to five")
+        house.link.drop()
+        house.live(0.1)
+        session.truncate("i", 0, 1000)
+        house.live(1.0)
+        assert house.link.commands("respond") == []
+
+
+def test_a_reply_waits_for_all_tools_also_over_a_gap() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        house.link.call("a", n=1)
+        house.link.call("b", n=2)
+        house.link.drop()
+        house.live(0.1)
+        session.send_tool_result("a", "1")
+        house.live(1.0)
+        assert house.link.commands("respond") == []
+        session.send_tool_result("b", "2")
+        assert house.link.commands("respond") == [(None,)]
+
+
+def test_a_request_to_a_lost_session_is_not_held_against_the_next_one() -> None:
+    house = SessionHouse(prompt_after_s=1.0, reconnect_after_s=3.0)
+    with house.running() as session:
+        provider = house.providers[0]
+        provider.usual = 4.0
+        link = house.link
+        link.begin_turn("u")
+        link.end_turn("u", "Hello?")
+        house.live(2.5)
+        session.commit_audio()
+        house.live(6.0)
+        assert len(provider.attempts) == 2
+        assert house.link is not link
+        house.live(3.0)
+        assert len(provider.attempts) == 2
+
+
+def test_notes_stand_for_what_was_told_to_the_session_anew() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        for turn in range(3):
+            house.link.begin_turn(f"u{turn}")
+            house.link.end_turn(f"u{turn}", f"question {turn}")
+            house.link.answer(f"r{turn}", f"i{turn}", 100, f"answer {turn}")
+        house.link.drop()
+        house.live(1.0)
+        names = [f"x{number}" for number in range(6)]
+        for name in names:
+            house.link.emit(realtime.ItemAdded(item_id=name, kind="user"))
+        ids = [event.item_id for event in house.of(realtime.ItemAdded)]
+        session.replace_items(ids[:4], "gateway_summary_1", "notes")
+        house.link.drop()
+        house.live(1.0)
+        told = [item.text for item in house.link.options.history if isinstance(item, realtime.Message)]
+        assert told == ["notes", "question 2", "answer 2"]
