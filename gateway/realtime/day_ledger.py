@@ -7,20 +7,23 @@
 
 A call that is let in reserves what a call is taken to cost, until it has spent that: many calls that come at once are
 not all let in on the same last dollar. Once in, each is held against what was really spent, so that together they pass
-a limit by no more than the reply that each has under way. Days are UTC's; a new one begins at nothing.
+a limit by no more than the reply that each has under way. Days are UTC's; a new one begins at nothing. A clock that is
+set back over midnight does not bring the day before again: what comes then counts for the day that had begun.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
 
 from gateway.realtime.budget import MINUTE_S, NO_BUDGET, Budget, Reading
 from gateway.realtime.prices import FREE
 
+LONGEST_STEP = timedelta(days=1)
+"""By which a clock is set right; one that was further ahead was wrong altogether."""
 RESERVE = Budget(money=Decimal("0.10"), minutes=1.0)
 
 
@@ -120,7 +123,7 @@ class DayLedger:
 
     def charge(self, account: DayAccount, money: Decimal, seconds: float, day: date) -> None:
         """Add to the sums that concern a call."""
-        self._turn_to(day)
+        day = self._turn_to(day)
         for scope, number in account.keys:
             if scope in self._limits:
                 whole = self._sums.setdefault((scope, number), _Sum())
@@ -151,10 +154,12 @@ class DayLedger:
             sum(max(0.0, minutes * MINUTE_S - call.seconds) for call in calls),
         )
 
-    def _turn_to(self, day: date) -> None:
-        if day != self._day:
+    def _turn_to(self, day: date) -> date:
+        """The day that counts at `day`."""
+        if self._day is None or day > self._day or self._day - day > LONGEST_STEP:
             self._day = day
             self._sums.clear()
+        return self._day
 
 
 class DayAccount:

@@ -13,6 +13,7 @@ have limits the file holds those of one day; it is readable by its owner only, a
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import sqlite3
 import threading
@@ -54,16 +55,7 @@ class DayFile:
         try:
             with self._opened() as database:
                 rows = database.execute("SELECT day, scope, number, money, seconds FROM spent").fetchall()
-            return tuple(
-                DayEntry(
-                    day=date.fromisoformat(day),
-                    scope=Scope(scope),
-                    number=number,
-                    money=Decimal(money),
-                    seconds=seconds,
-                )
-                for day, scope, number, money, seconds in rows
-            )
+            return tuple(_entry(*row) for row in rows)
         except (sqlite3.Error, OSError, ArithmeticError, ValueError) as error:
             self._note(error)
             return ()
@@ -127,3 +119,13 @@ class DayFile:
         if not self._is_failing:
             self._is_failing = True
             _log.error("spending not kept", file=str(self._file), reason=str(error))
+
+
+def _entry(day: object, scope: object, number: object, money: object, seconds: object) -> DayEntry:
+    """A row. Raises: `ValueError`, `ArithmeticError`: somebody else has written it."""
+    spent, passed_s = Decimal(str(money)), float(str(seconds))
+    if not (spent.is_finite() and math.isfinite(passed_s) and spent >= 0 and passed_s >= 0):
+        raise ValueError(f"holds {money} USD and {seconds} s")
+    return DayEntry(
+        day=date.fromisoformat(str(day)), scope=Scope(scope), number=str(number), money=spent, seconds=passed_s
+    )

@@ -103,3 +103,30 @@ def test_without_limits_nothing_is_counted_or_kept() -> None:
     ledger.open("1001", "7000").charge(Decimal(10**6), 10**6, TODAY)
     assert (kept, ledger.refusal("1001", "7000", TODAY), ledger.spent(TODAY)) == ([], None, None)
     assert not ledger.is_limited
+
+
+def test_clock_that_is_set_back_over_midnight_frees_nothing() -> None:
+    saved: list[DayEntry] = []
+    ledger = DayLedger(DayBudgets(day=money("1"), reserve=RESERVE), saved.append)
+    account = ledger.open("1001", "7000")
+    account.charge(Decimal(1), 60, TOMORROW)
+    assert ledger.refusal("1002", "7000", TODAY) == "limits.budget.day.money"
+    account.charge(Decimal(1), 60, TODAY)
+    assert saved[-1] == DayEntry(day=TOMORROW, scope=Scope.DAY, number="", money=Decimal(2), seconds=120)
+    assert ledger.spent(TOMORROW) == (Decimal(2), 120)
+
+
+def test_clock_that_was_far_ahead_is_believed_when_it_is_right_again() -> None:
+    ledger = ledger_of(day=money("1"))
+    account = ledger.open("1001", "7000")
+    account.charge(Decimal(1), 60, date(2038, 1, 19))
+    assert ledger.refusal("1002", "7000", TODAY) is None
+
+
+def test_call_over_midnight_is_charged_to_each_day_for_itself() -> None:
+    ledger = ledger_of(day=money("1"))
+    account = ledger.open("1001", "7000")
+    account.charge(Decimal("0.90"), 60, TODAY)
+    account.charge(Decimal("0.20"), 60, TOMORROW)
+    assert ledger.spent(TOMORROW) == (Decimal("0.20"), 60)
+    assert account.share() == (0.2, "limits.budget.day.money")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import threading
+from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -89,3 +91,29 @@ def test_what_could_not_be_written_is_written_when_the_disk_is_back(tmp_path: Pa
     keeper.save(entry("2"))
     keeper.close()
     assert set(DayFile(folder / "spending.db").load()) == {entry("1", number="+49301"), entry("2")}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (None, "day", "", "1", 1.0),
+        ("2026-11-20", "day", "", None, 1.0),
+        ("2026-11-20", "day", "", "NaN", 1.0),
+        ("2026-11-20", "day", "", "1", None),
+        ("2026-11-20", "day", "", "-5", 1.0),
+        ("2026-11-20", "day", "", "1", "much"),
+        ("2026-11-20", "week", "", "1", 1.0),
+        ("2026-11-20", "day", "", "1", float("inf")),
+    ],
+)
+def test_a_file_with_nonsense_in_it_costs_what_was_kept_and_no_call(tmp_path: Path, row: tuple[object, ...]) -> None:
+    file = tmp_path / "spending.db"
+    kept(file, entry("0.5"))
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?, ?)", row)
+    keeper = DayFile(file)
+    with capture_logs() as logs:
+        ledger = DayLedger(BUDGETS, keeper.save)
+        ledger.restore(keeper.load())
+    assert [line["event"] for line in logs] == ["spending not kept"]
+    assert ledger.refusal("+49301", "7000", TODAY) is None
