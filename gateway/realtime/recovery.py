@@ -341,6 +341,7 @@ class RecoveringSession:
             self._link.session.truncate(raw, content_index, audio_end_ms)
         elif note := self._memory.note_of_cut(item_id):
             self._link.session.send_text("system", note)
+        self._tend()
 
     def send_tool_result(self, call_id: str, output: str, respond: bool = True) -> None:
         """See `RealtimeSession.send_tool_result`."""

@@ -918,3 +918,54 @@ def test_notes_stand_for_what_was_told_to_the_session_anew() -> None:
         house.live(1.0)
         told = [item.text for item in house.link.options.history if isinstance(item, realtime.Message)]
         assert told == ["notes", "question 2", "answer 2"]
+
+
+def test_a_session_that_stands_by_is_not_taken_when_its_provider_has_refused_for_good() -> None:
+    house = SessionHouse("first", "second")
+    house.providers[0].expires_at = lambda: int(house.now + 1e9 + 400)
+    with house.running():
+        old = house.link
+        house.live(295.0)
+        while len(house.providers[0].attempts) < 2:
+            house.live(0.02)
+        old.begin_turn("u")
+        house.live(1.0)
+        assert len(house.live_links) == 2
+        old.drop(FATAL)
+        house.live(1.0)
+        assert house.link.provider is house.providers[1]
+
+
+def test_a_reply_that_is_not_played_any_more_holds_no_pause_up() -> None:
+    house = SessionHouse()
+    house.providers[0].expires_at = lambda: int(house.now + 1e9 + 400)
+    with house.running() as session:
+        house.live(299.0)
+        house.link.answer("r", "i", 50_000, "There is much to tell.")
+        house.live(5.0)
+        assert house.of(realtime.SessionResumed) == []
+        session.truncate("i", 0, 5000)
+        house.live(1.0)
+        assert len(house.of(realtime.SessionResumed)) == 1
+
+
+def test_a_reply_that_failed_and_is_cancelled_is_not_asked_for_again() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        house.link.begin("r")
+        house.link.finish("r", ProviderUnavailable("busy", code="server_error"))
+        session.cancel_response()
+        house.live(5.0)
+        assert house.link.commands("respond") == []
+
+
+def test_an_end_that_our_clock_has_passed_already_is_not_believed() -> None:
+    house = SessionHouse()
+    provider = house.providers[0]
+    provider.capabilities = replace(CAPABILITIES, max_session_s=400)
+    provider.expires_at = lambda: int(house.now + 1e9 - 60)
+    with house.running():
+        house.live(290.0)
+        assert len(provider.attempts) == 1
+        house.live(12.0)
+        assert len(provider.attempts) == 2
