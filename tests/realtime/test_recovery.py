@@ -914,6 +914,8 @@ def test_notes_stand_for_what_was_told_to_the_session_anew() -> None:
             house.link.emit(realtime.ItemAdded(item_id=name, kind="user"))
         ids = [event.item_id for event in house.of(realtime.ItemAdded)]
         session.replace_items(ids[:4], "gateway_summary_1", "notes")
+        house.link.emit(realtime.ItemAdded(item_id="gateway_summary_1", kind="assistant"))
+        assert house.told[-1] == realtime.ItemAdded(item_id="gateway_summary_1", kind="assistant")
         house.link.drop()
         house.live(1.0)
         told = [item.text for item in house.link.options.history if isinstance(item, realtime.Message)]
