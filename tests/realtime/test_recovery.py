@@ -971,3 +971,13 @@ def test_an_end_that_our_clock_has_passed_already_is_not_believed() -> None:
         assert len(provider.attempts) == 1
         house.live(12.0)
         assert len(provider.attempts) == 2
+
+
+def test_what_a_session_can_do_is_what_its_present_provider_can() -> None:
+    house = SessionHouse("first", "second")
+    house.providers[1].capabilities = replace(CAPABILITIES, has_truncate=False)
+    with house.running() as session:
+        assert session.capabilities.has_truncate
+        house.link.drop(FATAL)
+        house.live(1.0)
+        assert not session.capabilities.has_truncate
