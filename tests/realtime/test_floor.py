@@ -109,3 +109,23 @@ def test_a_caller_who_has_broken_in_unannounced_is_waited_for_until_they_are_ans
     assert (
         floor_after(*broken_in, ResponseStarted(response_id="s"), replace(DONE, response_id="s")).quiet_at(20.0) == 20
     )
+
+
+def test_audio_of_a_turn_whose_words_are_known_is_not_sent_again() -> None:
+    floor = floor_after(STARTED, STOPPED)
+    floor.hear(WRITTEN, 11.1)
+    assert floor.default(20.0).audio_since == 11.0
+
+
+def test_a_caller_who_speaks_again_after_their_words_were_written_begins_another_turn() -> None:
+    assert floor_after(STARTED, STOPPED, WRITTEN, STARTED).default(20.0).audio_since == 13 - UNTOLD_S
+
+
+def test_a_turn_begins_where_the_provider_says_by_the_audio_of_its_own_session_and_within_reason() -> None:
+    floor = floor_after()
+    floor.append(8 * 60_000)
+    floor.hear(STARTED, 100.0)
+    assert floor.default(100.0).audio_since == 97.0
+    floor.append(8 * 2000)
+    floor.hear(STARTED, 110.0)
+    assert floor.default(110.0).audio_since == 108.0
