@@ -981,3 +981,39 @@ def test_what_a_session_can_do_is_what_its_present_provider_can() -> None:
         house.link.drop(FATAL)
         house.live(1.0)
         assert not session.capabilities.has_truncate
+
+
+def test_a_change_that_comes_while_another_session_is_opened_reaches_it() -> None:
+    house = SessionHouse()
+    change = realtime.SessionChange(instructions="Be brief.")
+    with house.running() as session:
+        house.link.drop()
+        house.live(0.1)
+        session.update(change)
+        house.live(1.0)
+        assert house.link.commands("update") == [(change,)]
+        house.link.drop()
+        house.live(1.0)
+        assert house.link.commands("update") == []
+        assert house.link.options.instructions == "Be brief."
+
+
+def test_what_was_to_be_said_after_a_gap_and_is_cancelled_is_not_said() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        house.link.drop()
+        house.live(0.1)
+        session.say("Please wait.")
+        session.cancel_response()
+        house.live(1.0)
+        assert house.link.done == []
+
+
+def test_a_reply_that_nobody_wanted_any_more_ends_as_cancelled() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        house.link.begin("r")
+        session.cancel_response()
+        house.link.drop()
+        (finished,) = house.of(realtime.ResponseFinished)
+        assert (finished.status, finished.reason) == (realtime.ResponseStatus.CANCELLED, "connection_lost")
