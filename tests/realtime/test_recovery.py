@@ -1017,3 +1017,28 @@ def test_a_reply_that_nobody_wanted_any_more_ends_as_cancelled() -> None:
         house.link.drop()
         (finished,) = house.of(realtime.ResponseFinished)
         assert (finished.status, finished.reason) == (realtime.ResponseStatus.CANCELLED, "connection_lost")
+
+
+def test_a_turn_that_is_said_again_comes_without_the_silence_that_followed_it() -> None:
+    house = SessionHouse()
+    with house.running() as session:
+        house.link.begin_turn("u")
+        house.live(1.0, lambda: session.append_audio(PIECE))
+        house.link.end_turn("u")
+        house.live(5.0, lambda: session.append_audio(PIECE))
+        house.link.begin("r")
+        house.link.drop()
+        house.live(2.0, lambda: session.append_audio(PIECE))
+        assert 3.5 <= len(b"".join(house.link.heard)) / 8000 <= 4.5
+
+
+def test_who_refused_for_good_before_the_answer_is_not_tried_during_the_call() -> None:
+    house = SessionHouse("first", "second", attempts=2)
+    first, second = house.providers
+    first.plan.append(FATAL)
+    with house.running():
+        second.usual = GONE
+        house.link.drop()
+        house.live(10.0)
+        assert (len(first.attempts), len(second.attempts)) == (1, 3)
+        assert isinstance(house.told[-1], realtime.SessionClosed)
