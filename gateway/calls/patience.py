@@ -72,4 +72,5 @@ class Patience:
             self._quiet_since = now + REPEAT_S - SILENCE_S
             self._media.engine.play_pcm(leg, PATIENCE_ITEM, TONE)
             self._media.engine.end_item(leg, PATIENCE_ITEM)
-        self._timer = loop.call_later(LOOK_EVERY_S, self._look)
+        due = now + LOOK_EVERY_S if self._quiet_since is None else self._quiet_since + SILENCE_S
+        self._timer = loop.call_at(min(due, now + LOOK_EVERY_S), self._look)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 from gateway.calls.call import CallState
 from gateway.calls.events import Outcome
-from gateway.calls.patience import PATIENCE_ITEM
+from gateway.calls.patience import PATIENCE_ITEM, Patience
 from gateway.calls.task import CallTask
 from gateway.dialplan.load import load_dialplan
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable
@@ -179,3 +182,26 @@ def test_a_model_that_owes_a_reply_is_covered_up_for(tmp_path: Path) -> None:
         await end(house, call)
 
     play_out(house, script)
+
+
+def test_tones_keep_their_pace_in_a_process_that_is_always_late() -> None:
+    loop, clock = asyncio.new_event_loop(), [1000.0]
+    loop.time = lambda: clock[0]  # type: ignore[method-assign]
+    heard: list[float] = []
+    engine = SimpleNamespace(
+        queued_ms=lambda _leg: 0.0, play_pcm=lambda *_: heard.append(clock[0]), end_item=lambda *_: None
+    )
+    patience = Patience(SimpleNamespace(engine=engine), lambda: 1)  # type: ignore[arg-type]
+    loop.call_soon(patience.begin)
+    for _ in range(200):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        clock[0] += 0.07
+    loop.call_soon(patience.end)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    gaps = [later - earlier for earlier, later in pairwise(heard)]
+    assert len(gaps) >= 5
+    assert max(gaps) < 2.1
+    assert min(gaps) >= 2.0 - 1e-6
