@@ -498,3 +498,33 @@ def test_call_without_a_limit_has_no_timer_and_no_end(tmp_path: Path) -> None:
 
     script_of(house, scene)
     assert house.ended[0].cost == 100 * REPLY_COST
+
+
+def test_what_was_reserved_is_free_when_the_call_has_ended(tmp_path: Path) -> None:
+    house = house_of(plan_of(tmp_path), day=Budget(money=Decimal("0.15")))
+
+    async def scene() -> None:
+        await talk(house)
+        for call in list(house.manager._calls):
+            call.hang_up()
+        await house.live(40, step_s=0.25)
+        dial(house, port=20010)
+        await house.live(1)
+        assert len(house.sessions) == 2
+
+    script_of(house, scene)
+
+
+def test_cost_that_is_met_and_not_passed_is_not_over(tmp_path: Path) -> None:
+    house = house_of(plan_of(tmp_path, f"{{name: dear, when: {{cost_over: {REPLY_COST}}}, do: [{{answers: short}}]}}"))
+
+    async def scene() -> None:
+        (session,) = await talk(house)
+        reply(session)
+        await house.live(1)
+        assert session.changes == []
+        reply(session)
+        await house.live(1)
+        assert len(session.changes) == 1
+
+    script_of(house, scene)

@@ -130,3 +130,12 @@ def test_call_over_midnight_is_charged_to_each_day_for_itself() -> None:
     account.charge(Decimal("0.20"), 60, TOMORROW)
     assert ledger.spent(TOMORROW) == (Decimal("0.20"), 60)
     assert account.share() == (0.2, "limits.budget.day.money")
+
+
+def test_what_a_call_has_spent_is_no_more_reserved_for_it() -> None:
+    ledger = ledger_of(day=money("0.29"))
+    account = ledger.open("1001", "7000")
+    account.charge(Decimal("0.10"), 5, TODAY)
+    assert ledger.refusal("1002", "7000", TODAY) is None
+    account.charge(Decimal("0.11"), 5, TODAY)
+    assert ledger.refusal("1002", "7000", TODAY) == "limits.budget.day.money"
