@@ -16,9 +16,9 @@ from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
 from gateway.realtime.budget import Budget
-from gateway.realtime.endpoints import Endurance
 from gateway.realtime.openai.dialects import DIALECTS
 from gateway.realtime.prices import Price, Rates, SessionPrices, session_prices
+from gateway.realtime.recovery.endpoints import Endurance
 from gateway.realtime.session import open_session, providers
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.hop import Hop, Transport

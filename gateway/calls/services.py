@@ -14,7 +14,7 @@ from gateway.calls.record import CallObserver
 from gateway.calls.recording import RecordingStore
 from gateway.calls.spending import Accounting
 from gateway.calls.tools.services import ToolServices
-from gateway.realtime.endpoints import Endpoints
+from gateway.realtime.recovery.endpoints import Endpoints
 from gateway.realtime.session import RealtimeSession, SessionOptions, open_session
 from gateway.sip.user_agent import UserAgent
 from gateway.transport.media_loop import MediaLoop

@@ -36,7 +36,7 @@ from gateway.errors import ConfigurationError, Problem, ResourceError
 from gateway.media.engine import MediaEngine
 from gateway.media.pacing import append_ms_for
 from gateway.realtime.day_ledger import DayLedger
-from gateway.realtime.endpoints import Endpoints
+from gateway.realtime.recovery.endpoints import Endpoints
 from gateway.records.day_file import DayFile
 from gateway.records.recordings import Recordings, problem_of
 from gateway.sip import events as sip_events

@@ -27,8 +27,8 @@ from gateway.errors import shown
 from gateway.located import Section, WrongValue, hint
 from gateway.media.engine import MediaOptions
 from gateway.media.pacing import APPENDS_MS
-from gateway.realtime.endpoints import Endurance
 from gateway.realtime.prices import SessionPrices, session_prices
+from gateway.realtime.recovery.endpoints import Endurance
 from gateway.realtime.session import SessionOptions
 from gateway.records.recordings import RecordingOptions
 from gateway.sip.guard import GuardOptions

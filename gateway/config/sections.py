@@ -27,9 +27,9 @@ from gateway.config.values import (
     default_of,
 )
 from gateway.located import Seconds, Section, WrongValue
-from gateway.realtime.endpoints import Endurance
 from gateway.realtime.prices import SessionPricesSection
-from gateway.realtime.recovery_options import RecoveryOptions
+from gateway.realtime.recovery.endpoints import Endurance
+from gateway.realtime.recovery.options import RecoveryOptions
 from gateway.realtime.session import (
     ContextOptions,
     ReasoningEffort,

@@ -12,7 +12,7 @@ through the callback given to `connect`, in the order in which the provider sent
     tools      ToolCalled -> send_tool_result -> the model goes on once every call of that response has its result
 
 The end of a session, in this order: at most one `SessionFailed` (the provider or the network ended it), then exactly
-one `SessionClosed`, then nothing. A session is never reused; `recovery` makes one that outlives its connections.
+one `SessionClosed`, then nothing. A session is never reused; `recovery.session` is one that outlives its connections.
 
 Nothing in here opens sockets, reads clocks or knows a provider's event names.
 """

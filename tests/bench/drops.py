@@ -17,7 +17,7 @@ from collections import Counter
 import numpy as np
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.endpoints import Endpoints, Endurance
+from gateway.realtime.recovery.endpoints import Endpoints, Endurance
 from gateway.realtime.session import (
     AudioDelta,
     RealtimeSession,

@@ -14,8 +14,8 @@ from gateway.calls.task import CallTask
 from gateway.dialplan.load import load_dialplan
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable
 from gateway.realtime import session as realtime
-from gateway.realtime.endpoints import Endurance
-from gateway.realtime.recovery_options import RecoveryOptions
+from gateway.realtime.recovery.endpoints import Endurance
+from gateway.realtime.recovery.options import RecoveryOptions
 from tests.calls.test_task import ObedientPbx, talking
 from tests.support.call_house import MODEL_AUDIO, CallHouse, ScriptedSession, play_out
 

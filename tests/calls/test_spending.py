@@ -20,8 +20,8 @@ from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable
 from gateway.realtime import session as realtime
 from gateway.realtime.budget import Budget
 from gateway.realtime.day_ledger import DayBudgets, DayLedger
-from gateway.realtime.endpoints import Endurance
 from gateway.realtime.prices import Price, Rates, SessionPrices, session_prices
+from gateway.realtime.recovery.endpoints import Endurance
 from gateway.realtime.session import Usage
 from gateway.sip import events as sip_events
 from gateway.sip.events import Event

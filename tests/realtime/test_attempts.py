@@ -7,8 +7,8 @@ import random
 import pytest
 
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable
-from gateway.realtime.attempts import Attempts
-from gateway.realtime.recovery_options import RecoveryOptions
+from gateway.realtime.recovery.attempts import Attempts
+from gateway.realtime.recovery.options import RecoveryOptions
 
 GONE = ProviderUnavailable("gone", code="unreachable")
 FATAL = ProviderRefused("key", code="invalid_api_key")

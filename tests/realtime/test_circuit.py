@@ -7,7 +7,7 @@ import random
 import pytest
 
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable
-from gateway.realtime.circuit import Circuit, CircuitState, ReconnectPace
+from gateway.realtime.recovery.circuit import Circuit, CircuitState, ReconnectPace
 
 GONE = ProviderUnavailable("gone", code="unreachable")
 

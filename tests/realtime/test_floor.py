@@ -18,8 +18,8 @@ from gateway.realtime.events import (
     SpeechStarted,
     SpeechStopped,
 )
-from gateway.realtime.floor import UNTOLD_S, Debt, Floor
 from gateway.realtime.options import TurnDetection
+from gateway.realtime.recovery.floor import UNTOLD_S, Debt, Floor
 
 STARTED, STOPPED = SpeechStarted(item_id="u", audio_start_ms=0), SpeechStopped(item_id="u", audio_end_ms=0)
 WRITTEN = InputTranscript(item_id="u", text="Hello.", is_final=True)

@@ -10,8 +10,8 @@ from gateway.realtime.events import (
     SpeechStarted,
     ToolCall,
 )
-from gateway.realtime.history import MAX_CHARACTERS, MAX_ITEMS, RUNNING, UNWRITTEN, History
 from gateway.realtime.options import Message, ToolExchange
+from gateway.realtime.recovery.history import MAX_CHARACTERS, MAX_ITEMS, RUNNING, UNWRITTEN, History
 
 
 def texts(history: History) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.kept_audio import CATCH_UP, TURN_S, KeptAudio
+from gateway.realtime.recovery.kept_audio import CATCH_UP, TURN_S, KeptAudio
 
 
 def piece(number: int) -> bytes:

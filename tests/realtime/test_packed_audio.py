@@ -5,7 +5,7 @@ import pytest
 
 from gateway.media.codec import AudioFormat
 from gateway.media.resample import UpSampler
-from gateway.realtime.packed_audio import AudioPacker
+from gateway.realtime.recovery.packed_audio import AudioPacker
 from tests.support.listening import tone
 
 LINEAR = [AudioFormat.PCM16_24K, AudioFormat.PCM16_16K, AudioFormat.PCM16_8K]

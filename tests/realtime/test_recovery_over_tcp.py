@@ -11,8 +11,8 @@ import pytest
 
 from gateway.errors import ProviderUnavailable
 from gateway.media.codec import AudioFormat
-from gateway.realtime.endpoints import Endpoints, Endurance
-from gateway.realtime.recovery_options import RecoveryOptions
+from gateway.realtime.recovery.endpoints import Endpoints, Endurance
+from gateway.realtime.recovery.options import RecoveryOptions
 from gateway.realtime.session import (
     AudioDelta,
     RealtimeSession,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.realtime.roll_over import RollOver
+from gateway.realtime.recovery.roll_over import RollOver
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.realtime.events import ToolCall
-from gateway.realtime.tool_calls import MAX_REMEMBERED, KnownCall, NewCall, Result, ToolCalls
+from gateway.realtime.recovery.tool_calls import MAX_REMEMBERED, KnownCall, NewCall, Result, ToolCalls
 
 
 def call(call_id: str, name: str = "look", **arguments: object) -> ToolCall:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.realtime.recovery_options import RecoveryOptions
-from gateway.realtime.vigil import Verdict, Vigil
+from gateway.realtime.recovery.options import RecoveryOptions
+from gateway.realtime.recovery.vigil import Verdict, Vigil
 
 OPTIONS = RecoveryOptions()
 

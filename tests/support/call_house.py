@@ -27,8 +27,8 @@ from gateway.dialplan.model import Dialplan
 from gateway.errors import ProviderError, ResourceError
 from gateway.media.engine import LegStatistics, PeerSigns
 from gateway.realtime import session as realtime
-from gateway.realtime.endpoints import Endpoints, Endurance
 from gateway.realtime.openai.session import CAPABILITIES
+from gateway.realtime.recovery.endpoints import Endpoints, Endurance
 from gateway.sip.events import Event
 from gateway.transport.rtp_port import PortCounters
 from tests.support.wire import GATEWAY, PBX, Application, Party, Wire, gateway_on, phone_on

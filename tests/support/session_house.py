@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 from gateway.errors import ProviderError, ProviderUnavailable
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime
-from gateway.realtime.endpoints import Endpoints, Endurance
-from gateway.realtime.recovery_options import RecoveryOptions
+from gateway.realtime.recovery.endpoints import Endpoints, Endurance
+from gateway.realtime.recovery.options import RecoveryOptions
 
 E = TypeVar("E", bound=realtime.SessionEvent)
 

@@ -23,7 +23,7 @@ from gateway.errors import ResourceError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
 from gateway.media.jitter import JitterOptions
-from gateway.realtime.endpoints import Endpoints
+from gateway.realtime.recovery.endpoints import Endpoints
 from gateway.realtime.session import SessionOptions
 from gateway.simulate.rig.caller import HOST
 from gateway.simulate.rig.control import Answer, serve_gateway, settle

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.errors import ProviderError
-from gateway.realtime.recovery_options import RecoveryOptions
+from gateway.realtime.recovery.options import RecoveryOptions
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 2.0

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.media.codec import AudioFormat
-from gateway.realtime.packed_audio import AudioPacker
+from gateway.realtime.recovery.packed_audio import AudioPacker
 
 TURN_S = 20.0
 """Of a turn under way so much is kept."""

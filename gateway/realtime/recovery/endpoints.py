@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from gateway.realtime.circuit import Circuit, CircuitOpened, CircuitState, ReconnectPace
-from gateway.realtime.link_maker import Surroundings
 from gateway.realtime.options import Secret, SessionOptions
-from gateway.realtime.recovery import RecoveringSession
-from gateway.realtime.recovery_options import RecoveryOptions
+from gateway.realtime.recovery.circuit import Circuit, CircuitOpened, CircuitState, ReconnectPace
+from gateway.realtime.recovery.link_maker import Surroundings
+from gateway.realtime.recovery.options import RecoveryOptions
+from gateway.realtime.recovery.session import RecoveringSession
 from gateway.realtime.session import RealtimeSession
 
 DEFAULTS = RecoveryOptions()

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import get_args
 
-from gateway.realtime.circuit import Circuit
 from gateway.realtime.events import SessionEvent, SessionReady, ToolCalled
 from gateway.realtime.options import SessionOptions
+from gateway.realtime.recovery.circuit import Circuit
 from gateway.realtime.session import RealtimeSession
 
 MAX_EARLY_EVENTS = 256

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from gateway.realtime.recovery_options import RecoveryOptions
+from gateway.realtime.recovery.options import RecoveryOptions
 
 
 class Verdict(Enum):

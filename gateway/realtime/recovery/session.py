@@ -24,7 +24,6 @@ from dataclasses import fields, replace
 from functools import partial
 
 from gateway.errors import ProviderError, ProviderUnavailable
-from gateway.realtime.circuit import Circuit
 from gateway.realtime.events import (
     Answered,
     AudioDelta,
@@ -45,14 +44,15 @@ from gateway.realtime.events import (
     ToolCalled,
     ToolCancelled,
 )
-from gateway.realtime.link import Link, LinkState
-from gateway.realtime.link_maker import LinkMaker, Surroundings
-from gateway.realtime.memory import CONNECTION_LOST, OUTSIDE, Memory, in_words
 from gateway.realtime.options import Capabilities, Role, SessionChange, SessionOptions
-from gateway.realtime.recovery_options import RecoveryOptions
-from gateway.realtime.roll_over import RollOver
-from gateway.realtime.tool_calls import NewCall
-from gateway.realtime.vigil import Verdict, Vigil
+from gateway.realtime.recovery.circuit import Circuit
+from gateway.realtime.recovery.link import Link, LinkState
+from gateway.realtime.recovery.link_maker import LinkMaker, Surroundings
+from gateway.realtime.recovery.memory import CONNECTION_LOST, OUTSIDE, Memory, in_words
+from gateway.realtime.recovery.options import RecoveryOptions
+from gateway.realtime.recovery.roll_over import RollOver
+from gateway.realtime.recovery.tool_calls import NewCall
+from gateway.realtime.recovery.vigil import Verdict, Vigil
 
 _log = logging.getLogger(__name__)
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
 from gateway.errors import ProviderError, ProviderUnavailable
-from gateway.realtime.attempts import Attempts
-from gateway.realtime.circuit import PATIENCE_S, Circuit, CircuitOpened, ReconnectPace
 from gateway.realtime.events import SessionEvent
-from gateway.realtime.history import History
-from gateway.realtime.link import Link
 from gateway.realtime.options import SessionChange, SessionOptions
-from gateway.realtime.recovery_options import RecoveryOptions
+from gateway.realtime.recovery.attempts import Attempts
+from gateway.realtime.recovery.circuit import PATIENCE_S, Circuit, CircuitOpened, ReconnectPace
+from gateway.realtime.recovery.history import History
+from gateway.realtime.recovery.link import Link
+from gateway.realtime.recovery.options import RecoveryOptions
+from gateway.realtime.recovery.tool_calls import ToolCalls
 from gateway.realtime.session import RealtimeSession, open_session
-from gateway.realtime.tool_calls import ToolCalls
 
 _log = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ from gateway.realtime.events import (
     ResponseStatus,
     SessionEvent,
 )
-from gateway.realtime.floor import Debt, Floor
-from gateway.realtime.history import RUNNING, History
-from gateway.realtime.kept_audio import KeptAudio
-from gateway.realtime.link import Link
 from gateway.realtime.options import Message, Role, SessionChange, SessionOptions
+from gateway.realtime.recovery.floor import Debt, Floor
+from gateway.realtime.recovery.history import RUNNING, History
+from gateway.realtime.recovery.kept_audio import KeptAudio
+from gateway.realtime.recovery.link import Link
+from gateway.realtime.recovery.tool_calls import Result, ToolCalls
 from gateway.realtime.session import RealtimeSession
-from gateway.realtime.tool_calls import Result, ToolCalls
 
 CONNECTION_LOST = "connection_lost"
 QUOTED_CHARACTERS = 200
