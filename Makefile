@@ -36,8 +36,8 @@ test: test-unit test-interop ## every test; against a real Asterisk where one ca
 test-unit: $(DEV_READY) $(QUALITY_READY) ## the tests that need no Asterisk, on all cores
 	$(BIN)/pytest --ignore=tests/interop -n auto --dist loadfile $(ARGS)
 
-test-interop: $(DEV_READY) ## those against a real Asterisk and other telephones, two at a time: they wait most of it
-	$(BIN)/pytest tests/interop -n 2 --dist loadfile $(ARGS)
+test-interop: $(DEV_READY) ## those against a real Asterisk and other telephones, three at a time: they wait most of it
+	$(BIN)/pytest tests/interop -n 3 --dist loadfile $(ARGS)
 
 test-clients: $(CLIENTS_READY) ## clients of OpenAI Realtime that others wrote speak with the embedded server
 	$(CLIENTS_VENV)/bin/pytest tests/clients --confcutdir=tests/clients -W default $(ARGS)
