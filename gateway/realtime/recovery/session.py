@@ -27,7 +27,11 @@ from gateway.errors import ProviderError, ProviderUnavailable
 from gateway.realtime.events import (
     Answered,
     AudioDelta,
+    AudioFinished,
     EventCallback,
+    InputTranscript,
+    ItemAdded,
+    OutputTranscript,
     ReplyOverdue,
     ResponseFinished,
     ResponseStarted,
@@ -53,6 +57,9 @@ from gateway.realtime.recovery.options import RecoveryOptions
 from gateway.realtime.recovery.roll_over import RollOver
 from gateway.realtime.recovery.tool_calls import NewCall
 from gateway.realtime.recovery.vigil import Verdict, Vigil
+
+_PASSED_ON = (OutputTranscript, InputTranscript, ItemAdded, AudioFinished)
+"""Words and the like: after them nothing is due earlier than before."""
 
 _log = logging.getLogger(__name__)
 
@@ -430,6 +437,9 @@ class RecoveringSession:
             self._history.close_turn(self._floor.turn_item)
         self._history.hear(event)
         self._floor.hear(event, now)
+        if isinstance(event, _PASSED_ON):
+            self._tell(event)
+            return
         if isinstance(event, ResponseStarted):
             self._vigil.reset()
         if isinstance(event, ResponseStarted | SpeechStarted):
