@@ -13,6 +13,8 @@ from gateway.embedded.recognizer import Recognition, Recognizer
 from gateway.embedded.session import FunctionTool
 from tests.embedded.telephone import said, silence
 
+pytestmark = pytest.mark.heavy
+
 BOOK = Phrasebook(load_script(RECEPTION))
 CONTACTS = ["sales", "support", "billing", "front_desk"]
 TOOLS = (

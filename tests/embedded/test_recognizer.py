@@ -15,6 +15,8 @@ from gateway.embedded.session import FunctionTool
 from gateway.embedded.voice import speak
 from tests.support.phone_line import carried, pause
 
+pytestmark = pytest.mark.heavy
+
 DEPARTMENTS = (
     "sales",
     "support",

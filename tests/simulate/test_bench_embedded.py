@@ -26,6 +26,8 @@ from gateway.simulate.bench_hearing import (
     turn,
 )
 
+pytestmark = pytest.mark.heavy
+
 
 def row(voice: str, right: int, baseline_right: int) -> HearingRow:
     return HearingRow(

@@ -12,6 +12,8 @@ from gateway.errors import ResourceError
 from gateway.simulate import bench_realtime
 from gateway.simulate.bench_realtime import GatewayRun, RealtimeBenchOptions, Spread, measure
 
+pytestmark = pytest.mark.heavy
+
 BRIEF = RealtimeBenchOptions(calls=3, seconds=1.0, warm_up_s=2.0, baseline_calls=2, set_ups=2)
 NO_TIME = Spread(p50=0.0, p99=0.0, max=0.0)
 
