@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import settings
 
-settings.register_profile("shared machine", deadline=None)  # how long an example takes here says nothing of the code
+EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
+"""Of each property whose test does not say how many."""
+
+# How long an example takes on a shared machine says nothing of the code.
+settings.register_profile("shared machine", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("shared machine")
