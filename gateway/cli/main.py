@@ -66,6 +66,8 @@ def run(config: ConfigOption) -> None:
 @app.command()
 def check(config: ConfigOption) -> None:
     """Check a configuration and the dialplans it names, and where its trunks are; print every problem."""
+    from gateway.calls.tools.mcp_server import REMEDY
+    from gateway.calls.tools.services import servers_left_out
     from gateway.cli.locations import describe_trunks
     from gateway.cli.service import load_plans
     from gateway.config import load_configuration
@@ -88,6 +90,8 @@ def check(config: ConfigOption) -> None:
     recordings = configuration.recording_options()
     if recordings is not None and (problem := problem_of(recordings)):
         typer.echo(f"warning: nothing can be recorded in {recordings.folder}: {problem}")
+    if left_out := servers_left_out(plans):
+        typer.echo(f"warning: mcp servers {', '.join(left_out)} are left out, the library is missing: {REMEDY}")
     if not configuration.sip.trunks:
         typer.echo("warning: nobody can call without a trunk (expected sip.trunks)")
     room, wanted = len(configuration.rtp_port_options().ports), configuration.limits.max_calls

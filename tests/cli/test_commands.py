@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import socket
 import subprocess
@@ -9,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from gateway.cli.main import app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECEPTION = REPOSITORY / "dialplans" / "reception.yaml"
@@ -123,6 +127,22 @@ def test_check_is_content_with_g722_where_its_library_is(config: Path) -> None:
     pytest.importorskip("G722", reason="the `wideband` extra is not installed")
     config.write_text(GOOD.replace("peer: 127.0.0.1", "peer: 127.0.0.1, codecs: [G722, PCMA]"))
     assert "warning" not in gateway("check", "-c", config).stdout
+
+
+def test_check_warns_of_mcp_servers_where_their_library_is_missing(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = config.parent / "plan.yaml"
+    plan.write_text(
+        "{version: 1, name: p, timezone: UTC, mcp: {crm: {command: crm-server}}, "
+        "sessions: {s: {use: default, tools: [crm]}}, routes: [{name: all, do: [{session: s}]}]}"
+    )
+    config.write_text(GOOD.replace(str(RECEPTION), str(plan)))
+    assert "mcp servers" not in CliRunner().invoke(app, ["check", "-c", str(config)]).stdout
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    checked = CliRunner().invoke(app, ["check", "-c", str(config)])
+    assert checked.exit_code == 0
+    assert "warning: mcp servers crm are left out, the library is missing: pip install '.[mcp]'" in checked.stdout
 
 
 def test_check_warns_where_nobody_can_call(config: Path) -> None:

@@ -29,7 +29,7 @@ from gateway.errors import shown
 if TYPE_CHECKING:
     from mcp import Client
 
-REMEDY = "pip install 'sip-voice-gateway[mcp]'"
+REMEDY = "pip install '.[mcp]' in the gateway's source folder"
 CONNECT_LIMIT_S = 10.0
 REFRESH_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0

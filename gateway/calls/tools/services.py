@@ -16,6 +16,13 @@ from gateway.dialplan.tools import McpPlan
 _log = structlog.stdlib.get_logger("gateway.calls")
 
 
+def servers_left_out(plans: Iterable[Dialplan]) -> tuple[str, ...]:
+    """Names of the MCP servers of `plans` that nobody can speak with here, because the SDK is not installed."""
+    if importlib.util.find_spec("mcp") is not None:
+        return ()
+    return tuple(sorted({server.name for plan in plans for server in plan.mcp.values()}))
+
+
 class ToolServices:
     """One for a process, and of one event loop."""
 
@@ -30,9 +37,10 @@ class ToolServices:
 
         A server that two plans describe alike is one. Calls under way are told that an ended one is not there.
         """
+        plans = list(plans)
         wanted = {server for plan in plans for server in plan.mcp.values()}
-        if wanted and importlib.util.find_spec("mcp") is None:
-            _log.error("mcp servers left out", servers=sorted(server.name for server in wanted), remedy=REMEDY)
+        if left_out := servers_left_out(plans):
+            _log.error("mcp servers left out", servers=list(left_out), remedy=REMEDY)
             wanted = set()
         for gone in set(self._servers) - wanted:
             del self._servers[gone]

@@ -131,7 +131,7 @@ async def test_without_the_sdk_the_log_says_what_to_install(
     with structlog.testing.capture_logs() as logs:
         shared.use([plan_of(tmp_path)])
     assert [(line["servers"], line["remedy"]) for line in logs] == [
-        (["crm", "far"], "pip install 'sip-voice-gateway[mcp]'")
+        (["crm", "far"], "pip install '.[mcp]' in the gateway's source folder")
     ]
     assert made == []
     await shared.close()
