@@ -69,7 +69,7 @@ async def call_tools(server: RealtimeServer, works: itertools.count[int]) -> Non
 
 
 def gaps_ms(call: PhoneCall) -> list[int]:
-    """How long the caller did not hear themselves, each time, once they had begun to; from 60 ms on."""
+    """How long the caller did not hear themselves, each time, once they had begun to."""
     heard = call.heard()
     blocks = heard[: len(heard) // BLOCK * BLOCK].reshape(-1, BLOCK).astype(float)
     wheel = np.exp(-2j * np.pi * CALLER_HZ * np.arange(BLOCK) / 8000)
@@ -77,7 +77,7 @@ def gaps_ms(call: PhoneCall) -> list[int]:
     first = int(is_there.argmax())
     last = len(is_there) - int(is_there[::-1].argmax())
     runs = [(present, len(list(run))) for present, run in itertools.groupby(is_there[first:last])]
-    return [length * 20 for present, length in runs if not present and length >= 3]
+    return [length * 20 for present, length in runs if not present]
 
 
 @pytest.mark.heavy
@@ -129,11 +129,13 @@ async def test_no_call_is_lost_and_no_tool_run_twice(tmp_path: Path, capsys: pyt
     runs = Counter(line["text"] for line in process.found("message taken"))
     resumed = [line["gap_ms"] for line in process.found("session resumed")]
     p50, p95 = (float(np.percentile(resumed, share)) for share in (50, 95))
+    # Where a reconnect takes less time than the telephone's audio is ahead by, nothing is missed at all.
+    heard_p50, heard_p95 = (float(np.percentile(heard or [0], share)) for share in (50, 95))
     with capsys.disabled():
         sys.stdout.write(
             f"\n{broken} connections broken in {CALLS} calls: {alive} calls alive, {len(resumed)} reconnects\n"
-            f"reconnect: p50 {p50:.0f} ms, p95 {p95:.0f} ms; gap heard: p50 {np.percentile(heard, 50):.0f} ms, "
-            f"p95 {np.percentile(heard, 95):.0f} ms\n"
+            f"reconnect: p50 {p50:.0f} ms, p95 {p95:.0f} ms; {len(heard)} gaps heard: p50 {heard_p50:.0f} ms, "
+            f"p95 {heard_p95:.0f} ms\n"
             f"tools: {len(runs)} run, {sum(count > 1 for count in runs.values())} of them twice\n"
         )
     assert (alive, broken) == (CALLS, DROPS)
@@ -143,4 +145,4 @@ async def test_no_call_is_lost_and_no_tool_run_twice(tmp_path: Path, capsys: pyt
     assert max(runs.values()) == 1
     if IS_MEASURED:
         assert p95 <= 1000
-        assert np.percentile(heard, 95) <= 2000
+        assert heard_p95 <= 2000
