@@ -13,27 +13,11 @@ from gateway.embedded.phrasebook import Phrasebook, Phrases
 from gateway.embedded.recognizer import NOTHING, Recognition, Recognizer, recognize
 from gateway.embedded.session import FunctionTool
 from gateway.embedded.voice import speak
+from gateway.simulate.bench_hearing import DEPARTMENTS
 from tests.support.phone_line import carried, pause
 
 pytestmark = pytest.mark.heavy
 
-DEPARTMENTS = (
-    "sales",
-    "support",
-    "billing",
-    "accounting",
-    "human resources",
-    "talk to sales",
-    "connect me with support",
-    "transfer me to billing",
-    "i would like to speak to accounting",
-    "the sales department please",
-    "put me through to human resources",
-    "customer service",
-    "technical support",
-    "speak to an operator",
-    "reception",
-)
 REQUESTS = {
     "sales please": ("transfer", "sales"),
     "talk to sales": ("transfer", "sales"),
