@@ -19,7 +19,8 @@ from gateway.calls.events import (
     StopTimer,
     TimerName,
 )
-from gateway.dialplan.model import Consent, RecordingChange, RecordPlan
+from gateway.dialplan.actions import RecordingChange
+from gateway.dialplan.model import Consent, RecordPlan
 
 NO_LONGER_ASKING: tuple[Command, ...] = (StopTimer(timer=TimerName.CONSENT), StopPlaying())
 """What ends the question that is being played, or waited for."""

@@ -10,7 +10,8 @@ from gateway.calls.keys import DtmfMode
 from gateway.calls.record import UNVERIFIED, CallDirection, CallRecord
 from gateway.calls.services import CallServices
 from gateway.calls.transfer_grant import TransferLimits
-from gateway.dialplan.model import Action, CallFacts, Dialplan
+from gateway.dialplan.actions import Action
+from gateway.dialplan.model import CallFacts, Dialplan
 from gateway.sip.events import CallOffered
 from gateway.sip.hop import Hop
 from gateway.sip.message import Uri

@@ -95,20 +95,18 @@ from gateway.calls.tool_answers import ToolAnswers
 from gateway.calls.transfer import Transfer, TransferAttempt
 from gateway.calls.transfer_grant import TransferGrants, TransferLimits
 from gateway.calls.transfer_state import TransferState
-from gateway.dialplan.model import (
+from gateway.dialplan.actions import (
     Action,
     AnswersAction,
-    Consent,
-    Dialplan,
     HangUpAction,
     PlayAction,
     RecordingAction,
     RecordingChange,
-    RecordPlan,
     RejectAction,
     SessionAction,
     TransferAction,
 )
+from gateway.dialplan.model import Consent, Dialplan, RecordPlan
 from gateway.dialplan.tools import SessionTool
 
 ANNOUNCEMENT_LIMIT_S = 15.0

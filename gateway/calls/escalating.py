@@ -7,7 +7,9 @@ that is reached while the caller is elsewhere waits here until they are back wit
 from __future__ import annotations
 
 from gateway.calls.events import BudgetReached, CallNotes
-from gateway.dialplan.model import Action, Dialplan, DigitPressed, Escalation, ProviderDown
+from gateway.dialplan.actions import Action
+from gateway.dialplan.model import Dialplan
+from gateway.dialplan.triggers import DigitPressed, Escalation, ProviderDown
 
 
 class Escalations:

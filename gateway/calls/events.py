@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from gateway.calls.refusal import Refusal
 from gateway.calls.transfer_state import TransferState
-from gateway.dialplan.model import BudgetUsed, CostOver
 from gateway.dialplan.targets import DialTarget
+from gateway.dialplan.triggers import BudgetUsed, CostOver
 
 
 class TimerName(Enum):

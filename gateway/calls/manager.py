@@ -32,7 +32,8 @@ from gateway.calls.services import CallServices
 from gateway.calls.spending import BudgetSpent
 from gateway.calls.task import CallTask
 from gateway.calls.transfer_grant import TransferLimits
-from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan, SessionAction
+from gateway.dialplan.actions import SessionAction
+from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan
 from gateway.dialplan.targets import DialTarget
 from gateway.errors import GatewayError, NegotiationError, ResourceError, StateError, shown
 from gateway.sip import events as sip_events

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.dialplan.model import Dialplan, PlayAction
+from gateway.dialplan.actions import PlayAction
+from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem
 
 MAX_SOUND_S = 600

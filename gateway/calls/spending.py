@@ -23,15 +23,9 @@ import structlog
 
 from gateway.calls.events import BudgetReached
 from gateway.calls.record import CallRecord
-from gateway.dialplan.model import (
-    Action,
-    BudgetUsed,
-    CallFacts,
-    CostOver,
-    Dialplan,
-    SessionAction,
-    SessionPlan,
-)
+from gateway.dialplan.actions import Action, SessionAction
+from gateway.dialplan.model import CallFacts, Dialplan, SessionPlan
+from gateway.dialplan.triggers import BudgetUsed, CostOver
 from gateway.errors import ResourceError, shown
 from gateway.realtime import session as realtime
 from gateway.realtime.budget import NO_BUDGET, Budget, Meter, Reading
@@ -116,7 +110,7 @@ class CallSpending:
         self._account = accounting.ledger.open(record.caller, record.called)
         self._sessions: list[SessionSpending] = []
         self._charged = Reading()
-        events = [escalation.event for escalation in plan.escalations]
+        events = [escalation.trigger for escalation in plan.escalations]
         self._marks = [event for event in events if isinstance(event, BudgetUsed | CostOver) and event != SPENT]
         self._is_watched = False  # whether anything is to be told in time
         self._timer: asyncio.TimerHandle | None = None

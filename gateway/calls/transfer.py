@@ -28,7 +28,7 @@ from gateway.calls.events import (
 )
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.transfer_state import TRANSFER_TRANSITIONS, TransferNews, TransferState
-from gateway.dialplan.model import TransferMode
+from gateway.dialplan.contacts import TransferMode
 from gateway.dialplan.targets import DialTarget
 
 RETRY_PAUSE_S = 0.2

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from gateway.dialplan.model import TransferMode
+from gateway.dialplan.contacts import TransferMode
 
 
 class TransferState(Enum):

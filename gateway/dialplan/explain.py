@@ -14,26 +14,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from gateway.dialplan.model import (
+from gateway.dialplan.actions import (
+    WORDS,
     Action,
     AnswersAction,
-    BudgetUsed,
-    CallEvent,
-    CallFacts,
-    CostOver,
-    Decision,
-    Dialplan,
-    DigitPressed,
-    ExampleCall,
     HangUpAction,
     PlayAction,
     RecordingAction,
     RejectAction,
     SessionAction,
     TransferAction,
-    TransferGranted,
-    TransferRefused,
 )
+from gateway.dialplan.model import CallFacts, Decision, Dialplan, ExampleCall, TransferGranted, TransferRefused
+from gateway.dialplan.triggers import BudgetUsed, CostOver, DigitPressed, Trigger
 from gateway.errors import shown
 
 
@@ -160,6 +153,8 @@ def _report(plan: Dialplan, action: Action, facts: CallFacts) -> ActionReport:
                 return ActionReport(action="transfer", argument=action.contact, refused=resolved.message)
             dials = tuple(str(target) for target in resolved.targets)
             return ActionReport(action="transfer", argument=action.contact, contact=resolved.contact, dials=dials)
+        case _:
+            return ActionReport(action=WORDS[type(action)], argument=True)
 
 
 # The plan's own tests ------------------------------------------------------------------------------------------------
@@ -287,9 +282,11 @@ def _outcome(plan: Dialplan, action: Action, facts: CallFacts) -> tuple[str, str
             return "recording", action.change.value
         case AnswersAction():
             return "answers", action.length.value
+        case _:
+            return WORDS[type(action)], None
 
 
-def _event_text(event: CallEvent) -> str:
+def _event_text(event: Trigger) -> str:
     match event:
         case DigitPressed():
             return f"dtmf {event.digit}"

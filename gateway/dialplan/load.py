@@ -22,6 +22,17 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from gateway.dialplan import source
+from gateway.dialplan.actions import (
+    Action,
+    AnswersAction,
+    HangUpAction,
+    PlayAction,
+    RecordingAction,
+    RejectAction,
+    SessionAction,
+    TransferAction,
+)
+from gateway.dialplan.contacts import Contact
 from gateway.dialplan.hours import (
     WEEKDAYS,
     OpeningHours,
@@ -35,34 +46,19 @@ from gateway.dialplan.hours import (
 )
 from gateway.dialplan.model import (
     NO_ROUTE,
-    Action,
-    AnswersAction,
-    BudgetUsed,
-    CallEvent,
     CallFacts,
     Consent,
-    Contact,
-    CostOver,
     Dialplan,
-    DigitPressed,
-    Escalation,
     ExampleCall,
     Expectation,
-    HangUpAction,
     HeaderCriterion,
     Match,
-    PlayAction,
-    ProviderDown,
-    RecordingAction,
     RecordPlan,
     Reference,
     ReferenceKind,
-    RejectAction,
     Route,
-    SessionAction,
     SessionLimits,
     SessionPlan,
-    TransferAction,
 )
 from gateway.dialplan.pattern import parse_caller, parse_number, parse_text
 from gateway.dialplan.reach import eclipsed
@@ -70,6 +66,7 @@ from gateway.dialplan.targets import parse_target
 from gateway.dialplan.template import Template, Variable, parse_template
 from gateway.dialplan.tool_load import ToolLoader
 from gateway.dialplan.tools import SessionTool
+from gateway.dialplan.triggers import BudgetUsed, CostOver, DigitPressed, Escalation, ProviderDown, Trigger
 from gateway.errors import ConfigurationError, Problem, shown
 from gateway.located import (
     Document,
@@ -401,18 +398,18 @@ class _Builder:
         for index, written in enumerate(self.plan.escalations):
             path: tuple[Key, ...] = ("escalations", index)
             event = _event(written.when)
-            if taken := next((known for known in escalations if known.event == event), None):
+            if taken := next((known for known in escalations if known.trigger == event), None):
                 message = f"escalation {written.name!r} never fires: {taken.name!r} answers the same event"
                 self._note((*path, "when"), message, "expected each event once")
             may_reject = isinstance(event, ProviderDown) or event == BudgetUsed(1.0)
             actions = self._actions((*path, "do"), written.do, may_reject=may_reject)
             self._check_money(path, event, actions)
-            escalations.append(Escalation(name=written.name, event=event, actions=actions))
+            escalations.append(Escalation(name=written.name, trigger=event, actions=actions))
         if escalations and not self.whole.keys(("sessions",)):
             self._note(("escalations",), "'escalations' never fire without a session", "expected sessions", at_key=True)
         return tuple(escalations)
 
-    def _check_money(self, path: tuple[Key, ...], event: CallEvent, actions: Sequence[Action]) -> None:
+    def _check_money(self, path: tuple[Key, ...], event: Trigger, actions: Sequence[Action]) -> None:
         """Note what cannot be counted, and what nothing is left for."""
         if isinstance(event, CostOver):
             for name in dict.fromkeys(session.use for session in self.plan.sessions.values()):
@@ -522,7 +519,7 @@ class _Builder:
         return (*self.whole.texts(("routes",), "name"), NO_ROUTE)
 
 
-def _event(written: source.EventSource) -> CallEvent:
+def _event(written: source.EventSource) -> Trigger:
     match next(iter(written.model_fields_set)):
         case "dtmf":
             return DigitPressed(written.dtmf)

@@ -4,7 +4,7 @@ transferred there.
 ::
 
     CallFacts --decide--> Decision(route, actions, trace)      first match wins; the trace says why
-    CallEvent --react---> Escalation | None                    while a session runs
+    Trigger --react---> Escalation | None                    while a session runs
     contact name, time --resolve_transfer--> TransferGranted | TransferRefused
 
 Everything here is frozen and pure. `gateway.dialplan.load` makes it and guarantees that every name leads somewhere, so
@@ -24,11 +24,15 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from gateway.dialplan import tools as tool_model
+from gateway.dialplan.actions import Action, AnswerLength, RecordingChange, RejectAction
+from gateway.dialplan.contacts import Contact, TransferMode
 from gateway.dialplan.hours import WEEKDAY_NAMES, OpeningHours
+from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.pattern import Pattern, normal_caller, normal_number, normal_text
 from gateway.dialplan.targets import DialTarget
 from gateway.dialplan.template import Template, Variable, quoted
 from gateway.dialplan.tools import McpPlan, SessionTool, ToolDefinition, ToolPlan
+from gateway.dialplan.triggers import Escalation, Trigger
 from gateway.errors import Problem, shown
 from gateway.located import hint, in_order
 
@@ -42,72 +46,6 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 # What a plan says ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionAction:
-    """Answer and connect the caller with the session of the plan that has this name."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlayAction:
-    """Answer and play a file: WAV, 16-bit PCM, mono, 8000 Hz. The path is complete."""
-
-    file: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransferAction:
-    """Connect with a contact. Where that fails, the action behind it (or the session it was in) goes on."""
-
-    contact: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RejectAction:
-    """Refuse the call, status 400 to 699. "" leaves the reason phrase to the status. Ends a call already answered."""
-
-    status: int
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HangUpAction:
-    """End the call."""
-
-
-class RecordingChange(Enum):
-    """What becomes of a recording that is under way."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    STOP = "stop"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingAction:
-    """Interrupt the recording, go on with it, or end it for the rest of the call. Nothing where none is made."""
-
-    change: RecordingChange
-
-
-class AnswerLength(Enum):
-    """How long a model's answers are to be."""
-
-    SHORT = "short"
-    """One sentence each."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswersAction:
-    """Let the model answer in this length from now on. Nothing where no session is open."""
-
-    length: AnswerLength
-
-
-Action = SessionAction | PlayAction | TransferAction | RejectAction | HangUpAction | RecordingAction | AnswersAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,33 +74,6 @@ class Route:
     name: str
     match: Match
     actions: tuple[Action, ...]
-
-
-class TransferMode(Enum):
-    """How a caller is handed to a contact."""
-
-    BLIND = "blind"
-    """The PBX is asked to connect them, and whether a human answered stays its secret."""
-    ATTENDED = "attended"
-    """The contact is called first; the caller is handed over when a human has answered."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contact:
-    """Somebody who may be called: ``targets`` one after the other, each for ``ring_s``, in the way of ``mode``.
-
-    Outside ``hours`` the contact ``otherwise`` takes the call, or nobody. ``description`` is for the model.
-    """
-
-    name: str
-    description: str
-    targets: tuple[DialTarget, ...]
-    ring_s: float
-    mode: TransferMode = TransferMode.BLIND
-    confirm: bool = False
-    """A model has to ask the caller first, and the caller to answer."""
-    hours: str | None = None
-    otherwise: str | None = None
 
 
 class Consent(Enum):
@@ -220,44 +131,6 @@ class SessionPlan:
     limits: SessionLimits = SessionLimits()
 
 
-@dataclass(frozen=True, slots=True)
-class DigitPressed:
-    """The caller pressed a key: one of 0-9 * # A-D."""
-
-    digit: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderDown:
-    """The model cannot be reached, or has been lost for good."""
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetUsed:
-    """So much of the nearest limit on what the call may spend is used up: a share, 1.0 for all of it."""
-
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class CostOver:
-    """The call has cost more than so many USD."""
-
-    usd: Decimal
-
-
-CallEvent = DigitPressed | ProviderDown | BudgetUsed | CostOver
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Escalation:
-    """What happens on ``event`` while a session runs, whatever the model thinks."""
-
-    name: str
-    event: CallEvent
-    actions: tuple[Action, ...]
-
-
 # What it is asked and answers ----------------------------------------------------------------------------------------
 
 
@@ -278,6 +151,13 @@ class CallFacts:
     display_name: str = ""
     trunk: str = ""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    diversion: str = ""
+    """The number that was called first, of a call that was diverted (RFC 5806, RFC 7044); "" for none."""
+    languages: tuple[str, ...] = ()
+    """Those of Accept-Language, ISO 639-1, the best first."""
+    last_seen: datetime | None = None
+    """When this number called before, where that is kept; aware."""
+    call_id: str = ""
 
     def __post_init__(self) -> None:
         if self.at.utcoffset() is None:
@@ -391,7 +271,7 @@ class ExampleCall:
     name: str
     line: int
     facts: CallFacts
-    events: tuple[CallEvent, ...]
+    events: tuple[Trigger, ...]
     expected: Expectation
 
 
@@ -407,6 +287,11 @@ class Dialplan:
     sessions: Mapping[str, SessionPlan]
     routes: tuple[Route, ...]
     escalations: tuple[Escalation, ...]
+    use: str = "default"
+    """The realtime session of the configuration that speaks and listens where no session of the plan is open."""
+    language: str = "en"
+    """ISO 639-1, of what the plan itself says and listens for."""
+    mailboxes: Mapping[str, Mailbox] = field(default_factory=dict)
     tool_plans: Mapping[str, ToolPlan] = field(default_factory=dict)
     mcp: Mapping[str, McpPlan] = field(default_factory=dict)
     examples: tuple[ExampleCall, ...] = ()
@@ -422,9 +307,9 @@ class Dialplan:
                 return Decision(route=route.name, actions=route.actions, trace=tuple(trace))
         return Decision(route=NO_ROUTE, actions=(RejectAction(status=NO_ROUTE_STATUS),), trace=tuple(trace))
 
-    def react(self, event: CallEvent) -> Escalation | None:
+    def react(self, event: Trigger) -> Escalation | None:
         """The escalation that answers `event`, if any."""
-        return next((escalation for escalation in self.escalations if escalation.event == event), None)
+        return next((escalation for escalation in self.escalations if escalation.trigger == event), None)
 
     def resolve_transfer(self, contact_name: str, at: datetime) -> TransferGranted | TransferRefused:
         """Who is dialled when the contact of exactly that name is asked for at `at` (aware)."""

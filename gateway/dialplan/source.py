@@ -15,17 +15,10 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonVal
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from gateway.dialplan.actions import AnswerLength, RecordingChange
+from gateway.dialplan.contacts import TransferMode
 from gateway.dialplan.hours import parse_date_range, parse_time_range
-from gateway.dialplan.model import (
-    AGREE_KEY,
-    CONSENT_WAIT_S,
-    DECLINE_KEY,
-    NO_ROUTE_STATUS,
-    AnswerLength,
-    Consent,
-    RecordingChange,
-    TransferMode,
-)
+from gateway.dialplan.model import AGREE_KEY, CONSENT_WAIT_S, DECLINE_KEY, NO_ROUTE_STATUS, Consent
 from gateway.dialplan.pattern import parse_caller, parse_number, parse_text
 from gateway.dialplan.targets import parse_target
 from gateway.dialplan.tool_source import FunctionName, McpSource, ToolSource

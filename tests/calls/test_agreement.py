@@ -9,7 +9,8 @@ import pytest
 from gateway.calls import events as e
 from gateway.calls.agreement import NO_LONGER_ASKING, RecordingAgreement
 from gateway.calls.events import RecordingConsent
-from gateway.dialplan.model import Consent, RecordingChange, RecordPlan
+from gateway.dialplan.actions import RecordingChange
+from gateway.dialplan.model import Consent, RecordPlan
 
 ASK = RecordPlan(consent=Consent.ASK, play=Path("ask.wav"), agree="1", decline="2")
 ANNOUNCE = RecordPlan(consent=Consent.ANNOUNCE, play=Path("told.wav"))

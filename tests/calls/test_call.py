@@ -14,8 +14,9 @@ from gateway.calls.record import CallDirection
 from gateway.calls.refusal import Refusal
 from gateway.calls.transfer_grant import TransferLimits
 from gateway.calls.transfer_state import TransferState
+from gateway.dialplan.actions import SessionAction
 from gateway.dialplan.load import load_dialplan
-from gateway.dialplan.model import CallFacts, Dialplan, SessionAction
+from gateway.dialplan.model import CallFacts, Dialplan
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 20, 23, tzinfo=UTC)

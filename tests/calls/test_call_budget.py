@@ -11,7 +11,8 @@ import pytest
 from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
 from gateway.dialplan.load import load_dialplan
-from gateway.dialplan.model import BudgetUsed, CallFacts, CostOver
+from gateway.dialplan.model import CallFacts
+from gateway.dialplan.triggers import BudgetUsed, CostOver
 from tests.support.plans import write_plan
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -8,8 +8,9 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.escalating import Escalations
+from gateway.dialplan.actions import HangUpAction, TransferAction
 from gateway.dialplan.load import load_dialplan
-from gateway.dialplan.model import BudgetUsed, HangUpAction, TransferAction
+from gateway.dialplan.triggers import BudgetUsed
 from tests.support.plans import write_plan
 
 PLAN = """

@@ -8,7 +8,7 @@ from gateway.calls import events as e
 from gateway.calls.refusal import Refusal
 from gateway.calls.transfer import JOIN_LIMIT_S, MAX_TRIES, Transfer
 from gateway.calls.transfer_state import TransferState
-from gateway.dialplan.model import TransferMode
+from gateway.dialplan.contacts import TransferMode
 from gateway.dialplan.targets import parse_target
 
 ONE, TWO = parse_target("sip:6001"), parse_target("sip:6002")

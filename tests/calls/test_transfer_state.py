@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.calls.transfer_state import TRANSFER_TRANSITIONS, TransferNews, TransferState
-from gateway.dialplan.model import TransferMode
+from gateway.dialplan.contacts import TransferMode
 
 FINAL = {
     TransferState.HANDED_OVER,

@@ -11,33 +11,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dialplan.model import (
-    NO_ROUTE,
+from gateway.dialplan.actions import (
     Action,
     AnswerLength,
     AnswersAction,
-    BudgetUsed,
-    CallEvent,
-    CallFacts,
-    Consent,
-    CostOver,
-    Dialplan,
-    DigitPressed,
     HangUpAction,
     PlayAction,
-    ProviderDown,
     RecordingAction,
     RecordingChange,
-    RecordPlan,
-    RefusalReason,
     RejectAction,
     SessionAction,
-    SessionLimits,
     TransferAction,
+)
+from gateway.dialplan.contacts import TransferMode
+from gateway.dialplan.model import (
+    NO_ROUTE,
+    CallFacts,
+    Consent,
+    Dialplan,
+    RecordPlan,
+    RefusalReason,
+    SessionLimits,
     TransferGranted,
-    TransferMode,
     TransferRefused,
 )
+from gateway.dialplan.triggers import BudgetUsed, CostOver, DigitPressed, ProviderDown, Trigger
 from tests.support.plans import PLAN, load_plan
 
 OPEN = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)  # Friday, 10:00 in Berlin
@@ -319,9 +317,7 @@ def test_a_session_says_what_one_call_may_spend_in_it(plan: Dialplan, tmp_path: 
         (CostOver(Decimal(1)), None),
     ],
 )
-def test_escalations_wait_for_what_is_spent(
-    tmp_path: Path, event: CallEvent, actions: tuple[Action, ...] | None
-) -> None:
+def test_escalations_wait_for_what_is_spent(tmp_path: Path, event: Trigger, actions: tuple[Action, ...] | None) -> None:
     escalation = spending(tmp_path).react(event)
     assert (escalation.actions if escalation else None) == actions
 

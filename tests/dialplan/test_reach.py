@@ -9,14 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialplan.model import (
-    CallFacts,
-    Dialplan,
-    HangUpAction,
-    HeaderCriterion,
-    Match,
-    Route,
-)
+from gateway.dialplan.actions import HangUpAction
+from gateway.dialplan.model import CallFacts, Dialplan, HeaderCriterion, Match, Route
 from gateway.dialplan.pattern import parse_caller, parse_number, parse_text
 from gateway.dialplan.reach import eclipsed
 from tests.support.plans import load_plan
