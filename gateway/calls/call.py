@@ -5,7 +5,7 @@
     NEW ──Started──> PREPARING ──SessionOpened──> ANSWERING ──Established──> TALKING
      │                   │  │     (our call:) DIALLING ─> RINGING ──┘        │  ▲  │
      │                   │  └──SessionLost: fallback                         │  │  └─ hang_up tool ──> CLOSING
-     └── reject          └──> PLAYING, TRANSFERRING                          │  │
+     └── reject          └──> ACTING, TRANSFERRING                           │  │
                           transfer (tool or digit): ANNOUNCING ──PlayoutEnded┘  │
                                                         │                       │
                                                         └──> TRANSFERRING ─failed
@@ -15,8 +15,9 @@
 Where a budget is used up, TALKING becomes CONCLUDING: the model finishes its sentence, the escalation's actions follow.
 Between ANSWERING and TALKING lies CONSENTING where the session is recorded: the caller is told or asked first.
 
-The dialplan's actions are performed one after the other; a call that has none left hangs up. A caller is answered only
-when what they will hear is ready: the session is opened while the telephone rings, and when it cannot be opened the
+The dialplan's actions are performed one after the other (`Script`); a call that has none left hangs up. Those that take
+their time are a `Step` (`gateway.calls.steps`), and the call is ACTING meanwhile. A caller is answered only when what
+they will hear is ready: the session is opened while the telephone rings, and when it cannot be opened the
 dialplan's `provider_down` escalation decides, before a 200 was sent. For the same reason a call of ours is dialled when
 its session is open. What happens within TRANSFERRING is `Transfer`'s to decide.
 
@@ -33,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from gateway.calls import tool_answers
 from gateway.calls.agreement import NO_LONGER_ASKING, RecordingAgreement
@@ -91,22 +92,30 @@ from gateway.calls.events import (
 )
 from gateway.calls.gathered_keys import GatheredKeys
 from gateway.calls.record import CallDirection
+from gateway.calls.script import Script
+from gateway.calls.step_events import SpeechBegan, StepEvent, WordsHeard
+from gateway.calls.steps.make import make_step
+from gateway.calls.steps.step import Step
 from gateway.calls.tool_answers import ToolAnswers
 from gateway.calls.transfer import Transfer, TransferAttempt
 from gateway.calls.transfer_grant import TransferGrants, TransferLimits
 from gateway.calls.transfer_state import TransferState
+from gateway.calls.variables import Variables
 from gateway.dialplan.actions import (
     Action,
+    AnswerAction,
     AnswersAction,
     HangUpAction,
-    PlayAction,
+    QueueAction,
     RecordingAction,
     RecordingChange,
     RejectAction,
+    RingAction,
     SessionAction,
     TransferAction,
 )
-from gateway.dialplan.model import Consent, Dialplan, RecordPlan
+from gateway.dialplan.contacts import TransferMode
+from gateway.dialplan.model import CallFacts, Consent, Dialplan, RecordPlan
 from gateway.dialplan.tools import SessionTool
 
 ANNOUNCEMENT_LIMIT_S = 15.0
@@ -115,6 +124,9 @@ FRESH = timedelta(seconds=1)
 """How long after the answer a PBX may still be connecting the call, and refuse REFER for that alone."""
 MAX_CALL_S = 4 * 3600.0
 RETRY_AFTER_S = 10
+TRAILING = timedelta(seconds=2)
+"""How long after a step its trailing key means nothing."""
+ENDLESS = "the dialplan goes in circles"
 
 
 class CallState(Enum):
@@ -127,7 +139,7 @@ class CallState(Enum):
     ANSWERING = "answering"  # 200 sent; the ACK is outstanding
     CONSENTING = "consenting"  # the caller is told that they are recorded, or asked whether they may be
     TALKING = "talking"  # caller and model hear each other
-    PLAYING = "playing"  # a file is played
+    ACTING = "acting"  # a step of the dialplan is under way: a file is played, a menu asked, a time waited
     ANNOUNCING = "announcing"  # a transfer was asked for; the model finishes its sentence
     TRANSFERRING = "transferring"  # REFER sent, or the target of an attended transfer is called
     JOINED = "joined"  # caller and target talk, and we carry their audio
@@ -152,6 +164,7 @@ class Call:
         own_numbers: Collection[str] = (),
         limits: TransferLimits | None = None,
         max_call_s: float = MAX_CALL_S,
+        facts: CallFacts | None = None,
         on_state: Callable[[CallState, CallState], None] = lambda _old, _new: None,
         on_transfer: Callable[[TransferAttempt], None] = lambda _attempt: None,
     ) -> None:
@@ -160,7 +173,9 @@ class Call:
         self._agreement = RecordingAgreement(self.notes)
         self._plan = plan
         self._escalations = Escalations(plan, self.notes)
-        self._actions = list(actions)
+        self._script = Script(plan, actions, Variables(plan, facts))
+        self._step: Step | None = None  # under way; the one that ACTING is about
+        self._trailing: tuple[str, datetime] | None = None  # a key that means nothing until then
         self._max_call_s = max_call_s
         self._is_outgoing = direction is CallDirection.OUTGOING
         self._grants = TransferGrants(plan, TransferLimits() if limits is None else limits, own_numbers)
@@ -190,7 +205,8 @@ class Call:
         is_moving = self.state in (CallState.TRANSFERRING, CallState.JOINED)
         self._enter(CallState.ENDED)
         left = self._transfer.leave() if is_moving and self._transfer is not None else []
-        return [*left, *commands]
+        ended = [] if self._step is None else self._step.end()
+        return [*left, *ended, *commands]
 
     @property
     def _is_answered(self) -> bool:
@@ -209,31 +225,76 @@ class Call:
 
     def _perform(self, at: datetime) -> list[Command]:
         """Carry on with the first of the remaining actions, or hang up when there is none."""
-        if not self._actions:
-            return self._back_to_session() if self._session is not None else self._leave("dialplan ended")
-        action = self._actions[0]
+        commands: list[Command] = []
+        while (action := self._script.first(at)) is not None:
+            done = self._perform_at_once(action)
+            if done is None:
+                return [*commands, *self._perform_next(action, at)]
+            self._script.drop_first()
+            commands += done
+        if self._script.is_endless:
+            return [*commands, *self._leave(ENDLESS)]
+        return commands + (self._back_to_session() if self._session is not None else self._leave("dialplan ended"))
+
+    def _perform_at_once(self, action: Action) -> list[Command] | None:
+        """What takes no time, and asks for no answered call; None: it does."""
+        match action:
+            case RecordingAction(change=change):
+                return self._agreement.change(change)
+            case AnswersAction():
+                return [ShortenAnswers()]
+            case RingAction() if self._is_answered or self._is_outgoing:
+                return []
+            case AnswerAction() if self._is_answered:
+                return []
+            case _:
+                return None
+
+    def _perform_next(self, action: Action, at: datetime) -> list[Command]:
         if isinstance(action, RejectAction):
             return self._reject(action)
         if isinstance(action, HangUpAction):
             return self._leave("dialplan")
-        if isinstance(action, RecordingAction):
-            del self._actions[0]
-            return [*self._agreement.change(action.change), *self._perform(at)]
-        if isinstance(action, AnswersAction):
-            del self._actions[0]
-            return [ShortenAnswers(), *self._perform(at)]
         if isinstance(action, SessionAction) and self._session != action.name:
             return self._open_session(action)
-        if not self._is_answered:
+        step = make_step(action, self._script.variables, at)
+        if not self._is_answered and (step is None or step.needs_answer):
             self._enter(CallState.DIALLING if self._is_outgoing else CallState.ANSWERING)
             return [Dial() if self._is_outgoing else Answer()]
-        del self._actions[0]
-        if isinstance(action, PlayAction):
-            self._enter(CallState.PLAYING)
-            return [BridgeAudio(is_open=False), Play(file=action.file)]
-        if isinstance(action, TransferAction):
-            return self._start_transfer(action.contact, at, announced=False)
+        self._script.drop_first()
+        if step is not None:
+            return self._begin_step(step, at)
+        if isinstance(action, TransferAction | QueueAction):
+            return self._start_transfer(action.contact, at, announced=False, is_queue=isinstance(action, QueueAction))
         return self._begin_session()
+
+    def _begin_step(self, step: Step, at: datetime) -> list[Command]:
+        self._step = step
+        self._enter(CallState.ACTING)
+        silent = [BridgeAudio(is_open=False)] if self._is_answered else []
+        return [*silent, *self._go_on(step, step.begin(at), at)]
+
+    def _on_step_news(self, event: Event, at: datetime) -> list[Command]:
+        step = self._step
+        if step is None:
+            return []
+        if isinstance(event, SpeechBegan | WordsHeard):
+            self._script.note_caller()
+        return self._go_on(step, step.on(event, at), at)
+
+    def _go_on(self, step: Step, commands: list[Command], at: datetime) -> list[Command]:
+        """Once the step is over, do what it says, and then what is left."""
+        if step.follows is None:
+            return commands
+        self._step = None
+        self._trailing = (step.trailing, at + TRAILING) if step.trailing else None
+        self._script.put_first(step.follows)
+        return [*commands, *self._perform(at)]
+
+    def _leave_step(self) -> list[Command]:
+        """Something else takes the caller."""
+        step, self._step = self._step, None
+        return [] if step is None else step.leave()
 
     def _begin_session(self) -> list[Command]:
         """Let the caller and the model talk; where they are recorded, once that is settled."""
@@ -275,7 +336,7 @@ class Call:
         return self._perform(at)
 
     def _on_session_opened(self, _event: SessionOpened, at: datetime) -> list[Command]:
-        action = self._actions[0]
+        action = self._script.first(at)
         assert isinstance(action, SessionAction)  # noqa: S101 - PREPARING is entered for a session action only
         self._session = self.notes.session = action.name
         self._awaits_greeting = True
@@ -287,7 +348,7 @@ class Call:
         self._session = None
         actions = None if self._is_unanswered_call_of_ours else self._escalations.on_session_lost()
         if actions is not None:
-            self._actions = list(actions)
+            self._script.replace(actions)
             return [BridgeAudio(is_open=False), *self._perform(at)]
         refusal = Reject(status=503, retry_after_s=RETRY_AFTER_S)
         part = self._part(refusal, 'SIP;cause=503;text="speech service lost"')
@@ -313,9 +374,6 @@ class Call:
     def _on_established(self, _event: Established, at: datetime) -> list[Command]:
         self._established_at = at
         return [StartTimer(timer=TimerName.LIMIT, delay_s=self._max_call_s), *self._perform(at)]
-
-    def _on_played(self, _event: PlayoutEnded, at: datetime) -> list[Command]:
-        return self._perform(at)
 
     # Recording.
 
@@ -363,19 +421,45 @@ class Call:
     def _on_caller_spoke(self, _event: CallerSpoke, _at: datetime) -> list[Command]:
         return [BargeIn()]
 
+    def _on_step_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
+        """A key of the step's own, or one that the dialplan has something else for, or none: the step says so."""
+        if self._is_trailing(event, at):
+            return []
+        self._note_key()
+        is_own = self._step is not None and self._step.takes(event.digit)
+        commands = None if is_own else self._escalate_by_key(event, at)
+        return self._on_step_news(event, at) if commands is None else commands
+
     def _on_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
-        self._grants.note_key()
-        actions = self._escalations.on_key(event.digit)
-        if actions is not None:
-            changes = [action.change for action in actions if isinstance(action, RecordingAction)]
-            if len(changes) == len(actions):
-                return self._change_recording_by_key(changes)
-            self._actions = list(actions)
-            self._gathered.forget()
-            quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
-            return [*quiet, *self._perform(at)]
+        if self._is_trailing(event, at):
+            return []
+        self._note_key()
+        commands = self._escalate_by_key(event, at)
+        if commands is not None:
+            return commands
         is_heard = self.state is CallState.TALKING and self._session is not None
         return self._gathered.add(event.digit) if is_heard else []
+
+    def _note_key(self) -> None:
+        self._grants.note_key()
+        self._script.note_caller()
+
+    def _is_trailing(self, event: DigitReceived, at: datetime) -> bool:
+        trailing, self._trailing = self._trailing, None
+        return trailing is not None and trailing[0] == event.digit and at <= trailing[1]
+
+    def _escalate_by_key(self, event: DigitReceived, at: datetime) -> list[Command] | None:
+        """What the dialplan wants of a key; None: nothing."""
+        actions = self._escalations.on_key(event.digit)
+        if actions is None:
+            return None
+        changes = [action.change for action in actions if isinstance(action, RecordingAction)]
+        if len(changes) == len(actions):
+            return self._change_recording_by_key(changes)
+        self._script.replace(actions)
+        self._gathered.forget()
+        quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
+        return [*self._leave_step(), *quiet, *self._perform(at)]
 
     def _on_timer(self, event: TimerFired, at: datetime) -> list[Command]:
         match event.timer, self.state:
@@ -383,6 +467,8 @@ class Call:
                 return self._end(Outcome.GATEWAY_HUNG_UP, "limits.max_call", HangUp())
             case TimerName.CONSENT, CallState.CONSENTING:
                 return self._settle_consent(RecordingConsent.UNANSWERED)
+            case TimerName.STEP, CallState.ACTING:
+                return self._on_step_news(event, at)
             case TimerName.DIGITS, CallState.TALKING:
                 return self._gathered.tell()
             case TimerName.ANNOUNCEMENT, CallState.ANNOUNCING:
@@ -437,15 +523,15 @@ class Call:
 
     # Transfers.
 
-    def _start_transfer(self, contact: str, at: datetime, *, announced: bool) -> list[Command]:
-        """Begin with the contact's first target."""
+    def _start_transfer(self, contact: str, at: datetime, *, announced: bool, is_queue: bool = False) -> list[Command]:
+        """Begin with the contact's first target; into a queue the PBX is asked to put the caller, whatever the mode."""
         granted = self._grants.grant(contact, at)
         if isinstance(granted, str):
             return [self._grants.note(contact, granted), *self._transfer_failed(granted, at)]
         self._transfer = Transfer(
             contact=granted.contact,
             targets=granted.targets,
-            mode=granted.mode,
+            mode=TransferMode.BLIND if is_queue else granted.mode,
             ring_s=granted.ring_s,
             on_state=self._note_transfer,
         )
@@ -529,16 +615,17 @@ class Call:
         budget = self._escalations.budget
         if budget is None:
             return []
-        self._actions = list(self._escalations.on_budget())
-        if not budget.is_final and all(isinstance(action, RecordingAction | AnswersAction) for action in self._actions):
-            return self._adjust()
+        actions = self._escalations.on_budget()
+        if not budget.is_final and all(isinstance(action, RecordingAction | AnswersAction) for action in actions):
+            return self._adjust(actions)
+        self._script.replace(actions)
         self._enter(CallState.CONCLUDING)
         return [BridgeAudio(is_open=False, lets_finish=True), *self._await_sentence(CONCLUDING_LIMIT_S)]
 
-    def _adjust(self) -> list[Command]:
+    def _adjust(self, actions: Sequence[Action]) -> list[Command]:
         """What can be done while the conversation goes on."""
         self._escalations.settle_budget()
-        actions, self._actions = self._actions, []
+        self._script.replace(())
         changes = (
             self._agreement.change(action.change) if isinstance(action, RecordingAction) else [ShortenAnswers()]
             for action in actions
@@ -551,7 +638,7 @@ class Call:
         if budget is not None and budget.is_final:
             self._session = self._loss = None
             quiet.append(CloseSession())
-            if not self._actions:
+            if not self._script.remaining:
                 return [*quiet, *self._leave(budget.limit)]
         return [*quiet, *self._perform(at)]
 
@@ -563,7 +650,7 @@ class Call:
     def _on_caller_left(self, event: CallerLeft, _at: datetime) -> list[Command]:
         if self.state is CallState.JOINED:
             return self._end(Outcome.TRANSFERRED, self._contact)
-        is_early = self.state in (CallState.NEW, CallState.PREPARING) and not self._is_answered
+        is_early = self.state in UNANSWERED and not self._is_answered
         during = f" during transfer to {self._contact}" if self.state is CallState.TRANSFERRING else ""
         hung_up = Outcome.CALLEE_HUNG_UP if self._is_outgoing else Outcome.CALLER_HUNG_UP
         return self._end(Outcome.CANCELLED if is_early else hung_up, event.cause + during)
@@ -600,10 +687,13 @@ TRANSFER_EVENTS: tuple[type[Event], ...] = (
     TargetRefused,
     TargetLeft,
 )
+STEP_EVENTS: tuple[type[Event], ...] = get_args(StepEvent)
+UNANSWERED = (CallState.NEW, CallState.PREPARING, CallState.ACTING)
+"""States in which a caller may be who was not answered yet, and is not about to be."""
 HEARD_STATES = (
     CallState.CONSENTING,
     CallState.TALKING,
-    CallState.PLAYING,
+    CallState.ACTING,
     CallState.ANNOUNCING,
     CallState.CONCLUDING,
     CallState.CLOSING,
@@ -633,7 +723,7 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     **{(state, Refused): Call._on_refused for state in (_S.DIALLING, _S.RINGING)},
     **{(state, SessionLost): Call._on_session_lost for state in (_S.DIALLING, _S.RINGING)},
     (_S.ANSWERING, SessionLost): Call._on_session_lost_unused,
-    **{(state, ToolAsked): Call._on_tool_unheard for state in (_S.ANSWERING, _S.CONSENTING, _S.PLAYING)},
+    **{(state, ToolAsked): Call._on_tool_unheard for state in (_S.ANSWERING, _S.CONSENTING, _S.ACTING)},
     (_S.CONSENTING, PlayoutEnded): Call._on_consent_played,
     (_S.CONSENTING, DigitReceived): Call._on_consent_digit,
     (_S.CONSENTING, SessionLost): Call._on_session_lost_unheard,
@@ -643,9 +733,9 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.TALKING, ToolAsked): Call._on_tool,
     (_S.TALKING, SessionLost): Call._on_session_lost,
     (_S.TALKING, CallerReplaced): Call._on_caller_replaced,
-    (_S.PLAYING, PlayoutEnded): Call._on_played,
-    (_S.PLAYING, DigitReceived): Call._on_digit,
-    (_S.PLAYING, SessionLost): Call._on_session_lost_unused,
+    **{(_S.ACTING, news): Call._on_step_news for news in (PlayoutEnded, *STEP_EVENTS)},
+    (_S.ACTING, DigitReceived): Call._on_step_digit,
+    (_S.ACTING, SessionLost): Call._on_session_lost_unused,
     (_S.ANNOUNCING, CallerSpoke): Call._on_caller_spoke,
     (_S.ANNOUNCING, PlayoutEnded): Call._on_announced,
     (_S.ANNOUNCING, DigitReceived): Call._on_digit,

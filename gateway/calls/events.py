@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from gateway.calls.refusal import Refusal
+from gateway.calls.step_events import StepCommand, StepEvent
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.targets import DialTarget
 from gateway.dialplan.triggers import BudgetUsed, CostOver
@@ -28,6 +29,7 @@ class TimerName(Enum):
     JOIN = "join"  # how long caller and contact wait in silence for a PBX to join them
     RETRY = "retry"  # pause before a REFER that came too early is sent again
     CONSENT = "consent"  # how long the caller has to agree to be recorded
+    STEP = "step"  # what the step under way waits for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +229,7 @@ Event: TypeAlias = (
     | HangUpAsked
     | DrainBegan
     | DrainEnded
+    | StepEvent
 )
 
 
@@ -455,6 +458,7 @@ Command: TypeAlias = (
     | HangUp
     | StartTimer
     | StopTimer
+    | StepCommand
 )
 
 

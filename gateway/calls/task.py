@@ -36,6 +36,7 @@ from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
 from gateway.calls.sounds import load_sound
 from gateway.calls.spending import CallSpending
+from gateway.calls.step_desk import StepDesk
 from gateway.calls.succession import Succession, has_replaces
 from gateway.calls.timers import CallTimers
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
@@ -47,7 +48,7 @@ from gateway.sip.message import Uri
 from gateway.sip.sdp import SessionDescription
 
 FILE_ITEM = "file"
-REPLACEABLE = (CallState.CONSENTING, CallState.TALKING, CallState.PLAYING)
+REPLACEABLE = (CallState.CONSENTING, CallState.TALKING, CallState.ACTING)
 """States in which somebody else may take the caller's place."""
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -80,6 +81,7 @@ class CallTask:
         self._playout = PlayoutWatch(
             is_over=self._is_playout_over, ended=lambda: self.dispatch(call_events.PlayoutEnded())
         )
+        self._steps = StepDesk(services, lambda: self._line, self._playout)
         self._log = _log.bind(call_id=brief.start.call_id)
         self._peers = self._peer_watch()
         self.record = brief.record(services)
@@ -232,8 +234,17 @@ class CallTask:
                 self._line.hang_up(reason)
             case call_events.StartTimer() | call_events.StopTimer():
                 self._timers.do(command)
-            case _:
+            case (
+                call_events.Refer()
+                | call_events.CallTarget()
+                | call_events.PlayRinging()
+                | call_events.HandOver()
+                | call_events.JoinTarget()
+                | call_events.ReleaseTarget()
+            ):
                 self._desk.do(command)
+            case _:
+                self._steps.do(command)
 
     def _reject(self, refusal: call_events.Reject, now: float) -> None:
         headers = () if refusal.retry_after_s is None else (("Retry-After", str(refusal.retry_after_s)),)
@@ -450,6 +461,7 @@ class CallTask:
             own_numbers=self._brief.own_numbers,
             limits=self._brief.limits,
             max_call_s=self._services.max_call_s,
+            facts=self._brief.facts,
             on_state=self._note_state,
             on_transfer=self._note_transfer,
         )

@@ -321,14 +321,14 @@ def test_no_message_of_ours_to_the_model_holds_what_the_far_end_wrote(plan: Dial
 
 def test_tool_that_is_asked_for_while_a_file_is_played_is_answered_and_not_run(tmp_path: Path) -> None:
     call = talking(plan_of(tmp_path))
-    call._enter(CallState.PLAYING)
+    call._enter(CallState.ACTING)
     for name in ("hang_up", "transfer", "no_such_tool"):
         asked = e.ToolAsked(call_id=name, name=name, arguments={"contact": "sales"})
         (reply,) = call.step(asked, NOON)
         assert isinstance(reply, e.ReplyToTool)
         assert (reply.call_id, reply.output["status"], reply.respond) == (name, "refused", False)
         assert call.step(asked, NOON) == []
-    assert call.state is CallState.PLAYING
+    assert call.state is CallState.ACTING
 
 
 def test_provider_down_is_answered_once_not_in_circles(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""What steps ask for, and what they are told: the part of `gateway.calls.events` that is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gateway.dialplan.actions import Action, Tone
+from gateway.dialplan.tools import HttpRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechBegan:
+    """Whoever listens to the caller for the dialplan hears them begin to speak."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordsHeard:
+    """One turn of the caller, by whoever listens for the dialplan; "" where nothing was understood."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookAnswered:
+    """A web service has said what is to be done; both are checked."""
+
+    actions: tuple[Action, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookFailed:
+    """A web service has not said anything that can be followed; why is in the log."""
+
+
+StepEvent: TypeAlias = SpeechBegan | WordsHeard | HookAnswered | HookFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speak:
+    """Speak a text to the caller; `PlayoutEnded` follows when it was heard, and also when it cannot be spoken."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayTone:
+    """Play a tone for so long; `PlayoutEnded` follows."""
+
+    tone: Tone
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Tell what the caller says from now on: `SpeechBegan`, `WordsHeard`. ``phrases`` are likely to be said."""
+
+    phrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopListening:
+    """Nothing more is to be told of the caller's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskHook:
+    """Ask a web service what is to be done; answers with `HookAnswered` or `HookFailed`.
+
+    ``values`` are the variables of the call, ``keys`` those that the caller has pressed in menus.
+    """
+
+    request: HttpRequest
+    values: Mapping[str, str]
+    keys: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropHook:
+    """The answer of a web service is of no interest any more."""
+
+
+StepCommand: TypeAlias = Speak | PlayTone | Listen | StopListening | AskHook | DropHook

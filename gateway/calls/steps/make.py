@@ -1,0 +1,56 @@
+"""Which step carries an action out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gateway.calls.events import Command, Play, Ring
+from gateway.calls.step_events import PlayTone, Speak
+from gateway.calls.steps.collect import Collect
+from gateway.calls.steps.hook import Hook
+from gateway.calls.steps.menu import Menu
+from gateway.calls.steps.question import PromptOf
+from gateway.calls.steps.simple import Pause, Sound
+from gateway.calls.steps.step import Step
+from gateway.calls.variables import Variables
+from gateway.dialplan.actions import (
+    Action,
+    CollectAction,
+    HookAction,
+    MenuAction,
+    PlayAction,
+    Prompt,
+    RingAction,
+    SayAction,
+    ToneAction,
+    WaitAction,
+)
+
+
+def make_step(action: Action, variables: Variables, at: datetime) -> Step | None:
+    """The step for `action`; None where it takes no time of its own, or is done otherwise."""
+    match action:
+        case PlayAction() | SayAction():
+            return Sound(_sound(action, variables, at))
+        case ToneAction(tone=tone, seconds=seconds):
+            return Sound(PlayTone(tone=tone, seconds=seconds))
+        case WaitAction(seconds=seconds):
+            return Pause(seconds)
+        case RingAction(seconds=seconds):
+            return Pause(seconds, Ring(), needs_answer=False)
+        case MenuAction(prompt=prompt):
+            return Menu(action, _prompt(prompt, variables), variables)
+        case CollectAction(prompt=prompt):
+            return Collect(action, _prompt(prompt, variables), variables)
+        case HookAction():
+            return Hook(action, variables)
+        case _:
+            return None
+
+
+def _sound(prompt: Prompt, variables: Variables, at: datetime) -> Command:
+    return Play(file=prompt.file) if isinstance(prompt, PlayAction) else Speak(text=variables.spoken(prompt.text, at))
+
+
+def _prompt(prompt: Prompt | None, variables: Variables) -> PromptOf:
+    return lambda at: None if prompt is None else _sound(prompt, variables, at)

@@ -1,0 +1,99 @@
+"""``menu``: the caller chooses by a key, or by saying one of the phrases of a choice."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime
+
+from gateway.calls.events import Command, Event
+from gateway.calls.step_events import Listen, SpeechBegan, StopListening, WordsHeard
+from gateway.calls.steps.question import PromptOf, Question
+from gateway.calls.variables import Variables
+from gateway.dialplan.actions import Action, MenuAction
+
+SPEECH_LIMIT_S = 10.0
+"""How long somebody who has begun to speak is waited for."""
+
+
+class Menu(Question):
+    """One menu, asked up to ``tries`` times. A key or phrase of a choice ends it at once, also during the prompt.
+
+    Words without a choice that come during the prompt mean nothing: they may be its echo, or somebody in the room.
+    """
+
+    def __init__(self, action: MenuAction, prompt: PromptOf, variables: Variables) -> None:
+        super().__init__(prompt, wait_s=action.wait_s, tries=action.tries)
+        self._action = action
+        self._variables = variables
+
+    def begin(self, at: datetime) -> list[Command]:
+        """Listen where words count, and ask."""
+        return [*self._listen(), *super().begin(at)]
+
+    def takes(self, digit: str) -> bool:
+        """The keys of its choices are the menu's."""
+        return digit in self._action.choices
+
+    def on(self, event: Event, at: datetime) -> list[Command]:
+        """Words are as good as keys."""
+        match event:
+            case SpeechBegan() if not self._is_asking:
+                return self._wait(max(SPEECH_LIMIT_S, self._wait_s))
+            case WordsHeard(text=text):
+                return self._on_words(text, at)
+            case _:
+                return super().on(event, at)
+
+    def _on_words(self, text: str, at: datetime) -> list[Command]:
+        key = key_for(text, self._action.words)
+        if key is not None and key in self._action.choices:
+            return self._choose(key)
+        if self._is_asking:
+            return []
+        return self._on_wrong(at) if text else self._wait()
+
+    def _on_key(self, digit: str, at: datetime) -> list[Command]:
+        self._variables.keys += digit
+        return self._choose(digit) if self.takes(digit) else self._on_wrong(at)
+
+    def _choose(self, key: str) -> list[Command]:
+        self._finish(self._action.choices[key])
+        return self._quiet()
+
+    def _on_wrong(self, at: datetime) -> list[Command]:
+        return self._again(at) or self._give_up(self._action.otherwise)
+
+    def _on_silence(self, at: datetime) -> list[Command]:
+        return self._again(at) or self._give_up(self._action.timeout)
+
+    def _again(self, at: datetime) -> list[Command]:
+        return [*super()._quiet(), *self._ask(at)] if self._tries_left > 0 else []
+
+    def _give_up(self, actions: tuple[Action, ...] | None) -> list[Command]:
+        self._finish(actions)
+        return self._quiet()
+
+    def _listen(self) -> list[Command]:
+        phrases = tuple(dict.fromkeys(phrase for listed in self._action.words.values() for phrase in listed))
+        return [Listen(phrases=phrases)] if phrases else []
+
+    def _quiet(self) -> list[Command]:
+        return [*super()._quiet(), *([StopListening()] if self._action.words else [])]
+
+
+def key_for(text: str, words: Mapping[str, tuple[str, ...]]) -> str | None:
+    """The key whose phrase is in `text` as whole words, the longest phrase first; None where none is, or two are alike.
+
+    Case and accents do not count.
+    """
+    heard = f" {_plain(text)} "
+    found = {(len(plain), key) for key, listed in words.items() for p in listed if f" {(plain := _plain(p))} " in heard}
+    longest = {key for length, key in found if length == max(found)[0]}
+    return longest.pop() if len(longest) == 1 else None
+
+
+def _plain(text: str) -> str:
+    apart = unicodedata.normalize("NFKD", text.casefold().replace("ß", "ss"))
+    return " ".join(re.findall(r"\w+", "".join(c for c in apart if not unicodedata.combining(c))))

@@ -1,0 +1,63 @@
+"""The variables of one call, and texts of the dialplan with them filled in; pure, part of `Call`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from gateway.dialplan.model import CallFacts, Dialplan
+from gateway.dialplan.template import Template, Variable
+from gateway.errors import shown
+
+MAX_VALUE_CHARACTERS = 1000
+MAX_VALUES = 200
+_NUMBER = re.compile(r"\+?[0-9]{4,}")
+
+
+class Variables:
+    """What ``set``, ``collect`` and ``hook`` have noted of a call, and what is known of it from the beginning."""
+
+    def __init__(self, plan: Dialplan, facts: CallFacts | None) -> None:
+        """`facts` None: nothing is known of who calls whom."""
+        self._plan = plan
+        self._facts = facts
+        self._values: dict[str, str] = {}
+        self.keys = ""
+        """What was pressed in menus."""
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """Those that were set, by name."""
+        return dict(self._values)
+
+    def set(self, values: Mapping[str, str]) -> None:
+        """Note `values`; what is very long is cut, and of very many the rest is lost."""
+        for name, text in values.items():
+            if name in self._values or len(self._values) < MAX_VALUES:
+                self._values[name] = text[:MAX_VALUE_CHARACTERS]
+
+    def text(self, template: Template, at: datetime) -> str:
+        """`template` filled in, for machines."""
+        return template.render(self._known(at))
+
+    def spoken(self, template: Template, at: datetime) -> str:
+        """`template` filled in, for the ear: the digits of a number one by one, everything on one line."""
+        known = {variable: _for_the_ear(text) for variable, text in self._known(at).items()}
+        return " ".join(template.render(known).split())
+
+    def _known(self, at: datetime) -> dict[Variable, str]:
+        facts = self._facts
+        return {
+            Variable.CALLER_NUMBER: "" if facts is None else facts.from_,
+            Variable.CALLER_NAME: "" if facts is None else facts.display_name,
+            Variable.CALLED_NUMBER: "" if facts is None else facts.to,
+            Variable.NOW: f"{at.astimezone(self._plan.zone):%Y-%m-%d %H:%M}",
+            Variable.DIALPLAN_NAME: self._plan.name,
+            Variable.CONTACTS: ", ".join(self._plan.contacts),
+        }
+
+
+def _for_the_ear(text: str) -> str:
+    line = shown(" ".join("".join(c if c.isprintable() else " " for c in text).split()), MAX_VALUE_CHARACTERS)
+    return " ".join(line.removeprefix("+")) if _NUMBER.fullmatch(line) else line
