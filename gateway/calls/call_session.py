@@ -96,6 +96,8 @@ class CallSession:
             case Greet():
                 self._greet(bridge)
             case BridgeAudio(is_open=is_open, lets_finish=lets_finish):
+                if is_open and bridge.has_started:
+                    self._speak_format()
                 bridge.set_open(is_open=is_open, lets_finish=lets_finish)
             case ReplyToTool():
                 bridge.reply_to_tool(command.call_id, command.output, respond=command.respond)
@@ -193,8 +195,13 @@ class CallSession:
         line = self._links.line()
         if line.leg is None or self._options is None:
             return
-        line.formats = (self._options.input_format, self._options.output_format)
+        self._speak_format()
         bridge.start(line.leg)
+
+    def _speak_format(self) -> None:
+        """The leg takes and gives the session's formats, whatever somebody else has spoken in meanwhile."""
+        if self._options is not None:
+            self._links.line().formats = (self._options.input_format, self._options.output_format)
 
     def _leave(self) -> None:
         self._tools.leave()

@@ -27,8 +27,10 @@ def greeting_key(options: SessionOptions, text: str) -> GreetingKey:
 class GreetingCache:
     """The greetings heard so far; the least recently used goes first. Shared by all calls of a process."""
 
-    def __init__(self, max_greetings: int = MAX_GREETINGS) -> None:
+    def __init__(self, max_greetings: int = MAX_GREETINGS, *, max_bytes: int | None = None) -> None:
+        """`max_bytes`: of all their audio; None: no limit of its own."""
         self._max_greetings = max_greetings
+        self._max_bytes = max_bytes
         self._audio: OrderedDict[GreetingKey, bytes] = OrderedDict()
 
     def get(self, key: GreetingKey) -> bytes | None:
@@ -46,8 +48,12 @@ class GreetingCache:
         """Keep `audio`, the whole greeting."""
         self._audio[key] = audio
         self._audio.move_to_end(key)
-        while len(self._audio) > self._max_greetings:
+        while len(self._audio) > self._max_greetings or self._is_too_big:
             self._audio.popitem(last=False)
+
+    @property
+    def _is_too_big(self) -> bool:
+        return self._max_bytes is not None and sum(len(audio) for audio in self._audio.values()) > self._max_bytes
 
 
 class GreetingRecorder:

@@ -12,6 +12,7 @@ from gateway.calls.media_hosts import MediaHosts
 from gateway.calls.media_watch import OneWayAudio
 from gateway.calls.record import CallObserver
 from gateway.calls.recording import RecordingStore
+from gateway.calls.speech import SpeechStore
 from gateway.calls.spending import Accounting
 from gateway.calls.tools.services import ToolServices
 from gateway.realtime.recovery.endpoints import Endpoints
@@ -43,6 +44,7 @@ class CallServices:
     accounting: Accounting = field(default_factory=Accounting)
     recordings: RecordingStore | None = None  # None: nothing is recorded
     tools: ToolServices = field(default_factory=ToolServices)
+    speech: SpeechStore = field(default_factory=SpeechStore)
     endpoints: Endpoints | None = None  # None: a session that is lost stays lost
 
     def chain(self, use: str) -> tuple[str, ...]:

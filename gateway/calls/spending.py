@@ -24,7 +24,7 @@ import structlog
 from gateway.calls.events import BudgetReached
 from gateway.calls.record import CallRecord
 from gateway.dialplan.actions import Action, SessionAction
-from gateway.dialplan.model import CallFacts, Dialplan, SessionPlan
+from gateway.dialplan.model import CallFacts, Dialplan, SessionLimits, SessionPlan
 from gateway.dialplan.triggers import BudgetUsed, CostOver
 from gateway.errors import ResourceError, shown
 from gateway.realtime import session as realtime
@@ -109,6 +109,7 @@ class CallSpending:
         self._wall_clock = wall_clock
         self._account = accounting.ledger.open(record.caller, record.called)
         self._sessions: list[SessionSpending] = []
+        self._asides: list[SessionSpending] = []
         self._charged = Reading()
         events = [escalation.trigger for escalation in plan.escalations]
         self._marks = [event for event in events if isinstance(event, BudgetUsed | CostOver) and event != SPENT]
@@ -132,6 +133,12 @@ class CallSpending:
             self._look_again()
         return session
 
+    def aside(self, chain: Sequence[realtime.SessionOptions], uses: Sequence[str]) -> SessionSpending:
+        """Begin to count what a session beside the plan's own spends, as one that speaks a text or listens."""
+        aside = SessionSpending(self, self._accounting, None, tuple(zip(uses, chain, strict=True)), self._clock)
+        self._asides.append(aside)
+        return aside
+
     def leave(self) -> None:
         """The session is let go; what it is still billed for counts."""
         if self._sessions:
@@ -140,6 +147,8 @@ class CallSpending:
     def stop(self) -> None:
         """The call is over; safe to repeat."""
         self.leave()
+        for aside in self._asides:
+            aside.end()
         if self._timer is not None:
             self._timer.cancel()
         self._is_watched = False
@@ -153,7 +162,7 @@ class CallSpending:
     def note(self) -> None:
         """Something was spent, or time has passed."""
         now = self._clock()
-        readings = [session.meter.reading(now) for session in self._sessions]
+        readings = [session.meter.reading(now) for session in (*self._asides, *self._sessions)]
         whole = sum(readings, Reading())
         more, more_s = whole.cost - self._charged.cost, whole.seconds - self._charged.seconds
         self._charged = whole
@@ -162,16 +171,16 @@ class CallSpending:
         record.cost, record.currency = (whole.cost, CURRENCY) if readings and whole.is_priced else (None, CURRENCY)
         if more or more_s:
             self._account.charge(more, more_s, self._wall_clock().date())
-        if self._is_watched and self._sessions[-1].meter.is_open:
+        if self._is_watched and self._sessions and self._sessions[-1].meter.is_open:
             self._tell(whole, readings[-1])
 
     def _tell(self, whole: Reading, present: Reading) -> None:
         call, call_limit = self._accounting.call.share(whole)
-        plan, budget = self._sessions[-1].plan, self._sessions[-1].budget
+        name, budget = self._sessions[-1].name, self._sessions[-1].budget
         session, session_limit = budget.share(present)
         share, limit = max(
             (call, f"limits.budget.call.{call_limit}"),
-            (session, f"sessions.{plan.name}.limits.{session_limit}"),
+            (session, f"sessions.{name}.limits.{session_limit}"),
             self._account.share(),
         )
         reached = [mark for mark in self._marks if _is_reached(mark, share, whole)]
@@ -201,7 +210,7 @@ class SessionSpending:
         self,
         call: CallSpending,
         accounting: Accounting,
-        plan: SessionPlan,
+        plan: SessionPlan | None,
         served_by: Sequence[tuple[str, realtime.SessionOptions]],
         clock: Callable[[], float],
     ) -> None:
@@ -211,8 +220,9 @@ class SessionSpending:
         self._place = 0  # who serves it now
         self._clock = clock
         self._is_over = False
-        self.plan = plan
-        self.budget = Budget(minutes=plan.limits.minutes, money=plan.limits.money)
+        self.name = "" if plan is None else plan.name
+        limits = SessionLimits() if plan is None else plan.limits
+        self.budget = Budget(minutes=limits.minutes, money=limits.money)
         self.meter = Meter(self._prices.model, self._prices.transcription)
 
     def hear(self, event: realtime.SessionEvent) -> None:

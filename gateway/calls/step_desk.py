@@ -1,13 +1,27 @@
-"""Carries out what the steps of a call ask for: tones, speech, words that are heard, questions to web services."""
+"""Carries out what the steps of a call ask for: tones, speech, words that are heard, questions to web services.
+
+::
+
+    Step ──PlayTone──────────> media                  ──PlayoutEnded──> Step
+         ──Speak─────────────> Speaker ─> media       ──PlayoutEnded──>
+         ──Listen────────────> Listener               ──WordsHeard────>
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
+from gateway.calls.brief import CallBrief
+from gateway.calls.events import Event
 from gateway.calls.line import Line
+from gateway.calls.listener import Listener
 from gateway.calls.playout_watch import PlayoutWatch
 from gateway.calls.services import CallServices
-from gateway.calls.step_events import PlayTone, StepCommand
+from gateway.calls.side_session import SideSessions
+from gateway.calls.speaker import Speaker
+from gateway.calls.spending import CallSpending
+from gateway.calls.step_events import Listen, PlayTone, Speak, StepCommand, StopListening
 from gateway.calls.tones import samples_of
 from gateway.errors import StateError
 
@@ -15,20 +29,58 @@ TONE_ITEM = "tone"
 
 
 class StepDesk:
-    """One call's. `line` gives the one to the caller, at present."""
+    """One call's. `line` gives the one to the caller, at present; `tasks` owns what is begun here."""
 
-    def __init__(self, services: CallServices, line: Callable[[], Line], playout: PlayoutWatch) -> None:
+    def __init__(
+        self,
+        services: CallServices,
+        brief: CallBrief,
+        spending: CallSpending,
+        playout: PlayoutWatch,
+        *,
+        line: Callable[[], Line],
+        dispatch: Callable[[Event], None],
+        tasks: Callable[[], asyncio.TaskGroup],
+    ) -> None:
         self._services = services
         self._line = line
         self._playout = playout
+        sessions = SideSessions(services, brief, line, spending)
+        self._speaker = Speaker(sessions, tasks, playout.look)
+        self._listener = Listener(sessions, tasks, dispatch)
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether a text is being spoken (what is queued at the leg apart)."""
+        return self._speaker.is_busy
 
     def do(self, command: StepCommand) -> None:
         """Carry out what a step asks for. Raises: `StateError`."""
         match command:
             case PlayTone():
                 self._play_tone(command)
+            case Speak(text=text):
+                self._playout.wait()
+                self._speaker.speak(text)
+            case Listen(phrases=phrases):
+                self._listener.begin(phrases)
+            case StopListening():
+                self._listener.stop()
             case _:
                 raise StateError(f"nobody does {type(command).__name__}")
+
+    def append_audio(self, audio: bytes) -> None:
+        """The caller's audio."""
+        self._listener.append_audio(audio)
+
+    def hush(self) -> None:
+        """Whatever is being spoken is to be heard no more."""
+        self._speaker.stop()
+
+    def release(self) -> None:
+        """The call is over; safe to repeat."""
+        self._speaker.release()
+        self._listener.stop()
 
     def _play_tone(self, command: PlayTone) -> None:
         leg = self._line().leg

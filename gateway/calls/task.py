@@ -81,13 +81,13 @@ class CallTask:
         self._playout = PlayoutWatch(
             is_over=self._is_playout_over, ended=lambda: self.dispatch(call_events.PlayoutEnded())
         )
-        self._steps = StepDesk(services, lambda: self._line, self._playout)
         self._log = _log.bind(call_id=brief.start.call_id)
         self._peers = self._peer_watch()
         self.record = brief.record(services)
         self._recording = CallRecording(services.recordings, services.media, self.record)
         self._tools = ToolDesk(services.tools, brief.plan, brief.facts, self.record, self._desk_links())
         self._spending = self._call_spending()
+        self._steps = self._step_desk()
         self._session = self._call_session()
 
     # Life.
@@ -167,6 +167,7 @@ class CallTask:
         self._timers.stop()
         self._playout.forget()
         self._tools.leave()
+        self._steps.release()
         self._session.abandon()
         self._desk.release()
         self._succession.release()
@@ -410,6 +411,7 @@ class CallTask:
             self._judge(self._detector, audio)
         self._desk.on_audio(audio)
         self._session.append_audio(audio)
+        self._steps.append_audio(audio)
 
     def _judge(self, detector: AnswerDetector, audio: bytes) -> None:
         verdict = detector.hear(audio)
@@ -435,7 +437,7 @@ class CallTask:
         self._playout.look()
 
     def _is_playout_over(self) -> bool:
-        if self._session.is_speaking:
+        if self._session.is_speaking or self._steps.is_speaking:
             return False
         return self._line.leg is None or self._services.media.engine.queued_ms(self._line.leg) <= 0
 
@@ -448,6 +450,7 @@ class CallTask:
         self._services.media.engine.end_item(self._line.leg, FILE_ITEM)
 
     def _stop_playing(self) -> None:
+        self._steps.hush()
         self._line.flush()
         self._playout.forget()
 
@@ -506,6 +509,17 @@ class CallTask:
             self.dispatch,
             clock=self._services.clock,
             wall_clock=self._services.wall_clock,
+        )
+
+    def _step_desk(self) -> StepDesk:
+        return StepDesk(
+            self._services,
+            self._brief,
+            self._spending,
+            self._playout,
+            line=lambda: self._line,
+            dispatch=self.dispatch,
+            tasks=lambda: self._tasks,
         )
 
     def _call_session(self) -> CallSession:

@@ -403,6 +403,7 @@ class Service:
         self._plans = plans
         self._tools.use(plans)
         self._greetings.clear()
+        self.services.speech.cache.clear()
         self.calls.replace_plans(plans)
         _log.info(
             "dialplans reloaded",

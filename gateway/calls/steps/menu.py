@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -12,6 +10,7 @@ from gateway.calls.step_events import Listen, SpeechBegan, StopListening, WordsH
 from gateway.calls.steps.question import PromptOf, Question
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import Action, MenuAction
+from gateway.dialplan.phrases import parse_phrase
 
 SPEECH_LIMIT_S = 10.0
 """How long somebody who has begun to speak is waited for."""
@@ -84,16 +83,12 @@ class Menu(Question):
 
 
 def key_for(text: str, words: Mapping[str, tuple[str, ...]]) -> str | None:
-    """The key whose phrase is in `text` as whole words, the longest phrase first; None where none is, or two are alike.
-
-    Case and accents do not count.
-    """
-    heard = f" {_plain(text)} "
-    found = {(len(plain), key) for key, listed in words.items() for p in listed if f" {(plain := _plain(p))} " in heard}
+    """The key whose phrase is in `text`, the longest phrase first; None where none is, or two are alike."""
+    found = [
+        (max(len(place) for place in places), key)
+        for key, listed in words.items()
+        for phrase in listed
+        if (places := tuple(parse_phrase(phrase).places(text)))
+    ]
     longest = {key for length, key in found if length == max(found)[0]}
     return longest.pop() if len(longest) == 1 else None
-
-
-def _plain(text: str) -> str:
-    apart = unicodedata.normalize("NFKD", text.casefold().replace("ß", "ss"))
-    return " ".join(re.findall(r"\w+", "".join(c for c in apart if not unicodedata.combining(c))))

@@ -1,0 +1,119 @@
+"""Speaks the dialplan's texts to one caller, by whoever has spoken them before, or by a session of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from gateway.calls.greeting import GreetingKey, GreetingRecorder, greeting_key
+from gateway.calls.side_session import SideSessions
+from gateway.calls.speech import Speech
+from gateway.errors import ProviderError
+from gateway.realtime import session as realtime
+
+SPEECH_ITEM = "speech"
+INSTRUCTIONS = "You read texts aloud on the telephone: exactly as they stand, in their own language, and nothing else."
+
+_log = structlog.stdlib.get_logger("gateway.calls")
+
+
+class Speaker:
+    """One call's. `on_change` is called whenever `is_busy` may have become false."""
+
+    def __init__(self, sessions: SideSessions, tasks: Callable[[], asyncio.TaskGroup], on_change: Callable[[], None]):
+        """`tasks` owns what is begun here."""
+        self._sessions = sessions
+        self._store = sessions.services.speech
+        self._tasks = tasks
+        self._on_change = on_change
+        self._text = ""
+        self._speech: Speech | None = None
+        self._told = 0  # chunks that are on their way to the caller
+        self._may_retry = False
+        self._unattend: Callable[[], None] = lambda: None
+        self._speaking: set[asyncio.Task[None]] = set()
+        self._log = _log.bind(call_id=sessions.brief.start.call_id)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether more is to come (what is queued at the leg apart)."""
+        return self._speech is not None
+
+    def speak(self, text: str) -> None:
+        """Let the caller hear `text`; it is over when `is_busy` is no longer, whatever came of it."""
+        self.stop()
+        self._text, self._may_retry = text, True
+        if text:
+            self._begin()
+        else:
+            self._on_change()
+
+    def stop(self) -> None:
+        """The caller is to hear no more of it. It is spoken to its end, for those who come later."""
+        self._unattend()
+        self._speech = None
+
+    def release(self) -> None:
+        """The call is over; safe to repeat."""
+        self.stop()
+        for task in self._speaking:
+            task.cancel()
+
+    def _begin(self) -> None:
+        chain = self._sessions.chain(_reading)
+        key = greeting_key(chain[0], self._text)
+        speech = self._store.find(key, chain[0].output_format)
+        if speech is None:
+            speech = self._store.begin(key, chain[0].output_format)
+            work = self._speak(speech, key, self._text, chain)
+            task = self._tasks().create_task(work, name=f"speech {self._sessions.brief.start.call_id}")
+            self._speaking.add(task)
+            task.add_done_callback(self._speaking.discard)
+            self._may_retry = False
+        self._speech, self._told = speech, 0
+        self._unattend = speech.attend(self._play)
+        self._play()
+
+    async def _speak(self, speech: Speech, key: GreetingKey, text: str, chain: list[realtime.SessionOptions]) -> None:
+        recorder = GreetingRecorder(self._store.cache, key, chain[0].output_format.bytes_per_ms)
+        try:
+            await speech.speak(self._sessions.open(chain), text, recorder, self._sessions.count(chain))
+        except ProviderError as error:  # there is no such session at all
+            speech.give_up(str(error))
+        finally:
+            self._store.end(key, speech)
+
+    def _play(self) -> None:
+        """Send what has come since, and find out whether that was all."""
+        speech, line = self._speech, self._sessions.line()
+        if speech is None:
+            return
+        new, self._told = speech.chunks[self._told :], len(speech.chunks)
+        if line.leg is not None and new:
+            line.formats = (line.formats[0], speech.audio_format)
+            for audio in new:
+                self._sessions.services.media.engine.play(line.leg, SPEECH_ITEM, audio)
+        if speech.is_over:
+            self._end(speech)
+
+    def _end(self, speech: Speech) -> None:
+        self._unattend()
+        if speech.problem and not self._told and self._may_retry:  # whoever had it spoken has hung up
+            self._may_retry = False
+            self._begin()
+            return
+        self._speech = None
+        if speech.problem:
+            self._store.failures += 1
+            self._log.warning("text not spoken", reason=speech.problem, characters=len(self._text))
+        line = self._sessions.line()
+        if line.leg is not None and self._told:
+            self._sessions.services.media.engine.end_item(line.leg, SPEECH_ITEM)
+        self._on_change()
+
+
+def _reading(options: realtime.SessionOptions) -> realtime.SessionOptions:
+    return replace(options, instructions=INSTRUCTIONS, transcription_model=None)

@@ -1,0 +1,318 @@
+"""Steps in running calls: texts that are spoken, words that are heard, tones; the house is `CallHouse`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import structlog
+
+from gateway.calls.call import CallState
+from gateway.calls.events import Outcome
+from gateway.dialplan import actions as a
+from gateway.dialplan.model import Match, Route
+from gateway.dialplan.template import parse_template
+from gateway.errors import ProviderRefused
+from gateway.realtime import session as realtime
+from gateway.sip.message import Uri
+from tests.calls.test_recording import CALLER_PORT, ObedientPbx
+from tests.support.bare_plan import BARE_PLAN
+from tests.support.call_house import CALLER_AUDIO, CallHouse, ScriptedSession, play_out
+from tests.support.wire import PBX, description
+
+SOUND = b"speech" * 8
+
+
+def say(text: str) -> a.SayAction:
+    return a.SayAction(text=parse_template(text)[0])
+
+
+def house_for(*actions: a.Action) -> CallHouse:
+    routes = (Route(name="flow", match=Match(), actions=actions),)
+    return CallHouse(replace(BARE_PLAN, routes=routes, language="de"), ObedientPbx())
+
+
+def speaks(words: str | None = None, *, status: realtime.ResponseStatus = realtime.ResponseStatus.COMPLETED) -> Any:
+    """A provider that speaks what it is asked to; or other `words`."""
+
+    def teach(session: ScriptedSession) -> None:
+        def speak(text: str) -> None:
+            session.said.append(text)
+            session.emit(realtime.ResponseStarted(response_id="r"))
+            session.emit(realtime.AudioDelta(response_id="r", item_id="i", content_index=0, audio=SOUND))
+            transcript = text if words is None else words
+            session.emit(
+                realtime.OutputTranscript(response_id="r", item_id="i", content_index=0, text=transcript, is_final=True)
+            )
+            session.emit(realtime.ResponseFinished(response_id="r", status=status))
+
+        session.say = speak  # type: ignore[method-assign,assignment]
+
+    return teach
+
+
+async def call(house: CallHouse, seconds: float = 1.0) -> str:
+    offer = description(PBX.host, CALLER_PORT)
+    leg = house.pbx.user_agent.invite("gateway", Uri.parse("sip:7000@10.0.0.1"), offer=offer, now=house.wire.now)
+    await house.live(seconds)
+    return leg
+
+
+def press(house: CallHouse, digit: str) -> None:
+    for running in house.manager._calls:
+        running.on_digit(digit, 100)
+
+
+def state(house: CallHouse) -> CallState:
+    (running,) = house.manager._calls
+    return running._call.state
+
+
+def heard(house: CallHouse) -> list[bytes]:
+    (leg,) = house.media.legs.values()
+    return leg.played
+
+
+def play(house: CallHouse, script: Callable[[], Any]) -> None:
+    async def whole() -> None:
+        await script()
+        await house.live(40, step_s=0.25)
+        house.assert_nothing_is_left()
+
+    play_out(house, whole)
+
+
+def said(session: ScriptedSession, text: str) -> None:
+    """The caller says something."""
+    session.emit(realtime.SpeechStarted(item_id="t", audio_start_ms=0))
+    session.emit(realtime.InputTranscript(item_id="t", text=text, is_final=True))
+
+
+def test_a_text_is_spoken_then_the_plan_goes_on() -> None:
+    house = house_for(say("Guten Tag."), a.WaitAction(seconds=1), a.HangUpAction())
+    house.on_session = speaks()
+
+    async def script() -> None:
+        await call(house)
+        assert heard(house) == [SOUND]
+        assert house.sessions[0].said == ["Guten Tag."]
+        assert house.sessions[0].options.tools == ()
+
+    play(house, script)
+    (record,) = house.ended
+    assert (record.outcome, record.cause) == (Outcome.GATEWAY_HUNG_UP, "dialplan")
+
+
+def test_the_next_caller_hears_the_same_without_anybody_speaking() -> None:
+    house = house_for(say("Guten Tag."), a.WaitAction(seconds=1))
+    house.on_session = speaks()
+
+    async def script() -> None:
+        await call(house, 5)
+        await call(house)
+        assert heard(house) == [SOUND]
+        assert len(house.sessions) == 1
+
+    play(house, script)
+
+
+@pytest.mark.parametrize("provider", [speaks("Etwas ganz anderes."), speaks(status=realtime.ResponseStatus.INCOMPLETE)])
+def test_what_was_not_said_as_it_stands_is_not_kept(provider: Any) -> None:
+    house = house_for(say("Guten Tag."), a.WaitAction(seconds=1))
+    house.on_session = provider
+
+    async def script() -> None:
+        await call(house, 5)
+        await call(house)
+        assert len(house.sessions) == 2
+
+    play(house, script)
+
+
+def test_callers_at_the_same_time_share_one_speech() -> None:
+    house = house_for(say("Guten Tag."), a.WaitAction(seconds=1))
+
+    async def script() -> None:
+        await call(house, 0.5)
+        await call(house, 0.5)
+        (session,) = house.sessions
+        speaks()(session)
+        session.say(session.said[0])
+        await house.live(0.1)
+        assert [leg.played for leg in house.media.legs.values()] == [[SOUND], [SOUND]]
+
+    house.on_session = lambda session: setattr(session, "say", session.said.append)
+    play(house, script)
+
+
+def test_who_listened_along_asks_for_themselves_when_the_first_caller_hangs_up() -> None:
+    house = house_for(say("Guten Tag."), a.WaitAction(seconds=1))
+
+    async def script() -> None:
+        first = await call(house, 0.5)
+        await call(house, 0.5)
+        house.on_session = speaks()
+        house.pbx.user_agent.bye(first, house.wire.now)
+        await house.live(0.5)
+        assert heard(house) == [SOUND]
+        assert len(house.sessions) == 2
+
+    house.on_session = lambda session: setattr(session, "say", session.said.append)
+    play(house, script)
+
+
+def refuses(session: ScriptedSession) -> None:
+    session.refusal = ProviderRefused("no key", code="key")
+
+
+def is_mute(session: ScriptedSession) -> None:
+    session.say = session.said.append  # type: ignore[method-assign,assignment]
+
+
+@pytest.mark.parametrize(("provider", "within_s"), [(refuses, 1.0), (is_mute, 6.0)])
+def test_a_text_that_nobody_speaks_is_left_out_and_counted(provider: Any, within_s: float) -> None:
+    house = house_for(say("Guten Tag."), a.WaitAction(seconds=60))
+    house.on_session = provider
+
+    async def script() -> None:
+        with structlog.testing.capture_logs() as logs:
+            leg = await call(house, within_s)
+        assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["text not spoken"]
+        assert house.services.speech.failures == 1
+        assert state(house) is CallState.ACTING
+        assert house.sessions[0].is_closed
+        house.pbx.user_agent.bye(leg, house.wire.now)
+
+    play(house, script)
+
+
+MENU = a.MenuAction(
+    prompt=say("Verkauf oder Büro?"),
+    choices={"1": (say("Der Verkauf."),), "2": (say("Das Büro."),)},
+    words={"1": ("Verkauf",), "2": ("Büro",)},
+    tries=1,
+)
+
+
+def test_a_menu_hears_words_and_goes_on_hearing_keys_when_nobody_listens() -> None:
+    house = house_for(MENU, a.WaitAction(seconds=1))
+    house.on_session = speaks()
+
+    async def script() -> None:
+        await call(house)
+        listening, speaking = house.sessions
+        assert speaking.said == ["Verkauf oder Büro?"]
+        options = listening.options
+        assert not options.turn_detection.creates_response
+        assert (options.transcription_language, options.transcription_prompt) == ("de", "Keywords: Verkauf, Büro")
+        assert listening.heard[-1] == CALLER_AUDIO
+        assert speaking.heard == []
+        said(listening, "zum Büro bitte")
+        await house.live(0.3)
+        assert house.sessions[-1].said == ["Das Büro."]
+        assert listening.is_closed
+
+    play(house, script)
+
+
+def test_a_menu_without_anybody_who_listens_takes_keys() -> None:
+    house = house_for(MENU, a.WaitAction(seconds=1))
+    house.on_session = lambda session: refuses(session) if len(house.sessions) == 1 else speaks()(session)
+
+    async def script() -> None:
+        await call(house)
+        press(house, "1")
+        await house.live(0.3)
+        assert house.sessions[-1].said == ["Der Verkauf."]
+
+    play(house, script)
+
+
+def test_a_provider_that_answers_every_turn_listens_all_the_same() -> None:
+    house = house_for(MENU, a.WaitAction(seconds=1))
+
+    def answers_always(session: ScriptedSession) -> None:
+        speaks()(session)
+        if not session.options.turn_detection.creates_response:
+            house.sessions.pop()
+            raise ProviderRefused("it answers", code="turn_detection")
+
+    house.on_session = answers_always
+
+    async def script() -> None:
+        await call(house)
+        listening = house.sessions[0]
+        assert listening.options.max_output_tokens == 16
+        listening.emit(realtime.AudioDelta(response_id="x", item_id="x", content_index=0, audio=b"unheard!"))
+        assert b"unheard!" not in heard(house)
+        said(listening, "Verkauf")
+        await house.live(0.3)
+        assert house.sessions[-1].said == ["Der Verkauf."]
+
+    play(house, script)
+
+
+def test_a_key_during_the_prompt_silences_it() -> None:
+    house = house_for(replace(MENU, words={}, prompt=say("Eins, zwei.")), a.WaitAction(seconds=1))
+    flushed: list[int] = []
+    house.media.flush = lambda leg: flushed.append(leg) or ()  # type: ignore[method-assign,func-returns-value]
+
+    async def script() -> None:
+        house.on_session = is_mute
+        await call(house)
+        before = len(flushed)
+        house.on_session = speaks()
+        press(house, "2")
+        await house.live(0.3)
+        assert len(flushed) > before
+        assert heard(house) == [SOUND]
+        late = realtime.AudioDelta(response_id="r", item_id="i", content_index=0, audio=b"late")
+        house.sessions[0].emit(late)
+        assert b"late" not in heard(house)
+
+    play(house, script)
+
+
+def test_a_tone_is_played_and_the_plan_goes_on() -> None:
+    house = house_for(a.ToneAction(tone=a.Tone.BUSY, seconds=2), a.WaitAction(seconds=1))
+
+    async def script() -> None:
+        await call(house)
+        assert heard(house) == [b"tone"]
+
+    play(house, script)
+    assert house.ended[0].cause == "dialplan ended"
+
+
+def test_it_rings_before_the_answer_and_a_caller_may_leave() -> None:
+    house = house_for(a.RingAction(seconds=5), say("Guten Tag."), a.WaitAction(seconds=1))
+    house.on_session = speaks()
+
+    async def script() -> None:
+        await call(house, 4.5)
+        assert house.media.legs == {}
+        assert house.sessions == []
+        await house.live(1)
+        assert heard(house) == [SOUND]
+
+    play(house, script)
+
+
+def test_what_texts_cost_is_the_calls() -> None:
+    house = house_for(say("Guten Tag."), a.WaitAction(seconds=1))
+
+    def bills(session: ScriptedSession) -> None:
+        speaks()(session)
+        speak = session.say
+
+        def spend(text: str | None = None) -> None:
+            session.emit(realtime.UsageReported(usage=realtime.Usage(output_tokens=7)))
+            speak(text)
+
+        session.say = spend  # type: ignore[method-assign]
+
+    house.on_session = bills
+    play(house, lambda: call(house))
+    assert house.ended[0].usage.output_tokens == 7
