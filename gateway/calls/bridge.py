@@ -22,6 +22,9 @@ from dataclasses import replace
 import structlog
 
 from gateway.calls import events as call_events
+from gateway.calls.escalation.events import FactNoticed
+from gateway.calls.escalation.facts import CallerHeard, Fact
+from gateway.calls.escalation.silence import LastHeard
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.live_playout import fitted
 from gateway.calls.opening import Opening
@@ -93,7 +96,8 @@ class SessionBridge:
         self._is_overdue = False  # the model owes a reply for so long that the caller was told to wait
         self._active: set[str] = set()  # responses being spoken
         self._muted: set[str] = set()  # responses the caller has interrupted
-        self._transcript = Transcript(self._call_ms, self._write_down)
+        self._transcript = Transcript(self._call_ms, self._write_down, self._notice)
+        self._last_heard = LastHeard()
         self._patience = Patience(media, lambda: self._leg if self._is_uplink_open else None)
         self._log = _log.bind(call_id=record.call_id)
 
@@ -137,9 +141,19 @@ class SessionBridge:
             for item in self._media.engine.flush(leg):
                 self._transcript.agent_cut(item.item_id, item.heard_ms, item.received_ms)
 
+    @property
+    def silent_since(self) -> float | None:
+        """Since when neither caller nor model has been heard; None where one is, or they do not hear each other."""
+        return self._last_heard.since(self._clock()) if self._is_uplink_open and self._leg is not None else None
+
+    def note_key(self) -> None:
+        """The caller has pressed a key, and so is there."""
+        self._last_heard.hear_caller(self._clock())
+
     def start(self, leg: int) -> None:
         """The caller can hear: play the greeting, or what was said while the telephone rang."""
         self._leg = leg
+        self._last_heard.end_caller(self._clock())
         if self._is_full_duplex and self._session is not None:
             self._opening.begin_live(self._session)
         greeting = self._opening.take_cached()
@@ -241,6 +255,7 @@ class SessionBridge:
         if self._leg is None or self._session is None:
             return
         heard = self._media.engine.flush(self._leg)
+        self._last_heard.cut_agent(self._clock())
         if heard or self._active:
             self._record.barge_ins += 1
         if self._active and not self._options.turn_detection.interrupts_response:
@@ -260,15 +275,19 @@ class SessionBridge:
             self._opening.tell_heard(self._session, 1, 1)
         self._transcript.agent_heard(item_id)
 
-    def _play(self, leg: int, item_id: str, content_index: int, audio: bytes) -> None:
+    def _play(self, leg: int, item_id: str, content_index: int, audio: bytes, *, is_silence: bool = False) -> None:
         if self._record.first_audio_ms is None and self._record.established_s is not None:
             self._record.first_audio_ms = round((self._clock() - self._record.established_s) * 1000)
         audio_ms = len(audio) / self._options.output_format.bytes_per_ms
-        self._transcript.agent_audio(item_id, self._media.engine.queued_ms(leg), audio_ms)
+        queued_ms = self._media.engine.queued_ms(leg)
+        self._transcript.agent_audio(item_id, queued_ms, audio_ms)
+        if not is_silence:
+            self._last_heard.hear_agent(self._clock() + (queued_ms + audio_ms) / 1000)
         self._media.engine.play(leg, item_id, audio, content_index)
 
     def _flush(self, leg: int) -> None:
         """Drop what is queued of a model that is full duplex; what it says goes on."""
+        self._last_heard.cut_agent(self._clock())
         for item in self._media.engine.flush(leg):
             self._transcript.agent_flushed(item.item_id, item.heard_ms, item.received_ms)
 
@@ -297,14 +316,15 @@ class SessionBridge:
             case realtime.SpeechStarted():
                 self._transcript.begin_turn(event.item_id)
                 self._turns, self._tells_speech = self._turns + 1, True
+                self._last_heard.begin_caller()
+                self._notice(CallerHeard())
                 self._wait_no_longer()
                 if self._options.turn_detection.interrupts_response and not self._is_full_duplex:
                     self._dispatch(call_events.CallerSpoke())
             case realtime.Interrupted():
                 self._on_interrupted()
-            case realtime.ResponseStarted():
-                self._wait_no_longer()
-                self._active.add(event.response_id)
+            case realtime.SpeechStopped() | realtime.ResponseStarted():
+                self._on_turn_over(event)
             case realtime.ResponseFinished():
                 self._on_response_finished(event)
             case realtime.ToolCalled() | realtime.ToolCancelled():
@@ -317,6 +337,13 @@ class SessionBridge:
                 self._lost(f"session closed: {event.reason or event.code}")
             case _:
                 self._on_words(event)
+
+    def _on_turn_over(self, event: realtime.SpeechStopped | realtime.ResponseStarted) -> None:
+        """The caller's turn has ended; the model's may begin."""
+        self._last_heard.end_caller(self._clock())
+        if isinstance(event, realtime.ResponseStarted):
+            self._wait_no_longer()
+            self._active.add(event.response_id)
 
     def _on_gap(self, event: realtime.SessionSuspended | realtime.SessionResumed | realtime.ReplyOverdue) -> None:
         """The model is away for a while, or back."""
@@ -352,8 +379,10 @@ class SessionBridge:
         match event:
             case realtime.InputTranscript() if event.is_final:
                 self._turns += not self._tells_speech
-                self._transcript.caller_said(event.item_id, event.text)
+                self._last_heard.hear_caller(self._clock())
+                self._transcript.caller_said(event.item_id, event.text, event.confidence)
             case realtime.InputTranscript():
+                self._last_heard.hear_caller(self._clock())
                 self._transcript.caller_words(event.item_id, event.text)
             case realtime.SessionReady():
                 self._opening.note_place(event.place)
@@ -407,7 +436,7 @@ class SessionBridge:
     def _deliver(self, leg: int, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
         if isinstance(event, realtime.AudioDelta):
             audio = self._in_time(leg, event) if self._is_full_duplex else event.audio
-            self._play(leg, event.item_id, event.content_index, audio)
+            self._play(leg, event.item_id, event.content_index, audio, is_silence=event.is_silence)
         else:
             self._transcript.agent_audio_ended(event.item_id)
             self._media.engine.end_item(leg, event.item_id)
@@ -437,6 +466,10 @@ class SessionBridge:
             self._patience.end()
             self._active.clear()
             self._dispatch(call_events.SessionLost(reason=reason))
+
+    def _notice(self, fact: Fact) -> None:
+        if self._is_open and not self._is_retired:
+            self._dispatch(FactNoticed(fact=fact))
 
     def _call_ms(self) -> int:
         since = self._record.established_s

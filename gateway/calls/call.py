@@ -22,8 +22,8 @@ dialplan's `provider_down` escalation decides, before a 200 was sent. For the sa
 its session is open. What happens within TRANSFERRING is `Transfer`'s to decide.
 
 Which states follow is decided here; what has a memory of its own is asked: `RecordingAgreement` who is recorded,
-`Escalations` what a key, a lost session or a budget sets off, `TransferGrants` who may be dialled, `ToolAnswers` what
-the model hears at once, `GatheredKeys` what was pressed.
+`Escalations` what a fact, a key, a lost session or a budget sets off, `TransferGrants` who may be dialled,
+`ToolAnswers` what the model hears at once, `GatheredKeys` what was pressed.
 
 ``CALL_TRANSITIONS`` is the whole machine. An event that stands in no row for the present state is late news (a
 transfer reported after the caller hung up) and changes nothing.
@@ -38,7 +38,9 @@ from typing import TypeAlias, get_args
 
 from gateway.calls import tool_answers
 from gateway.calls.agreement import NO_LONGER_ASKING, RecordingAgreement
-from gateway.calls.escalating import Escalations
+from gateway.calls.escalating import Escalations, keeps_talking
+from gateway.calls.escalation.events import FactNoticed, Interject
+from gateway.calls.escalation.facts import ToolsBroken
 from gateway.calls.events import (
     Answer,
     AwaitPlayout,
@@ -106,17 +108,22 @@ from gateway.dialplan.actions import (
     AnswerAction,
     AnswersAction,
     HangUpAction,
+    HangUpAfterAction,
     QueueAction,
     RecordingAction,
     RecordingChange,
     RejectAction,
     RingAction,
+    SayAction,
     SessionAction,
+    SetAction,
+    TellAction,
     TransferAction,
 )
 from gateway.dialplan.contacts import TransferMode
 from gateway.dialplan.model import CallFacts, Consent, Dialplan, RecordPlan
 from gateway.dialplan.tools import SessionTool
+from gateway.dialplan.triggers import Escalation
 
 ANNOUNCEMENT_LIMIT_S = 15.0
 CONCLUDING_LIMIT_S = 30.0
@@ -127,6 +134,7 @@ RETRY_AFTER_S = 10
 TRAILING = timedelta(seconds=2)
 """How long after a step its trailing key means nothing."""
 ENDLESS = "the dialplan goes in circles"
+HUNG_UP_AFTER = "hang_up_after"
 
 
 class CallState(Enum):
@@ -151,8 +159,8 @@ class CallState(Enum):
 class Call:
     """The state machine of one call under one dialplan.
 
-    `on_state` hears of each change of state (old, new), `on_transfer` of each of a transfer's attempt; nothing else is
-    called from here but `limits.take`.
+    `on_state` hears of each change of state (old, new), `on_transfer` of each of a transfer's attempt, `on_escalation`
+    of each escalation that fires; nothing else is called from here but `limits.take`.
     """
 
     def __init__(
@@ -167,13 +175,16 @@ class Call:
         facts: CallFacts | None = None,
         on_state: Callable[[CallState, CallState], None] = lambda _old, _new: None,
         on_transfer: Callable[[TransferAttempt], None] = lambda _attempt: None,
+        on_escalation: Callable[[Escalation], None] = lambda _escalation: None,
     ) -> None:
         self.state = CallState.NEW
         self.notes = CallNotes()
         self._agreement = RecordingAgreement(self.notes)
         self._plan = plan
-        self._escalations = Escalations(plan, self.notes)
         self._script = Script(plan, actions, Variables(plan, facts))
+        self._escalations = Escalations(
+            plan, self.notes, facts, values=lambda: self._script.variables.values, on_fired=on_escalation
+        )
         self._step: Step | None = None  # under way; the one that ACTING is about
         self._trailing: tuple[str, datetime] | None = None  # a key that means nothing until then
         self._max_call_s = max_call_s
@@ -227,18 +238,22 @@ class Call:
         """Carry on with the first of the remaining actions, or hang up when there is none."""
         commands: list[Command] = []
         while (action := self._script.first(at)) is not None:
-            done = self._perform_at_once(action)
+            done = self._perform_at_once(action, at)
             if done is None:
                 return [*commands, *self._perform_next(action, at)]
             self._script.drop_first()
             commands += done
         if self._script.is_endless:
             return [*commands, *self._leave(ENDLESS)]
-        return commands + (self._back_to_session() if self._session is not None else self._leave("dialplan ended"))
+        return commands + (self._back_to_session(at) if self._session is not None else self._leave("dialplan ended"))
 
-    def _perform_at_once(self, action: Action) -> list[Command] | None:
+    def _perform_at_once(self, action: Action, at: datetime) -> list[Command] | None:
         """What takes no time, and asks for no answered call; None: it does."""
         match action:
+            case TellAction(text=text):
+                return [TellModel(text=self._script.variables.text(text, at))]
+            case HangUpAfterAction(seconds=seconds):
+                return self._escalations.begin_farewell(seconds)
             case RecordingAction(change=change):
                 return self._agreement.change(change)
             case AnswersAction():
@@ -266,7 +281,7 @@ class Call:
             return self._begin_step(step, at)
         if isinstance(action, TransferAction | QueueAction):
             return self._start_transfer(action.contact, at, announced=False, is_queue=isinstance(action, QueueAction))
-        return self._begin_session()
+        return self._begin_session(at)
 
     def _begin_step(self, step: Step, at: datetime) -> list[Command]:
         self._step = step
@@ -296,25 +311,31 @@ class Call:
         step, self._step = self._step, None
         return [] if step is None else step.leave()
 
-    def _begin_session(self) -> list[Command]:
+    def _begin_session(self, at: datetime) -> list[Command]:
         """Let the caller and the model talk; where they are recorded, once that is settled."""
         question = self._agreement.question(self._record)
         if question is None:
-            return [*self._agreement.begin(self._record), *self._greet()]
+            return [*self._agreement.begin(self._record), *self._greet(at)]
         self._enter(CallState.CONSENTING)
         return [BridgeAudio(is_open=False), Play(file=question)]
 
-    def _greet(self) -> list[Command]:
+    def _greet(self, at: datetime) -> list[Command]:
         self._awaits_greeting = False
         self._enter(CallState.TALKING)
-        return [BridgeAudio(is_open=True), Greet(), *self._answer_budget()]
+        counted = self._escalations.begin_session()
+        return [BridgeAudio(is_open=True), Greet(), *counted, *self._answer_what_waits(at)]
 
-    def _back_to_session(self) -> list[Command]:
+    def _back_to_session(self, at: datetime) -> list[Command]:
         """The caller was elsewhere, and is back with the model."""
         if self._awaits_greeting:
-            return self._begin_session()
+            return self._begin_session(at)
         self._enter(CallState.TALKING)
-        return [BridgeAudio(is_open=True), *self._answer_budget()]
+        return [BridgeAudio(is_open=True), *self._answer_what_waits(at)]
+
+    def _answer_what_waits(self, at: datetime) -> list[Command]:
+        """What was set off while the caller was elsewhere."""
+        commands = self._answer_facts(at)
+        return [*commands, *self._answer_budget(at)] if self.state is CallState.TALKING else commands
 
     def _open_session(self, action: SessionAction) -> list[Command]:
         self._enter(CallState.PREPARING)
@@ -345,14 +366,20 @@ class Call:
 
     def _on_session_lost(self, event: SessionLost, at: datetime) -> list[Command]:
         """The model is gone: the dialplan's fallback, or an honest refusal."""
+        session = self._session or self._awaited_session(at)
         self._session = None
-        actions = None if self._is_unanswered_call_of_ours else self._escalations.on_session_lost()
+        actions = None if self._is_unanswered_call_of_ours else self._escalations.on_session_lost(at, session)
         if actions is not None:
             self._script.replace(actions)
             return [BridgeAudio(is_open=False), *self._perform(at)]
         refusal = Reject(status=503, retry_after_s=RETRY_AFTER_S)
         part = self._part(refusal, 'SIP;cause=503;text="speech service lost"')
         return self._end(Outcome.FAILED, event.reason, part)
+
+    def _awaited_session(self, at: datetime) -> str | None:
+        """The session that is being opened, or was the last."""
+        action = self._script.first(at) if self.state is CallState.PREPARING else None
+        return action.name if isinstance(action, SessionAction) else self.notes.session
 
     @property
     def _is_unanswered_call_of_ours(self) -> bool:
@@ -381,28 +408,28 @@ class Call:
     def _record(self) -> RecordPlan | None:
         return None if self._session is None else self._plan.sessions[self._session].record
 
-    def _on_consent_played(self, _event: PlayoutEnded, _at: datetime) -> list[Command]:
+    def _on_consent_played(self, _event: PlayoutEnded, at: datetime) -> list[Command]:
         """Who stays after an announcement agrees; after a question a key decides."""
         record = self._record
         if record is not None and record.consent is Consent.ASK:
             return [StartTimer(timer=TimerName.CONSENT, delay_s=record.wait_s)]
-        return self._settle_consent(RecordingConsent.ANNOUNCED)
+        return self._settle_consent(RecordingConsent.ANNOUNCED, at)
 
     def _on_consent_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
         consent = self._agreement.answer(event.digit, self._record)
         if consent is not None:
-            return self._settle_consent(consent)
+            return self._settle_consent(consent, at)
         commands = self._on_digit(event, at)
         return [StopTimer(timer=TimerName.CONSENT), *commands] if commands else []
 
-    def _settle_consent(self, consent: RecordingConsent) -> list[Command]:
-        return [*self._agreement.settle(consent), *self._greet()]
+    def _settle_consent(self, consent: RecordingConsent, at: datetime) -> list[Command]:
+        return [*self._agreement.settle(consent), *self._greet(at)]
 
-    def _change_recording_by_key(self, changes: Sequence[RecordingChange]) -> list[Command]:
+    def _change_recording_by_key(self, changes: Sequence[RecordingChange], at: datetime) -> list[Command]:
         """Whatever the call is doing goes on; a model that talks is interrupted and told, so that the caller knows."""
         commands = [command for change in changes for command in self._agreement.change(change)]
         if self.state is CallState.CONSENTING and self.notes.consent is not None:
-            return self._settle_consent(self.notes.consent)
+            return self._settle_consent(self.notes.consent, at)
         if self.state is not CallState.TALKING:
             return commands
         done = f"The recording of this call was changed: {changes[-1].value}."
@@ -412,9 +439,9 @@ class Call:
     def _on_session_lost_unheard(self, event: SessionLost, at: datetime) -> list[Command]:
         return [*NO_LONGER_ASKING, *self._on_session_lost(event, at)]
 
-    def _on_caller_replaced_unheard(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
+    def _on_caller_replaced_unheard(self, _event: CallerReplaced, at: datetime) -> list[Command]:
         """Who is on the line now has not heard what was played to the other one."""
-        return self._begin_session()
+        return self._begin_session(at)
 
     # While caller and model talk.
 
@@ -450,12 +477,56 @@ class Call:
 
     def _escalate_by_key(self, event: DigitReceived, at: datetime) -> list[Command] | None:
         """What the dialplan wants of a key; None: nothing."""
-        actions = self._escalations.on_key(event.digit)
+        actions = self._escalations.on_key(event.digit, at, self._session)
         if actions is None:
             return None
         changes = [action.change for action in actions if isinstance(action, RecordingAction)]
         if len(changes) == len(actions):
-            return self._change_recording_by_key(changes)
+            return self._change_recording_by_key(changes, at)
+        if self.state is CallState.TALKING and keeps_talking(actions):
+            return self._keep_talking(actions, at)
+        return self._interrupt(actions, at)
+
+    def _on_fact(self, event: FactNoticed, at: datetime) -> list[Command]:
+        """Something that an escalation may wait for; it fires now, or when the caller is back with the model."""
+        return [*self._escalations.notice(event.fact, at, self._session), *self._answer_facts(at)]
+
+    def _answer_facts(self, at: datetime) -> list[Command]:
+        commands: list[Command] = []
+        while (actions := self._escalations.take(*self._freedom)) is not None:
+            if keeps_talking(actions):
+                commands += self._keep_talking(actions, at)
+            elif not self._is_announced(actions, at):
+                commands += self._interrupt(actions, at)
+        return commands
+
+    @property
+    def _freedom(self) -> tuple[bool, bool]:
+        """Whether something can be said to the caller in passing, and whether what is said can be broken off."""
+        return self.state is CallState.TALKING, self.state in INTERRUPTED
+
+    def _is_announced(self, actions: Sequence[Action], at: datetime) -> bool:
+        """Whether the caller is about to be connected with whom `actions` want first."""
+        first = actions[0]
+        if self.state is not CallState.ANNOUNCING or not isinstance(first, TransferAction):
+            return False
+        return self._grants.leads_to(first.contact, at) == self._contact
+
+    def _keep_talking(self, actions: Sequence[Action], at: datetime) -> list[Command]:
+        """What is done while the conversation goes on."""
+        variables = self._script.variables
+        commands: list[Command] = []
+        for action in actions:
+            if isinstance(action, SayAction):
+                commands.append(Interject(text=variables.spoken(action.text, at)))
+            elif isinstance(action, SetAction):
+                variables.set({name: variables.text(text, at) for name, text in action.values.items()})
+            else:
+                commands += self._perform_at_once(action, at) or []
+        return commands
+
+    def _interrupt(self, actions: Sequence[Action], at: datetime) -> list[Command]:
+        """Break off whatever is said or done, and go on with `actions`."""
         self._script.replace(actions)
         self._gathered.forget()
         quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
@@ -466,9 +537,13 @@ class Call:
             case TimerName.LIMIT, _:
                 return self._end(Outcome.GATEWAY_HUNG_UP, "limits.max_call", HangUp())
             case TimerName.CONSENT, CallState.CONSENTING:
-                return self._settle_consent(RecordingConsent.UNANSWERED)
+                return self._settle_consent(RecordingConsent.UNANSWERED, at)
             case TimerName.STEP, CallState.ACTING:
                 return self._on_step_news(event, at)
+            case TimerName.TALK, _:
+                return [*self._escalations.on_minutes(at, self._session), *self._answer_facts(at)]
+            case TimerName.FAREWELL, CallState.TALKING if self._escalations.farewell.is_due:
+                return self._leave(HUNG_UP_AFTER)
             case TimerName.DIGITS, CallState.TALKING:
                 return self._gathered.tell()
             case TimerName.ANNOUNCEMENT, CallState.ANNOUNCING:
@@ -502,9 +577,9 @@ class Call:
         self._tool_call = event.call_id
         return self._start_transfer(contact, at, announced=True)
 
-    def _on_tool_failed(self, _event: ToolFailed, _at: datetime) -> list[Command]:
+    def _on_tool_failed(self, _event: ToolFailed, at: datetime) -> list[Command]:
         self.notes.failed_tools += 1
-        return []
+        return self._on_fact(FactNoticed(fact=ToolsBroken(count=self.notes.failed_tools)), at)
 
     def _await_sentence(self, limit_s: float = ANNOUNCEMENT_LIMIT_S) -> list[Command]:
         """Let the model finish; digits that were pressed before are no longer of interest."""
@@ -591,16 +666,16 @@ class Call:
             told: Command = ReplyToTool(call_id=tool_call, output={"status": "failed", "reason": why})
         else:
             told = TellModel(text=f"The transfer failed: {in_our_words or why}. Tell the caller, and offer other help.")
-        return [*self._back_to_session(), told]
+        return [*self._back_to_session(at), told]
 
     def _on_target_left_joined(self, _event: TargetLeft, _at: datetime) -> list[Command]:
         return self._end(Outcome.TRANSFERRED, self._contact, HangUp())
 
     # Budgets.
 
-    def _on_budget(self, event: BudgetReached, _at: datetime) -> list[Command]:
+    def _on_budget(self, event: BudgetReached, at: datetime) -> list[Command]:
         self._escalations.expect(event)
-        return self._answer_budget()
+        return self._answer_budget(at)
 
     def _on_budget_elsewhere(self, event: BudgetReached, _at: datetime) -> list[Command]:
         self._escalations.expect_later(event)
@@ -610,27 +685,18 @@ class Call:
         """The model is about to be silent already; what it has used up since decides what then follows."""
         return self._on_budget(event, at) if self._escalations.outdoes(event) else []
 
-    def _answer_budget(self) -> list[Command]:
+    def _answer_budget(self, at: datetime) -> list[Command]:
         """What the dialplan wants of a budget; where one is used up, the call goes on without the model, if at all."""
         budget = self._escalations.budget
         if budget is None:
             return []
-        actions = self._escalations.on_budget()
-        if not budget.is_final and all(isinstance(action, RecordingAction | AnswersAction) for action in actions):
-            return self._adjust(actions)
+        actions = self._escalations.on_budget(at, self._session)
+        if not budget.is_final and keeps_talking(actions):
+            self._escalations.settle_budget()
+            return self._keep_talking(actions, at)
         self._script.replace(actions)
         self._enter(CallState.CONCLUDING)
         return [BridgeAudio(is_open=False, lets_finish=True), *self._await_sentence(CONCLUDING_LIMIT_S)]
-
-    def _adjust(self, actions: Sequence[Action]) -> list[Command]:
-        """What can be done while the conversation goes on."""
-        self._escalations.settle_budget()
-        self._script.replace(())
-        changes = (
-            self._agreement.change(action.change) if isinstance(action, RecordingAction) else [ShortenAnswers()]
-            for action in actions
-        )
-        return [command for commands in changes for command in commands]
 
     def _on_concluded(self, _event: PlayoutEnded, at: datetime) -> list[Command]:
         budget = self._escalations.settle_budget()
@@ -701,6 +767,9 @@ HEARD_STATES = (
 )
 """States in which a caller who sends nothing is missed; a PBX that moves the caller may well be silent."""
 
+INTERRUPTED = (CallState.TALKING, CallState.ANNOUNCING, CallState.CONCLUDING, CallState.CLOSING)
+"""States in which the model talks, or says its last sentence: what a fact has set off breaks it off, as a key does."""
+
 _BUDGET_WAITS = frozenset(CallState) - {
     CallState.NEW,
     CallState.TALKING,
@@ -757,6 +826,7 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.CLOSING, ToolAsked): Call._on_tool_while_leaving,
     (_S.CLOSING, SessionLost): Call._on_closing,
     **{(state, ToolFailed): Call._on_tool_failed for state in CallState if state is not _S.ENDED},
+    **{(state, FactNoticed): Call._on_fact for state in CallState if state is not _S.ENDED},
     **{(state, TimerFired): Call._on_timer for state in CallState if state is not _S.ENDED},
     **{(state, CallerLeft): Call._on_caller_left for state in CallState if state is not _S.ENDED},
     **{(state, MediaLost): Call._on_media_lost for state in HEARD_STATES},

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from gateway.calls.bridge import SessionBridge
 from gateway.calls.brief import CallBrief
+from gateway.calls.escalation.events import Interject
 from gateway.calls.events import (
     BargeIn,
     BridgeAudio,
@@ -37,7 +38,7 @@ from gateway.calls.tools.desk import ToolDesk
 from gateway.realtime.session import SessionOptions
 
 SessionCommand: TypeAlias = (
-    OpenSession | CloseSession | Greet | BargeIn | BridgeAudio | ReplyToTool | TellModel | ShortenAnswers
+    OpenSession | CloseSession | Greet | BargeIn | BridgeAudio | ReplyToTool | TellModel | ShortenAnswers | Interject
 )
 
 
@@ -105,8 +106,20 @@ class CallSession:
                 bridge.tell(text)
             case ShortenAnswers():
                 bridge.shorten_answers()
+            case Interject(text=text):
+                bridge.say(text)
             case _:
                 pass
+
+    @property
+    def silent_since(self) -> float | None:
+        """Since when neither caller nor model has been heard (s); None where one is, or they are not together."""
+        return None if self._bridge is None else self._bridge.silent_since
+
+    def note_key(self) -> None:
+        """The caller has pressed a key."""
+        if self._bridge is not None:
+            self._bridge.note_key()
 
     @property
     def is_speaking(self) -> bool:

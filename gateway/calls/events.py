@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeAlias
 
+from gateway.calls.escalation.events import EscalationCommand, FactNoticed
 from gateway.calls.refusal import Refusal
 from gateway.calls.step_events import StepCommand, StepEvent
 from gateway.calls.transfer_state import TransferState
@@ -30,6 +31,8 @@ class TimerName(Enum):
     RETRY = "retry"  # pause before a REFER that came too early is sent again
     CONSENT = "consent"  # how long the caller has to agree to be recorded
     STEP = "step"  # what the step under way waits for
+    TALK = "talk"  # how long the caller has been with the session
+    FAREWELL = "farewell"  # how long the caller has to say something before the call is ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +229,7 @@ Event: TypeAlias = (
     | MediaLost
     | CommandFailed
     | BudgetReached
+    | FactNoticed
     | HangUpAsked
     | DrainBegan
     | DrainEnded
@@ -459,6 +463,7 @@ Command: TypeAlias = (
     | StartTimer
     | StopTimer
     | StepCommand
+    | EscalationCommand
 )
 
 

@@ -299,6 +299,11 @@ class Line:
             icmp_errors=self._port.counters.icmp_errors,
         )
 
+    @property
+    def is_on_hold(self) -> bool:
+        """Whether one side has put the other on hold."""
+        return self.stream is not None and self.stream.direction is not Direction.SENDRECV
+
     def silent_s(self) -> float:
         """How long nothing has come from a peer that should be sending; 0 on hold."""
         seen = self.observe()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import structlog
 
 from gateway.calls.record import CallRecord, Speech
+from gateway.dialplan.triggers import TRIGGER_WORDS, Escalation
 from gateway.media.engine import LegStatistics
 
 _log = structlog.stdlib.get_logger("gateway.calls")
@@ -39,6 +40,11 @@ class CallLogbook:
         """Say who is at the other end now."""
         _log.info("connected line", call_id=record.call_id, trunk=record.trunk, connected=self._connected(record))
 
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None:
+        """Say which escalation fires, and what set it off."""
+        trigger = TRIGGER_WORDS[type(escalation.trigger)]
+        _log.info("escalation", call_id=record.call_id, escalation=escalation.name, trigger=trigger)
+
     def call_ended(self, record: CallRecord) -> None:
         """The canonical line."""
         recording = record.recording
@@ -52,6 +58,7 @@ class CallLogbook:
             transfer=record.transfer_target,
             transfer_state=record.transfer_state.value if record.transfer_state else None,
             escalations=list(record.escalations),
+            failed_verdicts=record.failed_verdicts,
             duration_s=round(record.duration_s, 1),
             setup_ms=record.setup_ms,
             provider_ready_ms=record.provider_ready_ms,

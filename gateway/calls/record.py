@@ -13,6 +13,7 @@ from gateway.calls.answering import AnsweredBy
 from gateway.calls.events import CallNotes, Outcome, RecordingConsent
 from gateway.calls.refusal import Refusal
 from gateway.calls.transfer_state import TransferState
+from gateway.dialplan.triggers import Escalation
 from gateway.media.engine import LegStatistics
 from gateway.realtime.session import SessionResumed, Usage
 
@@ -95,7 +96,8 @@ class CallRecord:
     transfer_state: TransferState | None = None  # how far the last attempt of a transfer came
     refusal: Refusal | None = None  # why nobody took a call of ours
     answered_by: AnsweredBy = AnsweredBy.UNKNOWN  # of a call of ours
-    escalations: tuple[str, ...] = ()
+    escalations: tuple[str, ...] = ()  # that have fired, in their order
+    failed_verdicts: int = 0  # web services that did not say whether an escalation is to fire
     barge_ins: int = 0
     tools: int = 0
     failed_tools: int = 0
@@ -154,6 +156,9 @@ class CallObserver(Protocol):
 
     def party_changed(self, record: CallRecord) -> None:
         """The trunk names somebody else at the other end: `CallRecord.connected`."""
+
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None:
+        """An escalation of the dialplan fires: `CallRecord.escalations` has its name."""
 
     def call_ended(self, record: CallRecord) -> None:
         """Everything the call owned has been released; the record is final."""

@@ -64,7 +64,8 @@ class Accounting:
             limit = self.ledger.refusal(facts.from_, facts.to, facts.at.date())
         if limit is None:
             return tuple(actions)
-        escalation = plan.react(SPENT)
+        session = next((action.name for action in actions if isinstance(action, SessionAction)), None)
+        escalation = plan.react(SPENT, facts, session)
         if escalation is None:
             _refuse(limit)
         _log.info("budget used up", limit=limit, escalation=escalation.name)
@@ -111,7 +112,7 @@ class CallSpending:
         self._sessions: list[SessionSpending] = []
         self._asides: list[SessionSpending] = []
         self._charged = Reading()
-        events = [escalation.trigger for escalation in plan.escalations]
+        events = dict.fromkeys(escalation.trigger for escalation in plan.escalations)
         self._marks = [event for event in events if isinstance(event, BudgetUsed | CostOver) and event != SPENT]
         self._is_watched = False  # whether anything is to be told in time
         self._timer: asyncio.TimerHandle | None = None

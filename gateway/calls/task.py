@@ -28,6 +28,10 @@ from gateway.calls.answering import AnswerDetector
 from gateway.calls.brief import CallBrief, Placement
 from gateway.calls.call import HEARD_STATES, Call, CallState
 from gateway.calls.call_session import CallSession, SessionLinks
+from gateway.calls.escalation.events import AskVerdict, FactNoticed, Interject
+from gateway.calls.escalation.facts import Fact
+from gateway.calls.escalation.silence import SilenceWatch
+from gateway.calls.escalation.verdicts import VerdictDesk
 from gateway.calls.line import Line
 from gateway.calls.peer_watch import PeerWatch
 from gateway.calls.playout_watch import PlayoutWatch
@@ -42,6 +46,7 @@ from gateway.calls.timers import CallTimers
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
+from gateway.dialplan.triggers import Escalation, SilentFor
 from gateway.errors import GatewayError, shown
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
@@ -89,6 +94,8 @@ class CallTask:
         self._spending = self._call_spending()
         self._steps = self._step_desk()
         self._session = self._call_session()
+        self._verdicts = self._verdict_desk()
+        self._silence = self._silence_watch()
 
     # Life.
 
@@ -168,6 +175,8 @@ class CallTask:
         self._playout.forget()
         self._tools.leave()
         self._steps.release()
+        self._verdicts.leave()
+        self._silence.stop()
         self._session.abandon()
         self._desk.release()
         self._succession.release()
@@ -190,6 +199,10 @@ class CallTask:
     def _note_state(self, old: CallState, new: CallState) -> None:
         self._log.debug("= state", old=old.value, new=new.value)
         self._on_state(new)
+
+    def _note_escalation(self, escalation: Escalation) -> None:
+        self.record.escalations = tuple(self._call.notes.escalations)
+        self._services.observer.escalated(self.record, escalation)
 
     def _note_transfer(self, attempt: TransferAttempt) -> None:
         log = self._log.warning if attempt.why else self._log.info
@@ -217,8 +230,11 @@ class CallTask:
                 | call_events.ReplyToTool()
                 | call_events.TellModel()
                 | call_events.ShortenAnswers()
+                | Interject()
             ):
                 self._session.do(command)
+            case AskVerdict():
+                self._verdicts.ask(command)
             case call_events.AwaitPlayout():
                 self._playout.wait()
             case call_events.RunTool():
@@ -366,6 +382,7 @@ class CallTask:
         self.record.established_s = self._services.clock()
         self.dispatch(call_events.Established())
         self._peers.begin()
+        self._silence.begin()
 
     def _take_answer(self, answer: SessionDescription | None) -> bool:
         """Agree to the peer's answer to our offer, if it is one; without agreement the call ends."""
@@ -426,6 +443,7 @@ class CallTask:
         if not self._line.is_news(digit, duration_ms, is_signalled=is_signalled):
             return
         self._desk.on_digit(digit, duration_ms, is_audible=self._line.hears_tones and not is_signalled)
+        self._session.note_key()
         self.dispatch(call_events.DigitReceived(digit=digit))
 
     def on_item_finished(self, item_id: str, _content_index: int) -> None:
@@ -467,6 +485,7 @@ class CallTask:
             facts=self._brief.facts,
             on_state=self._note_state,
             on_transfer=self._note_transfer,
+            on_escalation=self._note_escalation,
         )
 
     def _successors(self) -> Succession:
@@ -532,6 +551,27 @@ class CallTask:
             spending=self._spending,
             tasks=lambda: self._tasks,
         )
+
+    def _verdict_desk(self) -> VerdictDesk:
+        return VerdictDesk(
+            self._services.tools.http,
+            self._brief.facts,
+            self.record,
+            spawn=lambda work, name: self._tasks.create_task(work, name=name),
+            tell=self._notice,
+        )
+
+    def _silence_watch(self) -> SilenceWatch:
+        triggers = [escalation.trigger for escalation in self._brief.plan.escalations]
+        return SilenceWatch(
+            (trigger.seconds for trigger in triggers if isinstance(trigger, SilentFor)),
+            since=lambda: None if self._line.is_on_hold else self._session.silent_since,
+            clock=self._services.clock,
+            tell=self._notice,
+        )
+
+    def _notice(self, fact: Fact) -> None:
+        self.dispatch(FactNoticed(fact=fact))
 
     def _desk_links(self) -> DeskLinks:
         return DeskLinks(

@@ -7,6 +7,9 @@ it is over::
     caller   turn begins, or its first words come (time) ──> all its words                       ──> Speech
     agent    audio is queued (time, behind what is queued already), words  ──heard or cut or lost──> Speech
 
+A turn of the caller, one that gave no words too, is also told as a fact for escalations, with what in it is the
+agent's own voice come back.
+
 What a session that ends leaves open is told as it stands: the caller's words so far, and of the agent's what was never
 played as not heard.
 """
@@ -16,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.calls.escalation.echo import AgentVoice
+from gateway.calls.escalation.facts import CallerSaid
 from gateway.calls.record import Speaker, Speech
 from gateway.realtime.heard import heard_words
 
@@ -59,11 +64,18 @@ class _Item:
 
 
 class Transcript:
-    """Of one session. `now_ms` is the call's clock, `tell` gets each sentence."""
+    """Of one session. `now_ms` is the call's clock, `tell` gets each sentence, `notice` each turn of the caller."""
 
-    def __init__(self, now_ms: Callable[[], int], tell: Callable[[Speech], None]) -> None:
+    def __init__(
+        self,
+        now_ms: Callable[[], int],
+        tell: Callable[[Speech], None],
+        notice: Callable[[CallerSaid], None] = lambda _said: None,
+    ) -> None:
         self._now_ms = now_ms
         self._tell = tell
+        self._notice = notice
+        self._voice = AgentVoice()
         self._turns: dict[str, _Turn] = {}
         self._items: dict[str, _Item] = {}
         self._over: dict[str, None] = {}  # what was told; its late words and audio are nobody's news
@@ -78,13 +90,11 @@ class Transcript:
         """The next words of a turn of the caller."""
         self._turn(item_id).words += text
 
-    def caller_said(self, item_id: str, text: str) -> None:
-        """A whole turn of the caller in words."""
-        turn = self._turns.pop(item_id, None) or _Turn(self._now_ms())
-        if not turn.is_doubtful:
-            self._turns = {name: other for name, other in self._turns.items() if not other.is_doubtful}
-        if text.strip():
-            self._tell(Speech(speaker=Speaker.CALLER, text=text, at_ms=turn.at_ms, item_id=item_id))
+    def caller_said(self, item_id: str, text: str, confidence: float | None = None) -> None:
+        """A whole turn of the caller in words; blank where there were none."""
+        turn = self._end_turn(item_id, text)
+        echoed = self._voice.echoed(text, turn.at_ms, self._now_ms())
+        self._notice(CallerSaid(text=text, echoed=echoed, confidence=confidence))
 
     def session_changed(self) -> None:
         """Another session hears the caller, perhaps from the beginning of the turn that is open."""
@@ -93,15 +103,25 @@ class Transcript:
 
     def caller_words_lost(self, item_id: str) -> None:
         """No more words of a turn will come."""
-        if item_id in self._turns:
-            self.caller_said(item_id, self._turns[item_id].words)
+        turn = self._turns.get(item_id)
+        self.caller_said(item_id, "" if turn is None else turn.words)
 
     def _turn(self, item_id: str) -> _Turn:
         turn = self._turns.get(item_id)
         if turn is None:
             turn = self._turns[item_id] = _Turn(self._now_ms())
             if len(self._turns) > MAX_OPEN_ITEMS:
-                self.caller_words_lost(next(iter(self._turns)))
+                oldest = next(iter(self._turns))
+                self._end_turn(oldest, self._turns[oldest].words)
+        return turn
+
+    def _end_turn(self, item_id: str, text: str) -> _Turn:
+        """Write a turn down, if it has words."""
+        turn = self._turns.pop(item_id, None) or _Turn(self._now_ms())
+        if not turn.is_doubtful:
+            self._turns = {name: other for name, other in self._turns.items() if not other.is_doubtful}
+        if text.strip():
+            self._tell(Speech(speaker=Speaker.CALLER, text=text, at_ms=turn.at_ms, item_id=item_id))
         return turn
 
     # The agent.
@@ -114,6 +134,7 @@ class Transcript:
         if not item.has_audio:
             item.at_ms, item.has_audio = self._now_ms() + round(behind_ms), True
         item.queued_ms += audio_ms
+        self._voice.hear_audio(item_id, self._now_ms() + behind_ms, audio_ms)
 
     def agent_audio_waits(self, item_id: str) -> None:
         """Audio of an item is kept until the caller can hear."""
@@ -141,6 +162,7 @@ class Transcript:
             return
         if item.heard_ms is None or not item.words:
             item.words = text if is_final else item.words + text
+            self._voice.hear_words(item_id, text, is_final=is_final)
         item.has_all_words |= is_final
         self._settle(item_id, item)
 
@@ -155,6 +177,7 @@ class Transcript:
 
     def agent_cut(self, item_id: str, heard_ms: int, received_ms: int) -> None:
         """The caller broke in: so much of an item was heard."""
+        self._voice.cut(self._now_ms())
         item = self._items.get(item_id)
         if item is not None:
             item.cut(heard_ms, received_ms)
@@ -162,6 +185,7 @@ class Transcript:
 
     def agent_flushed(self, item_id: str, heard_ms: int, received_ms: int) -> None:
         """What was queued of an item was dropped; only where its audio has all come is it cut off by that."""
+        self._voice.cut(self._now_ms())
         item = self._items.get(item_id)
         if item is not None and item.has_all_audio:
             self.agent_cut(item_id, heard_ms, received_ms)
@@ -177,8 +201,8 @@ class Transcript:
 
     def close(self) -> None:
         """The session is over; what is open is told as it stands."""
-        for item_id in list(self._turns):
-            self.caller_words_lost(item_id)
+        for item_id, turn in list(self._turns.items()):
+            self._end_turn(item_id, turn.words)
         for item_id, item in list(self._items.items()):
             if item.is_unheard and item.heard_ms is None:
                 item.cut(0, 0)

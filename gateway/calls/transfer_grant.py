@@ -51,6 +51,11 @@ class TransferGrants:
         self._granted += 1
         return replace(resolved, targets=targets)
 
+    def leads_to(self, contact: str, at: datetime) -> str | None:
+        """Who takes the call if the contact of that name is asked for now; None: nobody."""
+        resolved = self._plan.resolve_transfer(contact, at)
+        return None if isinstance(resolved, TransferRefused) else resolved.contact
+
     def note(self, contact: str, why: str) -> NoteRefusedTransfer:
         """A refusal for the log. What else a model says may be a caller's words, and does not go there."""
         if contact in self._plan.contacts:

@@ -20,6 +20,7 @@ from gateway.cli.service import Service, load_plans
 from gateway.config import Configuration
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.targets import DialTarget
+from gateway.dialplan.triggers import Escalation
 from gateway.errors import ConfigurationError, Problem, ResourceError, shown
 from gateway.simulate.phone import free_sip_port
 
@@ -91,6 +92,9 @@ class _Witness:
 
     def party_changed(self, record: CallRecord) -> None:
         """Of no interest to whoever dialled."""
+
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None:
+        """Told by the log."""
 
     def call_ended(self, _record: CallRecord) -> None:
         """The record is final."""

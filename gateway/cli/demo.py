@@ -24,6 +24,7 @@ from gateway.calls.record import CallRecord, Speaker, Speech
 from gateway.cli.service import Service, load_plans
 from gateway.cli.shipped import shipped
 from gateway.config import Configuration
+from gateway.dialplan.triggers import Escalation
 from gateway.embedded.voice import DEFAULT_VOICE, speak
 from gateway.simulate.listening import identify
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
@@ -137,6 +138,9 @@ class DemoObserver:
 
     def party_changed(self, record: CallRecord) -> None:
         """Nobody else is ever named in a demonstration."""
+
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None:
+        """Who watches hears what follows from it."""
 
     def call_ended(self, record: CallRecord) -> None:
         """Note the figures."""

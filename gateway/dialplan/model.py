@@ -32,7 +32,7 @@ from gateway.dialplan.pattern import Pattern, normal_caller, normal_number, norm
 from gateway.dialplan.targets import DialTarget
 from gateway.dialplan.template import Template, Variable, quoted
 from gateway.dialplan.tools import McpPlan, SessionTool, ToolDefinition, ToolPlan
-from gateway.dialplan.triggers import Escalation, Trigger
+from gateway.dialplan.triggers import Circumstances, Escalation, SentimentReported, Trigger
 from gateway.errors import Problem, shown
 from gateway.located import hint, in_order
 
@@ -307,9 +307,22 @@ class Dialplan:
                 return Decision(route=route.name, actions=route.actions, trace=tuple(trace))
         return Decision(route=NO_ROUTE, actions=(RejectAction(status=NO_ROUTE_STATUS),), trace=tuple(trace))
 
-    def react(self, event: Trigger) -> Escalation | None:
-        """The escalation that answers `event`, if any."""
-        return next((escalation for escalation in self.escalations if escalation.trigger == event), None)
+    def react(self, event: Trigger, facts: CallFacts | None = None, session: str | None = None) -> Escalation | None:
+        """The first escalation that answers `event`; with `facts` of a call in `session`, whose circumstances hold."""
+        answering = (escalation for escalation in self.escalations if escalation.trigger == event)
+        if facts is None:
+            return next(answering, None)
+        return next((e for e in answering if self.holds(e.circumstances, facts, facts.at, session)), None)
+
+    def holds(self, circumstances: Circumstances, facts: CallFacts | None, at: datetime, session: str | None) -> bool:
+        """Whether they are those of a call at `at` (aware), in the session of that name; `facts` None: of nobody."""
+        if circumstances.sessions and session not in circumstances.sessions:
+            return False
+        if circumstances.hours is not None and not self.hours[circumstances.hours].is_open(at.astimezone(self.zone)):
+            return False
+        caller, called = ("", "") if facts is None else (normal_caller(facts.from_), normal_number(facts.to))
+        asked = ((circumstances.from_, caller), (circumstances.to, called))
+        return all(any(pattern.matches(number) for pattern in patterns) for patterns, number in asked if patterns)
 
     def resolve_transfer(self, contact_name: str, at: datetime) -> TransferGranted | TransferRefused:
         """Who is dialled when the contact of exactly that name is asked for at `at` (aware)."""
@@ -343,6 +356,8 @@ class Dialplan:
             self.transfer_tool(session, at),
             *(tool for name, tool in self._built_in(session).items() if name in self.sessions[session].tools),
         ]
+        if sentiments := self.sentiments(session):
+            known.append(tool_model.report_sentiment(sentiments))
         plans = [self.tool_plans[name] for name in self.sessions[session].tools if name in self.tool_plans]
         known += [tool.definition for tool in plans if tool.after is None or tool.after in marks]
         return tuple(tool for tool in known if tool is not None)
@@ -350,12 +365,20 @@ class Dialplan:
     def offers(self, session: str, name: str) -> bool:
         """Whether the tool of that name may be among the session's; of those of an MCP server the server knows."""
         listed = self.sessions[session].tools
+        if name == SessionTool.REPORT_SENTIMENT:
+            return bool(self.sentiments(session))
         return name in listed or any(server in listed and name.startswith(f"{server}_") for server in self.mcp)
 
     def _built_in(self, session: str) -> Mapping[str, ToolDefinition]:
         switch = tool_model.switch_language(self.sessions[session].languages)
         known = (tool_model.HANG_UP, tool_model.SEND_DTMF, tool_model.TAKE_MESSAGE, tool_model.NOTE, switch)
         return {tool.name: tool for tool in known}
+
+    def sentiments(self, session: str) -> tuple[str, ...]:
+        """What the model of a session of this plan is to report of callers, as escalations ask for it."""
+        asking = (e for e in self.escalations if not e.circumstances.sessions or session in e.circumstances.sessions)
+        triggers = (escalation.trigger for escalation in asking)
+        return tuple(dict.fromkeys(kind for t in triggers if isinstance(t, SentimentReported) for kind in t.kinds))
 
     def transfer_tool(self, session: str, at: datetime) -> ToolDefinition | None:
         """The tool whose ``contact`` is one of the plan's contacts; None where the session may not transfer."""

@@ -33,6 +33,8 @@ class SessionTool(StrEnum):
     TAKE_MESSAGE = "take_message"
     NOTE = "note"
     SWITCH_LANGUAGE = "switch_language"
+    REPORT_SENTIMENT = "report_sentiment"
+    """Offered where an escalation asks for it, listed or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,4 +165,13 @@ def switch_language(languages: Sequence[str]) -> ToolDefinition:
         SessionTool.SWITCH_LANGUAGE,
         "Go on in another language, when the caller speaks or wants it.",
         {"language": {"type": "string", "enum": list(languages), "description": "ISO 639-1"}},
+    )
+
+
+def report_sentiment(kinds: Sequence[str]) -> ToolDefinition:
+    """The tool by which the model tells how the caller is: one of the plan's words for it."""
+    return _definition(
+        SessionTool.REPORT_SENTIMENT,
+        "Report at once that the caller shows one of these. The caller does not hear it; go on as before.",
+        {"sentiment": {"type": "string", "enum": list(kinds)}},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
@@ -115,6 +116,26 @@ Trigger: TypeAlias = (
     | SentimentReported
     | VerdictGiven
 )
+
+
+TRIGGER_WORDS: Mapping[type[Trigger], str] = {
+    DigitPressed: "dtmf",
+    ProviderDown: "provider_down",
+    BudgetUsed: "budget",
+    CostOver: "cost_over",
+    Said: "said",
+    ToolsFailed: "failed_tools",
+    Repeated: "repeats",
+    SilentFor: "silence",
+    NotUnderstood: "not_understood",
+    LastedFor: "minutes",
+    LanguageHeard: "language",
+    SentimentReported: "sentiment",
+    VerdictGiven: "webhook",
+}
+"""How a plan writes each trigger."""
+NEEDS_WORDS: tuple[type[Trigger], ...] = (Said, Repeated, NotUnderstood, VerdictGiven)
+"""Triggers that need what the caller says in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,10 +153,10 @@ def test_a_plan_in_circles_without_any_time_ends_before_the_answer() -> None:
 
 
 def test_after_the_last_step_the_caller_is_back_with_the_session() -> None:
-    key = Escalation(name="x", trigger=DigitPressed("5"), actions=(say("Hello again."),))
+    key = Escalation(name="x", trigger=DigitPressed("5"), actions=(a.PlayAction(file=Path("again.wav")),))
     call = call_with(a.SessionAction(name="desk"), plan=replace(PLAN, escalations=(key,)))
     feed(call, e.Started(), e.SessionOpened(), e.Established())
-    assert feed(call, e.DigitReceived(digit="5"))[-2:] == [SILENT, Speak(text="Hello again.")]
+    assert feed(call, e.DigitReceived(digit="5"))[-2:] == [SILENT, e.Play(file=Path("again.wav"))]
     assert feed(call, e.PlayoutEnded()) == [e.BridgeAudio(is_open=True)]
     assert call.state is CallState.TALKING
 

@@ -12,6 +12,8 @@ import pytest
 
 from gateway.calls import events as call_events
 from gateway.calls.bridge import SessionBridge
+from gateway.calls.escalation.events import FactNoticed
+from gateway.calls.escalation.facts import CallerHeard
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.live_playout import LIMIT_MS, TARGET_MS
 from gateway.calls.opening import greeting_instructions
@@ -161,7 +163,7 @@ async def test_a_caller_who_speaks_flushes_nothing(scene: Scene) -> None:
     scene.dispatched.clear()
     session.send(SOUND * 160)
     session.emit(realtime.SpeechStarted(item_id="i", audio_start_ms=0))
-    assert scene.dispatched == []
+    assert scene.dispatched == [FactNoticed(fact=CallerHeard())]
     assert scene.queued_ms == pytest.approx(160)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ escalations:
 """
 SPENT = e.BudgetReached(mark=BudgetUsed(1.0), limit="limits.budget.call.money")
 NEARLY = e.BudgetReached(mark=BudgetUsed(0.8), limit="limits.budget.call.money")
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SALES, HANG_UP = (TransferAction(contact="sales"),), (HangUpAction(),)
 
 
@@ -44,20 +46,20 @@ def escalations(tmp_path: Path, notes: e.CallNotes) -> Escalations:
 
 
 def test_a_key_fires_as_often_as_it_is_pressed(escalations: Escalations, notes: e.CallNotes) -> None:
-    assert [escalations.on_key("0"), escalations.on_key("0"), escalations.on_key("1")] == [SALES, SALES, None]
+    assert [escalations.on_key(key, NOON, None) for key in "001"] == [SALES, SALES, None]
     assert notes.escalations == ["zero", "zero"]
 
 
 def test_a_lost_session_fires_once_in_a_call(escalations: Escalations, notes: e.CallNotes) -> None:
-    assert [escalations.on_session_lost(), escalations.on_session_lost()] == [SALES, None]
+    assert [escalations.on_session_lost(NOON, None) for _ in range(2)] == [SALES, None]
     assert notes.escalations == ["down"]
 
 
 def test_a_budget_fires_once_and_without_an_escalation_nothing_follows(escalations: Escalations) -> None:
     escalations.expect(NEARLY)
-    assert escalations.on_budget() == ()
+    assert escalations.on_budget(NOON, None) == ()
     escalations.expect(SPENT)
-    assert [escalations.on_budget(), escalations.on_budget()] == [HANG_UP, ()]
+    assert [escalations.on_budget(NOON, None) for _ in range(2)] == [HANG_UP, ()]
     assert [escalations.settle_budget(), escalations.settle_budget()] == [SPENT, None]
 
 

@@ -17,6 +17,7 @@ from gateway.calls.record import CallRecord, Speech
 from gateway.calls.transfer_state import TransferState
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
+from gateway.dialplan.triggers import Escalation
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip import events as sip_events
@@ -112,6 +113,8 @@ class Notes:
 
     def spoken(self, _record: CallRecord, _speech: Speech) -> None:
         pass
+
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None: ...
 
     def party_changed(self, record: CallRecord) -> None:
         pass

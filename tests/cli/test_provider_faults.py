@@ -22,6 +22,7 @@ from gateway.calls.events import Outcome
 from gateway.calls.record import CallRecord, Speech
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
+from gateway.dialplan.triggers import Escalation
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip.message import Address
@@ -82,6 +83,7 @@ class Notebook:
         self.words.setdefault(record.called, []).append(speech.text)
 
     def party_changed(self, record: CallRecord) -> None: ...
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None: ...
 
     def call_ended(self, record: CallRecord) -> None:
         self.records[record.called] = record

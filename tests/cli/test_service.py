@@ -24,6 +24,7 @@ from gateway.calls.events import Outcome
 from gateway.calls.record import CallRecord, Speech
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
+from gateway.dialplan.triggers import Escalation
 from gateway.errors import ResourceError
 from gateway.realtime.prices import Price, Rates
 from gateway.records.day_file import DayFile
@@ -122,6 +123,8 @@ class Notebook:
 
     def spoken(self, _record: CallRecord, speech: Speech) -> None:
         self.said.append(speech)
+
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None: ...
 
     def party_changed(self, record: CallRecord) -> None:
         pass

@@ -281,6 +281,7 @@ class CallHouse:
         self.faults: list[BaseException] = []
         self.ended: list[CallRecord] = []
         self.renamed: list[CallRecord] = []
+        self.escalated: list[str] = []
         self.sessions: list[ScriptedSession] = []
         self.on_session: Callable[[ScriptedSession], None] = lambda session: None
         self.media = BookedMedia(lambda: self.wire.now)
@@ -297,6 +298,7 @@ class CallHouse:
                 call_started=lambda record: None,
                 spoken=self._spoken,
                 party_changed=self.renamed.append,
+                escalated=lambda _record, escalation: self.escalated.append(escalation.name),
                 call_ended=self.ended.append,
             ),
             greetings=GreetingCache(),

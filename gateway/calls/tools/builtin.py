@@ -10,7 +10,15 @@ import structlog
 from gateway.calls.record import CallRecord, TakenMessage
 from gateway.calls.tools.outcome import Failure, Outcome, Result
 from gateway.dialplan.arguments import Checker
-from gateway.dialplan.tools import MAX_DIGITS, NOTE, SEND_DTMF, TAKE_MESSAGE, SessionTool, switch_language
+from gateway.dialplan.tools import (
+    MAX_DIGITS,
+    NOTE,
+    SEND_DTMF,
+    TAKE_MESSAGE,
+    SessionTool,
+    report_sentiment,
+    switch_language,
+)
 from gateway.realtime.session import SessionChange
 
 KEYS = frozenset("0123456789*#ABCD")
@@ -47,8 +55,10 @@ class BuiltInTools:
         """Of the session that is open, in its first language."""
         self.language: str | None = None
 
-    def check(self, name: str, languages: tuple[str, ...]) -> Checker:
+    def check(self, name: str, languages: tuple[str, ...], sentiments: tuple[str, ...]) -> Checker:
         """What holds arguments against the tool's schema."""
+        if name == SessionTool.REPORT_SENTIMENT:
+            return Checker(report_sentiment(sentiments).parameters)
         if name == SessionTool.SWITCH_LANGUAGE:
             return Checker(switch_language(languages).parameters)
         return CHECKERS[name]
@@ -63,6 +73,8 @@ class BuiltInTools:
                 return self._take_message(text, str(arguments.get("callback") or self._record.caller))
             case SessionTool.NOTE:
                 return self._note(text)
+            case SessionTool.REPORT_SENTIMENT:
+                return Result("reported")
             case _:
                 return self._switch(str(arguments["language"]), session)
 

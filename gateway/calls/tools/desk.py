@@ -19,6 +19,8 @@ from typing import Protocol
 
 import structlog
 
+from gateway.calls.escalation.events import FactNoticed
+from gateway.calls.escalation.facts import LanguageChanged, SentimentShown
 from gateway.calls.events import Event, RunTool, ToolFailed
 from gateway.calls.record import CallRecord
 from gateway.calls.tools.builtin import BuiltInTools, Changeable
@@ -89,6 +91,16 @@ class _Running:
     task: asyncio.Task[None] | None = field(default=None)
 
 
+def tool_facts(facts: CallFacts, call_id: str) -> Mapping[str, str]:
+    """What a request to a web service may hold of a call (`gateway.dialplan.request_template.FACTS`)."""
+    return {
+        "caller.number": facts.from_,
+        "caller.name": facts.display_name,
+        "called.number": facts.to,
+        "call.id": call_id,
+    }
+
+
 class ToolDesk:
     """The tools of one call."""
 
@@ -99,12 +111,7 @@ class ToolDesk:
         self._plan = plan
         self._record = record
         self._links = links
-        self._facts = {
-            "caller.number": facts.from_,
-            "caller.name": facts.display_name,
-            "called.number": facts.to,
-            "call.id": record.call_id,
-        }
+        self._facts = tool_facts(facts, record.call_id)
         self._built_in = BuiltInTools(record, links.press, links.clock)
         self._tries = CodeTries()
         self._marks: set[str] = set()
@@ -241,7 +248,7 @@ class ToolDesk:
 
     def _is_known(self, name: str) -> bool:
         """Whether a name is the plan's or a server's, and no words of a model's."""
-        if name in self._plan.sessions[self._session_name].tools:
+        if name in self._plan.sessions[self._session_name].tools or name in set(SessionTool):
             return True
         servers = (self._services.server(plan) for plan in self._plan.mcp.values())
         return any(server is not None and name in server.tools for server in servers)
@@ -265,15 +272,22 @@ class ToolDesk:
 
     def _job(self, name: str, session: Attended) -> _Job | None:
         listed = self._plan.sessions[self._session_name]
-        if name in listed.tools and name in set(SessionTool):
-            checker = self._built_in.check(name, listed.languages)
+        sentiments = self._plan.sentiments(self._session_name)
+        is_listed = bool(sentiments) if name == SessionTool.REPORT_SENTIMENT else name in listed.tools
+        if is_listed and name in set(SessionTool):
+            checker = self._built_in.check(name, listed.languages, sentiments)
             return _Job(arguments=checker, run=lambda arguments: self._run_built_in(name, arguments, session))
         if name in listed.tools and name in self._plan.tool_plans:
             return self._planned(self._plan.tool_plans[name])
         return next((job for plan in self._plan.mcp.values() if (job := self._mcp_job(plan, name)) is not None), None)
 
     async def _run_built_in(self, name: str, arguments: Mapping[str, object], session: Attended) -> Outcome:
-        return self._built_in.run(name, arguments, session)
+        outcome = self._built_in.run(name, arguments, session)
+        if isinstance(outcome, Result) and name == SessionTool.SWITCH_LANGUAGE:
+            self._links.dispatch(FactNoticed(fact=LanguageChanged(language=str(arguments["language"]))))
+        if isinstance(outcome, Result) and name == SessionTool.REPORT_SENTIMENT:
+            self._links.dispatch(FactNoticed(fact=SentimentShown(kind=str(arguments["sentiment"]))))
+        return outcome
 
     def _planned(self, tool: ToolPlan) -> _Job:
         async def run(arguments: Mapping[str, object]) -> Outcome:

@@ -19,6 +19,7 @@ from gateway.calls import events as call_events
 from gateway.calls.bridge import SessionBridge
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.record import CallRecord, Speech
+from gateway.dialplan.triggers import Escalation
 from gateway.errors import ResourceError
 from gateway.media.codec import AudioFormat
 from gateway.media.engine import LegOptions, MediaEngine, MediaOptions
@@ -117,6 +118,9 @@ class _Nobody:
         """Not kept."""
 
     def party_changed(self, record: CallRecord) -> None:
+        """Not kept."""
+
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None:
         """Not kept."""
 
     def call_ended(self, record: CallRecord) -> None:

@@ -1,0 +1,97 @@
+"""What the agent has said and when the caller heard it, and which words of the caller are only that, come back.
+
+A telephone with its loudspeaker on sends the agent's voice back, and whoever writes down the caller writes that down as
+well. Words are taken for an echo where both hold:
+
+* time: the turn began while the agent was heard (or `LATE_MS` after: the way there and back), and the words lie near
+  the place where the agent said them (`NEAR_MS`; where a word lies in its sentence is known by its share of it);
+* words: at least `ECHO_SHARE` of the turn repeats, in order, what the agent said there.
+
+A caller who answers "a human" to "... or a human?" begins after the question, and is heard. One who breaks in with
+exactly the words that the agent says in that moment is not: nobody could tell that from an echo. They say it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from gateway.dialplan.phrases import words_of
+
+LATE_MS = 300
+NEAR_MS = 2000
+UNSURE_MS = 1000
+"""How far off the place of a word may be: a word that was to come so soon after the agent was cut off may be heard."""
+ECHO_SHARE = 0.7
+MAX_ITEMS = 16
+"""Sentences of the agent that are remembered."""
+
+
+@dataclass(slots=True)
+class _Sentence:
+    """One item of the agent: its words, and when it is played, on the call's clock."""
+
+    text: str = ""
+    begins_ms: float = 0.0
+    ends_ms: float = 0.0
+    audio_ms: float = 0.0
+    heard_until_ms: float | None = None  # it was cut off
+
+    @property
+    def until_ms(self) -> float:
+        return self.ends_ms if self.heard_until_ms is None else self.heard_until_ms
+
+    def words(self) -> Iterator[tuple[float, str]]:
+        """Each word and about when it was said; of what was cut off, as much as may have been."""
+        words = words_of(self.text)
+        for index, word in enumerate(words):
+            at_ms = self.begins_ms + (self.ends_ms - self.begins_ms) * (index + 0.5) / len(words)
+            if at_ms <= self.until_ms + UNSURE_MS:
+                yield at_ms, word
+
+
+class AgentVoice:
+    """The agent of one session, as the caller hears it. All times are milliseconds of one clock."""
+
+    def __init__(self) -> None:
+        self._sentences: dict[str, _Sentence] = {}
+
+    def hear_words(self, item_id: str, text: str, *, is_final: bool) -> None:
+        """The next words of an item, or, final, all of them."""
+        sentence = self._sentence(item_id)
+        sentence.text = text if is_final else sentence.text + text
+
+    def hear_audio(self, item_id: str, begins_ms: float, audio_ms: float) -> None:
+        """So much audio of an item is played from `begins_ms` on."""
+        sentence = self._sentence(item_id)
+        if not sentence.audio_ms:
+            sentence.begins_ms = begins_ms
+        sentence.audio_ms += audio_ms
+        sentence.heard_until_ms = None
+        sentence.ends_ms = max(sentence.ends_ms, begins_ms + audio_ms)
+
+    def cut(self, now_ms: float) -> None:
+        """Nothing of what was queued is heard any more."""
+        for sentence in self._sentences.values():
+            if sentence.audio_ms and sentence.until_ms > now_ms:
+                sentence.heard_until_ms = max(now_ms, sentence.begins_ms)
+
+    def echoed(self, text: str, from_ms: float, until_ms: float) -> frozenset[int]:
+        """The indices of words of a caller's turn that repeat the agent; it began and ended at those times."""
+        heard = [sentence for sentence in self._sentences.values() if sentence.audio_ms]
+        if not any(s.begins_ms <= from_ms <= s.until_ms + LATE_MS for s in heard):
+            return frozenset()
+        ours = [word for s in heard for at_ms, word in s.words() if from_ms - NEAR_MS <= at_ms <= until_ms + NEAR_MS]
+        words = words_of(text)
+        blocks = SequenceMatcher(None, words, ours, autojunk=False).get_matching_blocks()
+        found = frozenset(index for block in blocks for index in range(block.a, block.a + block.size))
+        return found if words and len(found) >= ECHO_SHARE * len(words) else frozenset()
+
+    def _sentence(self, item_id: str) -> _Sentence:
+        sentence = self._sentences.get(item_id)
+        if sentence is None:
+            sentence = self._sentences[item_id] = _Sentence()
+            if len(self._sentences) > MAX_ITEMS:
+                del self._sentences[next(iter(self._sentences))]
+        return sentence

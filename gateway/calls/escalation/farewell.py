@@ -1,0 +1,52 @@
+"""``hang_up_after``: the call is ended after so long, unless the caller speaks or presses a key before.
+
+::
+
+    begin ──so long──> is_due        a key, or words: no longer
+       ╰─ a sound ──> it waits for the words ──the agent's own, or none──> so long again
+
+A second `begin` while the first is under way changes nothing: a question repeated in the silence delays nothing.
+"""
+
+from __future__ import annotations
+
+from gateway.calls.escalation.facts import CallerHeard, CallerSaid, Fact
+from gateway.calls.escalation.judges import own_words
+
+
+class Farewell:
+    """Of one call; pure. What is to be started is told as seconds."""
+
+    def __init__(self) -> None:
+        self._seconds: float | None = None
+        self._has_sound = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the call ends if the time is up now."""
+        return self._seconds is not None and not self._has_sound
+
+    def begin(self, seconds: float) -> float | None:
+        """So long from now on; None where it is under way already."""
+        if self._seconds is not None:
+            return None
+        self._seconds, self._has_sound = seconds, False
+        return seconds
+
+    def spare(self) -> None:
+        """The caller is there."""
+        self._seconds = None
+
+    def hear(self, fact: Fact) -> float | None:
+        """What the caller does; the time that begins anew, if it does."""
+        match fact:
+            case CallerHeard():
+                self._has_sound = True
+            case CallerSaid() if own_words(fact):
+                self.spare()
+            case CallerSaid() if self._seconds is not None and self._has_sound:
+                self._has_sound = False
+                return self._seconds
+            case _:
+                pass
+        return None
