@@ -39,12 +39,13 @@ class Variables:
 
     def text(self, template: Template, at: datetime) -> str:
         """`template` filled in, for machines."""
-        return template.render(self._known(at))
+        return template.render(self._known(at), self._plan.hours_states(at), self._values)
 
     def spoken(self, template: Template, at: datetime) -> str:
         """`template` filled in, for the ear: the digits of a number one by one, everything on one line."""
         known = {variable: _for_the_ear(text) for variable, text in self._known(at).items()}
-        return " ".join(template.render(known).split())
+        told = {name: _for_the_ear(text) for name, text in self._values.items()}
+        return " ".join(template.render(known, self._plan.hours_states(at), told).split())
 
     def _known(self, at: datetime) -> dict[Variable, str]:
         facts = self._facts

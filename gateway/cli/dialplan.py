@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
-from gateway.dialplan.explain import route_report, run_tests
+from gateway.dialplan.explain import route_report
 from gateway.dialplan.hours import parse_instant
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, Dialplan
+from gateway.dialplan.proof import run_tests
 from gateway.dialplan.source import schema
 from gateway.errors import ConfigurationError, Problem
 from gateway.located import WrongValue

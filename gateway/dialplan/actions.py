@@ -89,6 +89,8 @@ class TransferAction:
     """Connect with a contact. Where that fails, the action behind it (or the session it was in) goes on."""
 
     contact: str
+    number: Template | None = None
+    """What a contact with a pattern dials; digits once it is filled in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,32 +1,41 @@
-"""What a plan does with a call and why, as text and as JSON; and whether its own tests hold.
+"""What a plan does with a call and why, as text and as JSON.
 
     route_report(plan, facts) -> RouteReport      .text()  .json()  .is_routed
-    run_tests(plan) -> TestReport            .text()  .json()  .is_passed
 
-Both are pure; printing them and turning them into an exit status is the caller's.
+It is pure; printing it and turning it into an exit status is the caller's.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import ClassVar
 
 from gateway.dialplan.actions import (
     WORDS,
     Action,
     AnswersAction,
-    HangUpAction,
+    CallbackAction,
+    CollectAction,
+    GotoAction,
+    HangUpAfterAction,
+    HookAction,
+    MenuAction,
     PlayAction,
+    QueueAction,
     RecordingAction,
     RejectAction,
+    RingAction,
+    SayAction,
     SessionAction,
+    SetAction,
+    TellAction,
+    ToneAction,
     TransferAction,
+    VoicemailAction,
+    WaitAction,
 )
-from gateway.dialplan.model import CallFacts, Decision, Dialplan, ExampleCall, TransferGranted, TransferRefused
-from gateway.dialplan.triggers import BudgetUsed, CostOver, DigitPressed, Trigger
+from gateway.dialplan.model import CallFacts, Decision, Dialplan, TransferRefused
 from gateway.errors import shown
 
 
@@ -128,171 +137,55 @@ def route_report(plan: Dialplan, facts: CallFacts) -> RouteReport:
     """What `plan` does with the call, shown at the wall-clock time of its zone."""
     facts = replace(facts, at=facts.at.astimezone(plan.zone))
     decision = plan.decide(facts)
-    actions = tuple(_report(plan, action, facts) for action in decision.actions)
+    actions = tuple(action_report(plan, action, facts) for action in decision.actions)
     return RouteReport(plan=plan, facts=facts, decision=decision, actions=actions)
 
 
-def _report(plan: Dialplan, action: Action, facts: CallFacts) -> ActionReport:
+def action_report(plan: Dialplan, action: Action, facts: CallFacts) -> ActionReport:
+    """What one action comes to at the time of the call; variables that nobody has set yet are gaps."""
+    word = WORDS[type(action)]
     match action:
         case SessionAction():
             record = plan.sessions[action.name].record
-            return ActionReport(action="session", argument=action.name, record=record.consent.value if record else "")
-        case PlayAction():
-            return ActionReport(action="play", argument=str(action.file))
+            return ActionReport(action=word, argument=action.name, record=record.consent.value if record else "")
         case RejectAction():
-            return ActionReport(action="reject", argument=action.status, reason=action.reason)
-        case HangUpAction():
-            return ActionReport(action="hang_up", argument=True)
-        case RecordingAction():
-            return ActionReport(action="recording", argument=action.change.value)
-        case AnswersAction():
-            return ActionReport(action="answers", argument=action.length.value)
+            return ActionReport(action=word, argument=action.status, reason=action.reason)
         case TransferAction():
             resolved = plan.resolve_transfer(action.contact, facts.at)
             if isinstance(resolved, TransferRefused):
-                return ActionReport(action="transfer", argument=action.contact, refused=resolved.message)
+                return ActionReport(action=word, argument=action.contact, refused=resolved.message)
             dials = tuple(str(target) for target in resolved.targets)
-            return ActionReport(action="transfer", argument=action.contact, contact=resolved.contact, dials=dials)
+            return ActionReport(action=word, argument=action.contact, contact=resolved.contact, dials=dials)
         case _:
-            return ActionReport(action=WORDS[type(action)], argument=True)
+            return ActionReport(action=word, argument=_argument(plan, action, facts))
 
 
-# The plan's own tests ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestResult:
-    """How one example call went. No failures: as expected."""
-
-    __test__: ClassVar[bool] = False  # its name means the plan's tests, not pytest's
-
-    example: ExampleCall
-    failures: tuple[str, ...]
-
-    @property
-    def is_passed(self) -> bool:
-        """Whether everything expected came to pass."""
-        return not self.failures
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestReport:
-    """How all example calls of a plan went."""
-
-    __test__: ClassVar[bool] = False
-
-    plan: Dialplan
-    results: tuple[TestResult, ...]
-
-    @property
-    def is_passed(self) -> bool:
-        """Whether all passed; a plan without tests passes."""
-        return all(result.is_passed for result in self.results)
-
-    def text(self) -> str:
-        """A line for each case, with its place in the file and what was wrong."""
-        return "\n".join(self._line(result) for result in self.results) or f"{self.plan.file}: no tests"
-
-    def json(self) -> str:
-        """One JSON document."""
-        cases = [
-            {
-                "name": result.example.name,
-                "line": result.example.line,
-                "passed": result.is_passed,
-                "failures": list(result.failures),
-            }
-            for result in self.results
-        ]
-        document = {"dialplan": self.plan.name, "file": str(self.plan.file), "passed": self.is_passed, "cases": cases}
-        return json.dumps(document)
-
-    def _line(self, result: TestResult) -> str:
-        verdict = "pass" if result.is_passed else "FAIL"
-        failures = ": " + "; ".join(result.failures) if result.failures else ""
-        return f"{verdict}  {self.plan.file}:{result.example.line}  {shown(result.example.name)}{failures}"
-
-
-def run_tests(plan: Dialplan) -> TestReport:
-    """Decide each of the plan's ``tests``, let its events happen, and compare with what it expects."""
-    return TestReport(plan=plan, results=tuple(_run(plan, example) for example in plan.examples))
-
-
-def _run(plan: Dialplan, example: ExampleCall) -> TestResult:
-    decision = plan.decide(example.facts)
-    actions: Sequence[Action] = decision.actions
-    failures = []
-    is_talking = False
-    for event in example.events:
-        is_talking = _is_session_on(actions, is_talking=is_talking)
-        if not is_talking:
-            failures.append(f"{_event_text(event)} happens outside a session, where nothing reacts")
-            break
-        if escalation := plan.react(event):
-            actions = escalation.actions
-    failures += _differences(plan, example, decision.route, actions)
-    return TestResult(example=example, failures=tuple(failures))
-
-
-def _is_session_on(actions: Sequence[Action], *, is_talking: bool) -> bool:
-    """Whether a session runs once `actions` are done; those that change its recording or answers leave it on."""
-    if any(isinstance(action, SessionAction) for action in actions):
-        return True
-    return is_talking and all(isinstance(action, RecordingAction | AnswersAction) for action in actions)
-
-
-def _differences(plan: Dialplan, example: ExampleCall, route: str, actions: Sequence[Action]) -> list[str]:
-    expected = example.expected
-    wanted = [
-        ("session", expected.session),
-        ("transfer", expected.transfer),
-        ("reject", expected.reject),
-        ("play", expected.play),
-        ("hang_up", expected.hang_up),
-        ("recording", expected.recording.value if expected.recording else None),
-        ("answers", expected.answers.value if expected.answers else None),
-    ]
-    outcomes = {_outcome(plan, action, example.facts) for action in actions}
-    came = "; ".join(_report(plan, action, example.facts).text() for action in actions)
-    differences = [
-        f"expected {word}{'' if value is True else f' {value}'}, but it is: {came}"
-        for word, value in wanted
-        if value is not None and (word, value) not in outcomes
-    ]
-    if expected.route is not None and expected.route != route:
-        differences.insert(0, f"expected route {expected.route}, but it is {route}")
-    return differences
-
-
-def _outcome(plan: Dialplan, action: Action, facts: CallFacts) -> tuple[str, str | int | Path | None]:
-    """What an action comes to, in the words of ``expect``; a transfer comes to whoever is called in the end."""
+def _argument(plan: Dialplan, action: Action, facts: CallFacts) -> str | bool:  # noqa: C901, PLR0912
+    """What stands behind the word, in short."""
     match action:
-        case SessionAction():
-            return "session", action.name
-        case TransferAction():
-            resolved = plan.resolve_transfer(action.contact, facts.at)
-            return "transfer", resolved.contact if isinstance(resolved, TransferGranted) else None
-        case RejectAction():
-            return "reject", action.status
-        case PlayAction():
-            return "play", action.file
-        case HangUpAction():
-            return "hang_up", True
-        case RecordingAction():
-            return "recording", action.change.value
-        case AnswersAction():
-            return "answers", action.length.value
+        case PlayAction(file=file):
+            return str(file)
+        case SayAction(text=text) | TellAction(text=text):
+            return plan.text(text, facts)
+        case ToneAction(tone=tone, seconds=seconds):
+            return f"{tone.value} {seconds:g}s"
+        case RingAction(seconds=seconds) | WaitAction(seconds=seconds) | HangUpAfterAction(seconds=seconds):
+            return f"{seconds:g}s"
+        case RecordingAction(change=change):
+            return change.value
+        case AnswersAction(length=length):
+            return length.value
+        case GotoAction(route=name) | QueueAction(contact=name) | VoicemailAction(mailbox=name):
+            return name
+        case CallbackAction(mailbox=name, number=number):
+            return name if number is None else f"{name} {plan.text(number, facts)}"
+        case SetAction(values=values):
+            return ", ".join(f"{name}={plan.text(text, facts)!r}" for name, text in values.items())
+        case MenuAction(choices=choices):
+            return ", ".join(choices)
+        case CollectAction(into=name):
+            return name
+        case HookAction(request=request):
+            return request.method
         case _:
-            return WORDS[type(action)], None
-
-
-def _event_text(event: Trigger) -> str:
-    match event:
-        case DigitPressed():
-            return f"dtmf {event.digit}"
-        case BudgetUsed():
-            return f"budget {event.share * 100:g}%"
-        case CostOver():
-            return f"cost_over {event.usd}"
-        case _:
-            return "provider_down"
+            return True

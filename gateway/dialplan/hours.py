@@ -3,17 +3,20 @@
 A range belongs to the day it begins on, also when it runs past midnight ("22:00-02:00"); a closed date takes away the
 ranges that begin on it. Everything is compared as wall-clock time in the plan's zone, so "09:00" is nine o'clock on
 both sides of a clock change, an hour that is skipped is never met, and one that is repeated counts twice.
+
+A date with times of its own (``special``) has those, whatever else is said of it: also where it is a closed one.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
+from gateway.dialplan.holidays import Region
 from gateway.errors import shown
 from gateway.located import WrongValue, hint
 
@@ -21,6 +24,8 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MINUTES_A_DAY = 24 * 60
 MINUTES_A_WEEK = 7 * MINUTES_A_DAY
+HORIZON_DAYS = 400
+NIGHT_ENDS_HOUR = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,9 @@ class OpeningHours:
     name: str
     week: tuple[tuple[TimeRange, ...], ...]
     closed: tuple[DateRange, ...] = ()
+    special: Mapping[date, tuple[TimeRange, ...]] = field(default_factory=dict, hash=False)
+    regions: tuple[Region, ...] = ()
+    """Whose public holidays are closed."""
 
     def is_open(self, local: datetime) -> bool:
         """Whether `local`, wall-clock time in the plan's zone, lies in a range."""
@@ -66,17 +74,82 @@ class OpeningHours:
         moment = f"{WEEKDAYS[local.weekday()]} {local:%Y-%m-%d %H:%M}"
         if self.is_open(local):
             return f"{self.name} is open on {moment}"
-        if self._is_closed_on(local.date()):
-            return f"{self.name} is closed on {moment} (an exception)"
-        ranges = ", ".join(str(span) for span in self.week[local.weekday()]) or "closed all day"
-        return f"{self.name} is closed on {moment} ({WEEKDAYS[local.weekday()]}: {ranges})"
+        return f"{self.name} is closed on {moment} ({self._day(local.date())})"
+
+    def state(self, local: datetime) -> str:
+        """Whether it is open, and until when it stays so: ``open now, until 17:30``, in plain words for a model."""
+        if self.is_open(local):
+            end = self._closes(local)
+            return "open now" if end is None else f"open now, until {_moment(end, local)}"
+        start = self._opens(local)
+        return "closed now" if start is None else f"closed now, opens {_moment(start, local, is_start=True)}"
+
+    @property
+    def is_ever_open(self) -> bool:
+        """Whether there is any range that a date may begin; what is closed by date is not looked at."""
+        return any(self.week) or any(self.special.values())
+
+    def spans(self, day: date) -> tuple[TimeRange, ...]:
+        """The ranges that begin on `day`."""
+        if day in self.special:
+            return self.special[day]
+        return () if self._exception(day) else self.week[day.weekday()]
+
+    def _day(self, day: date) -> str:
+        if day not in self.special and (exception := self._exception(day)):
+            return exception
+        ranges = ", ".join(str(span) for span in self.spans(day)) or "closed all day"
+        return f"{day if day in self.special else WEEKDAYS[day.weekday()]}: {ranges}"
+
+    def _exception(self, day: date) -> str:
+        """Why nothing begins on `day`, which has no times of its own; "" where something may."""
+        if any(day in days for days in self.closed):
+            return "an exception"
+        name = next((name for region in self.regions if (name := region.holiday(day))), "")
+        return f"holiday: {name}" if name else ""
 
     def _has(self, day: date, minute: int) -> bool:
-        spans = self.week[day.weekday()]
-        return any(s.start_minute <= minute < s.end_minute for s in spans) and not self._is_closed_on(day)
+        return any(span.start_minute <= minute < span.end_minute for span in self.spans(day))
 
-    def _is_closed_on(self, day: date) -> bool:
-        return any(day in days for days in self.closed)
+    def _closes(self, local: datetime) -> datetime | None:
+        """When the ranges that `local` lies in end, one behind the other; None: not within `HORIZON_DAYS`."""
+        end = local.replace(tzinfo=None, second=0, microsecond=0)
+        last = end + timedelta(days=HORIZON_DAYS)
+        while end <= last:
+            midnights = [end.replace(hour=0, minute=0) - timedelta(days=back) for back in (0, 1)]
+            ends = [
+                midnight + timedelta(minutes=span.end_minute)
+                for midnight in midnights
+                for span in self.spans(midnight.date())
+                if midnight + timedelta(minutes=span.start_minute)
+                <= end
+                < midnight + timedelta(minutes=span.end_minute)
+            ]
+            if not ends:
+                return end
+            end = max(ends)
+        return None
+
+    def _opens(self, local: datetime) -> datetime | None:
+        """When the next range begins; None: not within `HORIZON_DAYS`."""
+        now = local.replace(tzinfo=None)
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        for ahead in range(HORIZON_DAYS):
+            day = midnight + timedelta(days=ahead)
+            starts = [day + timedelta(minutes=span.start_minute) for span in self.spans(day.date())]
+            if starts := [start for start in starts if start > now]:
+                return min(starts)
+        return None
+
+
+def _moment(moment: datetime, local: datetime, *, is_start: bool = False) -> str:
+    """A time of day, with its weekday or date where it is another day than today."""
+    days = (moment.date() - local.date()).days
+    clock = f"{moment:%H:%M}"
+    if days == 0 or (days == 1 and not is_start and moment.hour < NIGHT_ENDS_HOUR):
+        return f"today {clock}" if is_start else clock
+    date_of = f" {moment:%Y-%m-%d}" if days >= len(WEEKDAYS) else ""
+    return f"{WEEKDAY_NAMES[moment.weekday()]}{date_of} {clock}"
 
 
 def parse_weekdays(text: str) -> tuple[int, ...]:

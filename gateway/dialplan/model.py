@@ -20,21 +20,54 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from gateway.dialplan import tools as tool_model
-from gateway.dialplan.actions import Action, AnswerLength, RecordingChange, RejectAction
+from gateway.dialplan.actions import Action, RejectAction
 from gateway.dialplan.contacts import Contact, TransferMode
+from gateway.dialplan.examples import ExampleCall, Expectation
+from gateway.dialplan.facts import EMPTY, CallFacts
 from gateway.dialplan.hours import WEEKDAY_NAMES, OpeningHours
 from gateway.dialplan.mailboxes import Mailbox
-from gateway.dialplan.pattern import Pattern, normal_caller, normal_number, normal_text
+from gateway.dialplan.matching import CriterionTrace, HeaderCriterion, Match, RuleTrace, Seen, tried
+from gateway.dialplan.pattern import normal_caller, normal_number
 from gateway.dialplan.targets import DialTarget
-from gateway.dialplan.template import Template, Variable, quoted
+from gateway.dialplan.template import MAX_VALUE_CHARACTERS, Template, Variable, quoted
 from gateway.dialplan.tools import McpPlan, SessionTool, ToolDefinition, ToolPlan
 from gateway.dialplan.triggers import Circumstances, Escalation, SentimentReported, Trigger
 from gateway.errors import Problem, shown
 from gateway.located import hint, in_order
+
+__all__ = [
+    "AGREE_KEY",
+    "CONSENT_WAIT_S",
+    "DECLINE_KEY",
+    "EMPTY",
+    "NO_ROUTE",
+    "NO_ROUTE_STATUS",
+    "CallFacts",
+    "Consent",
+    "Contact",
+    "CriterionTrace",
+    "Decision",
+    "Dialplan",
+    "Escalation",
+    "ExampleCall",
+    "Expectation",
+    "HeaderCriterion",
+    "Match",
+    "RecordPlan",
+    "Reference",
+    "ReferenceKind",
+    "RefusalReason",
+    "Route",
+    "RuleTrace",
+    "Seen",
+    "SessionLimits",
+    "SessionPlan",
+    "TransferGranted",
+    "TransferRefused",
+]
 
 NO_ROUTE = "(no route)"
 """The route of a call that nothing matched. No route can have this name."""
@@ -42,29 +75,8 @@ NO_ROUTE_STATUS = 404
 AGREE_KEY, DECLINE_KEY = "1", "2"
 CONSENT_WAIT_S = 10.0
 
-EMPTY: Mapping[str, str] = MappingProxyType({})
-
 
 # What a plan says ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderCriterion:
-    """A SIP header that has to be there with a value that one of ``patterns`` takes. ``name`` is as written."""
-
-    name: str
-    patterns: tuple[Pattern, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """What a route asks of a call: all of it. An empty criterion asks nothing."""
-
-    to: tuple[Pattern, ...] = ()
-    from_: tuple[Pattern, ...] = ()
-    hours: str | None = None
-    trunks: tuple[str, ...] = ()
-    headers: tuple[HeaderCriterion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,60 +147,6 @@ class SessionPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallFacts:
-    """What is known of a call when it comes in.
-
-    ``to`` and ``from_`` are the user parts (or telephone numbers) of the request's To and From; ``from_`` "" where the
-    number is withheld. ``at`` is an aware time. Header names are compared without regard to case.
-
-    Raises:
-        ValueError: ``at`` has no time zone.
-    """
-
-    to: str
-    from_: str
-    at: datetime
-    display_name: str = ""
-    trunk: str = ""
-    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    diversion: str = ""
-    """The number that was called first, of a call that was diverted (RFC 5806, RFC 7044); "" for none."""
-    languages: tuple[str, ...] = ()
-    """Those of Accept-Language, ISO 639-1, the best first."""
-    last_seen: datetime | None = None
-    """When this number called before, where that is kept; aware."""
-    call_id: str = ""
-
-    def __post_init__(self) -> None:
-        if self.at.utcoffset() is None:
-            raise ValueError("at needs a time zone")
-
-    def header(self, name: str) -> str | None:
-        """The value of a header, its name in any case."""
-        wanted = name.casefold()
-        return next((value for key, value in self.headers.items() if key.casefold() == wanted), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CriterionTrace:
-    """One criterion of a route (``to``, ``from``, ``hours``, ``trunk``, ``header NAME``), tried."""
-
-    criterion: str
-    matched: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleTrace:
-    """One route, tried. ``reason`` is what failed, or all that held."""
-
-    route: str
-    matched: bool
-    reason: str
-    criteria: tuple[CriterionTrace, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Where a call goes: `NO_ROUTE` and a rejection where no route matched. ``trace`` ends with the chosen route."""
 
@@ -222,11 +180,12 @@ class TransferGranted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferRefused:
-    """Nobody is to be dialled. ``message`` may be told to the model."""
+    """Nobody is to be dialled. ``message`` may be told to the model; ``mailbox`` takes a message instead."""
 
     asked: str
     reason: RefusalReason
     message: str
+    mailbox: str | None = None
 
 
 # Beside the plan -----------------------------------------------------------------------------------------------------
@@ -239,6 +198,9 @@ class ReferenceKind(Enum):
     TRUNK = "trunk"
     RECORDINGS = "folder of recordings"
     PRICE = "price of a realtime session's model"
+    CALLERS = "file of callers"
+    VOICEMAIL = "folder of messages"
+    MAIL = "mail server"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,31 +210,6 @@ class Reference:
     kind: ReferenceKind
     name: str
     problem: Problem
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectation:
-    """What an example call has to come to. None where the example does not say."""
-
-    route: str | None = None
-    session: str | None = None
-    transfer: str | None = None
-    reject: int | None = None
-    play: Path | None = None
-    hang_up: bool | None = None
-    recording: RecordingChange | None = None
-    answers: AnswerLength | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExampleCall:
-    """One case of the plan's ``tests``: a call, what happens during it, what is expected. ``line`` is in the file."""
-
-    name: str
-    line: int
-    facts: CallFacts
-    events: tuple[Trigger, ...]
-    expected: Expectation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +270,9 @@ class Dialplan:
         while not self.is_reachable(contact, at):
             if contact.otherwise is None:
                 message = f"{contact_name} cannot be reached now: outside opening hours."
-                return TransferRefused(asked=contact_name, reason=RefusalReason.CLOSED, message=message)
+                return TransferRefused(
+                    asked=contact_name, reason=RefusalReason.CLOSED, message=message, mailbox=contact.mailbox
+                )
             contact = self.contacts[contact.otherwise]
         return TransferGranted(
             asked=contact_name,
@@ -400,10 +339,33 @@ class Dialplan:
             },
         )
 
-    def instructions(self, session: str, facts: CallFacts) -> str | None:
-        """The session's instructions for this call; None where the plan leaves them to the configuration."""
+    def instructions(self, session: str, facts: CallFacts, variables: Mapping[str, str] = EMPTY) -> str | None:
+        """The session's instructions for this call; None where the plan leaves them to the configuration.
+
+        `variables` are those of the call. They and what the caller's telephone sent go in as quotations.
+        """
         template = self.sessions[session].instructions
-        return None if template is None else template.render(self._values(facts))
+        if template is None:
+            return None
+        told = {name: quoted(text, "unknown", MAX_VALUE_CHARACTERS) for name, text in variables.items()}
+        return template.render(self._values(facts), self.hours_states(facts.at), told)
+
+    def text(self, template: Template, facts: CallFacts, variables: Mapping[str, str] = EMPTY) -> str:
+        """A text of the plan, filled in at the time of `facts`, for machines: what comes from outside is unchanged."""
+        local = facts.at.astimezone(self.zone)
+        values = {
+            Variable.CALLER_NUMBER: facts.from_,
+            Variable.CALLER_NAME: facts.display_name,
+            Variable.CALLED_NUMBER: facts.to,
+            Variable.NOW: f"{local:%Y-%m-%d %H:%M}",
+            Variable.DIALPLAN_NAME: self.name,
+            Variable.CONTACTS: ", ".join(self.contacts),
+        }
+        return template.render(values, self.hours_states(facts.at), variables)
+
+    def hours_states(self, at: datetime) -> Mapping[str, str]:
+        """What ``{hours.NAME}`` becomes at `at` (aware)."""
+        return {name: hours.state(at.astimezone(self.zone)) for name, hours in self.hours.items()}
 
     def check_references(
         self,
@@ -452,51 +414,7 @@ class Dialplan:
         return f"{text} (closed now, {who})"
 
     def _try(self, route: Route, facts: CallFacts) -> RuleTrace:
-        criteria = tuple(self._criteria(route.match, facts))
+        criteria = tried(route.match, route.name, facts, plan=self.name, hours=self.hours, zone=self.zone)
         failed = [criterion.reason for criterion in criteria if not criterion.matched]
         reasons = failed or [criterion.reason for criterion in criteria] or ["it takes every call"]
         return RuleTrace(route=route.name, matched=not failed, reason="; ".join(reasons), criteria=criteria)
-
-    def _criteria(self, match: Match, facts: CallFacts) -> list[CriterionTrace]:
-        criteria = []
-        if match.to:
-            criteria.append(_tried("to", match.to, facts.to, normal_number(facts.to)))
-        if match.from_:
-            criteria.append(_tried("from", match.from_, facts.from_, normal_caller(facts.from_)))
-        if match.trunks:
-            criteria.append(_tried_trunk(match.trunks, facts.trunk))
-        criteria += [_tried_header(header, facts.header(header.name)) for header in match.headers]
-        if match.hours is not None:
-            hours, local = self.hours[match.hours], facts.at.astimezone(self.zone)
-            trace = CriterionTrace(criterion="hours", matched=hours.is_open(local), reason=hours.explain(local))
-            criteria.append(trace)
-        return criteria
-
-
-def _tried(criterion: str, patterns: tuple[Pattern, ...], text: str, normal: str) -> CriterionTrace:
-    what = f"{criterion} {shown(text)}" if normal else f"{criterion} is withheld and"
-    return _tried_patterns(criterion, patterns, normal, what)
-
-
-def _tried_patterns(criterion: str, patterns: tuple[Pattern, ...], normal: str, what: str) -> CriterionTrace:
-    found = next((pattern for pattern in patterns if pattern.matches(normal)), None)
-    if found is not None:
-        return CriterionTrace(criterion=criterion, matched=True, reason=f"{what} matches {shown(found.text)}")
-    listed = shown(", ".join(pattern.text for pattern in patterns))
-    reason = f"{what} matches none of {listed}" if len(patterns) > 1 else f"{what} does not match {listed}"
-    return CriterionTrace(criterion=criterion, matched=False, reason=reason)
-
-
-def _tried_trunk(trunks: tuple[str, ...], trunk: str) -> CriterionTrace:
-    matched = trunk in trunks
-    what = f"trunk {shown(trunk)} {'is' if matched else 'is not'}" if trunk else "the trunk is not known; it has to be"
-    reason = f"{what} {' or '.join(trunks)}"
-    return CriterionTrace(criterion="trunk", matched=matched, reason=reason)
-
-
-def _tried_header(header: HeaderCriterion, value: str | None) -> CriterionTrace:
-    criterion = f"header {header.name}"
-    if value is None:
-        return CriterionTrace(criterion=criterion, matched=False, reason=f"{criterion} is missing")
-    what = f"{criterion} {shown(value)!r}"
-    return _tried_patterns(criterion, header.patterns, normal_text(value), what)

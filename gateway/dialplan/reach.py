@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.dialplan.model import HeaderCriterion, Match, Route
+from gateway.dialplan.matching import HeaderCriterion, Match
+from gateway.dialplan.model import Route
 from gateway.dialplan.pattern import Pattern
 
 

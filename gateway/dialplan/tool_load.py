@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from gateway.dialplan.arguments import Checker
 from gateway.dialplan.request_template import (
     FACTS,
-    JsonTemplate,
     TextTemplate,
     UrlTemplate,
     parse_json_template,
     parse_text_template,
     parse_url_template,
 )
-from gateway.dialplan.tool_source import HttpSource, McpSource, ToolSource
+from gateway.dialplan.tool_source import HttpSource, McpSource, RequestSource, ToolSource
 from gateway.dialplan.tools import (
     IDEMPOTENT_METHODS,
     CodeCheck,
@@ -120,7 +120,7 @@ class ToolLoader:
         checker = self._checker((*path, "parameters"), parameters) or Checker(_CODE_PARAMETERS)
         run: HttpRequest | CodeCheck
         if tool.http is not None:
-            run = self._request((*path, "http"), tool.http, parameters)
+            run = self.request((*path, "http"), tool.http, parameters)
         else:
             verify = tool.verify
             run = CodeCheck(codes=verify.codes, tries=verify.tries) if verify else CodeCheck(codes=())
@@ -167,7 +167,14 @@ class ToolLoader:
             self.note(path, f"{path[-1]!r} is no JSON Schema: {error}", "expected JSON Schema 2020-12")
             return None
 
-    def _request(self, path: tuple[Key, ...], http: HttpSource, parameters: Mapping[str, object]) -> HttpRequest:
+    def request(
+        self,
+        path: tuple[Key, ...],
+        http: RequestSource,
+        parameters: Mapping[str, object] = MappingProxyType({}),
+        facts: Collection[str] = FACTS,
+    ) -> HttpRequest:
+        """The request that `http` describes, into which the `facts` and what `parameters` describes may be filled."""
         url = _NO_URL
         try:
             url = parse_url_template(http.url)
@@ -175,10 +182,15 @@ class ToolLoader:
             self.note((*path, "url"), f"'url' {error}", error.expected)
         query = {key: parse_text_template(text) for key, text in http.query.items()}
         body = None if http.json_ is None else parse_json_template(http.json_)
-        self._check_names(path, parameters, url, query, body)
+        others: list[tuple[Path_, Sequence[str]]] = [
+            (("query", key), template.names) for key, template in query.items()
+        ]
+        others += [(("json",), body.names)] if body is not None else []
+        self._check_names(path, parameters, facts, url, others)
         if body is not None and http.method in ("GET", "DELETE"):
             self.note((*path, "json"), f"'json' has no effect with {http.method}", "expected method: POST")
-        selected = tuple(step for step in http.result.split(".") if step)
+        tool = http if isinstance(http, HttpSource) else None
+        selected = tuple(step for step in tool.result.split(".") if step) if tool else ()
         return HttpRequest(
             method=http.method,
             url=url,
@@ -190,29 +202,31 @@ class ToolLoader:
             is_idempotent=http.idempotent or http.method in IDEMPOTENT_METHODS,
             ca_file=self._file((*path, "ca_file"), http.ca_file),
             select=selected,
-            result=self._result((*path, "result_schema"), http.result_schema),
+            result=self._result((*path, "result_schema"), tool.result_schema) if tool else None,
         )
 
     def _check_names(
         self,
         path: tuple[Key, ...],
         parameters: Mapping[str, object],
+        facts: Collection[str],
         url: UrlTemplate,
-        query: Mapping[str, TextTemplate],
-        body: JsonTemplate | None,
+        others: Sequence[tuple[Path_, Sequence[str]]],
     ) -> None:
-        """Note arguments that there are not, and those in the path that may be missing."""
+        """Note arguments that there are not, and those in the path that may be missing.
+
+        `others`: the names in the rest of the request, by their places.
+        """
         properties, required = parameters.get("properties"), parameters.get("required")
-        known = [*FACTS, *(properties if isinstance(properties, Mapping) else ())]
-        used = [(("url",), url.names), *((("query", key), template.names) for key, template in query.items())]
-        used.append((("json",), body.names if body is not None else ()))
+        known = [*facts, *(properties if isinstance(properties, Mapping) else ())]
+        used = [(("url",), url.names), *others]
         for place, names in used:
             for name in names:
                 if name not in known:
                     self.note((*path, *place), f"unknown argument {{{shown(name)}}}", hint(name, known))
         for name in url.path.names:
             is_needed = isinstance(required, Sequence) and name in required
-            if name in known and name not in FACTS and not is_needed:
+            if name in known and name not in facts and not is_needed:
                 self.note(
                     (*path, "url"), f"{{{shown(name)}}} is in the path and may be missing", "expected it required"
                 )

@@ -51,22 +51,29 @@ Headers = dict[Annotated[str, AfterValidator(_field_name)], Annotated[str, After
 Code = Annotated[str, AfterValidator(_code), WithJsonSchema({"type": ["string", "number"]})]
 Mark = Annotated[str, AfterValidator(_function_name)]
 Timeout = Annotated[Seconds, Field(gt=0, le=TOOL_TIMEOUT_CAP_S)]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 FillerText = Annotated[str, Field(max_length=MAX_FILLER_CHARACTERS)]
 FillerAfter = Annotated[Seconds, Field(ge=0, le=TOOL_TIMEOUT_CAP_S)]
 
 
-class HttpSource(Section):
-    """A request to a web service. ``{argument}`` may stand in the path, the query and the body."""
+class RequestSource(Section):
+    """A request to a web service of yours. ``{caller.number}`` and ``{vars.NAME}`` may stand in it."""
 
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "GET"
-    url: str = Field(description="https://HOST/PATH; an argument cannot choose the host.")
+    method: Method = Field(default="POST", description="GET, POST, PUT, PATCH or DELETE.")
+    url: str = Field(description="https://HOST/PATH; what is filled in cannot choose the host.")
     query: dict[str, str] = Field(default_factory=dict, description="Parameters behind the ?.")
-    json_: JsonValue = Field(default=None, alias="json", description="The body; without it the arguments are.")
+    json_: JsonValue = Field(default=None, alias="json", description="The body, instead of the usual one.")
     headers: Headers = Field(default_factory=dict, description="Secrets as ${env:NAME} or ${file:/path}.")
     timeout: Timeout = Field(default=TOOL_TIMEOUT_S, description="For everything, retries included.")
     retries: Annotated[int, Field(ge=0, le=3)] = Field(default=1, description="Where it is safe to ask again.")
     idempotent: bool = Field(default=False, description="A POST or PATCH that may be sent twice.")
     ca_file: str = Field(default="", min_length=1, description="Certificates to trust instead of the system's.")
+
+
+class HttpSource(RequestSource):
+    """A request to a web service. ``{argument}`` may stand in the path, the query and the body."""
+
+    method: Method = Field(default="GET", description="GET, POST, PUT, PATCH or DELETE.")
     result: str = Field(default="", description="The part of the answer that the model gets, as order.status.")
     result_schema: JsonValue = Field(default=None, description="JSON Schema of the result.")
 

@@ -102,8 +102,12 @@ class Document:
         """This document with `value`'s root at `path`; tables that lack on the way are made."""
         return replace(self, root=_put(self.root, tuple(path), value.root), problems=(*self.problems, *value.problems))
 
-    def with_texts(self, substitute: Callable[[str], str], *, below: Collection[str] | None = None) -> Document:
-        """This document with every value's text put through `substitute`; only in these sections, where they are named.
+    def with_texts(
+        self, substitute: Callable[[str], str], *, below: Collection[str] | None = None, under: Collection[str] = ()
+    ) -> Document:
+        """This document with every value's text put through `substitute`.
+
+        `below`: only in these sections, and in what stands under one of the keys `under`, however deep.
 
         A `WrongValue` that it raises becomes a problem of the document. Messages go on showing the text as
         written, so a secret put in here is never shown.
@@ -114,7 +118,7 @@ class Document:
             root = _substituted(root, substitute, problems)
         elif isinstance(root, Table):
             entries = tuple(
-                (key, _substituted(value, substitute, problems) if key.text in below else value)
+                (key, _substituted(value, substitute, problems, None if key.text in below else under))
                 for key, value in root.entries
             )
             root = replace(root, entries=entries)
@@ -194,12 +198,20 @@ def _removed(node: Node, path: tuple[Key, ...]) -> Node:
     return node
 
 
-def _substituted(node: Node, substitute: Callable[[str], str], problems: list[Problem]) -> Node:
+def _substituted(
+    node: Node, substitute: Callable[[str], str], problems: list[Problem], under: Collection[str] | None = None
+) -> Node:
+    """`node` with its texts substituted: all of them, or those that stand under one of the keys `under`."""
     if isinstance(node, Table):
-        entries = tuple((key, _substituted(value, substitute, problems)) for key, value in node.entries)
+        entries = tuple(
+            (key, _substituted(value, substitute, problems, None if under is None or key.text in under else under))
+            for key, value in node.entries
+        )
         return replace(node, entries=entries)
     if isinstance(node, Items):
-        return replace(node, values=tuple(_substituted(value, substitute, problems) for value in node.values))
+        return replace(node, values=tuple(_substituted(value, substitute, problems, under) for value in node.values))
+    if under is not None:
+        return node
     try:
         text = substitute(node.text)
     except WrongValue as error:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.dialplan.explain import run_tests
 from gateway.dialplan.hours import parse_instant
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, Dialplan
+from gateway.dialplan.proof import run_tests
 from gateway.dialplan.template import Variable
 from tests.support.plans import write_plan
 

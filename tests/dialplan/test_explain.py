@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.dialplan.explain import route_report, run_tests
+from gateway.dialplan.explain import route_report
 from gateway.dialplan.model import CallFacts
+from gateway.dialplan.proof import run_tests
 from tests.support.plans import PLAN, load_plan
 
 OPEN = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)

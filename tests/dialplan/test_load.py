@@ -16,7 +16,11 @@ from tests.support.plans import PLAN, load_plan, write_plan, write_sound
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "dialplan.md"
 DESK = 'desk: {dial: ["6001", "tel:+49-30-1234"], ring: 15s}'
 TARGET_FORMS = "expected an extension such as sip:6001, sip:USER@HOST, or tel:+4930123456"
-ACTIONS = "session, play, transfer, reject, hang_up, recording, answers"
+ACTIONS = (
+    "session, play, say, tone, ring, answer, wait, menu, collect, set, goto, hook, transfer, queue, voicemail, "
+    "callback, reject, hang_up, hang_up_after, tell, recording, answers"
+)
+EXPECTED = "route, session, transfer, reject, play, say, hang_up, queue, voicemail, callback, recording, answers, vars"
 CLOCKS = "(expected a time that the clocks of Europe/Berlin show)"
 TO_DESK = 'when: {dtmf: "0"}, do: [{transfer: desk}]'
 
@@ -125,7 +129,7 @@ VALUES = [
     (
         "expect: {route: day, transfer: desk}",
         "expect: ¦{}",
-        "'expect' is empty (expected route, session, transfer, reject, play, hang_up, recording or answers)",
+        f"'expect' is empty (expected one of {EXPECTED})",
     ),
     ("expect: {route: day", "expect: {¦rout: day", "unknown key 'rout' (did you mean 'route'?)"),
 ]

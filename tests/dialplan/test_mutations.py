@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialplan.actions import TransferAction
-from gateway.dialplan.explain import route_report, run_tests
+from gateway.dialplan.explain import route_report
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, TransferGranted
+from gateway.dialplan.proof import run_tests
 from gateway.dialplan.triggers import DigitPressed, ProviderDown
 from gateway.errors import ConfigurationError, Problem
 from tests.support.plans import PLAN, TOOLS_PLAN, write_plan

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.dialplan.actions import SessionAction
-from gateway.dialplan.explain import run_tests
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts
+from gateway.dialplan.proof import run_tests
 from gateway.dialplan.triggers import DigitPressed, ProviderDown
 
 FOLDER = Path(__file__).resolve().parents[2] / "dialplans"

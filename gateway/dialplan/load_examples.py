@@ -1,0 +1,207 @@
+"""The section ``tests`` into example calls, or into what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from types import MappingProxyType
+
+from gateway.dialplan.example_source import CallSource, CaseSource, ExpectSource, HappeningSource, TurnSource
+from gateway.dialplan.examples import (
+    Advised,
+    DigitsEntered,
+    ExampleCall,
+    ExampleEvent,
+    Expectation,
+    Happening,
+    HookAnswer,
+    KeyPressed,
+    LanguageChanged,
+    MoodReported,
+    NothingDone,
+    ProviderLost,
+    Reached,
+    Turn,
+    TurnExpectation,
+    WordsSaid,
+)
+from gateway.dialplan.facts import CallFacts
+from gateway.dialplan.hours import parse_instant
+from gateway.dialplan.load_actions import ActionLoader
+from gateway.dialplan.loading import Loading, Way
+from gateway.dialplan.model import NO_ROUTE
+from gateway.dialplan.source_values import days
+from gateway.errors import shown
+from gateway.located import WrongValue, hint
+
+DEFAULT_INSTANT = datetime(2000, 1, 3, 12, 0)  # noqa: DTZ001 - the plan's zone is put in; only plans without hours use it
+
+
+def load_examples(loading: Loading) -> tuple[ExampleCall, ...]:
+    """All tests of the plan."""
+    return tuple(_example(loading, number, case) for number, case in enumerate(loading.plan.tests))
+
+
+def _example(loading: Loading, number: int, case: CaseSource) -> ExampleCall:
+    path: Way = ("tests", number)
+    events = tuple(_event(loading, (*path, "then", index), event) for index, event in enumerate(case.then))
+    if case.then and case.expect is None:
+        loading.note((*path, "then"), "'then' proves nothing without 'expect'", "expected expect: {...}", at_key=True)
+    if case.contacts and not case.dialogue:
+        message = "'contacts' has no effect without 'dialogue'"
+        loading.note((*path, "contacts"), message, "expected dialogue: [...]", at_key=True)
+    for name in case.contacts:
+        if name not in (known := loading.whole.keys(("contacts",))):
+            message = f"there is no contact {shown(name)!r}"
+            loading.note((*path, "contacts", name), message, hint(name, known), at_key=True)
+    return ExampleCall(
+        name=case.name or f"{case.call.to or 'nobody'} called by {case.call.from_ or 'anonymous'}",
+        line=loading.document.locate(path).line,
+        facts=_facts(loading, (*path, "call"), case.call),
+        events=events,
+        expected=None if case.expect is None else _expectation(loading, (*path, "expect"), case.expect),
+        dialogue=tuple(_turn(loading, (*path, "dialogue", index), turn) for index, turn in enumerate(case.dialogue)),
+        behaviours=MappingProxyType(case.contacts),
+    )
+
+
+def _facts(loading: Loading, path: Way, call: CallSource) -> CallFacts:
+    at = _instant(loading, path, call.at)
+    return CallFacts(
+        to=call.to,
+        from_=call.from_,
+        at=at,
+        display_name=call.name,
+        trunk=call.trunk,
+        headers=MappingProxyType(call.header),
+        diversion=call.diversion,
+        languages=call.language,
+        last_seen=last_seen(call.seen, at),
+    )
+
+
+def last_seen(text: str, at: datetime) -> datetime | None:
+    """When somebody called before: ``true`` a day before `at`, ``30d`` so many days before, ``false`` never."""
+    seen = days(text)
+    if seen is False:
+        return None
+    return at - timedelta(days=1 if seen is True else seen)
+
+
+def _instant(loading: Loading, path: Way, text: str) -> datetime:
+    if not text:
+        if loading.whole.keys(("hours",)):
+            loading.note(path, "key 'at' is missing", "expected it in every test of a plan with hours")
+        return DEFAULT_INSTANT.replace(tzinfo=loading.zone)
+    try:
+        return parse_instant(text, loading.zone)
+    except WrongValue as error:
+        loading.note_wrong((*path, "at"), error, text)
+        return DEFAULT_INSTANT.replace(tzinfo=loading.zone)
+
+
+def _event(loading: Loading, path: Way, written: HappeningSource) -> ExampleEvent:
+    match written.word:
+        case "dtmf":
+            return KeyPressed(written.dtmf)
+        case "digits":
+            return DigitsEntered(written.digits)
+        case "said":
+            return WordsSaid(written.said)
+        case "timeout":
+            return NothingDone()
+        case "language":
+            return LanguageChanged(written.language)
+        case "sentiment":
+            return MoodReported(written.sentiment.casefold())
+        case "provider_down":
+            return ProviderLost()
+        case "webhook":
+            _refer_listed(loading, "escalation", "escalations", written.webhook, (*path, "webhook"))
+            return Advised(written.webhook)
+        case "transfer":
+            return written.transfer
+        case "hook":
+            return _hook_answer(loading, (*path, "hook"), written)
+        case word:
+            return Reached(Happening(word), Decimal(str(getattr(written, word))))
+
+
+def _hook_answer(loading: Loading, path: Way, written: HappeningSource) -> HookAnswer:
+    if written.hook.failed:
+        return HookAnswer()
+    loader = ActionLoader(loading=loading, in_session=True)
+    actions = loader.load((*path, "do"), written.hook.do, is_answered=False)
+    return HookAnswer(actions=actions, values=MappingProxyType(written.hook.set))
+
+
+def _turn(loading: Loading, path: Way, turn: TurnSource) -> Turn:
+    line = loading.document.locate(path).line
+    if turn.word != "expect":
+        return Turn(word=turn.word, argument=getattr(turn, turn.word), line=line)
+    expect, at = turn.expect, (*path, "expect")
+    if not expect.model_fields_set:
+        loading.note(at, "'expect' is empty", "expected one of route, tools, transfer, escalation, outcome")
+    if expect.route:
+        _refer_route(loading, expect.route, (*at, "route"))
+    if expect.transfer:
+        loading.refer("contacts", expect.transfer, (*at, "transfer"))
+    if expect.escalation:
+        _refer_listed(loading, "escalation", "escalations", expect.escalation, (*at, "escalation"))
+    argument = TurnExpectation(
+        route=expect.route or None,
+        tools=expect.tools,
+        transfer=expect.transfer or None,
+        escalation=expect.escalation or None,
+        outcome=expect.outcome or None,
+    )
+    return Turn(word="expect", argument=argument, line=line)
+
+
+def _expectation(loading: Loading, path: Way, expect: ExpectSource) -> Expectation:
+    if expect.route:
+        _refer_route(loading, expect.route, (*path, "route"))
+    named = [
+        ("sessions", "session", expect.session),
+        ("contacts", "transfer", expect.transfer),
+        ("contacts", "queue", expect.queue),
+        ("mailboxes", "voicemail", expect.voicemail),
+        ("mailboxes", "callback", expect.callback),
+    ]
+    for section, key, name in named:
+        if name:
+            loading.refer(section, name, (*path, key))
+    for name in expect.vars:
+        if loading.variables is not None and name not in loading.variables:
+            message = f"variable {{vars.{name}}} is never set"
+            loading.note((*path, "vars", name), message, hint(name, loading.variables), at_key=True)
+    return Expectation(
+        route=expect.route or None,
+        session=expect.session or None,
+        transfer=expect.transfer or None,
+        reject=expect.reject or None,
+        play=loading.sound((*path, "play"), expect.play) if expect.play else None,
+        say=expect.say or None,
+        hang_up=expect.hang_up or None,
+        queue=expect.queue or None,
+        voicemail=expect.voicemail or None,
+        callback=expect.callback or None,
+        recording=expect.recording,
+        answers=expect.answers,
+        variables=MappingProxyType(expect.vars),
+    )
+
+
+def _refer_route(loading: Loading, name: str, path: Way) -> None:
+    _note_unknown(loading, "route", name, (*loading.route_names, NO_ROUTE), path)
+
+
+def _refer_listed(loading: Loading, kind: str, section: str, name: str, path: Way) -> None:
+    _note_unknown(loading, kind, name, loading.whole.texts((section,), "name"), path)
+
+
+def _note_unknown(loading: Loading, kind: str, name: str, known: Iterable[str], path: Way) -> None:
+    known = tuple(known)
+    if name not in known:
+        loading.note(path, f"there is no {kind} {shown(name)!r}", hint(name, known))

@@ -1,0 +1,110 @@
+"""The section ``sessions`` into what callers talk to, or into what is wrong with it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from gateway.dialplan.loading import Loading, Way
+from gateway.dialplan.model import Consent, RecordPlan, ReferenceKind, SessionLimits, SessionPlan
+from gateway.dialplan.source import RecordSource, SessionSource
+from gateway.dialplan.template import Template, parse_template
+from gateway.dialplan.tools import SessionTool
+from gateway.errors import ConfigurationError, shown
+from gateway.located import read_text
+
+PROMPT_SUFFIXES = (".md", ".txt")
+NEEDS_PRICE = "expected realtime.{}.prices there, see docs/budget.md"
+NEEDS_FOLDER = "expected records.recordings.folder there"
+_OF_ANNOUNCEMENTS = {"play"}
+_OF_QUESTIONS = {"agree", "decline", "wait"}
+
+
+def load_sessions(loading: Loading) -> MappingProxyType[str, SessionPlan]:
+    """All sessions of the plan."""
+    return MappingProxyType({name: _session(loading, name, s) for name, s in loading.plan.sessions.items()})
+
+
+def need_price(loading: Loading, session: str, path: Way) -> None:
+    """Whoever counts money has to know what the model of a realtime `session` costs."""
+    message = f"the configuration does not know what the model of realtime session {session!r} costs"
+    loading.need(ReferenceKind.PRICE, path, message, NEEDS_PRICE.format(session), name=session, at_key=False)
+
+
+def _session(loading: Loading, name: str, session: SessionSource) -> SessionPlan:
+    path: Way = ("sessions", name)
+    loading.leave(ReferenceKind.REALTIME_SESSION, session.use, (*path, "use"))
+    greeting, unknown = parse_template(session.greeting)
+    if unknown or not greeting.is_fixed:
+        loading.note((*path, "greeting"), "'greeting' holds a variable", "a greeting is the same for every caller")
+    _check_tools(loading, path, session)
+    if SessionTool.TRANSFER in session.tools and not loading.whole.keys(("contacts",)):
+        index = session.tools.index(SessionTool.TRANSFER)
+        loading.note((*path, "tools", index), "'transfer' has nobody to call", "expected contacts in this plan")
+    if session.limits.money is not None:
+        need_price(loading, session.use, (*path, "limits", "money"))
+    return SessionPlan(
+        name=name,
+        use=session.use,
+        greeting=session.greeting or None,
+        instructions=_instructions(loading, (*path, "instructions"), session.instructions),
+        tools=tuple(dict.fromkeys(session.tools)),
+        languages=tuple(dict.fromkeys(session.languages)),
+        record=_record(loading, (*path, "record"), session.record) if session.record else None,
+        limits=SessionLimits(minutes=session.limits.minutes, money=session.limits.money),
+    )
+
+
+def _check_tools(loading: Loading, path: Way, session: SessionSource) -> None:
+    servers = {name: loading.plan.mcp.get(name) for name in loading.whole.keys(("mcp",))}
+    loading.tools().check_session((*path, "tools"), session.tools, loading.whole.keys(("tools",)), servers)
+    if SessionTool.SWITCH_LANGUAGE in session.tools and len(set(session.languages)) < 2:
+        index = session.tools.index(SessionTool.SWITCH_LANGUAGE)
+        loading.note((*path, "tools", index), "'switch_language' has no choice", "expected languages: [de, en]")
+    if session.languages and SessionTool.SWITCH_LANGUAGE not in session.tools:
+        message = "'languages' has no effect without the tool switch_language"
+        loading.note((*path, "languages"), message, "expected it in tools", at_key=True)
+
+
+def _record(loading: Loading, path: Way, record: RecordSource) -> RecordPlan:
+    message = "the configuration keeps no recordings"
+    loading.need(ReferenceKind.RECORDINGS, path, message, NEEDS_FOLDER)
+    consent, given = record.consent, record.model_fields_set
+    if consent is not Consent.GIVEN and not record.play:
+        what = "announcement" if consent is Consent.ANNOUNCE else "question"
+        loading.note((*path, "consent"), f"consent by {consent.value} without 'play'", f"expected play: {what}.wav")
+    useless = {
+        Consent.GIVEN: _OF_ANNOUNCEMENTS | _OF_QUESTIONS,
+        Consent.ANNOUNCE: _OF_QUESTIONS,
+        Consent.ASK: set(),
+    }
+    for key in sorted(useless[consent] & given):
+        loading.note((*path, key), f"{key!r} has no effect with consent: {consent.value}", at_key=True)
+    if consent is Consent.ASK and record.agree == record.decline:
+        place = "decline" if "decline" in given else "agree"
+        loading.note((*path, place), f"{record.agree!r} both agrees and declines", "expected two different keys")
+    return RecordPlan(
+        consent=consent,
+        play=loading.sound((*path, "play"), record.play) if record.play else None,
+        agree=record.agree,
+        decline=record.decline,
+        wait_s=record.wait,
+        has_contacts=record.contacts,
+    )
+
+
+def _instructions(loading: Loading, path: Way, text: str) -> Template | None:
+    if text.endswith(PROMPT_SUFFIXES) and len(text.split()) == 1:
+        return _prompt_file(loading, path, text)
+    template = loading.text(path, text)
+    return template if text.strip() else None
+
+
+def _prompt_file(loading: Loading, path: Way, name: str) -> Template | None:
+    file = loading.folder / name
+    try:
+        text = read_text(file, str(file))
+    except ConfigurationError as error:
+        trouble = error.problems[0]
+        loading.note(path, f"{shown(name)!r}: {trouble.message}", trouble.expected)
+        return None
+    return loading.prompt(path, file, text)

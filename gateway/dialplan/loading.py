@@ -1,0 +1,227 @@
+"""What the loaders of a plan's sections share: the file, its folder, and the list of what is wrong.
+
+Nothing here raises: `Loading.note` is told each problem by the path of its place. Names that only the configuration
+knows are collected as `Loading.references`.
+"""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from gateway.dialplan.model import Reference, ReferenceKind
+from gateway.dialplan.request_template import FACTS
+from gateway.dialplan.source import PlanSource
+from gateway.dialplan.template import (
+    CallVariable,
+    HoursState,
+    Placeholder,
+    Template,
+    Variable,
+    offset_of,
+    parse_template,
+)
+from gateway.dialplan.tool_load import ToolLoader
+from gateway.errors import Problem, shown
+from gateway.located import Document, Items, Key, Node, Place, Scalar, Table, WrongValue, hint, place_behind
+
+SOUND_FORMAT = "expected WAV, 16 bit, mono, 8 kHz; sox IN -b 16 -c 1 -r 8000 OUT.wav makes one"
+UTC = ZoneInfo("UTC")
+_NONE_OF = {
+    "hours": "are no opening hours",
+    "contacts": "is no contact",
+    "sessions": "is no session",
+    "mailboxes": "is no mailbox",
+    "lists": "is no list",
+}
+
+Way = tuple[Key, ...]
+
+
+@dataclass(kw_only=True)
+class Loading:
+    """A plan that is being loaded. ``whole`` has the names of entries that were left out, too."""
+
+    plan: PlanSource
+    document: Document
+    whole: Document
+    folder: Path
+    problems: list[Problem] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)
+    zone: ZoneInfo = UTC
+
+    # Problems.
+
+    def note(self, path: Sequence[Key], message: str, expected: str = "", *, at_key: bool = False) -> None:
+        """Take down a problem."""
+        self.problems.append(self.document.problem(path, message, expected, at_key=at_key))
+
+    def note_wrong(self, path: Sequence[Key], error: WrongValue, value: str, *, at_key: bool = False) -> None:
+        """Take down a value that a parser does not take."""
+        self.note(path, f"{_subject(path)} {str(error) or f'is {shown(value)!r}'}", error.expected, at_key=at_key)
+
+    def refer(self, section: str, name: str, path: Sequence[Key]) -> bool:
+        """Whether `section` has that name; where not, that is noted."""
+        known = self.whole.keys((section,))
+        if name not in known:
+            self.note(path, f"there {_NONE_OF[section]} {shown(name)!r}", hint(name, known))
+        return name in known
+
+    def note_repeated(self, kind: str, section: str, names: Iterable[str]) -> None:
+        """Note names of a list's entries that are there twice."""
+        seen: dict[str, int] = {}
+        for index, name in enumerate(names):
+            if name in seen:
+                first = self.document.locate((section, seen[name], "name")).line
+                message = f"{kind} {shown(name)!r} appears twice"
+                self.note((section, index, "name"), message, f"the first is in line {first}")
+            seen.setdefault(name, index)
+
+    def leave(self, kind: ReferenceKind, name: str, path: Sequence[Key]) -> None:
+        """Leave a name to the configuration."""
+        problem = self.document.problem(path, f"the configuration has no {kind.value} {shown(name)!r}")
+        self.references.append(Reference(kind=kind, name=name, problem=problem))
+
+    def need(
+        self,
+        kind: ReferenceKind,
+        path: Sequence[Key],
+        message: str,
+        expected: str,
+        *,
+        name: str = "",
+        at_key: bool = True,
+    ) -> None:
+        """Leave it to the configuration to have what this place needs."""
+        problem = self.document.problem(path, message, expected, at_key=at_key)
+        self.references.append(Reference(kind=kind, name=name, problem=problem))
+
+    def need_voice(self, path: Sequence[Key]) -> None:
+        """The plan itself speaks or listens here, by its realtime session ``use``."""
+        if all(
+            known.kind is not ReferenceKind.REALTIME_SESSION or known.name != self.plan.use for known in self.references
+        ):
+            place = ("use",) if "use" in self.plan.model_fields_set else path
+            self.leave(ReferenceKind.REALTIME_SESSION, self.plan.use, place)
+
+    # Names.
+
+    @property
+    def route_names(self) -> tuple[str, ...]:
+        """The names of all routes of the file, left out or not."""
+        return self.whole.texts(("routes",), "name")
+
+    @cached_property
+    def variables(self) -> frozenset[str] | None:
+        """The variables that the plan sets anywhere; None where a hook may set any."""
+        found: set[str] = set()
+        for key, node in _entries(self.whole.root):
+            if key == "hook" and isinstance(node, Table) and node.entry("url"):
+                return None
+            if key == "set" and isinstance(node, Table):
+                found |= {name.text for name, _ in node.entries}
+            if key == "into" and isinstance(node, Scalar):
+                found.add(node.text)
+        return frozenset(found)
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What may be filled into a request that no model makes."""
+        used = self.variables
+        names = _names_in(self.whole.root) if used is None else used
+        return (*FACTS, *(f"vars.{name}" for name in sorted(names)))
+
+    def tools(self) -> ToolLoader:
+        """The loader of tools and requests."""
+        is_whole = len(self.plan.tools) == len(self.whole.keys(("tools",)))
+        return ToolLoader(note=self.note, folder=self.folder, is_whole=is_whole)
+
+    # Texts and sounds.
+
+    def text(self, path: Sequence[Key], text: str) -> Template:
+        """The template of a text of the plan."""
+        template, problems = self.template(text)
+        for _, message, expected in problems:
+            self.note(path, message, expected)
+        return template
+
+    def prompt(self, path: Sequence[Key], file: Path, text: str) -> Template:
+        """The template of a text that stands in a `file` of its own, whose problems are shown there."""
+        template, problems = self.template(text)
+        for offset, message, expected in problems:
+            place: Place = place_behind(text[:offset])
+            self.problems.append(
+                Problem(file=str(file), line=place.line, column=place.column, message=message, expected=expected)
+            )
+        return template
+
+    def template(self, text: str) -> tuple[Template, list[tuple[int, str, str]]]:
+        """The template of `text`, and (offset, message, expectation) of each variable that nobody fills in."""
+        template, unknown = parse_template(text)
+        hours = self.whole.keys(("hours",))
+        problems = [
+            (variable.offset, f"unknown variable {{{shown(variable.name)}}}", self._hint(variable.name))
+            for variable in unknown
+        ]
+        for part in dict.fromkeys(part for part in template.parts if isinstance(part, HoursState | CallVariable)):
+            if isinstance(part, HoursState) and part.name not in hours:
+                message = f"there {_NONE_OF['hours']} {shown(part.name)!r}"
+                problems.append((offset_of(text, part), message, hint(part.name, hours)))
+            if isinstance(part, CallVariable) and self.variables is not None and part.name not in self.variables:
+                message = f"variable {{vars.{shown(part.name)}}} is never set"
+                problems.append((offset_of(text, part), message, hint(part.name, self.variables)))
+        return template, problems
+
+    def _hint(self, name: str) -> str:
+        known: list[str] = [variable.value for variable in Variable]
+        known += [f"hours.{hours}" for hours in self.whole.keys(("hours",))]
+        known += [f"vars.{variable}" for variable in sorted(self.variables or ())]
+        return hint(name, known)
+
+    def sound(self, path: Sequence[Key], name: str) -> Path:
+        """The file of a sound, which has to be there and to fit the telephone."""
+        file = self.folder / name
+        if trouble := sound_problem(file):
+            self.note(path, f"{shown(name)!r} {trouble}", SOUND_FORMAT)
+        return file
+
+
+def _subject(path: Sequence[Key]) -> str:
+    last = path[-1]
+    return repr(shown(last)) if isinstance(last, str) else f"item {last + 1} of {_subject(path[:-1])}"
+
+
+def _entries(node: Node) -> Iterator[tuple[str, Node]]:
+    """Every key of every table, and what it leads to."""
+    if isinstance(node, Table):
+        for key, value in node.entries:
+            yield key.text, value
+            yield from _entries(value)
+    elif isinstance(node, Items):
+        for value in node.values:
+            yield from _entries(value)
+
+
+def _names_in(node: Node) -> set[str]:
+    """The variables of the call that any text below `node` mentions."""
+    if isinstance(node, Scalar):
+        parts: Iterable[str | Placeholder] = parse_template(node.text)[0].parts if "{vars." in node.text else ()
+        return {part.name for part in parts if isinstance(part, CallVariable)}
+    children = [value for _, value in node.entries] if isinstance(node, Table) else node.values
+    return {name for child in children for name in _names_in(child)}
+
+
+def sound_problem(file: Path) -> str:
+    """Why `file` cannot be played to a caller; "" where it can."""
+    try:
+        if not file.is_file():
+            return "is not a file"
+        with wave.open(str(file), "rb") as sound:
+            shape = sound.getsampwidth() * 8, sound.getnchannels(), sound.getframerate()
+    except (OSError, EOFError, ValueError, wave.Error) as error:
+        return f"cannot be played: {shown(str(error) or 'it ends early')}"
+    return "" if shape == (16, 1, 8000) else f"has {shape[0]} bit, {shape[1]} channels, {shape[2]} Hz"
