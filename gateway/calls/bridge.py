@@ -39,6 +39,8 @@ from gateway.transport.media_loop import MediaLoop
 MAX_EARLY_AUDIO_MS = 60_000
 MAX_TRANSCRIPT = 5000
 GREETING_ITEM = "greeting"
+QUESTION = "call_question_"
+"""How the ids of the call's questions begin."""
 SHORT_ANSWERS = "From now on answer in one short sentence."
 SHORT_ANSWER_TOKENS = 400
 """Some 20 s of speech: an answer that is short is never cut."""
@@ -94,6 +96,7 @@ class SessionBridge:
         self._early: list[realtime.AudioDelta | realtime.AudioFinished] = []
         self._early_bytes = 0
         self._is_overdue = False  # the model owes a reply for so long that the caller was told to wait
+        self._questions: dict[str, Callable[[str], None]] = {}  # by id: who hears the answer
         self._active: set[str] = set()  # responses being spoken
         self._muted: set[str] = set()  # responses the caller has interrupted
         self._transcript = Transcript(self._call_ms, self._write_down, self._notice)
@@ -203,6 +206,16 @@ class SessionBridge:
         if self._session is not None:
             self._session.send_text("system", text)
             self._session.respond()
+
+    def ask(self, instructions: str, hear: Callable[[str], None]) -> None:
+        """Let the model write about the conversation, beside it and unheard; `hear` is told what, "" for nothing."""
+        session = self._session
+        if session is None or not self._is_open or not session.capabilities.has_questions:
+            hear("")
+            return
+        question_id = f"{QUESTION}{len(self._questions) + 1}"
+        self._questions[question_id] = hear
+        session.ask(question_id, instructions)
 
     def shorten_answers(self) -> None:
         """Ask for short answers from now on, whatever else the session is asked to be."""
@@ -384,6 +397,8 @@ class SessionBridge:
             case realtime.InputTranscript():
                 self._last_heard.hear_caller(self._clock())
                 self._transcript.caller_words(event.item_id, event.text)
+            case realtime.Answered(question_id=question_id) if question_id in self._questions:
+                self._questions[question_id](event.text)
             case realtime.SessionReady():
                 self._opening.note_place(event.place)
             case realtime.InputTranscriptFailed():

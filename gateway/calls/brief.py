@@ -30,6 +30,16 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkWay:
+    """How somebody is called by a trunk. `open_media` gives a port and what to offer there."""
+
+    trunk: str
+    referral_host: str  # host[:port] put behind extensions
+    dtmf: DtmfMode
+    open_media: Callable[[], tuple[RtpPort, LocalMedia]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallBrief:
     """What is known of a call when its task starts."""
 
@@ -43,7 +53,8 @@ class CallBrief:
     further_media: Callable[[Hop | None], tuple[RtpPort, LocalMedia]]
     """A port for a further line of the call, and what that brings, with keys of its own; its signalling goes by a hop,
     or by the trunk's present one."""
-    referral_host: str  # host[:port] put behind the extensions a transfer names
+    way: Callable[[str], TrunkWay]
+    """How contacts are called by a trunk, of whatever name. Raises: `ResourceError`, there is none."""
     limits: TransferLimits
     own_numbers: frozenset[str] = frozenset()  # those that lead back to us
     follows_refers: bool = False  # whether the peer may make us call somebody else

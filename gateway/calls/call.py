@@ -43,6 +43,7 @@ from gateway.calls.escalation.events import FactNoticed, Interject
 from gateway.calls.escalation.facts import ToolsBroken
 from gateway.calls.events import (
     Answer,
+    AskSummary,
     AwaitPlayout,
     BargeIn,
     BridgeAudio,
@@ -81,8 +82,10 @@ from gateway.calls.events import (
     Started,
     StartTimer,
     StopTimer,
+    SummaryReady,
     TargetAnswered,
     TargetLeft,
+    TargetPressed,
     TargetProgressed,
     TargetRefused,
     TellModel,
@@ -91,6 +94,7 @@ from gateway.calls.events import (
     ToolAsked,
     ToolFailed,
     TransferReported,
+    WhisperEnded,
 )
 from gateway.calls.gathered_keys import GatheredKeys
 from gateway.calls.record import CallDirection
@@ -119,8 +123,9 @@ from gateway.dialplan.actions import (
     SetAction,
     TellAction,
     TransferAction,
+    VoicemailAction,
 )
-from gateway.dialplan.contacts import TransferMode
+from gateway.dialplan.contacts import SummaryWay, TransferMode
 from gateway.dialplan.model import CallFacts, Consent, Dialplan, RecordPlan
 from gateway.dialplan.tools import SessionTool
 from gateway.dialplan.triggers import Escalation
@@ -170,6 +175,7 @@ class Call:
         actions: Sequence[Action],
         direction: CallDirection = CallDirection.INCOMING,
         own_numbers: Collection[str] = (),
+        trunk: str = "",
         limits: TransferLimits | None = None,
         max_call_s: float = MAX_CALL_S,
         facts: CallFacts | None = None,
@@ -189,7 +195,8 @@ class Call:
         self._trailing: tuple[str, datetime] | None = None  # a key that means nothing until then
         self._max_call_s = max_call_s
         self._is_outgoing = direction is CallDirection.OUTGOING
-        self._grants = TransferGrants(plan, TransferLimits() if limits is None else limits, own_numbers)
+        self._trunk = trunk
+        self._grants = TransferGrants(plan, TransferLimits() if limits is None else limits, own_numbers, trunk)
         self._on_state = on_state
         self._on_transfer = on_transfer
         self._established_at: datetime | None = None
@@ -280,7 +287,7 @@ class Call:
         if step is not None:
             return self._begin_step(step, at)
         if isinstance(action, TransferAction | QueueAction):
-            return self._start_transfer(action.contact, at, announced=False, is_queue=isinstance(action, QueueAction))
+            return self._start_transfer_action(action, at)
         return self._begin_session(at)
 
     def _begin_step(self, step: Step, at: datetime) -> list[Command]:
@@ -548,7 +555,7 @@ class Call:
                 return self._gathered.tell()
             case TimerName.ANNOUNCEMENT, CallState.ANNOUNCING:
                 return self._begin_transfer()
-            case TimerName.RING | TimerName.JOIN | TimerName.RETRY, CallState.TRANSFERRING:
+            case TimerName.RING | TimerName.ACCEPT | TimerName.JOIN | TimerName.RETRY, CallState.TRANSFERRING:
                 return self._on_transfer_news(event, at)
             case TimerName.ANNOUNCEMENT, CallState.CONCLUDING:
                 return self._on_concluded(PlayoutEnded(), at)
@@ -575,7 +582,8 @@ class Call:
         if self._grants.has_to_ask(contact, event, at):
             return [tool_answers.question(event, contact)]
         self._tool_call = event.call_id
-        return self._start_transfer(contact, at, announced=True)
+        number = event.arguments.get("number")
+        return self._start_transfer(contact, at, announced=True, number=number if isinstance(number, str) else "")
 
     def _on_tool_failed(self, _event: ToolFailed, at: datetime) -> list[Command]:
         self.notes.failed_tools += 1
@@ -598,22 +606,41 @@ class Call:
 
     # Transfers.
 
-    def _start_transfer(self, contact: str, at: datetime, *, announced: bool, is_queue: bool = False) -> list[Command]:
-        """Begin with the contact's first target; into a queue the PBX is asked to put the caller, whatever the mode."""
-        granted = self._grants.grant(contact, at)
+    def _start_transfer_action(self, action: TransferAction | QueueAction, at: datetime) -> list[Command]:
+        if isinstance(action, QueueAction):
+            return self._start_transfer(action.contact, at, announced=False, is_queue=True)
+        number = "" if action.number is None else self._script.variables.text(action.number, at)
+        return self._start_transfer(action.contact, at, announced=False, number=number)
+
+    def _start_transfer(
+        self, contact: str, at: datetime, *, announced: bool, number: str = "", is_queue: bool = False
+    ) -> list[Command]:
+        """Begin with the contact's first target, or at `number` where it has a pattern.
+
+        Into a queue the PBX is asked to put the caller, whatever the mode.
+        """
+        granted = self._grants.grant(contact, at, number, is_queue=is_queue)
         if isinstance(granted, str):
             return [self._grants.note(contact, granted), *self._transfer_failed(granted, at)]
+        known = self._plan.contacts[granted.contact]
         self._transfer = Transfer(
             contact=granted.contact,
             targets=granted.targets,
-            mode=TransferMode.BLIND if is_queue else granted.mode,
+            mode=granted.mode,
             ring_s=granted.ring_s,
+            acceptance=known.acceptance,
+            music=known.music,
+            trunk=None if known.trunk == self._trunk else known.trunk,
+            awaits_summary=SummaryWay.HEADER in known.ways and granted.mode is not TransferMode.BLIND,
             on_state=self._note_transfer,
         )
+        asking: list[Command] = []
+        if known.webhook is not None or (known.ways and granted.mode is not TransferMode.BLIND):
+            asking = [AskSummary(contact=known.name, mode=granted.mode)]
         if announced:
             self._enter(CallState.ANNOUNCING)
-            return self._await_sentence()
-        return self._begin_transfer()
+            return [*asking, *self._await_sentence()]
+        return [*asking, *self._begin_transfer()]
 
     def _begin_transfer(self) -> list[Command]:
         transfer = self._transfer
@@ -640,6 +667,8 @@ class Call:
                 return [*commands, *self._agreement.join_contact(self._record), CloseSession(), JoinTarget()]
             case _:
                 self._transfer = None
+                if mailbox := self._plan.contacts[transfer.contact].mailbox:
+                    return [*commands, *self._leave_message(mailbox, at)]
                 told = "" if transfer.refusal is None else transfer.refusal.value
                 return commands + self._transfer_failed(transfer.why, at, told)
 
@@ -667,6 +696,12 @@ class Call:
         else:
             told = TellModel(text=f"The transfer failed: {in_our_words or why}. Tell the caller, and offer other help.")
         return [*self._back_to_session(at), told]
+
+    def _leave_message(self, mailbox: str, at: datetime) -> list[Command]:
+        """Nobody was reached: the caller may leave a message, and does not go back to the model."""
+        self.notes.transfer_target = self._tool_call = self._session = self._loss = None
+        self._script.put_first((VoicemailAction(mailbox=mailbox),))
+        return [CloseSession(), *self._perform(at)]
 
     def _on_target_left_joined(self, _event: TargetLeft, _at: datetime) -> list[Command]:
         return self._end(Outcome.TRANSFERRED, self._contact, HangUp())
@@ -752,6 +787,9 @@ TRANSFER_EVENTS: tuple[type[Event], ...] = (
     TargetAnswered,
     TargetRefused,
     TargetLeft,
+    TargetPressed,
+    WhisperEnded,
+    SummaryReady,
 )
 STEP_EVENTS: tuple[type[Event], ...] = get_args(StepEvent)
 UNANSWERED = (CallState.NEW, CallState.PREPARING, CallState.ACTING)

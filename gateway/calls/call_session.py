@@ -126,6 +126,13 @@ class CallSession:
         """Whether the caller hears the session, and it has more to say (what is queued at the leg apart)."""
         return self._bridge is not None and self._bridge.has_started and not self._bridge.is_quiet
 
+    def ask(self, instructions: str, hear: Callable[[str], None]) -> None:
+        """Let the model write about the conversation; `hear` is told what, "" where there is none."""
+        if self._bridge is None:
+            hear("")
+        else:
+            self._bridge.ask(instructions, hear)
+
     def append_audio(self, audio: bytes) -> None:
         """The caller's audio, in the session's input format."""
         if self._bridge is not None:

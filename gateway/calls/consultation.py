@@ -1,23 +1,32 @@
 """Our own call to the contact of an attended transfer: it rings, is answered, and is given away or let go.
 
 Its news reach the caller's call as `TargetProgressed`, `TargetAnswered`, `TargetRefused` and `TargetLeft`. Once the
-contact has answered they hear silence until the PBX has joined them with the caller, or their audio is carried.
+contact has answered they hear what `whisper` is given, or silence, until the PBX has joined them with the caller, or
+their audio is carried; their keys are `TargetPressed` as long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from gateway.calls import events as call_events
 from gateway.calls.keys import DtmfMode
 from gateway.calls.line import Line
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
+from gateway.calls.sounds import RATE_HZ
+from gateway.calls.whisper import Spoken
 from gateway.errors import GatewayError, NegotiationError
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri
 from gateway.sip.sdp import LocalMedia, SessionDescription
 from gateway.transport.rtp_ports import RtpPort
+
+WHISPER_ITEM = "whisper"
+PAUSE = np.zeros(RATE_HZ // 4, np.int16)
+"""After each sentence."""
 
 
 class Consultation:
@@ -39,13 +48,25 @@ class Consultation:
         port, local = open_media()
         self.line = Line(services, port=port, local=local, sink=self, dtmf=dtmf)
 
-    def call(self, trunk: str, target: Uri, display_name: str) -> None:
+    def call(self, trunk: str, target: Uri, display_name: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Call the contact; the name is what their telephone shows."""
         try:
-            self.line.dial(trunk, target, self._hear, display_name=display_name)
+            self.line.dial(trunk, target, self._hear, display_name=display_name, headers=headers)
         except BaseException:
             self.line.close()
             raise
+
+    def whisper(self, spoken: Spoken) -> None:
+        """Let the contact alone hear a sentence, behind what they are hearing."""
+        if self.line.leg is not None and self._joined is None:
+            self.line.formats = (self.line.formats[0], spoken.audio_format)
+            self._services.media.engine.play(self.line.leg, WHISPER_ITEM, spoken.audio)
+            self._services.media.engine.play_pcm(self.line.leg, WHISPER_ITEM, PAUSE)
+
+    def end_whisper(self) -> None:
+        """`WhisperEnded` follows when all of it has been heard."""
+        if self.line.leg is not None:
+            self._services.media.engine.end_item(self.line.leg, WHISPER_ITEM)
 
     def join(self, line: Line) -> None:
         """Let `line` hear the contact, and have their keys."""
@@ -68,13 +89,18 @@ class Consultation:
         self._on_key(digit, duration_ms, is_signalled=False)
 
     def _on_key(self, digit: str, duration_ms: int, *, is_signalled: bool) -> None:
-        """A key of the contact means nothing here."""
-        is_news = self.line.is_news(digit, duration_ms, is_signalled=is_signalled)
-        if is_news and self._joined is not None:
+        """A key of the contact is the caller's once they are joined, and the transfer's before."""
+        if not self.line.is_news(digit, duration_ms, is_signalled=is_signalled):
+            return
+        if self._joined is not None:
             self._joined.press(digit, duration_ms, is_audible=self.line.hears_tones and not is_signalled)
+        else:
+            self._dispatch(call_events.TargetPressed(digit=digit))
 
-    def on_item_finished(self, _item_id: str, _content_index: int) -> None:
+    def on_item_finished(self, item_id: str, _content_index: int) -> None:
         """What is carried has no end of its own."""
+        if item_id == WHISPER_ITEM:
+            self._dispatch(call_events.WhisperEnded())
 
     def _hear(self, event: sip_events.Event) -> None:
         """React to what the user agent reports of the leg."""

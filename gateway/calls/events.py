@@ -16,6 +16,7 @@ from gateway.calls.escalation.events import EscalationCommand, FactNoticed
 from gateway.calls.refusal import Refusal
 from gateway.calls.step_events import StepCommand, StepEvent
 from gateway.calls.transfer_state import TransferState
+from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import DialTarget
 from gateway.dialplan.triggers import BudgetUsed, CostOver
 
@@ -27,6 +28,7 @@ class TimerName(Enum):
     DIGITS = "digits"  # pause after which the digits pressed so far are told to the model
     LIMIT = "limit"  # the longest a call may last
     RING = "ring"  # how long the target of an attended transfer may ring
+    ACCEPT = "accept"  # how long a contact who has picked up may take to press a key
     JOIN = "join"  # how long caller and contact wait in silence for a PBX to join them
     RETRY = "retry"  # pause before a REFER that came too early is sent again
     CONSENT = "consent"  # how long the caller has to agree to be recorded
@@ -158,6 +160,23 @@ class TargetLeft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPressed:
+    """A key of the target, who has picked up and is not joined with the caller."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhisperEnded:
+    """The target has heard all of `Whisper`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryReady:
+    """What `AwaitSummary` waited for is there, or no longer waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimerFired:
     """A timer started by `StartTimer` ran out."""
 
@@ -225,6 +244,9 @@ Event: TypeAlias = (
     | TargetAnswered
     | TargetRefused
     | TargetLeft
+    | TargetPressed
+    | WhisperEnded
+    | SummaryReady
     | TimerFired
     | MediaLost
     | CommandFailed
@@ -373,16 +395,41 @@ class Refer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallTarget:
-    """Call the target of an attended transfer; answers with `TargetAnswered`, `TargetRefused` and the like."""
+    """Call the target of an attended transfer; answers with `TargetAnswered`, `TargetRefused` and the like.
+
+    `trunk` is another one than the caller's; None: that one.
+    """
 
     target: DialTarget
+    trunk: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayRinging:
-    """Let the caller hear a ring-back tone, or no longer."""
+    """Let the caller hear a ring-back tone, or no longer; where there is `music`, that, again and again."""
 
     is_on: bool
+    music: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskSummary:
+    """Begin to find out, beside the conversation, what `contact` has to know of the call, who is called by `mode`."""
+
+    contact: str
+    mode: TransferMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitSummary:
+    """Answer with `SummaryReady` when it is there, or has been waited for long enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whisper:
+    """Let the target hear who calls, why, and which keys there are; answers with `WhisperEnded`."""
+
+    acceptance: Acceptance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,6 +502,9 @@ Command: TypeAlias = (
     | Refer
     | CallTarget
     | PlayRinging
+    | AskSummary
+    | AwaitSummary
+    | Whisper
     | HandOver
     | JoinTarget
     | ReleaseTarget

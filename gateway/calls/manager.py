@@ -23,11 +23,11 @@ import structlog
 
 from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
-from gateway.calls.brief import CallBrief, Placement
+from gateway.calls.brief import CallBrief, Placement, TrunkWay
 from gateway.calls.call import CallState
 from gateway.calls.facts import NumberPolicy, facts_of
 from gateway.calls.keys import DtmfMode
-from gateway.calls.quota import TransferQuota
+from gateway.calls.quota import ContactQuota, TransferQuota
 from gateway.calls.services import CallServices
 from gateway.calls.spending import BudgetSpent
 from gateway.calls.task import CallTask
@@ -141,6 +141,7 @@ class CallManager:
         self._trunks = trunks
         self._plans = tuple(plans)
         self._quota = TransferQuota(options.transfers_per_hour, services.clock)
+        self._contact_quota = ContactQuota(services.clock)
         self._calls: set[CallTask] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._empty = asyncio.Event()
@@ -237,8 +238,8 @@ class CallManager:
             port=port,
             local=local,
             further_media=self._further_media(trunk),
-            referral_host=policy.referral_host,
-            limits=self._limits(target.user),
+            way=self._way,
+            limits=self._limits(target.user, plan),
             own_numbers=frozenset({policy.numbers.contact_user}),
             follows_refers=policy.follow_refers,
             dtmf=policy.dtmf,
@@ -257,9 +258,22 @@ class CallManager:
         assert self._tasks is not None  # noqa: S101 - that was looked at
         return self._tasks
 
-    def _limits(self, caller: str) -> TransferLimits:
-        per_call = self._options.transfers_per_call
-        return TransferLimits(per_call=per_call, take=lambda: self._quota.take(caller))
+    def _limits(self, caller: str, plan: Dialplan) -> TransferLimits:
+        quota = self._contact_quota
+        return TransferLimits(
+            per_call=self._options.transfers_per_call,
+            take=lambda: self._quota.take(caller),
+            has_room=lambda contact, per_hour: quota.has_room((plan.name, contact), per_hour),
+            count=lambda contact: quota.count((plan.name, contact)),
+        )
+
+    def _way(self, trunk: str) -> TrunkWay:
+        if trunk not in self._trunks:
+            raise ResourceError(f"there is no trunk {shown(trunk)!r}")
+        policy, further = self._trunks[trunk], self._further_media(trunk)
+        return TrunkWay(
+            trunk=trunk, referral_host=policy.referral_host, dtmf=policy.dtmf, open_media=lambda: further(None)
+        )
 
     def _further_media(self, trunk: str) -> Callable[[Hop | None], tuple[RtpPort, LocalMedia]]:
         policy, agent = self._trunks[trunk], self._services.user_agent
@@ -323,8 +337,8 @@ class CallManager:
             port=port,
             local=local,
             further_media=self._further_media(offered.trunk),
-            referral_host=policy.referral_host,
-            limits=self._limits(facts.from_),
+            way=self._way,
+            limits=self._limits(facts.from_, plan),
             own_numbers=frozenset({facts.to, policy.numbers.contact_user}),
             follows_refers=policy.follow_refers,
             dtmf=policy.dtmf,

@@ -1,4 +1,4 @@
-"""How many transfers one caller gets in an hour: what a talked-over model could cost is bounded."""
+"""How many transfers one caller, or one contact, gets in an hour: what a talked-over model could cost is bounded."""
 
 from __future__ import annotations
 
@@ -32,3 +32,26 @@ class TransferQuota:
             return False
         taken.append(now)
         return True
+
+
+class ContactQuota:
+    """A sliding hour for each contact (plan, name), of all its callers. `clock` gives monotonic seconds.
+
+    Shared by all calls of a process.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._called: dict[tuple[str, str], deque[float]] = {}
+
+    def has_room(self, contact: tuple[str, str], per_hour: int) -> bool:
+        """Whether `contact` may be called once more; `per_hour` at least 1, as the plan in use says at present."""
+        called, now = self._called.get(contact, deque()), self._clock()
+        return sum(now - at < PERIOD_S for at in called) < per_hour
+
+    def count(self, contact: tuple[str, str]) -> None:
+        """It is called now."""
+        called, now = self._called.setdefault(contact, deque()), self._clock()
+        while called and now - called[0] >= PERIOD_S:
+            called.popleft()
+        called.append(now)

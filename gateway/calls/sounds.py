@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import wave
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,12 @@ from gateway.dialplan.actions import PlayAction
 from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem
 
+Samples: TypeAlias = NDArray[np.int16]
 MAX_SOUND_S = 600
 RATE_HZ = 8000
 
 
-def _ringing() -> NDArray[np.int16]:
+def _ringing() -> Samples:
     """Five seconds of the ring-back tone that most of Europe knows: 425 Hz, 1 s on, 4 s off (ETSI TR 101 041-2)."""
     samples = np.zeros(5 * RATE_HZ, np.int16)
     samples[:RATE_HZ] = 3000 * np.sin(2 * np.pi * 425 * np.arange(RATE_HZ) / RATE_HZ)
@@ -41,6 +43,9 @@ def load_sounds(plan: Dialplan) -> None:
     for session in plan.sessions.values():
         if session.record is not None and session.record.play is not None:
             load_sound(session.record.play)
+    for contact in plan.contacts.values():
+        if contact.music is not None:
+            load_sound(contact.music)
     lists = [route.actions for route in plan.routes] + [escalation.actions for escalation in plan.escalations]
     for actions in lists:
         for action in actions:
@@ -49,7 +54,7 @@ def load_sounds(plan: Dialplan) -> None:
 
 
 @functools.lru_cache(maxsize=128)
-def load_sound(file: Path) -> NDArray[np.int16]:
+def load_sound(file: Path) -> Samples:
     """The samples of `file` at 8 kHz, int16[samples], read-only.
 
     Raises:

@@ -63,7 +63,7 @@ class Speaker:
             task.cancel()
 
     def _begin(self) -> None:
-        chain = self._sessions.chain(_reading)
+        chain = self._sessions.chain(reading)
         key = greeting_key(chain[0], self._text)
         speech = self._store.find(key, chain[0].output_format)
         if speech is None:
@@ -115,5 +115,6 @@ class Speaker:
         self._on_change()
 
 
-def _reading(options: realtime.SessionOptions) -> realtime.SessionOptions:
+def reading(options: realtime.SessionOptions) -> realtime.SessionOptions:
+    """What a session is asked to be that speaks a text."""
     return replace(options, instructions=INSTRUCTIONS, transcription_model=None)

@@ -17,6 +17,7 @@ place, `PlayoutWatch` the end of what is said, `PeerWatch` who has fallen silent
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -32,14 +33,17 @@ from gateway.calls.escalation.events import AskVerdict, FactNoticed, Interject
 from gateway.calls.escalation.facts import Fact
 from gateway.calls.escalation.silence import SilenceWatch
 from gateway.calls.escalation.verdicts import VerdictDesk
+from gateway.calls.introduction import IntroductionLinks
 from gateway.calls.line import Line
 from gateway.calls.peer_watch import PeerWatch
 from gateway.calls.playout_watch import PlayoutWatch
 from gateway.calls.recording import CallRecording
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
+from gateway.calls.side_session import SideSessions
 from gateway.calls.sounds import load_sound
 from gateway.calls.spending import CallSpending
+from gateway.calls.spoken_text import spoken
 from gateway.calls.step_desk import StepDesk
 from gateway.calls.succession import Succession, has_replaces
 from gateway.calls.timers import CallTimers
@@ -75,7 +79,6 @@ class CallTask:
         leg_id = "" if brief.offered is None else brief.offered.leg_id
         self._line = Line(services, port=brief.port, local=brief.local, sink=self, leg_id=leg_id, dtmf=brief.dtmf)
         self._succession = self._successors()
-        self._desk = self._transfer_desk()
         self._detector = brief.detector
         self._events: deque[call_events.Event] = deque()
         self._is_stepping = False
@@ -87,7 +90,6 @@ class CallTask:
             is_over=self._is_playout_over, ended=lambda: self.dispatch(call_events.PlayoutEnded())
         )
         self._log = _log.bind(call_id=brief.start.call_id)
-        self._peers = self._peer_watch()
         self.record = brief.record(services)
         self._recording = CallRecording(services.recordings, services.media, self.record)
         self._tools = ToolDesk(services.tools, brief.plan, brief.facts, self.record, self._desk_links())
@@ -96,6 +98,8 @@ class CallTask:
         self._session = self._call_session()
         self._verdicts = self._verdict_desk()
         self._silence = self._silence_watch()
+        self._desk = self._transfer_desk()
+        self._peers = self._peer_watch()
 
     # Life.
 
@@ -207,6 +211,7 @@ class CallTask:
     def _note_transfer(self, attempt: TransferAttempt) -> None:
         log = self._log.warning if attempt.why else self._log.info
         log("transfer", target=str(attempt.target), state=attempt.state.value, why=attempt.why)
+        self._desk.note(attempt)
 
     # What the call decided.
 
@@ -255,6 +260,9 @@ class CallTask:
                 call_events.Refer()
                 | call_events.CallTarget()
                 | call_events.PlayRinging()
+                | call_events.AskSummary()
+                | call_events.AwaitSummary()
+                | call_events.Whisper()
                 | call_events.HandOver()
                 | call_events.JoinTarget()
                 | call_events.ReleaseTarget()
@@ -480,6 +488,7 @@ class CallTask:
             actions=self._brief.actions,
             direction=self._brief.direction,
             own_numbers=self._brief.own_numbers,
+            trunk=self._brief.start.trunk,
             limits=self._brief.limits,
             max_call_s=self._services.max_call_s,
             facts=self._brief.facts,
@@ -505,9 +514,18 @@ class CallTask:
             self._line,
             self.dispatch,
             trunk=self._brief.start.trunk,
-            referral_host=self._brief.referral_host,
+            way=self._brief.way,
             who=self._brief.facts.display_name or self._brief.facts.from_,
-            open_media=lambda: self._brief.further_media(None),
+            links=IntroductionLinks(
+                services=self._services.tools,
+                plan=self._brief.plan,
+                facts=self._brief.facts,
+                record=self.record,
+                clock=self._services.clock,
+                spawn=lambda work, name: self._tasks.create_task(work, name=name),
+                ask=self._session.ask,
+                speak=functools.partial(spoken, self._side_sessions()),
+            ),
         )
 
     def _peer_watch(self) -> PeerWatch:
@@ -529,6 +547,9 @@ class CallTask:
             clock=self._services.clock,
             wall_clock=self._services.wall_clock,
         )
+
+    def _side_sessions(self) -> SideSessions:
+        return SideSessions(self._services, self._brief, lambda: self._line, self._spending)
 
     def _step_desk(self) -> StepDesk:
         return StepDesk(

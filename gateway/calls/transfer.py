@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.calls.events import (
+    AwaitSummary,
     CallTarget,
     Command,
     Event,
@@ -18,17 +20,21 @@ from gateway.calls.events import (
     ReleaseTarget,
     StartTimer,
     StopTimer,
+    SummaryReady,
     TargetAnswered,
     TargetLeft,
+    TargetPressed,
     TargetProgressed,
     TargetRefused,
     TimerFired,
     TimerName,
     TransferReported,
+    Whisper,
+    WhisperEnded,
 )
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.transfer_state import TRANSFER_TRANSITIONS, TransferNews, TransferState
-from gateway.dialplan.contacts import TransferMode
+from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import DialTarget
 
 RETRY_PAUSE_S = 0.2
@@ -37,21 +43,31 @@ MAX_TRIES = 5
 TOO_EARLY = (400, 500)
 JOIN_LIMIT_S = 4.0
 """How long a PBX may take to join caller and contact before we carry their audio; if it does later, we let go."""
+WHISPERS = 2
+"""How often whoever picked up is told who calls, unless they press a key before."""
+WHISPER_LIMIT_S = 45.0
+"""The longest that telling them once may take."""
 
 _S, _N = TransferState, TransferNews
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferAttempt:
-    """How far the attempt to reach one target has come; `why` it failed, in words."""
+    """How far the attempt to reach one target has come; `why` it failed, in words. `is_last`: no other one follows."""
 
     target: DialTarget
     state: TransferState
     why: str = ""
+    is_last: bool = True
 
 
 class Transfer:
-    """The transfer of one caller to one contact. `on_state` hears of each change of an attempt's state."""
+    """The transfer of one caller to one contact. `on_state` hears of each change of an attempt's state.
+
+    `music` is what the caller hears meanwhile, in place of the ring-back tone. `trunk` is another one than the
+    caller's: no PBX can join the two, so we carry their audio at once. With `awaits_summary` nobody is called before it
+    is there.
+    """
 
     def __init__(
         self,
@@ -60,6 +76,10 @@ class Transfer:
         targets: Sequence[DialTarget],
         mode: TransferMode,
         ring_s: float,
+        acceptance: Acceptance | None = None,
+        music: Path | None = None,
+        trunk: str | None = None,
+        awaits_summary: bool = False,
         on_state: Callable[[TransferAttempt], None] = lambda _attempt: None,
     ) -> None:
         self.contact = contact
@@ -71,6 +91,11 @@ class Transfer:
         self._targets = list(targets)
         self._target = self._targets[0]
         self._ring_s = ring_s
+        self._acceptance = acceptance or Acceptance()
+        self._music = music
+        self._trunk = trunk
+        self._awaits_summary = awaits_summary
+        self._whispers = 0
         self._on_state = on_state
         self._tries = 0
 
@@ -80,8 +105,9 @@ class Transfer:
         return self.state in (_S.HANDED_OVER, _S.BRIDGED, _S.FAILED, _S.TIMED_OUT, _S.CALLER_GONE)
 
     @property
-    def _is_attended(self) -> bool:
-        return self.mode is TransferMode.ATTENDED
+    def _is_called(self) -> bool:
+        """Whether it is we who call the target."""
+        return self.mode is not TransferMode.BLIND
 
     def begin(self) -> list[Command]:
         """Try the next target."""
@@ -90,7 +116,14 @@ class Transfer:
         self._enter(_S.REQUESTED)
         if self.mode is TransferMode.BLIND:
             return [Refer(target=self._target)]
-        return [CallTarget(target=self._target), StartTimer(timer=TimerName.RING, delay_s=self._ring_s)]
+        music: list[Command] = [] if self._music is None else [PlayRinging(is_on=True, music=self._music)]
+        return [*music, *([AwaitSummary()] if self._awaits_summary else self._call())]
+
+    def _call(self) -> list[Command]:
+        return [
+            CallTarget(target=self._target, trunk=self._trunk),
+            StartTimer(timer=TimerName.RING, delay_s=self._ring_s),
+        ]
 
     def step(self, event: Event, *, is_fresh: bool) -> list[Command]:
         """What follows from `event`; `is_over` tells whether that was the end of it.
@@ -99,6 +132,10 @@ class Transfer:
         """
         if isinstance(event, TimerFired) and event.timer is TimerName.RETRY:
             return self._retry(event)
+        if isinstance(event, SummaryReady):
+            return self._call() if self._awaits_summary and self.state is _S.REQUESTED else []
+        if self.state is _S.WHISPERING and (told := self._whisper_on(event)) is not None:
+            return told
         if self._is_too_early(event, is_fresh=is_fresh):
             return [StartTimer(timer=TimerName.RETRY, delay_s=RETRY_PAUSE_S)]
         news = self._news_of(event)
@@ -117,12 +154,12 @@ class Transfer:
         state = TRANSFER_TRANSITIONS.get((self.mode, self.state, _N.CALLER_LEFT))
         if state is not None:
             self._enter(state)
-        return [] if self.mode is TransferMode.BLIND else [ReleaseTarget()]
+        return [ReleaseTarget()] if self._is_called else []
 
     def _enter(self, state: TransferState) -> None:
         self.state = state
         why = self.why if state in (_S.FAILED, _S.TIMED_OUT) else ""
-        self._on_state(TransferAttempt(target=self._target, state=state, why=why))
+        self._on_state(TransferAttempt(target=self._target, state=state, why=why, is_last=not self._targets))
 
     def _referral(self) -> Command:
         return Refer(target=self._target) if self.mode is TransferMode.BLIND else HandOver(target=self._target)
@@ -144,9 +181,9 @@ class Transfer:
         match event:
             case TransferReported(status=status, is_final=True) if status < 300:
                 return _N.JOINED
-            case TransferReported(status=481 | 487, is_final=True, is_notified=False) if self._is_attended:
+            case TransferReported(status=481 | 487, is_final=True, is_notified=False) if self._is_called:
                 return _N.CALLER_LEFT  # the REFER fell with the caller's call, the end of which is on its way
-            case TransferReported(is_final=True) if self._is_attended:
+            case TransferReported(is_final=True) if self._is_called:
                 return _N.NOT_JOINED
             case TransferReported(status=408, is_final=True):
                 return _N.EXPIRED
@@ -158,34 +195,71 @@ class Transfer:
                 return _N.ANSWERED
             case TargetLeft():
                 return _N.TARGET_LEFT
-            case TimerFired(timer=TimerName.RING):
+            case _:
+                return self._later_news(event)
+
+    def _later_news(self, event: Event) -> TransferNews | None:
+        """What a key of the target means, and a time in which something should have happened."""
+        match event:
+            case TargetPressed(digit=digit) if self.state is _S.WHISPERING:
+                keys = {self._acceptance.key: _N.TAKEN, self._acceptance.refuse: _N.REFUSED}
+                return keys.get(digit)
+            case TimerFired(timer=TimerName.RING) if self.state is not _S.WHISPERING:
+                return _N.EXPIRED
+            case TimerFired(timer=TimerName.ACCEPT) if self.state is _S.WHISPERING:
                 return _N.EXPIRED
             case TimerFired(timer=TimerName.JOIN) if self.state is _S.ANSWERED:
                 return _N.NOT_JOINED
             case _:
                 return None
 
+    def _whisper_on(self, event: Event) -> list[Command] | None:
+        """Wait for a key when the target has been told who calls, and tell them once more; None: something else."""
+        match event:
+            case WhisperEnded():
+                return [StartTimer(timer=TimerName.ACCEPT, delay_s=self._acceptance.wait_s / WHISPERS)]
+            case TimerFired(timer=TimerName.ACCEPT) if self._whispers < WHISPERS:
+                return self._whisper()
+            case _:
+                return None
+
+    def _whisper(self) -> list[Command]:
+        self._whispers += 1
+        limit = StartTimer(timer=TimerName.ACCEPT, delay_s=WHISPER_LIMIT_S)
+        return [Whisper(acceptance=self._acceptance), limit]
+
     def _follow(self) -> list[Command]:
         """The commands that the state just entered asks for."""
         match self.state:
-            case _S.RINGING if self.mode is TransferMode.ATTENDED:
+            case _S.RINGING if self._is_called and self._music is None:
                 return [PlayRinging(is_on=True)]
+            case _S.WHISPERING:
+                self._whispers = 0
+                return [StopTimer(timer=TimerName.RING), *self._whisper()]
             case _S.CALLER_GONE:
                 return [ReleaseTarget()]
-            case _S.ANSWERED:
+            case _S.ANSWERED if self._trunk is None:
                 waiting = StartTimer(timer=TimerName.JOIN, delay_s=JOIN_LIMIT_S)
-                quiet = (StopTimer(timer=TimerName.RING), PlayRinging(is_on=False))
-                return [*quiet, HandOver(target=self._target), waiting]
+                return [*self._quiet(), HandOver(target=self._target), waiting]
+            case _S.ANSWERED:
+                self._enter(TRANSFER_TRANSITIONS[self.mode, self.state, _N.NOT_JOINED])
+                return self._quiet()
             case _:
                 return []
+
+    def _quiet(self) -> list[Command]:
+        """The caller hears no more that they wait."""
+        timer = TimerName.RING if self.mode is TransferMode.ATTENDED else TimerName.ACCEPT
+        return [StopTimer(timer=timer), PlayRinging(is_on=False)]
 
     def _fail(self, event: Event, state: TransferState) -> list[Command]:
         """Let go of this target, and try the next one, if any."""
         self.refusal, self.why = _reason_of(event)
         self._enter(state)
         quiet: list[Command] = []
-        if self.mode is TransferMode.ATTENDED:
-            quiet = [StopTimer(timer=TimerName.RING), PlayRinging(is_on=False), ReleaseTarget()]
+        if self._is_called:
+            timers = [TimerName.RING] if self.mode is TransferMode.ATTENDED else [TimerName.RING, TimerName.ACCEPT]
+            quiet = [*(StopTimer(timer=timer) for timer in timers), PlayRinging(is_on=False), ReleaseTarget()]
         return quiet + (self.begin() if self._targets else [])
 
 
@@ -199,5 +273,11 @@ def _reason_of(event: Event) -> tuple[Refusal, str]:
             return refusal, f"{refusal.value} ({status} {reason})"
         case TargetRefused():
             return event.refusal, f"{event.refusal.value} ({event.status} {event.reason})"
+        case TargetPressed():
+            return Refusal.DECLINED, f"{Refusal.DECLINED.value} (by a key)"
+        case TargetLeft():
+            return Refusal.DECLINED, f"{Refusal.DECLINED.value} (hung up)"
+        case TimerFired(timer=TimerName.ACCEPT):
+            return Refusal.NO_ANSWER, f"{Refusal.NO_ANSWER.value} (no key was pressed)"
         case _:
             return Refusal.NO_ANSWER, Refusal.NO_ANSWER.value

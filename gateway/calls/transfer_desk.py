@@ -1,9 +1,10 @@
-"""Carries out what a `Transfer` decides: REFER, our call to the contact, the ring-back tone meanwhile.
+"""Carries out what a `Transfer` decides: REFER, our call to the contact, what both hear meanwhile.
 
 ::
 
     Transfer ──Refer──────────> REFER on the caller's line                                blind
-             ──CallTarget─────> Consultation: INVITE ──TargetAnswered──> Transfer         attended
+             ──CallTarget─────> Consultation: INVITE ──TargetAnswered──> Transfer         attended, warm
+             ──Whisper────────> Introduction ──samples──> Consultation ──TargetPressed──> Transfer   warm
              ──HandOver───────> REFER on the caller's line, Replaces: the consultation
              ──JoinTarget─────> caller's line <──audio──> consultation
 """
@@ -11,22 +12,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from gateway.calls import events as call_events
+from gateway.calls.brief import TrunkWay
 from gateway.calls.consultation import Consultation
+from gateway.calls.introduction import Introduction, IntroductionLinks
 from gateway.calls.line import Line
 from gateway.calls.refusal import Refusal
 from gateway.calls.services import CallServices
-from gateway.calls.sounds import RINGING
+from gateway.calls.sounds import RINGING, Samples, load_sound
+from gateway.calls.transfer import TransferAttempt
+from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import DialTarget
-from gateway.errors import ResourceError, StateError
+from gateway.errors import ConfigurationError, ResourceError, StateError
 from gateway.media.codec import AudioFormat
 from gateway.sip.message import Uri
-from gateway.sip.sdp import LocalMedia
-from gateway.transport.rtp_ports import RtpPort
 
 RINGING_ITEM = "ringing"
 LOST_CALLER_S = 3.0
@@ -39,6 +44,9 @@ TransferCommand: TypeAlias = (
     call_events.Refer
     | call_events.CallTarget
     | call_events.PlayRinging
+    | call_events.AskSummary
+    | call_events.AwaitSummary
+    | call_events.Whisper
     | call_events.HandOver
     | call_events.JoinTarget
     | call_events.ReleaseTarget
@@ -46,10 +54,9 @@ TransferCommand: TypeAlias = (
 
 
 class TransferDesk:
-    """Owns the consultation of one call. `line` is the caller's.
+    """Owns the consultation of one call, and what is told there. `line` is the caller's.
 
-    `referral_host` (host[:port]) is put behind the extensions that targets name; `who` is what the contact's telephone
-    shows; `open_media` gives a port and what to offer there.
+    `way` tells how somebody is called by a trunk, `trunk` is the caller's; `who` is what the contact's telephone shows.
     """
 
     def __init__(
@@ -59,19 +66,22 @@ class TransferDesk:
         dispatch: Callable[[call_events.Event], None],
         *,
         trunk: str,
-        referral_host: str,
+        way: Callable[[str], TrunkWay],
         who: str,
-        open_media: Callable[[], tuple[RtpPort, LocalMedia]],
+        links: IntroductionLinks,
     ) -> None:
         self._services = services
         self._dispatch = dispatch
         self._trunk = trunk
-        self._referral_host = referral_host
+        self._way = way
         self._who = who
-        self._open_media = open_media
+        self._links = links
+        self._introduction: Introduction | None = None
+        self._work: set[asyncio.Task[Any]] = set()  # what is waited for before a call, or whispered during one
         self._consultation: Consultation | None = None
         self._is_joined = False
-        self._is_ringing = False  # the caller hears a ring-back tone
+        self._waiting_sound: Samples | None = None  # what the caller hears meanwhile, again and again
+        self._headers: tuple[tuple[str, str], ...] = ()  # of our calls to the contact
         self._was_steady = False  # the caller sent without pauses before the PBX was asked to move them
         self._caller_watch: asyncio.TimerHandle | None = None
         self.line = line
@@ -83,25 +93,80 @@ class TransferDesk:
                 self._stop_watching()
                 self._was_steady = self.line.is_steady
                 self._refer(self._uri(target))
-            case call_events.CallTarget(target=target):
+            case call_events.AskSummary(contact=contact, mode=mode):
+                self._introduce(contact, mode)
+            case call_events.AwaitSummary():
+                self._begin(self._await_summary(), "call summary")
+            case call_events.CallTarget(target=target, trunk=trunk):
                 self._stop_watching()
-                self._call(target)
-            case call_events.PlayRinging(is_on=is_on):
-                self._play_ringing(is_on=is_on)
+                self._call(target, trunk or self._trunk)
+            case call_events.PlayRinging(is_on=is_on, music=music):
+                self._play_waiting(_sound(music) if is_on else None)
+            case call_events.Whisper(acceptance=acceptance):
+                self._begin(self._whisper(acceptance), "whisper")
             case call_events.HandOver(target=target):
                 self._hand_over(target)
             case call_events.JoinTarget():
                 self._join()
             case call_events.ReleaseTarget():
-                self.release()
+                self._release_target()
+
+    def note(self, attempt: TransferAttempt) -> None:
+        """An attempt of the transfer has come so far."""
+        if self._introduction is not None:
+            self._introduction.note(attempt)
 
     def release(self) -> None:
-        """End our call to the contact; safe to repeat."""
+        """End our call to the contact, and all that is told there; safe to repeat."""
+        self._release_target()
+        if self._introduction is not None:
+            self._introduction.close()
+
+    def _release_target(self) -> None:
+        self._stop_working()
         self._stop_watching()
         consultation, self._consultation = self._consultation, None
         self._is_joined = False
         if consultation is not None:
             consultation.release()
+
+    # What the contact gets to know.
+
+    def _introduce(self, contact: str, mode: TransferMode) -> None:
+        if self._introduction is not None:
+            self._introduction.close()
+        self._headers = ()
+        self._introduction = Introduction(self._links.plan.contacts[contact], mode, self._links)
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._links.spawn(work, name)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    def _stop_working(self) -> None:
+        for task in self._work:
+            task.cancel()
+
+    async def _await_summary(self) -> None:
+        if self._introduction is not None:
+            self._headers = await self._introduction.headers()
+        self._dispatch(call_events.SummaryReady())
+
+    async def _whisper(self, acceptance: Acceptance) -> None:
+        consultation, introduction = self._consultation, self._introduction
+        if consultation is None or introduction is None:
+            return
+        async with contextlib.aclosing(introduction.sentences(acceptance)) as sentences:
+            async for sentence in sentences:
+                consultation.whisper(sentence)
+        consultation.end_whisper()
+
+    def _end_whisper(self, consultation: Consultation) -> None:
+        """The contact has taken the call: what they have not heard of the whisper is dropped."""
+        self._stop_working()
+        consultation.line.flush()
+
+    # The caller meanwhile.
 
     def _stop_watching(self) -> None:
         self._was_steady = False
@@ -138,18 +203,20 @@ class TransferDesk:
             self._consultation.line.press(digit, duration_ms, is_audible=is_audible)
 
     def on_ringing_played(self) -> None:
-        """One cadence of the ring-back tone is over."""
-        if self._is_ringing:
-            self._play_ringing(is_on=True)
+        """One cadence of the ring-back tone is over, or the music."""
+        if self._waiting_sound is not None:
+            self._play(self._waiting_sound)
 
     def _uri(self, target: DialTarget) -> Uri:
-        return Uri.parse(target.uri(self._referral_host))
+        return Uri.parse(target.uri(self._way(self._trunk).referral_host))
 
-    def _call(self, target: DialTarget) -> None:
+    def _call(self, target: DialTarget, trunk: str) -> None:
         """Call the contact; without a port or leg to spare, that is as if they could not be reached."""
         try:
-            self._consultation = Consultation(self._services, self._open_media, self._dispatch, self.line.dtmf)
-            self._consultation.call(self._trunk, self._uri(target), self._who)
+            way = self._way(trunk)
+            dtmf = self.line.dtmf if trunk == self._trunk else way.dtmf
+            self._consultation = Consultation(self._services, way.open_media, self._dispatch, dtmf)
+            self._consultation.call(trunk, Uri.parse(target.uri(way.referral_host)), self._who, self._headers)
         except ResourceError as error:
             self._consultation = None
             refusal = call_events.TargetRefused(refusal=Refusal.FAILED, status=error.sip_status, reason=str(error))
@@ -166,6 +233,7 @@ class TransferDesk:
         try:
             if self._consultation is None:
                 raise StateError("nobody was called")
+            self._end_whisper(self._consultation)
             replaces = self._services.user_agent.replaces_value(self._consultation.line.leg_id)
         except StateError:  # hung up a moment ago; the news of it waits behind this command
             self._dispatch(call_events.TargetLeft())
@@ -177,6 +245,7 @@ class TransferDesk:
         """Carry the audio between caller and contact."""
         if self._consultation is None:
             raise StateError("nobody was called")
+        self._end_whisper(self._consultation)
         self.line.flush()
         lines = (self.line, self._consultation.line)
         carried = CARRIED_WIDEBAND if all(line.is_wideband for line in lines) else CARRIED
@@ -185,10 +254,27 @@ class TransferDesk:
         self._consultation.join(self.line)
         self._is_joined = True
 
-    def _play_ringing(self, *, is_on: bool) -> None:
-        if self._is_ringing and not is_on:
+    def _play_waiting(self, sound: Samples | None) -> None:
+        """Let the caller hear `sound` again and again, from its beginning unless it is heard already; None: silence."""
+        if sound is self._waiting_sound:
+            return
+        if self._waiting_sound is not None:
             self.line.flush()
-        self._is_ringing = is_on
-        if is_on and self.line.leg is not None:
-            self._services.media.engine.play_pcm(self.line.leg, RINGING_ITEM, RINGING)
+        self._waiting_sound = sound
+        if sound is not None:
+            self._play(sound)
+
+    def _play(self, sound: Samples) -> None:
+        if self.line.leg is not None:
+            self._services.media.engine.play_pcm(self.line.leg, RINGING_ITEM, sound)
             self._services.media.engine.end_item(self.line.leg, RINGING_ITEM)
+
+
+def _sound(music: Path | None) -> Samples:
+    """What a caller hears who waits. A file that has gone since the plan was loaded is the ring-back tone."""
+    if music is None:
+        return RINGING
+    try:
+        return load_sound(music)
+    except ConfigurationError:
+        return RINGING

@@ -5,12 +5,14 @@
     blind      REQUESTED ─> ACCEPTED ─> RINGING ─> HANDED_OVER          REFER; the PBX's NOTIFYs decide (RFC 3515)
     attended   REQUESTED ─> ACCEPTED ─> RINGING ─> ANSWERED ─> HANDED_OVER
                    │            │          │          │  └───> BRIDGED   the PBX takes no Replaces
+    warm       REQUESTED ─> ACCEPTED ─> RINGING ─> WHISPERING ─> ANSWERED, then as attended
                    └────────────┴──────────┴──────────┴─> FAILED, TIMED_OUT, CALLER_GONE
 
 A blind attempt never gets to ANSWERED: a PBX reports 200 when it has taken the caller over, and Asterisk does so as
 soon as ring-back or hold music flows. In an attended attempt we call the target ourselves, so its 200 is a telephone
 that was picked up; then the caller's leg is sent a REFER whose Replaces names that call (RFC 5589 7), and the PBX joins
-the two.
+the two. In a warm attempt whoever picks up hears who calls, and ANSWERED is the key by which they take the call: what
+picks up without pressing one (an answering machine) has not answered.
 
 ``TRANSFER_TRANSITIONS`` is the whole machine. News without a row for the present state changes nothing.
 """
@@ -30,8 +32,11 @@ class TransferState(Enum):
     ACCEPTED = "accepted"
     """The PBX is at work."""
     RINGING = "ringing"
+    WHISPERING = "whispering"
+    """Somebody has picked up our call, hears who calls, and has not pressed a key yet."""
     ANSWERED = "answered"
-    """Somebody has picked up our call; the PBX was asked to join the caller with them."""
+    """Somebody has picked up our call, of a warm transfer by a key too; the PBX was asked to join the caller with them.
+    """
     RELEASED = "released"
     """Their call to us has ended: because they were joined, or because they hung up. The REFER's result will tell."""
     HANDED_OVER = "handed-over"
@@ -49,6 +54,8 @@ class TransferNews(Enum):
     ACCEPTED = "accepted"
     RINGING = "ringing"
     ANSWERED = "answered"
+    TAKEN = "taken"
+    """By a key."""
     REFUSED = "refused"
     EXPIRED = "expired"
     JOINED = "joined"
@@ -61,6 +68,8 @@ class TransferNews(Enum):
 
 _S, _N = TransferState, TransferNews
 _PENDING = (_S.REQUESTED, _S.ACCEPTED, _S.RINGING)
+_CALLED = (TransferMode.ATTENDED, TransferMode.WARM)
+"""Modes in which we call the target ourselves."""
 
 TRANSFER_TRANSITIONS: dict[tuple[TransferMode, TransferState, TransferNews], TransferState] = {
     **{(mode, _S.REQUESTED, _N.ACCEPTED): _S.ACCEPTED for mode in TransferMode},
@@ -70,12 +79,18 @@ TRANSFER_TRANSITIONS: dict[tuple[TransferMode, TransferState, TransferNews], Tra
     **{(mode, state, _N.CALLER_LEFT): _S.CALLER_GONE for mode in TransferMode for state in _PENDING},
     **{(TransferMode.BLIND, state, _N.JOINED): _S.HANDED_OVER for state in _PENDING},
     **{(TransferMode.ATTENDED, state, _N.ANSWERED): _S.ANSWERED for state in _PENDING},
-    (TransferMode.ATTENDED, _S.ANSWERED, _N.JOINED): _S.HANDED_OVER,
-    (TransferMode.ATTENDED, _S.ANSWERED, _N.NOT_JOINED): _S.BRIDGED,
-    (TransferMode.ATTENDED, _S.ANSWERED, _N.TARGET_LEFT): _S.RELEASED,
-    (TransferMode.ATTENDED, _S.ANSWERED, _N.CALLER_LEFT): _S.CALLER_GONE,
-    (TransferMode.ATTENDED, _S.RELEASED, _N.JOINED): _S.HANDED_OVER,
-    (TransferMode.ATTENDED, _S.RELEASED, _N.NOT_JOINED): _S.FAILED,
-    (TransferMode.ATTENDED, _S.RELEASED, _N.CALLER_LEFT): _S.CALLER_GONE,
+    **{(TransferMode.WARM, state, _N.ANSWERED): _S.WHISPERING for state in _PENDING},
+    (TransferMode.WARM, _S.WHISPERING, _N.TAKEN): _S.ANSWERED,
+    (TransferMode.WARM, _S.WHISPERING, _N.REFUSED): _S.FAILED,
+    (TransferMode.WARM, _S.WHISPERING, _N.TARGET_LEFT): _S.FAILED,
+    (TransferMode.WARM, _S.WHISPERING, _N.EXPIRED): _S.TIMED_OUT,
+    (TransferMode.WARM, _S.WHISPERING, _N.CALLER_LEFT): _S.CALLER_GONE,
+    **{(mode, _S.ANSWERED, _N.JOINED): _S.HANDED_OVER for mode in _CALLED},
+    **{(mode, _S.ANSWERED, _N.NOT_JOINED): _S.BRIDGED for mode in _CALLED},
+    **{(mode, _S.ANSWERED, _N.TARGET_LEFT): _S.RELEASED for mode in _CALLED},
+    **{(mode, _S.ANSWERED, _N.CALLER_LEFT): _S.CALLER_GONE for mode in _CALLED},
+    **{(mode, _S.RELEASED, _N.JOINED): _S.HANDED_OVER for mode in _CALLED},
+    **{(mode, _S.RELEASED, _N.NOT_JOINED): _S.FAILED for mode in _CALLED},
+    **{(mode, _S.RELEASED, _N.CALLER_LEFT): _S.CALLER_GONE for mode in _CALLED},
 }
 """(mode, state, news) -> the state that follows."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from gateway.dialplan.pattern import Pattern
-from gateway.dialplan.targets import DialTarget
+from gateway.dialplan.targets import DialTarget, TargetKind
 from gateway.dialplan.tools import HttpRequest
 
 ACCEPT_KEY, REFUSE_KEY = "1", "2"
 ACCEPT_WAIT_S = 10.0
+_NUMBER = re.compile(r"\+?[0-9]{1,20}")
 
 
 class TransferMode(Enum):
@@ -21,6 +23,8 @@ class TransferMode(Enum):
     """The PBX is asked to connect them, and whether a human answered stays its secret."""
     ATTENDED = "attended"
     """The contact is called first; the caller is handed over when a human has answered."""
+    WARM = "warm"
+    """As attended, and the human hears who calls and why, and takes the call by a key."""
 
 
 class SummaryWay(Enum):
@@ -79,3 +83,23 @@ class Contact:
     music: Path | None = None
     """What the caller hears meanwhile, of a transfer that is not blind: WAV as for `PlayAction`; None: ring-back."""
     quota: Quota = Quota()
+
+    @property
+    def ways(self) -> frozenset[SummaryWay]:
+        """The ways in which whoever is called learns what the call is about; where none is named, all that there are
+        without a header.
+        """
+        whisper = {SummaryWay.WHISPER} if self.mode is TransferMode.WARM else set()
+        return self.summary or frozenset(whisper | ({SummaryWay.WEBHOOK} if self.webhook is not None else set()))
+
+    def target_of(self, number: str) -> DialTarget | None:
+        """Where to dial `number`, somebody's words, for a contact with a pattern; None: the pattern does not take it.
+
+        ASCII digits alone, as a whole, and a leading + where the pattern has one.
+        """
+        if self.pattern is None or not _NUMBER.fullmatch(number):
+            return None
+        is_international = number.startswith("+")
+        if (is_international and "+" not in self.pattern.text) or not self.pattern.matches(number):
+            return None
+        return DialTarget(kind=TargetKind.TELEPHONE if is_international else TargetKind.EXTENSION, user=number)

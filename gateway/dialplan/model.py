@@ -328,6 +328,9 @@ class Dialplan:
         if asking := [name for name, known in self.contacts.items() if known.confirm]:
             description = f"For {', '.join(asking)}: true once you have asked the caller, and the caller has said yes."
             properties["confirmed"] = {"type": "boolean", "description": description}
+        if numbered := [name for name, known in self.contacts.items() if known.pattern is not None]:
+            description = f"For {', '.join(numbered)} only: the number to call, without spaces."
+            properties["number"] = {"type": "string", "pattern": "^[+]?[0-9]{1,20}$", "description": description}
         return ToolDefinition(
             name=SessionTool.TRANSFER.value,
             description="Connect the caller with a person. Tell the caller before you do it.",

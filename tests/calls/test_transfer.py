@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from gateway.calls import events as e
 from gateway.calls.refusal import Refusal
-from gateway.calls.transfer import JOIN_LIMIT_S, MAX_TRIES, Transfer
+from gateway.calls.transfer import JOIN_LIMIT_S, MAX_TRIES, WHISPER_LIMIT_S, Transfer
 from gateway.calls.transfer_state import TransferState
-from gateway.dialplan.contacts import TransferMode
+from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import parse_target
 
 ONE, TWO = parse_target("sip:6001"), parse_target("sip:6002")
@@ -32,7 +35,7 @@ def reported(status: int, reason: str = "", *, is_final: bool = True) -> e.Trans
 class Attempt:
     """A transfer that has begun; `states` are those it went through."""
 
-    def __init__(self, mode: TransferMode, *targets: object) -> None:
+    def __init__(self, mode: TransferMode, *targets: object, **terms: Any) -> None:
         self.states: list[TransferState] = []
         self.transfer = Transfer(
             contact="sales",
@@ -40,6 +43,7 @@ class Attempt:
             mode=mode,
             ring_s=15.0,
             on_state=lambda attempt: self.states.append(attempt.state),
+            **terms,
         )
         self.begun = self.transfer.begin()
 
@@ -54,8 +58,8 @@ def blind(*targets: object) -> Attempt:
     return Attempt(TransferMode.BLIND, *targets)
 
 
-def attended(*targets: object) -> Attempt:
-    return Attempt(TransferMode.ATTENDED, *targets)
+def attended(*targets: object, **terms: Any) -> Attempt:
+    return Attempt(TransferMode.ATTENDED, *targets, **terms)
 
 
 def answered(*targets: object) -> Attempt:
@@ -222,3 +226,145 @@ def test_news_of_another_kind_change_nothing() -> None:
     attempt = answered()
     assert attempt.hear(RING, BUSY, e.TargetAnswered(), e.PlayoutEnded()) == []
     assert attempt.transfer.state is TransferState.ANSWERED
+
+
+# Warm.
+
+
+PRESSED_1, PRESSED_2 = e.TargetPressed(digit="1"), e.TargetPressed(digit="2")
+ACCEPT = e.TimerFired(timer=e.TimerName.ACCEPT)
+WHISPER = [
+    e.Whisper(acceptance=Acceptance()),
+    e.StartTimer(timer=e.TimerName.ACCEPT, delay_s=WHISPER_LIMIT_S),
+]
+WARM_QUIET = [QUIET[0], e.StopTimer(timer=e.TimerName.ACCEPT), *QUIET[1:]]
+
+
+def warm(*targets: object, **terms: Any) -> Attempt:
+    return Attempt(TransferMode.WARM, *targets, **terms)
+
+
+def whispering(*targets: object, **terms: Any) -> Attempt:
+    attempt = warm(*targets, **terms)
+    commands = attempt.hear(e.TargetProgressed(status=180), e.TargetAnswered())
+    assert commands == [e.StopTimer(timer=e.TimerName.RING), *WHISPER]
+    return attempt
+
+
+def test_whoever_picks_up_hears_who_calls_while_the_caller_goes_on_waiting() -> None:
+    attempt = whispering()
+    assert attempt.transfer.state is TransferState.WHISPERING
+    assert not attempt.transfer.is_over
+
+
+def test_a_contact_who_takes_the_call_by_a_key_is_joined_with_the_caller() -> None:
+    attempt = whispering()
+    assert attempt.hear(PRESSED_1) == [e.StopTimer(timer=e.TimerName.ACCEPT), *HAND_OVER[1:]]
+    attempt.hear(reported(200))
+    assert [state.value for state in attempt.states] == [
+        "requested",
+        "ringing",
+        "whispering",
+        "answered",
+        "handed-over",
+    ]
+
+
+def test_a_contact_who_refuses_by_a_key_or_hangs_up_gives_way_to_the_next() -> None:
+    for news, why in ((PRESSED_2, "declined (by a key)"), (e.TargetLeft(), "declined (hung up)")):
+        attempt = whispering(ONE, TWO)
+        again = [e.CallTarget(target=TWO), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
+        assert attempt.hear(news) == [*WARM_QUIET, *again]
+        assert attempt.hear(e.TargetAnswered(), news) == WARM_QUIET
+        assert (attempt.transfer.state, attempt.transfer.why) == (TransferState.FAILED, why)
+        assert attempt.transfer.refusal is Refusal.DECLINED
+
+
+def test_whoever_presses_no_key_is_told_once_more_and_has_then_not_answered() -> None:
+    """An answering machine never does."""
+    attempt = whispering()
+    waiting = [e.StartTimer(timer=e.TimerName.ACCEPT, delay_s=5.0)]
+    assert attempt.hear(e.WhisperEnded()) == waiting
+    assert attempt.hear(ACCEPT) == WHISPER
+    assert attempt.hear(e.WhisperEnded()) == waiting
+    assert attempt.hear(ACCEPT) == WARM_QUIET
+    assert (attempt.transfer.state, attempt.transfer.refusal) == (TransferState.TIMED_OUT, Refusal.NO_ANSWER)
+    assert attempt.transfer.why == "no answer (no key was pressed)"
+
+
+def test_a_whisper_that_never_ends_is_not_waited_for() -> None:
+    attempt = whispering()
+    assert attempt.hear(ACCEPT) == WHISPER
+    assert attempt.hear(ACCEPT) == WARM_QUIET
+
+
+def test_other_keys_and_late_news_are_no_answer() -> None:
+    attempt = whispering()
+    for news in (e.TargetPressed(digit="5"), RING, e.SummaryReady(), e.TargetProgressed(status=180)):
+        assert attempt.hear(news) == []
+    assert attempt.transfer.state is TransferState.WHISPERING
+
+
+def test_the_plan_chooses_keys_and_time() -> None:
+    attempt = warm(acceptance=Acceptance(key="#", refuse="*", wait_s=4))
+    attempt.hear(e.TargetAnswered(), PRESSED_1)
+    assert attempt.transfer.state is TransferState.WHISPERING
+    assert attempt.hear(e.WhisperEnded()) == [e.StartTimer(timer=e.TimerName.ACCEPT, delay_s=2.0)]
+    attempt.hear(e.TargetPressed(digit="#"))
+    assert attempt.transfer.state is TransferState.ANSWERED
+
+
+def test_keys_that_come_when_nobody_is_asked_change_nothing() -> None:
+    for attempt in (attended(), answered(), warm()):
+        before = attempt.transfer.state
+        assert attempt.hear(PRESSED_1, PRESSED_2, ACCEPT, e.WhisperEnded()) == []
+        assert attempt.transfer.state is before
+
+
+def test_a_caller_who_leaves_while_the_contact_is_told_takes_their_call_along() -> None:
+    attempt = whispering()
+    assert attempt.transfer.leave() == [e.ReleaseTarget()]
+    assert attempt.transfer.state is TransferState.CALLER_GONE
+
+
+def test_music_is_heard_from_the_beginning_and_in_place_of_the_ring_back_tone() -> None:
+    music = e.PlayRinging(is_on=True, music=Path("hold.wav"))
+    attempt = warm(ONE, TWO, music=music.music)
+    assert attempt.begun == [music, *CALLED]
+    assert attempt.hear(e.TargetProgressed(status=180)) == []
+    assert attempt.hear(BUSY)[-3:] == [music, e.CallTarget(target=TWO), CALLED[1]]
+
+
+def test_nobody_is_called_before_the_summary_that_goes_along_is_there() -> None:
+    attempt = attended(ONE, TWO, awaits_summary=True)
+    assert attempt.begun == [e.AwaitSummary()]
+    assert attempt.hear(e.SummaryReady()) == CALLED
+    attempt.hear(e.TargetProgressed(status=180))
+    assert attempt.hear(e.SummaryReady()) == []
+    assert attempt.hear(BUSY)[-1] == e.AwaitSummary()
+
+
+def test_a_contact_at_another_pbx_is_joined_by_us_at_once() -> None:
+    for attempt, last in ((attended(trunk="mobile"), e.TargetAnswered()), (warm(trunk="mobile"), PRESSED_1)):
+        [called, _] = attempt.begun
+        assert called == e.CallTarget(target=ONE, trunk="mobile")
+        commands = attempt.hear(e.TargetAnswered(), last)
+        assert not any(isinstance(command, e.HandOver) for command in commands)
+        assert (attempt.transfer.is_over, attempt.transfer.state) == (True, TransferState.BRIDGED)
+        assert TransferState.ANSWERED in attempt.states
+
+
+def test_which_attempt_is_the_last_is_told() -> None:
+    lasts: list[tuple[TransferState, bool]] = []
+    transfer = Transfer(
+        contact="sales",
+        targets=(ONE, TWO),
+        mode=TransferMode.WARM,
+        ring_s=15.0,
+        on_state=lambda attempt: lasts.append((attempt.state, attempt.is_last)),
+    )
+    transfer.begin()
+    transfer.step(BUSY, is_fresh=False)
+    transfer.step(BUSY, is_fresh=False)
+    requested, failed = TransferState.REQUESTED, TransferState.FAILED
+    assert lasts == [(requested, False), (failed, False), (requested, True), (failed, True)]

@@ -28,21 +28,33 @@ def reachable(mode: TransferMode) -> set[TransferState]:
 
 def test_blind_transfers_never_claim_that_a_human_answered() -> None:
     states = reachable(TransferMode.BLIND)
-    assert not states & {TransferState.ANSWERED, TransferState.BRIDGED, TransferState.RELEASED}
+    human = {TransferState.WHISPERING, TransferState.ANSWERED, TransferState.BRIDGED, TransferState.RELEASED}
+    assert not states & human
     assert states >= {TransferState.RINGING, *FINAL - {TransferState.BRIDGED}}
 
 
-def test_attended_transfers_reach_every_state() -> None:
-    assert reachable(TransferMode.ATTENDED) == set(TransferState)
+def test_warm_transfers_reach_every_state_and_attended_ones_all_but_the_whisper() -> None:
+    assert reachable(TransferMode.WARM) == set(TransferState)
+    assert reachable(TransferMode.ATTENDED) == set(TransferState) - {TransferState.WHISPERING}
 
 
-def test_a_caller_is_handed_over_in_attendance_only_after_a_human_has_answered() -> None:
+@pytest.mark.parametrize("mode", [TransferMode.ATTENDED, TransferMode.WARM])
+def test_a_caller_is_handed_over_in_attendance_only_after_a_human_has_answered(mode: TransferMode) -> None:
     before = {
         state
-        for (mode, state, _), there in TRANSFER_TRANSITIONS.items()
-        if mode is TransferMode.ATTENDED and there is TransferState.HANDED_OVER
+        for (m, state, _), there in TRANSFER_TRANSITIONS.items()
+        if m is mode and there is TransferState.HANDED_OVER
     }
     assert before == {TransferState.ANSWERED, TransferState.RELEASED}
+
+
+def test_a_warm_transfer_gets_to_a_human_by_a_key_alone() -> None:
+    ways = {
+        (state, news)
+        for (mode, state, news), there in TRANSFER_TRANSITIONS.items()
+        if mode is TransferMode.WARM and there is TransferState.ANSWERED
+    }
+    assert ways == {(TransferState.WHISPERING, TransferNews.TAKEN)}
 
 
 @pytest.mark.parametrize("mode", TransferMode)

@@ -31,7 +31,7 @@ SHAPE = [
     ("    use: default\n    greeting", "    ¦greeting", "key 'use' is missing (expected it in 'reception')"),
     ("  - name: blocked\n    match", "  - ¦match", "key 'name' is missing (expected it in item 1 of 'routes')"),
     ("ring: 15s", "ring: ¦soon", "'ring' is 'soon' (expected a time such as 20s, 500ms or 2m)"),
-    ("ring: 15s", "mode: ¦warm", "'mode' is 'warm' (expected one of attended, blind)"),
+    ("ring: 15s", "mode: ¦tepid", "'mode' is 'tepid' (expected one of attended, blind, warm)"),
     ("ring: 15s", "ring: ¦0", "'ring' is '0' (expected greater than or equal to 1)"),
     ('["6001", "tel:+49-30-1234"]', "¦6001", "'dial' is '6001' (expected a list)"),
     (f"  {DESK}\n", f"  {DESK}\n  ¦desk: {{dial: [x]}}\n", "key 'desk' appears twice (the first is in line 8)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 
 import structlog
 
@@ -12,6 +12,9 @@ from gateway.calls.tools.http_tool import HttpClients
 from gateway.calls.tools.mcp_server import REMEDY, McpServer
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.tools import McpPlan
+
+DELIVERY_LIMIT_S = 5.0
+"""How long what is being delivered may take when the gateway ends."""
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -31,6 +34,7 @@ class ToolServices:
         self._servers: dict[McpPlan, McpServer] = {}
         self._tasks: dict[McpPlan, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._deliveries: set[asyncio.Task[None]] = set()
 
     def use(self, plans: Iterable[Dialplan]) -> None:
         """Keep the MCP servers of `plans`: start those that are new, end those that no plan has any more.
@@ -53,8 +57,24 @@ class ToolServices:
         """The server that `plan` describes; None where it is not kept."""
         return self._servers.get(plan)
 
+    def deliver(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+        """Do `work`, which has its own deadline, beside all calls: no call waits for it, and it outlives its own."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._deliveries.add(task)
+        task.add_done_callback(self._delivered)
+        return task
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        self._deliveries.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("delivery failed", delivery=task.get_name(), exc_info=error)
+
     async def close(self) -> None:
-        """End servers and connections."""
+        """End servers and connections, and what is being delivered a little later."""
+        if self._deliveries:
+            await asyncio.wait(self._deliveries, timeout=DELIVERY_LIMIT_S)
+        for delivery in list(self._deliveries):
+            self._end(delivery)
         for task in self._tasks.values():
             self._end(task)
         self._servers.clear()
