@@ -255,11 +255,11 @@ class Conversation:
         return WireFormat(self._config.audio.input.format.type)
 
     def _update_session(self, event: protocol.SessionUpdate) -> None:
-        before = self._config
+        before, keywords = self._config, self._keywords
         config = updated_session(before, event.session, has_spoken=self._responder.has_made_audio)
         self._config = config
         self._configure_hearing()
-        if config.functions != before.functions:
+        if config.functions != before.functions or self._keywords != keywords:
             self._tasks.append(Prepare(self._listening()))
         self._events.session_updated(self._session_wire())
         self._list_tools([server for server in config.tool_servers if server not in before.tool_servers])
@@ -294,7 +294,13 @@ class Conversation:
         self._hearing.configure(self._input_format, turns)
 
     def _listening(self) -> Listening:
-        return self._phrasebook.phrases(self._config.functions).listening
+        return self._phrasebook.phrases(self._config.functions, self._keywords).listening
+
+    @property
+    def _keywords(self) -> tuple[str, ...]:
+        """What the client expects the caller to say."""
+        transcription = self._config.audio.input.transcription
+        return tuple(transcription.keywords or ()) if transcription is not None else ()
 
     # Caller's turns
 

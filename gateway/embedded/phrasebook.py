@@ -1,4 +1,6 @@
-"""The grammars of one script, shared by all conversations: one for each set of names that a session's tools bring.
+"""The grammars of one script, shared by all conversations: one for each set of names that a session brings.
+
+Names come by a session's tools, and as the keywords of its transcription, which are listened for and mean nothing.
 
 Compiling a grammar takes some 20 ms, which the loop that serves the sockets would feel at every turn; the sessions of
 one gateway offer the same tools, so that it is done once.
@@ -6,16 +8,20 @@ one gateway offer the same tools, so that it is done once.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.embedded.brain import Script
-from gateway.embedded.grammar import Grammar
+from gateway.embedded.grammar import Grammar, normalize, parse_phrase
 from gateway.embedded.recognizer import Listening, listening_for
 from gateway.embedded.session import FunctionTool
 
 MAX_GRAMMARS = 64
+MAX_KEYWORDS = 100
+KEYWORD = "keyword"
+"""In the place of an intent, of phrases that are listened for alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +37,28 @@ class Phrasebook:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self._known: OrderedDict[tuple[tuple[str, tuple[str, ...]], ...], Phrases] = OrderedDict()
+        self._known: OrderedDict[tuple[tuple[tuple[str, tuple[str, ...]], ...], tuple[str, ...]], Phrases] = (
+            OrderedDict()
+        )
 
-    def phrases(self, tools: Iterable[FunctionTool]) -> Phrases:
-        """What may be said while `tools` are offered."""
-        slots = self.script.slot_values(tools)
-        key = tuple(sorted(slots.items()))
+    def phrases(self, tools: Iterable[FunctionTool], keywords: Iterable[str] = ()) -> Phrases:
+        """What may be said while `tools` are offered, and `keywords` are expected."""
+        slots, expected = self.script.slot_values(tools), _sayable(keywords)
+        key = (tuple(sorted(slots.items())), expected)
         if key not in self._known:
             grammar = Grammar(phrases=self.script.parsed_phrases, slots=slots, courtesies=self.script.courtesies)
-            self._known[key] = Phrases(grammar, listening_for(grammar))
+            further = tuple((KEYWORD, parse_phrase(words)) for words in expected)
+            self._known[key] = Phrases(
+                grammar, listening_for(replace(grammar, phrases=(*grammar.phrases, *further)) if further else grammar)
+            )
         self._known.move_to_end(key)
         if len(self._known) > MAX_GRAMMARS:
             self._known.popitem(last=False)
         return self._known[key]
+
+
+def _sayable(keywords: Iterable[str]) -> tuple[str, ...]:
+    """Each as it is listened for, once; accents are left out, and what has no word of the recogniser's, too."""
+    plain = (unicodedata.normalize("NFKD", keyword) for keyword in keywords)
+    said = (normalize("".join(c for c in word if not unicodedata.combining(c))) for word in plain)
+    return tuple(sorted(set(filter(None, said))))[:MAX_KEYWORDS]

@@ -42,3 +42,17 @@ def test_least_recently_used_grammar_is_given_up(monkeypatch: pytest.MonkeyPatch
     book.phrases([transfer("billing")])
     assert book.phrases([transfer("sales")]) is sales
     assert book.phrases([transfer("support")]) is not support
+
+
+def test_keywords_are_listened_for_and_mean_nothing() -> None:
+    book = Phrasebook(SCRIPT)
+    plain, extended = book.phrases([]), book.phrases([], ["Zebra crossing", "Café 7", "!?", "zebra crossing"])
+    assert {"zebra", "crossing", "cafe", "seven"} <= set(extended.listening.words) - set(plain.listening.words)
+    assert extended.grammar.interpret("zebra crossing") is None
+    assert book.phrases([], ["Café 7", "ZEBRA crossing"]) is extended
+
+
+def test_more_keywords_than_can_be_told_apart_are_left_out() -> None:
+    words = [f"name{number}" for number in range(phrasebook.MAX_KEYWORDS + 50)]
+    listened = Phrasebook(SCRIPT).phrases([], words).listening.words
+    assert len(set(listened) & set(words)) <= phrasebook.MAX_KEYWORDS

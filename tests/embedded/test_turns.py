@@ -217,6 +217,17 @@ def test_contacts_of_the_tool_are_what_is_listened_for() -> None:
     assert desk.last_asked(Recognize).listening == prepared
 
 
+def test_keywords_of_the_transcription_are_listened_for_as_well() -> None:
+    desk = Desk()
+    desk.update(audio={"input": {"transcription": {"model": "embedded", "keywords": ["zebra crossing"]}}})
+    prepared = desk.last_asked(Prepare).listening
+    assert {"zebra", "crossing", "goodbye"} <= set(prepared.words)
+    desk.hear("zebra crossing")
+    assert desk.last_asked(Recognize).listening == prepared
+    desk.update(audio={"input": {"transcription": {"model": "embedded", "keywords": None}}})
+    assert "zebra" not in desk.last_asked(Prepare).listening.words
+
+
 # ---- interrupted ---------------------------------------------------------------------------------------------------
 
 
