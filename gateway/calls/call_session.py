@@ -12,7 +12,7 @@ decides is `Call`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -80,8 +80,8 @@ class CallSession:
     def do(self, command: SessionCommand) -> None:
         """Carry out what the call has decided."""
         match command:
-            case OpenSession(name=name):
-                self._open(name)
+            case OpenSession(name=name, variables=variables):
+                self._open(name, variables)
             case CloseSession():
                 self._leave()
                 self._bridge = None
@@ -170,12 +170,12 @@ class CallSession:
         if self._bridge is not None:
             await self._bridge.close()
 
-    def _open(self, name: str) -> None:
+    def _open(self, name: str, variables: Mapping[str, str]) -> None:
         """Begin to connect; the telephone rings meanwhile. A session before this one is left."""
         self._leave()
         services, session = self._services, self._brief.plan.sessions[name]
         uses = services.chain(session.use)
-        chain = self._chain(name, uses)
+        chain = self._chain(name, uses, variables)
         self._options = chain[0]
         self._bridge = SessionBridge(
             options=self._options,
@@ -194,11 +194,11 @@ class CallSession:
         self._tools.attend(name, self._bridge, self._options.instructions)
         self._opening = self._tasks().create_task(self._bridge.open(), name=f"session {self._record.call_id}")
 
-    def _chain(self, name: str, uses: Sequence[str]) -> list[SessionOptions]:
+    def _chain(self, name: str, uses: Sequence[str], variables: Mapping[str, str]) -> list[SessionOptions]:
         """The options of a session, for each of the kinds `uses` that serve in turn."""
         offered, caller = self._brief.offered, self._brief.facts.from_
         law = self._links.line().law(None if offered is None else offered.offer)
-        instructions = self._brief.plan.instructions(name, self._brief.facts)
+        instructions = self._brief.plan.instructions(name, self._brief.facts, variables)
         tools = self._tools.offered(name, self._services.wall_clock())
         return [
             replace(

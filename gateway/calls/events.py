@@ -268,10 +268,11 @@ class Ring:
 class OpenSession:
     """Open the dialplan's session of that name; answers with `SessionOpened` or `SessionLost`.
 
-    A session that is open already is closed, and heard of no more.
+    A session that is open already is closed, and heard of no more. ``variables`` are those of the call.
     """
 
     name: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.dialplan.actions import PlayAction
+from gateway.dialplan.actions import PlayAction, walk
 from gateway.dialplan.model import Dialplan
 from gateway.errors import ConfigurationError, Problem
 
@@ -48,7 +48,7 @@ def load_sounds(plan: Dialplan) -> None:
             load_sound(contact.music)
     lists = [route.actions for route in plan.routes] + [escalation.actions for escalation in plan.escalations]
     for actions in lists:
-        for action in actions:
+        for action in walk(actions):
             if isinstance(action, PlayAction):
                 load_sound(action.file)
 

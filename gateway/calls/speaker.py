@@ -21,16 +21,25 @@ _log = structlog.stdlib.get_logger("gateway.calls")
 
 
 class Speaker:
-    """One call's. `on_change` is called whenever `is_busy` may have become false."""
+    """One call's. `on_change` is called whenever `is_busy` may have become false, `ready` when `prepare` is through."""
 
-    def __init__(self, sessions: SideSessions, tasks: Callable[[], asyncio.TaskGroup], on_change: Callable[[], None]):
+    def __init__(
+        self,
+        sessions: SideSessions,
+        tasks: Callable[[], asyncio.TaskGroup],
+        on_change: Callable[[], None],
+        *,
+        ready: Callable[[], None],
+    ) -> None:
         """`tasks` owns what is begun here."""
         self._sessions = sessions
         self._store = sessions.services.speech
         self._tasks = tasks
         self._on_change = on_change
+        self._ready = ready
         self._text = ""
-        self._speech: Speech | None = None
+        self._speech: Speech | None = None  # that the caller hears
+        self._next: Speech | None = None  # that the caller is about to hear
         self._told = 0  # chunks that are on their way to the caller
         self._may_retry = False
         self._unattend: Callable[[], None] = lambda: None
@@ -42,19 +51,26 @@ class Speaker:
         """Whether more is to come (what is queued at the leg apart)."""
         return self._speech is not None
 
-    def speak(self, text: str) -> None:
-        """Let the caller hear `text`; it is over when `is_busy` is no longer, whatever came of it."""
+    def prepare(self, text: str) -> None:
+        """Have `text` spoken, for `speak` to find it; `ready` is told when it sounds, or will not."""
         self.stop()
         self._text, self._may_retry = text, True
+        self._wait_for_sound()
+
+    def speak(self, text: str) -> None:
+        """Let the caller hear `text`; it is over when `is_busy` is no longer, whatever came of it."""
+        known = self._next if text == self._text else None
+        self.stop()
+        self._text, self._may_retry = text, known is None
         if text:
-            self._begin()
+            self._begin(known)
         else:
             self._on_change()
 
     def stop(self) -> None:
         """The caller is to hear no more of it. It is spoken to its end, for those who come later."""
         self._unattend()
-        self._speech = None
+        self._speech = self._next = None
 
     def release(self) -> None:
         """The call is over; safe to repeat."""
@@ -62,7 +78,13 @@ class Speaker:
         for task in self._speaking:
             task.cancel()
 
-    def _begin(self) -> None:
+    def _begin(self, known: Speech | None = None) -> None:
+        self._speech, self._told = known or self._find(), 0
+        self._unattend = self._speech.attend(self._play)
+        self._play()
+
+    def _find(self) -> Speech:
+        """The text as it sounds, or will."""
         chain = self._sessions.chain(reading)
         key = greeting_key(chain[0], self._text)
         speech = self._store.find(key, chain[0].output_format)
@@ -73,9 +95,24 @@ class Speaker:
             self._speaking.add(task)
             task.add_done_callback(self._speaking.discard)
             self._may_retry = False
-        self._speech, self._told = speech, 0
-        self._unattend = speech.attend(self._play)
-        self._play()
+        return speech
+
+    def _wait_for_sound(self) -> None:
+        self._next = self._find()
+        self._unattend = self._next.attend(self._look)
+        self._look()
+
+    def _look(self) -> None:
+        """Find out whether what is being prepared can be heard."""
+        speech = self._next
+        if speech is None or not (speech.chunks or speech.is_over):
+            return
+        self._unattend()
+        if speech.chunks or not self._may_retry:
+            self._ready()
+        else:  # whoever had it spoken has hung up
+            self._may_retry = False
+            self._wait_for_sound()
 
     async def _speak(self, speech: Speech, key: GreetingKey, text: str, chain: list[realtime.SessionOptions]) -> None:
         recorder = GreetingRecorder(self._store.cache, key, chain[0].output_format.bytes_per_ms)

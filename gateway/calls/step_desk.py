@@ -5,6 +5,7 @@
     Step ──PlayTone──────────> media                  ──PlayoutEnded──> Step
          ──Speak─────────────> Speaker ─> media       ──PlayoutEnded──>
          ──Listen────────────> Listener               ──WordsHeard────>
+         ──AskHook───────────> HookDesk               ──HookAnswered──>
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 
 from gateway.calls.brief import CallBrief
 from gateway.calls.events import Event
+from gateway.calls.hook_desk import HookDesk
 from gateway.calls.line import Line
 from gateway.calls.listener import Listener
 from gateway.calls.playout_watch import PlayoutWatch
@@ -21,9 +23,18 @@ from gateway.calls.services import CallServices
 from gateway.calls.side_session import SideSessions
 from gateway.calls.speaker import Speaker
 from gateway.calls.spending import CallSpending
-from gateway.calls.step_events import Listen, PlayTone, Speak, StepCommand, StopListening
+from gateway.calls.step_events import (
+    AskHook,
+    DropHook,
+    Listen,
+    PlayTone,
+    PrepareSpeech,
+    Speak,
+    SpeechReady,
+    StepCommand,
+    StopListening,
+)
 from gateway.calls.tones import samples_of
-from gateway.errors import StateError
 
 TONE_ITEM = "tone"
 
@@ -46,8 +57,9 @@ class StepDesk:
         self._line = line
         self._playout = playout
         sessions = SideSessions(services, brief, line, spending)
-        self._speaker = Speaker(sessions, tasks, playout.look)
+        self._speaker = Speaker(sessions, tasks, playout.look, ready=lambda: dispatch(SpeechReady()))
         self._listener = Listener(sessions, tasks, dispatch)
+        self._hooks = HookDesk(brief, services.tools.http, tasks, dispatch)
 
     @property
     def is_speaking(self) -> bool:
@@ -55,10 +67,12 @@ class StepDesk:
         return self._speaker.is_busy
 
     def do(self, command: StepCommand) -> None:
-        """Carry out what a step asks for. Raises: `StateError`."""
+        """Carry out what a step asks for."""
         match command:
             case PlayTone():
                 self._play_tone(command)
+            case PrepareSpeech(text=text):
+                self._speaker.prepare(text)
             case Speak(text=text):
                 self._playout.wait()
                 self._speaker.speak(text)
@@ -66,8 +80,10 @@ class StepDesk:
                 self._listener.begin(phrases)
             case StopListening():
                 self._listener.stop()
-            case _:
-                raise StateError(f"nobody does {type(command).__name__}")
+            case AskHook():
+                self._hooks.ask(command)
+            case DropHook():
+                self._hooks.drop()
 
     def append_audio(self, audio: bytes) -> None:
         """The caller's audio."""
@@ -81,6 +97,7 @@ class StepDesk:
         """The call is over; safe to repeat."""
         self._speaker.release()
         self._listener.stop()
+        self._hooks.drop()
 
     def _play_tone(self, command: PlayTone) -> None:
         leg = self._line().leg

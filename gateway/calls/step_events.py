@@ -23,6 +23,11 @@ class WordsHeard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechReady:
+    """The text of `PrepareSpeech` can be heard, or will not be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HookAnswered:
     """A web service has said what is to be done; both are checked."""
 
@@ -35,7 +40,14 @@ class HookFailed:
     """A web service has not said anything that can be followed; why is in the log."""
 
 
-StepEvent: TypeAlias = SpeechBegan | WordsHeard | HookAnswered | HookFailed
+StepEvent: TypeAlias = SpeechBegan | WordsHeard | SpeechReady | HookAnswered | HookFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareSpeech:
+    """Have a text spoken that the caller is to hear soon; `SpeechReady` follows when it begins to sound."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,4 +94,4 @@ class DropHook:
     """The answer of a web service is of no interest any more."""
 
 
-StepCommand: TypeAlias = Speak | PlayTone | Listen | StopListening | AskHook | DropHook
+StepCommand: TypeAlias = PrepareSpeech | Speak | PlayTone | Listen | StopListening | AskHook | DropHook

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 
 from gateway.dialplan.model import CallFacts, Dialplan
-from gateway.dialplan.template import Template, Variable
-from gateway.errors import shown
+from gateway.dialplan.template import MAX_VALUE_CHARACTERS, Template, Variable, spoken
 
-MAX_VALUE_CHARACTERS = 1000
 MAX_VALUES = 200
-_NUMBER = re.compile(r"\+?[0-9]{4,}")
 
 
 class Variables:
@@ -60,5 +56,5 @@ class Variables:
 
 
 def _for_the_ear(text: str) -> str:
-    line = shown(" ".join("".join(c if c.isprintable() else " " for c in text).split()), MAX_VALUE_CHARACTERS)
-    return " ".join(line.removeprefix("+")) if _NUMBER.fullmatch(line) else line
+    """`text` as it is said; what a model is asked to say stands in quotation marks, which it must not close."""
+    return spoken(text.removeprefix("+")).replace('"', "'")

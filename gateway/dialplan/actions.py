@@ -7,7 +7,7 @@ the session that is open.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -281,3 +281,19 @@ WORDS: Mapping[type[Action], str] = {
     CallbackAction: "callback",
 }
 """How a plan writes each action."""
+
+
+def walk(actions: Sequence[Action]) -> Iterator[Action]:
+    """Each of `actions`, the prompts of its choices, and all that a choice may lead to."""
+    for action in actions:
+        yield action
+        match action:
+            case MenuAction(prompt=prompt):
+                yield from () if prompt is None else (prompt,)
+                for ways in (*action.choices.values(), action.otherwise, action.timeout):
+                    yield from walk(ways or ())
+            case CollectAction(prompt=prompt, failed=failed):
+                yield from () if prompt is None else (prompt,)
+                yield from walk(failed or ())
+            case HookAction(failed=failed):
+                yield from walk(failed or ())

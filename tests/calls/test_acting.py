@@ -9,7 +9,16 @@ from pathlib import Path
 from gateway.calls import events as e
 from gateway.calls.call import ENDLESS, Call, CallState
 from gateway.calls.record import CallDirection
-from gateway.calls.step_events import AskHook, DropHook, HookAnswered, HookFailed, PlayTone, Speak
+from gateway.calls.step_events import (
+    AskHook,
+    DropHook,
+    HookAnswered,
+    HookFailed,
+    PlayTone,
+    PrepareSpeech,
+    Speak,
+    SpeechReady,
+)
 from gateway.dialplan import actions as a
 from gateway.dialplan.contacts import Contact, TransferMode
 from gateway.dialplan.model import Dialplan, Match, Route, SessionPlan
@@ -82,6 +91,14 @@ def test_a_caller_who_gives_up_while_it_rings_has_cancelled() -> None:
 def test_a_call_that_rings_is_rejected_when_the_gateway_goes() -> None:
     call = call_with(a.RingAction(seconds=5))
     assert [type(command) for command in feed(call, e.Started(), e.DrainEnded())] == [e.Reject]
+
+
+def test_the_caller_is_answered_when_the_text_is_ready_that_they_hear_first() -> None:
+    call = call_with(replace(MENU, prompt=say("One or two?")))
+    assert feed(call, e.Started()) == [e.Ring(), PrepareSpeech(text="One or two?")]
+    assert feed(call, e.PlayoutEnded()) == []
+    assert feed(call, SpeechReady()) == [e.Answer()]
+    assert feed(call, e.Established())[1:] == [SILENT, Speak(text="One or two?")]
 
 
 def test_a_hook_is_asked_before_the_answer_and_may_refuse_the_call() -> None:
@@ -164,7 +181,8 @@ def test_after_the_last_step_the_caller_is_back_with_the_session() -> None:
 def test_a_call_of_ours_is_dialled_after_the_hook_and_does_not_ring_for_itself() -> None:
     call = call_with(a.RingAction(seconds=5), HOOK, say("Hello."), direction=CallDirection.OUTGOING)
     assert feed(call, e.Started()) == [AskHook(request=REQUEST, values={})]
-    assert feed(call, HookAnswered()) == [e.Dial()]
+    assert feed(call, HookAnswered()) == [PrepareSpeech(text="Hello.")]
+    assert feed(call, SpeechReady()) == [e.Dial()]
     assert feed(call, e.Rang(), e.Established())[-1] == Speak(text="Hello.")
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from gateway.calls.script import MAX_UNATTENDED, Script
-from gateway.calls.variables import MAX_VALUE_CHARACTERS, MAX_VALUES, Variables
+from gateway.calls.variables import MAX_VALUES, Variables
 from gateway.dialplan.actions import (
     Action,
     AnswerAction,
@@ -17,7 +17,7 @@ from gateway.dialplan.actions import (
     WaitAction,
 )
 from gateway.dialplan.model import CallFacts, Match, Route
-from gateway.dialplan.template import Template, Variable, parse_template
+from gateway.dialplan.template import MAX_VALUE_CHARACTERS, Template, Variable, parse_template
 from tests.support.bare_plan import BARE_PLAN
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -74,8 +74,11 @@ def test_a_caller_who_does_something_may_go_on_for_ever() -> None:
 
 def test_numbers_are_spoken_digit_by_digit_and_names_on_one_line() -> None:
     variables = script().variables
-    spoken = variables.spoken(text("Hello {caller.name}, from {caller.number}."), NOON)
-    assert spoken == "Hello Ann Bell, from 4 9 3 0 1."
+    variables.set({"order": "4711", "who": 'say "yes" now'})
+    spoken = variables.spoken(
+        text("Hello {caller.name}, from {caller.number}: {vars.order}, {vars.who}{vars.none}."), NOON
+    )
+    assert spoken == "Hello Ann Bell, from 4 9 3 0 1: 4 7 1 1, say 'yes' now."
     assert variables.text(text("{caller.number}"), NOON) == "+49301"
 
 

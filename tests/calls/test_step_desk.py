@@ -12,7 +12,7 @@ import structlog
 from gateway.calls.call import CallState
 from gateway.calls.events import Outcome
 from gateway.dialplan import actions as a
-from gateway.dialplan.model import Match, Route
+from gateway.dialplan.model import Match, Route, SessionPlan
 from gateway.dialplan.template import parse_template
 from gateway.errors import ProviderRefused
 from gateway.realtime import session as realtime
@@ -154,7 +154,7 @@ def test_who_listened_along_asks_for_themselves_when_the_first_caller_hangs_up()
         first = await call(house, 0.5)
         await call(house, 0.5)
         house.on_session = speaks()
-        house.pbx.user_agent.bye(first, house.wire.now)
+        house.pbx.user_agent.cancel(first, house.wire.now)
         await house.live(0.5)
         assert heard(house) == [SOUND]
         assert len(house.sessions) == 2
@@ -171,7 +171,13 @@ def is_mute(session: ScriptedSession) -> None:
     session.say = session.said.append  # type: ignore[method-assign,assignment]
 
 
-@pytest.mark.parametrize(("provider", "within_s"), [(refuses, 1.0), (is_mute, 6.0)])
+def begins(session: ScriptedSession) -> None:
+    """Speaks, and does not come to an end."""
+    sound = realtime.AudioDelta(response_id="r", item_id="i", content_index=0, audio=SOUND)
+    session.say = lambda text=None: session.emit(sound)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("provider", "within_s"), [(refuses, 1.0), (is_mute, 6.5)])
 def test_a_text_that_nobody_speaks_is_left_out_and_counted(provider: Any, within_s: float) -> None:
     house = house_for(say("Guten Tag."), a.WaitAction(seconds=60))
     house.on_session = provider
@@ -202,7 +208,7 @@ def test_a_menu_hears_words_and_goes_on_hearing_keys_when_nobody_listens() -> No
 
     async def script() -> None:
         await call(house)
-        listening, speaking = house.sessions
+        speaking, listening = house.sessions
         assert speaking.said == ["Verkauf oder Büro?"]
         options = listening.options
         assert not options.turn_detection.creates_response
@@ -219,7 +225,7 @@ def test_a_menu_hears_words_and_goes_on_hearing_keys_when_nobody_listens() -> No
 
 def test_a_menu_without_anybody_who_listens_takes_keys() -> None:
     house = house_for(MENU, a.WaitAction(seconds=1))
-    house.on_session = lambda session: refuses(session) if len(house.sessions) == 1 else speaks()(session)
+    house.on_session = lambda session: refuses(session) if len(house.sessions) == 2 else speaks()(session)
 
     async def script() -> None:
         await call(house)
@@ -235,7 +241,7 @@ def test_a_provider_that_answers_every_turn_listens_all_the_same() -> None:
 
     def answers_always(session: ScriptedSession) -> None:
         speaks()(session)
-        if not session.options.turn_detection.creates_response:
+        if session.options.transcription_model is not None and not session.options.turn_detection.creates_response:
             house.sessions.pop()
             raise ProviderRefused("it answers", code="turn_detection")
 
@@ -243,7 +249,7 @@ def test_a_provider_that_answers_every_turn_listens_all_the_same() -> None:
 
     async def script() -> None:
         await call(house)
-        listening = house.sessions[0]
+        listening = house.sessions[1]
         assert listening.options.max_output_tokens == 16
         listening.emit(realtime.AudioDelta(response_id="x", item_id="x", content_index=0, audio=b"unheard!"))
         assert b"unheard!" not in heard(house)
@@ -260,14 +266,14 @@ def test_a_key_during_the_prompt_silences_it() -> None:
     house.media.flush = lambda leg: flushed.append(leg) or ()  # type: ignore[method-assign,func-returns-value]
 
     async def script() -> None:
-        house.on_session = is_mute
+        house.on_session = begins
         await call(house)
         before = len(flushed)
         house.on_session = speaks()
         press(house, "2")
         await house.live(0.3)
         assert len(flushed) > before
-        assert heard(house) == [SOUND]
+        assert heard(house) == [SOUND, SOUND]
         late = realtime.AudioDelta(response_id="r", item_id="i", content_index=0, audio=b"late")
         house.sessions[0].emit(late)
         assert b"late" not in heard(house)
@@ -296,6 +302,41 @@ def test_it_rings_before_the_answer_and_a_caller_may_leave() -> None:
         assert house.sessions == []
         await house.live(1)
         assert heard(house) == [SOUND]
+
+    play(house, script)
+
+
+def test_nobody_is_answered_before_the_first_text_begins_to_sound() -> None:
+    house = house_for(say("Guten Tag."), a.WaitAction(seconds=1))
+    house.on_session = is_mute
+
+    async def script() -> None:
+        await call(house, 2)
+        assert house.media.legs == {}
+        (session,) = house.sessions
+        sound = realtime.AudioDelta(response_id="r", item_id="i", content_index=0, audio=SOUND)
+        session.emit(sound)
+        await house.live(0.2)
+        assert heard(house) == [SOUND]
+        session.emit(sound)
+        session.emit(realtime.ResponseFinished(response_id="r", status=realtime.ResponseStatus.COMPLETED))
+        await house.live(0.2)
+        assert heard(house) == [SOUND, SOUND]
+        assert len(house.sessions) == 1
+
+    play(house, script)
+
+
+def test_a_session_is_told_of_the_variables_that_were_set_before() -> None:
+    house = house_for(a.SetAction(values={"who": parse_template("Ann")[0]}), a.SessionAction(name="desk"))
+    instructions = parse_template("Speak to {vars.who}.")[0]
+    desk = SessionPlan(name="desk", use="default", greeting=None, instructions=instructions, tools=())
+    house.manager.replace_plans([replace(house.manager._plans[0], sessions={"desk": desk})])
+
+    async def script() -> None:
+        leg = await call(house)
+        assert house.sessions[0].options.instructions == 'Speak to "Ann".'
+        house.pbx.user_agent.bye(leg, house.wire.now)
 
     play(house, script)
 

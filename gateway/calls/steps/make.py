@@ -39,9 +39,9 @@ def make_step(action: Action, variables: Variables, at: datetime) -> Step | None
         case RingAction(seconds=seconds):
             return Pause(seconds, Ring(), needs_answer=False)
         case MenuAction(prompt=prompt):
-            return Menu(action, _prompt(prompt, variables), variables)
+            return _opened(Menu(action, _prompt(prompt, variables), variables), prompt, variables, at)
         case CollectAction(prompt=prompt):
-            return Collect(action, _prompt(prompt, variables), variables)
+            return _opened(Collect(action, _prompt(prompt, variables), variables), prompt, variables, at)
         case HookAction():
             return Hook(action, variables)
         case _:
@@ -54,3 +54,8 @@ def _sound(prompt: Prompt, variables: Variables, at: datetime) -> Command:
 
 def _prompt(prompt: Prompt | None, variables: Variables) -> PromptOf:
     return lambda at: None if prompt is None else _sound(prompt, variables, at)
+
+
+def _opened(step: Step, prompt: Prompt | None, variables: Variables, at: datetime) -> Step:
+    step.opening = variables.spoken(prompt.text, at) if isinstance(prompt, SayAction) else ""
+    return step

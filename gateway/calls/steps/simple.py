@@ -1,10 +1,11 @@
-"""Steps that go on when a sound or a time is over: ``play``, ``say``, ``tone``, ``ring``, ``wait``."""
+"""Steps that go on when a sound, a time or a preparation is over: ``play``, ``say``, ``tone``, ``ring``, ``wait``."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from gateway.calls.events import Command, Event, PlayoutEnded, StartTimer, TimerFired, TimerName
+from gateway.calls.events import Command, Event, PlayoutEnded, Ring, StartTimer, TimerFired, TimerName
+from gateway.calls.step_events import PrepareSpeech, Speak, SpeechReady
 from gateway.calls.steps.step import Step
 
 
@@ -15,6 +16,7 @@ class Sound(Step):
         """`sound` is answered with `PlayoutEnded`."""
         super().__init__()
         self._sound = sound
+        self.opening = sound.text if isinstance(sound, Speak) else ""
 
     def begin(self, _at: datetime) -> list[Command]:
         """It begins."""
@@ -41,3 +43,23 @@ class Pause(Step):
     def on(self, event: Event, _at: datetime) -> list[Command]:
         """Nothing but the time ends it."""
         return self._finish() if isinstance(event, TimerFired) else []
+
+
+class Preparation(Step):
+    """Has a text spoken before the call is answered or placed, so that nobody waits for it in silence."""
+
+    needs_answer = False
+
+    def __init__(self, text: str, *, rings: bool) -> None:
+        """`rings`: the caller hears so meanwhile."""
+        super().__init__()
+        self._text = text
+        self._rings = rings
+
+    def begin(self, _at: datetime) -> list[Command]:
+        """Ask for it."""
+        return [*([Ring()] if self._rings else []), PrepareSpeech(text=self._text)]
+
+    def on(self, event: Event, _at: datetime) -> list[Command]:
+        """It can be heard."""
+        return self._finish() if isinstance(event, SpeechReady) else []

@@ -28,6 +28,8 @@ class Step(ABC):
 
     needs_answer: bool = True
     """Whether the call has to be answered first."""
+    opening: str = ""
+    """The text that it begins to speak with."""
     trailing: str = ""
     """A key that the caller may still press behind a step that is over, and that then means nothing."""
 
