@@ -137,6 +137,7 @@ def log_status(service: Service) -> None:
         providers=service.services.endpoints.status() if service.services.endpoints is not None else {},
         spent_today=_spent_today(service),
         one_way_audio=service.services.one_way_audio.as_dict(),
+        texts_not_spoken=service.services.speech.failures,
         late_p50_ms=round(late.p50_ms, 2),
         late_p99_ms=round(late.p99_ms, 2),
         late_max_ms=round(late.max_ms, 2),
