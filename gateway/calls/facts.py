@@ -7,6 +7,7 @@ URI unless it holds our own name, To, and at last our own name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,9 @@ from gateway.sip.message import NameAddr
 
 ANONYMOUS = "anonymous"
 WITHHELD = ""
+MAX_LANGUAGES = 16
+_LANGUAGE = re.compile(r"([A-Za-z]{2})(?:-[A-Za-z0-9-]{1,32})?")
+_QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,9 @@ def facts_of(offered: CallOffered, policy: NumberPolicy, at: datetime) -> CallFa
         trunk=offered.trunk,
         headers=dict(reversed(list(offered.headers))),
         at=at,
+        diversion=_diversion(offered),
+        languages=_languages(offered),
+        call_id=offered.call_id,
     )
 
 
@@ -53,6 +60,48 @@ def _caller(offered: CallOffered) -> str:
     if host == "anonymous.invalid" or (user or "").lower() == ANONYMOUS:
         return WITHHELD
     return user or _number(offered.headers.get("P-Asserted-Identity")) or WITHHELD
+
+
+def _diversion(offered: CallOffered) -> str:
+    """The number that was called first; "" where the call was not sent on, or nobody says so.
+
+    RFC 5806 4.1: each who diverts puts a Diversion on top, so the first is the last. RFC 7044 10.3: the target of the
+    first request has the index 1, and is the same as ours where the call was not sent on.
+    """
+    if diversions := _listed(offered, "Diversion"):
+        return _number(diversions[-1]) or ""
+    history = sorted((index, value) for value in _listed(offered, "History-Info") if (index := _history_index(value)))
+    if len(history) < 2:
+        return ""
+    first, last = _number(history[0][1]), _number(history[-1][1])
+    return first if first and first != last else ""
+
+
+def _history_index(value: str) -> tuple[int, ...]:
+    """Where in the history of a request a target stands: (1, 2) for ``index=1.2``; () where it is not told."""
+    try:
+        index = NameAddr.parse(value).parameter("index") or ""
+    except MessageError:
+        return ()
+    return tuple(map(int, index.split("."))) if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){0,15}", index) else ()
+
+
+def _languages(offered: CallOffered) -> tuple[str, ...]:
+    """Those of Accept-Language (RFC 3261 20.3), the best first; ones of the same quality as they stand."""
+    told: list[tuple[float, str]] = []
+    for value in _listed(offered, "Accept-Language"):
+        tag, *parameters = (part.strip() for part in value.split(";"))
+        quality = next((p.partition("=")[2].strip() for p in parameters if p.lower().startswith("q")), "1")
+        if (match := _LANGUAGE.fullmatch(tag)) and _QUALITY.fullmatch(quality) and float(quality):
+            told.append((-float(quality), match[1].lower()))
+    return tuple(dict.fromkeys(language for _, language in sorted(told, key=lambda each: each[0])))[:MAX_LANGUAGES]
+
+
+def _listed(offered: CallOffered, name: str) -> list[str]:
+    try:
+        return offered.headers.get_list(name)
+    except MessageError:
+        return []
 
 
 def _number(value: str | None) -> str | None:

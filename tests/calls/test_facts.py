@@ -76,3 +76,46 @@ def test_headers_and_name_go_to_the_dialplan_the_first_of_each_name() -> None:
     call.headers.add("X-Call-Ref", "18")
     facts = facts_of(call, POLICY, NOON)
     assert (facts.display_name, facts.trunk, facts.header("x-call-ref")) == ("Alice", "pbx", "17")
+
+
+@pytest.mark.parametrize(
+    ("headers", "diversion"),
+    [
+        ({}, ""),
+        ({"Diversion": "<sip:+49301234@pbx>;reason=unconditional;counter=1"}, "+49301234"),
+        # RFC 5806 4.1: the one on top diverted last.
+        ({"Diversion": '"B" <sip:2000@pbx>;reason=no-answer, <tel:+49301>;reason=user-busy'}, "+49301"),
+        ({"Diversion": "<sip:"}, "<sip:"),
+        ({"History-Info": "<sip:7000@pbx>;index=1"}, ""),
+        ({"History-Info": "<sip:1234@pbx>;index=1, <sip:7000@pbx>;index=1.1"}, "1234"),
+        (
+            {"History-Info": "<sip:7000@gateway>;index=1.10;mp=1, <sip:55@pbx>;index=1.2, <sip:1234@pbx>;index=1"},
+            "1234",
+        ),
+        ({"History-Info": "<sip:7000@pbx>;index=1, <sip:7000@gateway>;index=1.1"}, ""),
+        ({"History-Info": "<sip:1234@pbx>, <sip:7000@pbx>"}, ""),
+        ({"History-Info": "<sip:1234@pbx>;index=x, <>;index=1"}, ""),
+        ({"Diversion": "<sip:1@pbx>", "History-Info": "<sip:2@pbx>;index=1, <sip:3@pbx>;index=1.1"}, "1"),
+    ],
+)
+def test_a_call_that_was_sent_on_tells_which_number_was_called_first(headers: dict[str, str], diversion: str) -> None:
+    assert facts_of(offered(**headers), POLICY, NOON).diversion == diversion
+
+
+@pytest.mark.parametrize(
+    ("header", "languages"),
+    [
+        ("de", ("de",)),
+        ("da, en-gb;q=0.8, en;q=0.7", ("da", "en")),
+        ("en;q=0.5, fr-CA;q=0.9, DE", ("de", "fr", "en")),
+        ("en;q=0, de;q=0.000", ()),
+        ("*, x-klingon, deu, de;q=2, en;q=", ()),
+        ("", ()),
+    ],
+)
+def test_languages_are_those_that_the_telephone_asks_for(header: str, languages: tuple[str, ...]) -> None:
+    assert facts_of(offered(Accept_Language=header), POLICY, NOON).languages == languages
+
+
+def test_facts_have_the_call_id() -> None:
+    assert facts_of(offered(), POLICY, NOON).call_id == "c"
