@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from gateway.dialplan.actions import (
     COLLECT_WAIT_S,
@@ -51,6 +51,18 @@ def _transfer(value: object) -> object:
 
 def _callback(value: object) -> object:
     return {"mailbox": value} if isinstance(value, str) else value
+
+
+def _end_key(text: str) -> str:
+    if text.casefold() == NO_KEY:
+        return NO_KEY
+    if len(text) != 1 or text.upper() not in "*#ABCD":
+        raise WrongValue(expected='expected "#", "*", A to D, or none: a digit would be collected')
+    return text.upper()
+
+
+NO_KEY = "none"
+EndKey = Annotated[str, AfterValidator(_end_key), WithJsonSchema({"enum": ["#", "*", *"ABCD", NO_KEY]})]
 
 
 class RejectSource(Section):
@@ -137,7 +149,7 @@ class CollectSource(PromptSource):
 
     into: VariableName = Field(description="The variable that gets them: {vars.NAME}.")
     digits: Counts = Field(default="1-32", description="How many: 6, or 4-8.")
-    end: Digit | Literal["none"] = Field(default="#", description="The key that ends them early; none for no key.")
+    end: EndKey = Field(default="#", description="The key that ends them early; none for no key.")
     wait: Patience = Field(default=COLLECT_WAIT_S, description="The longest pause before a key.")
     tries: Tries = Field(default=MENU_TRIES, description="How often the caller may try.")
     failed: Actions = Field(default=(), description="After too few digits; without it the list goes on.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from gateway.dialplan.action_source import PromptSource
 from gateway.dialplan.contacts import ACCEPT_KEY, ACCEPT_WAIT_S, REFUSE_KEY, SummaryWay, TransferMode
@@ -18,6 +18,19 @@ Ways = Annotated[
     tuple[SummaryWay, ...],
     LIST,
     BeforeValidator(one_or_more, json_schema_input_type=SummaryWay | tuple[SummaryWay, ...]),
+]
+
+
+def _confirmation(value: object) -> object:
+    """``true``, ``false``, or ``dtmf``."""
+    words = {"true": True, "false": False, "dtmf": "dtmf"}
+    if isinstance(value, str) and value.casefold() not in words:
+        raise WrongValue(expected="expected true, false or dtmf")
+    return words[value.casefold()] if isinstance(value, str) else value
+
+
+Confirmation = Annotated[
+    bool | Literal["dtmf"], BeforeValidator(_confirmation), WithJsonSchema({"enum": [True, False, "dtmf"]})
 ]
 
 
@@ -58,7 +71,7 @@ class ContactSource(Section):
         description="blind: the PBX connects. attended: the contact is called first. warm: and told what about.",
     )
     trunk: Name = Field(default="", description="The trunk that dials; the caller's own unless given.")
-    confirm: bool | Literal["dtmf"] = Field(
+    confirm: Confirmation = Field(
         default=False, description="true: the model has to ask the caller first. dtmf: the contact presses a key."
     )
     accept: AcceptSource | None = Field(default=None, description="The key by which the contact takes the call.")

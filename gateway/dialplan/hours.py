@@ -233,6 +233,29 @@ def overlap(spans: Sequence[tuple[int, TimeRange]]) -> tuple[int, int] | None:
     return None
 
 
+def may_coincide(some: OpeningHours, others: OpeningHours) -> bool:
+    """Whether both can be open at once, as far as their weeks tell; dates with times of their own may be any day."""
+    if some.special or others.special:
+        return True
+    return any(_meet(span, other) for span in _weekly(some) for other in _weekly(others))
+
+
+def _weekly(hours: OpeningHours) -> list[tuple[int, int]]:
+    """(first minute, minute behind the last) of each range, counted from Monday's midnight."""
+    return [
+        (day * MINUTES_A_DAY + span.start_minute, day * MINUTES_A_DAY + span.end_minute)
+        for day, spans in enumerate(hours.week)
+        for span in spans
+    ]
+
+
+def _meet(span: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two ranges of the week share a minute; what runs past Sunday is in the next week's Monday."""
+    return any(
+        span[0] + shift < other[1] and other[0] < span[1] + shift for shift in (-MINUTES_A_WEEK, 0, MINUTES_A_WEEK)
+    )
+
+
 def parse_zone(text: str) -> ZoneInfo:
     """The time zone of that name in the IANA database.
 

@@ -63,6 +63,7 @@ def _plan(loading: Loading, path: Path) -> Dialplan:
     """The plan; it may be used only where `loading` has no problems."""
     plan = loading.plan
     loading.zone = _zone(loading)
+    loading.hours = load_hours(loading)
     tools = loading.tools()
     return Dialplan(
         file=path,
@@ -70,7 +71,7 @@ def _plan(loading: Loading, path: Path) -> Dialplan:
         zone=loading.zone,
         use=plan.use,
         language=plan.language,
-        hours=load_hours(loading),
+        hours=loading.hours,
         contacts=load_contacts(loading),
         mailboxes=load_mailboxes(loading),
         sessions=load_sessions(loading),

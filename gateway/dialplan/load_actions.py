@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gateway.dialplan.action_source import TONE_S, ActionSource, CollectSource, HookSource, MenuSource, TransferSource
+from gateway.dialplan.action_source import (
+    NO_KEY,
+    TONE_S,
+    ActionSource,
+    CollectSource,
+    HookSource,
+    MenuSource,
+    TransferSource,
+)
 from gateway.dialplan.actions import (
     Action,
     AnswerAction,
@@ -33,6 +41,7 @@ from gateway.dialplan.actions import (
     VoicemailAction,
     WaitAction,
 )
+from gateway.dialplan.hours import may_coincide
 from gateway.dialplan.load_contacts import load_prompt
 from gateway.dialplan.loading import Loading, Way
 from gateway.dialplan.source_values import counts
@@ -40,7 +49,6 @@ from gateway.errors import shown
 from gateway.located import hint
 
 BEEP_S = 0.4
-NO_DIGIT = frozenset("*#ABCD")
 
 UNANSWERED = (
     RingAction,
@@ -62,10 +70,11 @@ _OF_SESSIONS = ("tell", "hang_up_after")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionLoader:
-    """`in_session`: a session is open while they are done, as in escalations."""
+    """`in_session`: a session is open while they are done, as in escalations. `hours`: they are done in these alone."""
 
     loading: Loading
     in_session: bool = False
+    hours: str = ""
 
     def load(self, path: Way, written: Sequence[ActionSource], *, is_answered: bool) -> tuple[Action, ...]:
         """The actions of the list at `path`. `is_answered`: the call surely has been, when they are done."""
@@ -141,6 +150,7 @@ class ActionLoader:
             case "queue":
                 self.loading.refer("contacts", action.queue, path)
                 self._check_dialled(path, action.queue)
+                self._check_hours(path, action.queue)
                 return QueueAction(contact=action.queue)
             case "voicemail":
                 self.loading.refer("mailboxes", action.voicemail, path)
@@ -206,16 +216,12 @@ class ActionLoader:
 
     def _collect(self, path: Way, collect: CollectSource) -> CollectAction:
         least, most = counts(collect.digits)
-        end = "" if collect.end == "none" else collect.end
-        if end and end not in NO_DIGIT:
-            message = f"'end' is {end!r}, which is a digit to be collected"
-            self.loading.note((*path, "end"), message, 'expected "#", "*" or none')
         return CollectAction(
             prompt=load_prompt(self.loading, path, collect),
             into=collect.into,
             least=least,
             most=most,
-            end=end,
+            end="" if collect.end == NO_KEY else collect.end,
             wait_s=collect.wait,
             tries=collect.tries,
             failed=self._way_out((*path, "failed"), collect.failed),
@@ -237,6 +243,7 @@ class ActionLoader:
         place = (*path, "to")
         if self.loading.refer("contacts", transfer.to, place) and not whole:
             self._check_dialled(place, transfer.to)
+        self._check_hours(place, transfer.to)
         contact = self.loading.plan.contacts.get(transfer.to)
         if whole and contact and not contact.pattern:
             message = f"contact {transfer.to!r} has numbers of its own"
@@ -249,6 +256,20 @@ class ActionLoader:
         if (contact := self.loading.plan.contacts.get(name)) and contact.pattern:
             message = f"contact {name!r} has a pattern, and nobody names its number"
             self.loading.note(path, message, 'expected {to: NAME, number: "{vars.NAME}"}, or a contact with dial')
+
+    def _check_hours(self, path: Way, name: str) -> None:
+        """Note a contact that is closed, with all its stand-ins, whenever these actions are done."""
+        contacts, opening = self.loading.plan.contacts, self.loading.hours
+        chain: list[str] = []
+        while (contact := contacts.get(name)) and name not in chain:
+            known = opening.get(contact.when)
+            if self.hours not in opening or known is None or may_coincide(opening[self.hours], known):
+                return
+            chain.append(name)
+            name = contact.else_
+        if chain and name not in self.loading.whole.keys(("mailboxes",)):
+            message = f"contact {chain[0]!r} is never open while {self.hours!r} is"
+            self.loading.note(path, message, "expected another contact, or else: NAME beside its when")
 
     def _callback(self, path: Way, action: ActionSource) -> CallbackAction:
         self.loading.refer("mailboxes", action.callback.mailbox, (*path, "mailbox"))

@@ -46,9 +46,10 @@ def load_escalations(loading: Loading) -> tuple[Escalation, ...]:
         escalations.append(Escalation(name=escalation.name, trigger=trigger, actions=(), circumstances=circumstances))
         _check_repeated(loading, (*path, "when"), escalations)
         is_answered = not (isinstance(trigger, ProviderDown) or trigger == SPENT)
-        loader = ActionLoader(loading=loading, in_session=True)
+        loader = ActionLoader(loading=loading, in_session=True, hours=escalation.when.hours)
         actions = loader.load((*path, "do"), escalation.do, is_answered=is_answered)
         _check_money(loading, path, trigger, actions)
+        _check_sessions(loading, path, escalation.when)
         escalations[-1] = replace(escalations[-1], actions=actions)
     if escalations and not loading.whole.keys(("sessions",)):
         loading.note(("escalations",), "'escalations' never fire without a session", "expected sessions", at_key=True)
@@ -98,6 +99,21 @@ def _circumstances(loading: Loading, path: Way, when: WhenSource) -> Circumstanc
         hours=when.hours or None,
         sessions=when.session,
     )
+
+
+def _check_sessions(loading: Loading, path: Way, when: WhenSource) -> None:
+    """Note what no session of the plan can come to."""
+    known = loading.plan.sessions
+    if set(known) != set(loading.whole.keys(("sessions",))):
+        return
+    sessions = [session for name, session in known.items() if not when.session or name in when.session]
+    if when.trigger == "failed_tools" and sessions and not any(session.tools for session in sessions):
+        message = "'failed_tools' never happens: no session has tools"
+        loading.note((*path, "when", "failed_tools"), message, "expected tools in a session")
+    limits = [session.limits.minutes for session in sessions]
+    if when.trigger == "minutes" and limits and all(limit is not None and limit <= when.minutes for limit in limits):
+        message = "'minutes' never come: every session ends before"
+        loading.note((*path, "when", "minutes"), message, "expected less than limits.minutes")
 
 
 def _check_money(loading: Loading, path: Way, trigger: Trigger, actions: Sequence[Action]) -> None:

@@ -118,7 +118,7 @@ def _event(loading: Loading, path: Way, written: HappeningSource) -> ExampleEven
         case "provider_down":
             return ProviderLost()
         case "webhook":
-            _refer_listed(loading, "escalation", "escalations", written.webhook, (*path, "webhook"))
+            _refer_advised(loading, written.webhook, (*path, "webhook"))
             return Advised(written.webhook)
         case "transfer":
             return written.transfer
@@ -199,6 +199,13 @@ def _refer_route(loading: Loading, name: str, path: Way) -> None:
 
 def _refer_listed(loading: Loading, kind: str, section: str, name: str, path: Way) -> None:
     _note_unknown(loading, kind, name, loading.whole.texts((section,), "name"), path)
+
+
+def _refer_advised(loading: Loading, name: str, path: Way) -> None:
+    """Only an escalation whose trigger is a web service can be told by one."""
+    _refer_listed(loading, "escalation", "escalations", name, path)
+    if any(known.name == name and known.when.webhook is None for known in loading.plan.escalations):
+        loading.note(path, f"escalation {shown(name)!r} asks no web service", "expected one with when: {webhook: ...}")
 
 
 def _note_unknown(loading: Loading, kind: str, name: str, known: Iterable[str], path: Way) -> None:

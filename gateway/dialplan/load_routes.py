@@ -12,7 +12,7 @@ from gateway.dialplan.matching import HeaderCriterion, Match, Seen
 from gateway.dialplan.model import ReferenceKind, Route
 from gateway.dialplan.pattern import Pattern, parse_caller, parse_number, parse_text
 from gateway.dialplan.reach import eclipsed
-from gateway.dialplan.source import MatchSource
+from gateway.dialplan.source import MatchSource, RouteSource
 from gateway.dialplan.source_values import LIST_MARK, days
 from gateway.errors import shown
 
@@ -24,12 +24,13 @@ def load_routes(loading: Loading) -> tuple[Route, ...]:
     _check_lists(loading)
     written = loading.plan.routes
     loading.note_repeated("route", "routes", (route.name for route in written))
-    actions = ActionLoader(loading=loading)
     routes = tuple(
         Route(
             name=route.name,
             match=_match(loading, ("routes", index, "match"), route.match),
-            actions=actions.load(("routes", index, "do"), route.do, is_answered=False),
+            actions=ActionLoader(loading=loading, hours=_only_hours(loading, route)).load(
+                ("routes", index, "do"), route.do, is_answered=False
+            ),
         )
         for index, route in enumerate(written)
     )
@@ -40,6 +41,11 @@ def load_routes(loading: Loading) -> tuple[Route, ...]:
             loading.note(("routes", later), message, f"move it above line {line}")
     _check_circles(loading)
     return routes
+
+
+def _only_hours(loading: Loading, route: RouteSource) -> str:
+    """The opening hours that a route's actions are done in; "" where that may be at any time."""
+    return "" if _is_goal(loading, route.name) else route.match.hours
 
 
 def load_patterns(

@@ -60,6 +60,12 @@ def _check_tools(loading: Loading, path: Way, session: SessionSource) -> None:
     if SessionTool.SWITCH_LANGUAGE in session.tools and len(set(session.languages)) < 2:
         index = session.tools.index(SessionTool.SWITCH_LANGUAGE)
         loading.note((*path, "tools", index), "'switch_language' has no choice", "expected languages: [de, en]")
+    if SessionTool.REPORT_SENTIMENT in session.tools:
+        index = session.tools.index(SessionTool.REPORT_SENTIMENT)
+        message = "'report_sentiment' is offered by itself"
+        loading.note(
+            (*path, "tools", index), message, "expected an escalation when: {sentiment: [angry]}, and it not here"
+        )
     if session.languages and SessionTool.SWITCH_LANGUAGE not in session.tools:
         message = "'languages' has no effect without the tool switch_language"
         loading.note((*path, "languages"), message, "expected it in tools", at_key=True)

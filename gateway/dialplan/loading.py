@@ -7,12 +7,13 @@ knows are collected as `Loading.references`.
 from __future__ import annotations
 
 import wave
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from gateway.dialplan.hours import OpeningHours
 from gateway.dialplan.model import Reference, ReferenceKind
 from gateway.dialplan.request_template import FACTS
 from gateway.dialplan.source import PlanSource
@@ -53,6 +54,8 @@ class Loading:
     problems: list[Problem] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
     zone: ZoneInfo = UTC
+    hours: Mapping[str, OpeningHours] = field(default_factory=dict)
+    """Those of the plan, once they are loaded."""
 
     # Problems.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.dialplan.matching import HeaderCriterion, Match
+from gateway.dialplan.matching import HeaderCriterion, Match, Seen
 from gateway.dialplan.model import Route
 from gateway.dialplan.pattern import Pattern
 
@@ -24,10 +24,28 @@ def _covers(wider: Match, narrower: Match) -> bool:
     return (
         _cover(wider.to, narrower.to)
         and _cover(wider.from_, narrower.from_)
+        and _cover(wider.names, narrower.names)
         and wider.hours in (None, narrower.hours)
-        and (not wider.trunks or (bool(narrower.trunks) and set(narrower.trunks) <= set(wider.trunks)))
+        and _holds_all(wider.trunks, narrower.trunks)
         and all(any(_covers_header(header, other) for other in narrower.headers) for header in wider.headers)
+        and (not wider.diversion or (bool(narrower.diversion) and _cover(wider.diversion, narrower.diversion)))
+        and _holds_all(wider.languages, narrower.languages)
+        and _covers_seen(wider.seen, narrower.seen)
+        # Who stands where in one split says nothing of another.
+        and wider.split is None
     )
+
+
+def _holds_all(wider: Sequence[str], narrower: Sequence[str]) -> bool:
+    return not wider or (bool(narrower) and set(narrower) <= set(wider))
+
+
+def _covers_seen(wider: Seen | None, narrower: Seen | None) -> bool:
+    if wider is None or narrower is None:
+        return wider is None
+    if wider.is_wanted != narrower.is_wanted:
+        return False
+    return wider.within is None or (narrower.within is not None and narrower.within <= wider.within)
 
 
 def _cover(wider: Sequence[Pattern], narrower: Sequence[Pattern]) -> bool:

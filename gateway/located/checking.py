@@ -240,7 +240,7 @@ def _subject(path: Sequence[Key], whole: str) -> str:
 
 def _described(node: Node) -> str:
     if isinstance(node, Table):
-        return "is a table of keys"
+        return "is a table of keys" if node.entries else "is an empty table"
     if isinstance(node, Items):
         return "is a list" if node.values else "is an empty list"
     return "is empty" if node.is_null else f"is {shown(node.written)!r}"

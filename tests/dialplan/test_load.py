@@ -11,6 +11,7 @@ import pytest
 
 from gateway.dialplan.load import load_dialplan
 from gateway.errors import ConfigurationError
+from tests.dialplan.test_load_words import ALONE, WORDS
 from tests.support.plans import PLAN, load_plan, write_plan, write_sound
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "dialplan.md"
@@ -312,7 +313,8 @@ def test_the_documentation_shows_every_problem_once() -> None:
     documented = [
         line.split(": ", 1)[1] for line in DOCS.read_text("utf-8").splitlines() if line.startswith("plan.yaml:")
     ]
-    assert sorted(documented) == sorted({message for _, _, message in SHAPE + VALUES + MEANING} | set(WHOLE))
+    known = {message for _, _, message in SHAPE + VALUES + MEANING + WORDS}
+    assert sorted(documented) == sorted(known | set(WHOLE) | set(ALONE))
 
 
 def test_all_problems_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -86,8 +86,11 @@ lists:
   vip: ["+4930123*", "6*"]
 hours:
   office: {mon-fri: "09:00-17:30", 2026-12-23: ["09:00-12:00"], except: [2026-12-24..2026-12-26]}
+  late: {mon-fri: "20:00-23:00"}
+  early: {sun: "06:00-07:00"}
 contacts:
   sales: {dial: ["sip:6001"], when: office, else: night}
+  standby: {dial: ["sip:6009"], when: early}
   desk:
     dial: ["6001"]
     trunk: pbx
@@ -110,7 +113,11 @@ mailboxes:
       - webhook: {url: "https://crm.example/messages"}
       - email: {to: [a@b.example], subject: Message, attach: true}
 sessions:
-  reception: {use: default, instructions: "We are {hours.office}. Order {vars.order}.", tools: [transfer]}
+  reception:
+    use: default
+    instructions: "We are {hours.office}. Order {vars.order}."
+    tools: [transfer]
+    limits: {minutes: 20}
 routes:
   - name: canary
     match: {from: "@vip", name: "Bob*", split: 20%, seen: 30d, language: [de], diversion: "+4930*"}

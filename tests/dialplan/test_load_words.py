@@ -1,0 +1,535 @@
+"""What the words of the language are refused for, each at its place; a case replaces a part of `EVERY_WORD`.
+
+``¦`` marks where the problem has to be reported, and is taken out before loading.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.dialplan.actions import HookAction, walk
+from gateway.dialplan.triggers import VerdictGiven
+from gateway.errors import ConfigurationError
+from tests.support.plans import EVERY_WORD, load_plan
+
+KEYS = "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, #, *, A, B, C, D, other, play, say, timeout, tries, wait, words"
+TRIGGERS = (
+    "dtmf, said, failed_tools, repeats, silence, not_understood, minutes, cost_over, budget, language, sentiment, "
+    "provider_down, webhook"
+)
+WORDS = [
+    (
+        "use: default\nlanguage",
+        "use: ¦the default\nlanguage",
+        "'use' is 'the default' (expected letters, digits, - and _, at most 64)",
+    ),
+    (
+        "language: de\nlists",
+        "language: ¦german\nlists",
+        "'language' is 'german' (expected two letters of ISO 639-1, such as de)",
+    ),
+    (
+        'vip: ["+4930123*", "6*"]',
+        'vip: ["+4930123*", ¦"6*7"]',
+        "item 2 of 'vip' holds '6*7' with a * inside (expected * at the end, or an expression such as /7.*0/)",
+    ),
+    (
+        '2026-12-23: ["09:00-12:00"]',
+        '¦2026-12-32: ["09:00-12:00"]',
+        "'2026-12-32' is '2026-12-32' (expected a date such as 2026-12-24, or 2026-12-24..2026-12-26)",
+    ),
+    (
+        '2026-12-23: ["09:00-12:00"]',
+        '2026-12-23: ["09:00-12:00", ¦"11:00-13:00"]',
+        "2026-12-23 11:00-13:00 overlaps 2026-12-23 09:00-12:00 (expected each minute once)",
+    ),
+    (
+        "except: [2026-12-24..2026-12-26]",
+        "except: [¦Germany]",
+        "item 1 of 'except' is 'Germany' (expected a date, or whose public holidays: DE, or DE-BE for a part of it)",
+    ),
+    (
+        '2026-12-23: ["09:00-12:00"], except: [2026-12-24..2026-12-26]',
+        "except: ¦[2000-01-01..2050-12-31, 2051-01-01..2099-12-31]",
+        "'office' never opens: every date is an exception (expected times, such as mon-fri: \"09:00-17:00\")",
+    ),
+    (
+        "line: {pattern",
+        'line: ¦{dial: ["1"], pattern',
+        "'line' has dial and pattern (expected exactly one of them)",
+    ),
+    (
+        'queue: {dial: ["sip:700"]}',
+        "queue: ¦{description: x}",
+        "'queue' has neither dial nor pattern (expected exactly one of them)",
+    ),
+    (
+        '{pattern: "/[1-7][0-9]{3}/"',
+        '{pattern: ¦"*"',
+        "'pattern' takes every number (expected such as /[1-7][0-9]{3}/ or +4930*)",
+    ),
+    (
+        "confirm: dtmf",
+        "confirm: ¦voice",
+        "'confirm' is 'voice' (expected true, false or dtmf)",
+    ),
+    (
+        'key: "1", refuse: "3"',
+        'key: "1", refuse: ¦"1"',
+        "'1' both takes and refuses the call (expected two different keys)",
+    ),
+    (
+        "summary: [whisper, header, webhook]",
+        "summary: [whisper, ¦letter]",
+        "item 2 of 'summary' is 'letter' (expected one of header, webhook, whisper)",
+    ),
+    (
+        "summary: [whisper, header, webhook]\n    webhook",
+        "summary: [whisper]\n    ¦webhook",
+        "'webhook' has no effect (expected summary: [webhook] beside it)",
+    ),
+    (
+        'summary: [whisper, header, webhook]\n    webhook: {url: "https://crm.example/calls"}\n',
+        "summary: ¦[whisper, header, webhook]\n",
+        "'summary' by webhook without 'webhook' (expected webhook: {url: ...})",
+    ),
+    (
+        "per_call: 2,",
+        "per_call: ¦0,",
+        "'per_call' is '0' (expected greater than or equal to 1)",
+    ),
+    (
+        'queue: {dial: ["sip:700"]}',
+        'queue: {dial: ["sip:700"], mode: blind, ¦music: closed.wav}',
+        "'music' has no effect with mode: blind (expected mode: attended or warm)",
+    ),
+    (
+        'queue: {dial: ["sip:700"]}',
+        'queue: {dial: ["sip:700"], mode: attended, ¦accept: {}}',
+        "'accept' has no effect with mode: attended (expected mode: warm)",
+    ),
+    (
+        "else: night}",
+        "else: ¦nigth}",
+        "there is no contact or mailbox 'nigth' (did you mean 'night'?)",
+    ),
+    (
+        "limit: 2m",
+        "limit: ¦1h",
+        "'limit' is '1h' (expected less than or equal to 1800)",
+    ),
+    (
+        "to: [a@b.example]",
+        "to: [¦a.example]",
+        "item 1 of 'to' is 'a.example' (expected an address such as reception@example.org)",
+    ),
+    (
+        "- email: {to: [a@b.example], subject: Message, attach: true}",
+        "- ¦sms: {to: x}",
+        "unknown key 'sms' (expected one of email, webhook)",
+    ),
+    (
+        "split: 20%",
+        "split: ¦100%",
+        "'split' is '100%' (expected a share of the callers such as 20%, below 100%)",
+    ),
+    (
+        "seen: 30d",
+        "seen: ¦month",
+        "'seen' is 'month' (expected true, false, or a number of days such as 30d)",
+    ),
+    (
+        "language: [de], diversion",
+        "language: [¦deu], diversion",
+        "item 1 of 'language' is 'deu' (expected two letters of ISO 639-1, such as de)",
+    ),
+    (
+        "- tone: beep",
+        "- tone: ¦bepp",
+        "'tone' is 'bepp' (did you mean 'beep'?)",
+    ),
+    (
+        "{name: busy, for: 2s}",
+        "{name: busy, for: ¦0}",
+        "'for' is '0' (expected greater than 0)",
+    ),
+    (
+        'set: {who: "{caller.name}"}',
+        'set: {¦wh o: "{caller.name}"}',
+        "'wh o' is not usable as key (expected letters a to z, digits and _, a letter first, at most 32)",
+    ),
+    (
+        'set: {who: "{caller.name}"}',
+        "set: ¦{}",
+        "'set' is an empty table (expected at least 1 of them)",
+    ),
+    (
+        "          3: [{transfer",
+        "          ¦E: [{transfer",
+        f"unknown key 'E' (expected one of {KEYS})",
+    ),
+    (
+        '          3: [{transfer: {to: line, number: "{vars.order}"}}]',
+        "          3: ¦[]",
+        "'3' is an empty list (expected at least 1 of them)",
+    ),
+    (
+        '          say: "Press one, {vars.who}."',
+        '          ¦say: "Press one, {vars.who}."\n          play: closed.wav',
+        "'menu' has say and play (expected one of them)",
+    ),
+    (
+        "digits: 4-6",
+        "digits: ¦6-4",
+        "'digits' is '6-4' (expected how many, such as 6 or 4-8, at most 32)",
+    ),
+    (
+        'end: "#"',
+        "end: ¦none at all",
+        "'end' is 'none at all' (expected \"#\", \"*\", A to D, or none: a digit would be collected)",
+    ),
+    (
+        "tries: 3",
+        "tries: ¦0",
+        "'tries' is '0' (expected greater than or equal to 1)",
+    ),
+    (
+        "into: order",
+        "into: ¦1st",
+        "'into' is '1st' (expected letters a to z, digits and _, a letter first, at most 32)",
+    ),
+    (
+        "say: Bye.",
+        'say: ¦" "',
+        "'say' is empty or too long (expected 1 to 1000 characters)",
+    ),
+    (
+        "said: [human, real person]",
+        'said: [human, ¦"?"]',
+        "item 2 of 'said' is '?' (expected words, at most 100 characters)",
+    ),
+    (
+        "repeats: 3",
+        "repeats: ¦1",
+        "'repeats' is '1' (expected greater than or equal to 2)",
+    ),
+    (
+        "silence: 25s",
+        "silence: ¦0s",
+        "'silence' is '0s' (expected greater than or equal to 1)",
+    ),
+    (
+        "language: [fr]}",
+        "language: [¦french]}",
+        "item 1 of 'language' is 'french' (expected two letters of ISO 639-1, such as de)",
+    ),
+    (
+        "{failed_tools: 2}",
+        "¦{failed_tools: 2, repeats: 2}",
+        f"'when' has failed_tools and repeats (expected exactly one of {TRIGGERS})",
+    ),
+    (
+        "{failed_tools: 2}",
+        "¦{hours: office}",
+        f"'when' has no trigger (expected exactly one of {TRIGGERS})",
+    ),
+    (
+        "{failed_tools: 2}",
+        "{¦failed_tool: 2}",
+        "unknown key 'failed_tool' (did you mean 'failed_tools'?)",
+    ),
+    (
+        "transfer: busy",
+        "transfer: ¦bussy",
+        "'transfer' is 'bussy' (did you mean 'busy'?)",
+    ),
+    (
+        '- digits: "1234#"',
+        '- digits: ¦"12 34"',
+        "'digits' is '12 34' (expected telephone keys: 0 to 9, \"*\", \"#\" or A to D)",
+    ),
+    (
+        "contacts: {sales: busy}",
+        "contacts: {sales: ¦sleeps}",
+        "'sales' is 'sleeps' (expected one of accepts, answers, busy, declines, no_answer, refuses, unreachable)",
+    ),
+    (
+        (
+            '  - name: spoken\n    call: {to: "7000", at: "2026-11-20T10:00"}\n    dialogue: [{hear: '
+            "hello}, {say: hi}, {expect: {route: menu}}]\n    contacts: {sales: busy}\n"
+        ),
+        '  - ¦name: spoken\n    call: {to: "7000", at: "2026-11-20T10:00"}\n',
+        "item 2 of 'tests' has neither expect nor dialogue (expected one of them)",
+    ),
+    (
+        'from: "@vip", name',
+        'from: ¦"@vib", name',
+        "there is no list 'vib' (did you mean 'vip'?)",
+    ),
+    (
+        'vip: ["+4930123*", "6*"]',
+        'vip: [¦"@vip"]',
+        "list 'vip' holds '@vip', a list within a list (expected its patterns)",
+    ),
+    (
+        'dial: ["sip:6001"], when: office, else: night',
+        'dial: ["sip:6001"], when: office, else: ¦line',
+        "contact 'line' has a pattern, and nobody names its number (expected a contact with dial)",
+    ),
+    (
+        'hook: {url: "https://erp.example/{vars.order}", failed: [{say: Sorry.}]}',
+        'say: ¦"{vars.oder}"',
+        "variable {vars.oder} is never set (did you mean 'order'?)",
+    ),
+    (
+        "failed: [{goto: menu2}]}\n",
+        "failed: [{goto: ¦menu3}]}\n",
+        "there is no route 'menu3' (did you mean 'menu'?)",
+    ),
+    (
+        "timeout: [{goto: menu2}]",
+        "timeout: [{goto: ¦menu}]",
+        "route 'menu' goes round in circles: menu -> menu (expected a choice of the caller, or an end)",
+    ),
+    (
+        "[{say: Bye.}, {callback: night}, {hang_up: true}]",
+        "[{say: Bye.}, {goto: ¦menu}]",
+        "route 'menu' goes round in circles: menu -> menu2 -> menu (expected a choice of the caller, or an end)",
+    ),
+    (
+        "- answer: true",
+        "- answer: true\n      - ¦answer: true",
+        "'answer' has no effect: the call has been answered (expected it further up, or not at all)",
+    ),
+    (
+        "- answer: true",
+        "- answer: true\n      - ¦ring: 2s",
+        "'ring' comes too late: the call has been answered (expected tone: ringing)",
+    ),
+    (
+        "[{say: Bye.}, {callback: night}, {hang_up: true}]",
+        "[{say: Bye.}, ¦{tell: x}]",
+        "'tell' has no session to act on (expected it in an escalation)",
+    ),
+    (
+        "[{say: Bye.}, {callback: night}, {hang_up: true}]",
+        "[¦{hang_up_after: 5s}]",
+        "'hang_up_after' has no session to act on (expected it in an escalation)",
+    ),
+    (
+        "{callback: {mailbox: night,",
+        "{callback: {mailbox: ¦nite,",
+        "there is no mailbox 'nite' (did you mean 'night'?)",
+    ),
+    (
+        "{queue: queue}",
+        "{queue: ¦line}",
+        (
+            "contact 'line' has a pattern, and nobody names its number (expected {to: NAME, number: "
+            '"{vars.NAME}"}, or a contact with dial)'
+        ),
+    ),
+    (
+        '{transfer: {to: line, number: "{vars.order}"}}',
+        '{transfer: {to: desk, ¦number: "1"}}',
+        "contact 'desk' has numbers of its own (expected no number, or a contact with pattern)",
+    ),
+    (
+        "words: {1: [sales, buying], 2: order}",
+        "words: {1: [sales, buying], ¦4: order}",
+        "key '4' has words and no actions (expected one of 1, 2, 3, #)",
+    ),
+    (
+        "words: {1: [sales, buying], 2: order}",
+        "words: {1: [sales, order], 2: ¦order}",
+        "'order' is said for '1' and '2' (expected each phrase once)",
+    ),
+    (
+        'end: "#"',
+        'end: ¦"5"',
+        "'end' is '5' (expected \"#\", \"*\", A to D, or none: a digit would be collected)",
+    ),
+    (
+        "{name: fails, when: {failed_tools: 2}",
+        "{name: fails, when: ¦{said: [human, real person]}",
+        "escalation 'fails' never fires: 'asked' answers the same event (expected each event once)",
+    ),
+    (
+        "{minutes: 10}",
+        "{minutes: ¦30}",
+        "'minutes' never come: every session ends before (expected less than limits.minutes)",
+    ),
+    (
+        "hours: office, session: reception, to: 7*}, do: [{transfer: desk}]",
+        "hours: late, session: reception, to: 7*}, do: [{transfer: ¦standby}]",
+        "contact 'standby' is never open while 'late' is (expected another contact, or else: NAME beside its when)",
+    ),
+    (
+        "tools: [transfer]",
+        "tools: [transfer, ¦report_sentiment]",
+        "'report_sentiment' is offered by itself (expected an escalation when: {sentiment: [angry]}, and it not here)",
+    ),
+    (
+        'hook: {url: "https://erp.example/{vars.order}"',
+        'hook: {url: ¦"https://{vars.order}/"',
+        (
+            "'url' is no URL whose host is fixed (expected https://HOST/PATH, arguments in the path or "
+            "behind ? only, no user@ and no #)"
+        ),
+    ),
+    (
+        'hook: {url: "https://erp.example/{vars.order}"',
+        'hook: {url: ¦"https://erp.example/{order}"',
+        "unknown argument {order} (did you mean 'vars.order'?)",
+    ),
+    (
+        "- transfer: busy",
+        "- webhook: ¦zero",
+        "escalation 'zero' asks no web service (expected one with when: {webhook: ...})",
+    ),
+    (
+        "{expect: {route: menu}}",
+        "{expect: {route: ¦menue}}",
+        "there is no route 'menue' (did you mean 'menu'?)",
+    ),
+    (
+        "[{say: Bye.}, {callback: night}, {hang_up: true}]",
+        "[{¦menu: {say: Hm.}}]",
+        "'menu' has no choice (expected a key and its actions, such as 1: [{transfer: NAME}])",
+    ),
+    (
+        "    dialogue: [{hear",
+        '    ¦then: [{dtmf: "1"}]\n    dialogue: [{hear',
+        "'then' proves nothing without 'expect' (expected expect: {...})",
+    ),
+    (
+        "    expect: {route: menu, say",
+        "    ¦contacts: {sales: busy}\n    expect: {route: menu, say",
+        "'contacts' has no effect without 'dialogue' (expected dialogue: [...])",
+    ),
+    (
+        'vars: {order: "1234", state: sent}',
+        "vars: ¦[x]",
+        "'vars' is a list (expected a table of keys)",
+    ),
+]
+
+ALONE = [
+    "'failed_tools' never happens: no session has tools (expected tools in a session)",
+    "'night' is a contact and a mailbox (expected different names for them)",
+    "route 'b' goes round in circles: b -> c -> b (expected a choice of the caller, or an end)",
+    "the configuration does not keep who has called before (expected records.callers there)",
+]
+"""Messages of plans that are not `EVERY_WORD` with one mistake; each has its own test below."""
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_plan(folder, text)
+    return [str(problem).replace(f"{folder}/", "") for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WORDS)
+def test_each_problem_is_reported_at_its_place(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert EVERY_WORD.count(old) == 1, f"{old!r} has to be in EVERY_WORD once"
+    marked = EVERY_WORD.replace(old, new)
+    before = marked[: marked.index("¦")]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    assert problems(tmp_path, marked.replace("¦", "")) == [f"plan.yaml:{line}:{column}: {message}"]
+
+
+HEAD = "version: 1\nname: a\ntimezone: UTC\n"
+
+
+def plan_of(routes: str, sections: str = "") -> str:
+    return f"{HEAD}{sections}routes:\n{routes}"
+
+
+def test_failures_of_tools_need_tools(tmp_path: Path) -> None:
+    text = EVERY_WORD.replace("    tools: [transfer]\n", "")
+    assert [problem.split(": ", 1)[1] for problem in problems(tmp_path, text)] == [ALONE[0]]
+
+
+def test_a_stand_in_is_a_contact_or_a_mailbox_and_not_both(tmp_path: Path) -> None:
+    text = EVERY_WORD.replace("  standby: {dial", '  night: {dial: ["1"]}\n  standby: {dial')
+    assert [problem.split(": ", 1)[1] for problem in problems(tmp_path, text)] == [ALONE[1]]
+
+
+@pytest.mark.parametrize(
+    ("actions", "is_circle"),
+    [
+        ("[{goto: c}]", True),
+        ("[{play: closed.wav}, {goto: c}]", True),
+        ("[{menu: {1: [{hang_up: true}], timeout: [{goto: c}]}}]", True),
+        ("[{menu: {1: [{hang_up: true}], other: [{goto: c}]}}]", True),
+        ("[{menu: {1: [{hang_up: true}]}}, {goto: c}]", True),
+        ('[{collect: {into: x, failed: [{goto: c}]}}, {say: "{vars.x}"}]', True),
+        ('[{hook: {url: "https://a.example/", failed: [{goto: c}]}}]', True),
+        ("[{menu: {1: [{goto: c}]}}]", False),
+        ("[{menu: {1: [{menu: {2: [{hang_up: true}], timeout: [{goto: c}]}}]}}]", False),
+        ("[{hang_up: true}]", False),
+    ],
+)
+def test_a_circle_that_no_caller_leaves_by_doing_something_is_refused(
+    tmp_path: Path, actions: str, is_circle: bool
+) -> None:
+    routes = f"  - {{name: b, do: {actions}}}\n  - {{name: c, do: [{{goto: b}}]}}\n  - {{name: a, do: [{{goto: b}}]}}\n"
+    text = plan_of(routes)
+    if not is_circle:
+        expected = ["'c' is never reached", "'a' is never reached"]
+        found = [problem.split("route ", 1)[1].split(":")[0] for problem in problems(tmp_path, text)]
+        assert all(problem in expected for problem in found)
+    else:
+        assert ALONE[2] in [problem.split(": ", 1)[1] for problem in problems(tmp_path, text)]
+
+
+def test_a_route_that_others_go_to_needs_no_call_of_its_own(tmp_path: Path) -> None:
+    routes = "  - {name: all, do: [{menu: {1: [{goto: more}]}}]}\n  - {name: more, do: [{hang_up: true}]}\n"
+    assert [route.name for route in load_plan(tmp_path, plan_of(routes)).routes] == ["all", "more"]
+    assert "is never reached" in problems(tmp_path, plan_of(routes.replace("goto: more", "goto: all")))[0]
+
+
+def test_what_the_configuration_has_to_keep_is_asked_of_it(tmp_path: Path) -> None:
+    plan = load_plan(tmp_path, EVERY_WORD)
+    assert plan.check_references(["default"], ["pbx"]) == ()
+    found = plan.check_references(["default"], ["pbx"], keeps_callers=False)
+    assert [str(problem).split(": ", 1)[1] for problem in found] == [ALONE[3]]
+
+
+def test_a_voice_is_needed_where_the_plan_itself_speaks(tmp_path: Path) -> None:
+    text = plan_of("  - {name: a, do: [{say: Bye.}, {hang_up: true}]}\n")
+    (problem,) = load_plan(tmp_path, text).check_references(["other"], [])
+    assert problem.message == "the configuration has no realtime session 'default'"
+    assert (problem.line, problem.column) == (5, 26)
+    (problem,) = load_plan(tmp_path, text.replace("UTC", "UTC\nuse: voice")).check_references(["default"], [])
+    assert (problem.line, problem.message) == (4, "the configuration has no realtime session 'voice'")
+    silent = plan_of("  - {name: a, do: [{play: closed.wav}]}\n")
+    assert load_plan(tmp_path, silent).check_references([], []) == ()
+
+
+@pytest.mark.parametrize("key", ["hook", "webhook"])
+def test_secrets_of_web_services_come_from_the_environment_and_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    url = {"hook": "https://erp.example/{vars.order}", "webhook": "https://judge.example/"}[key]
+    text = EVERY_WORD.replace(f'url: "{url}"', f'url: "{url}", headers: {{X-Key: "${{env:SECRET}}"}}')
+    plan = load_plan(tmp_path, text)
+    assert "s3cret" not in repr(plan)
+    hooks = [action.request for action in walk(plan.routes[1].actions) if isinstance(action, HookAction)]
+    verdicts = [e.trigger.request for e in plan.escalations if isinstance(e.trigger, VerdictGiven)]
+    assert ("X-Key", "s3cret") in [header for request in hooks + verdicts for header in request.headers]
+    bad = text.replace("${env:SECRET}", "${env:SECRET}\\n")
+    assert "s3cret" not in str(problems(tmp_path, bad))
+    monkeypatch.delenv("SECRET")
+    assert "environment variable SECRET is not set" in problems(tmp_path, text)[0]
+
+
+def test_texts_outside_of_requests_are_not_filled_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    plan = load_plan(tmp_path, EVERY_WORD.replace("say: Bye.", 'say: "${env:SECRET}"'))
+    assert "s3cret" not in repr(plan)
