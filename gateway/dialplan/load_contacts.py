@@ -18,9 +18,12 @@ from gateway.located import hint
 
 NEEDS_MAIL = "expected mail: {host: ..., from: ...} there"
 NEEDS_VOICEMAIL = "expected records.voicemail.folder there, or notify: here"
-WARM = "warm"
-_OF_CALLED_CONTACTS = ("accept", "music")
-_OF_WARM_CONTACTS = ("whisper", "webhook")
+
+_WAYS = {
+    TransferMode.BLIND: {SummaryWay.WEBHOOK},
+    TransferMode.ATTENDED: {SummaryWay.HEADER, SummaryWay.WEBHOOK},
+}
+"""How contacts who hear nothing of us learn what a call is about."""
 
 
 def load_prompt(loading: Loading, path: Way, prompt: PromptSource) -> Prompt | None:
@@ -72,8 +75,7 @@ def _contact(loading: Loading, name: str, contact: ContactSource) -> Contact:
 def _mode(contact: ContactSource) -> TransferMode:
     """Warm where the contact is to be asked or told something, blind otherwise."""
     is_warm = contact.accept is not None or contact.confirm == "dtmf" or bool(contact.summary)
-    warm = next((mode for mode in TransferMode if mode.value == WARM), TransferMode.ATTENDED)
-    return warm if is_warm else TransferMode.BLIND
+    return TransferMode.WARM if is_warm else TransferMode.BLIND
 
 
 def _acceptance(loading: Loading, path: Way, contact: ContactSource) -> Acceptance | None:
@@ -98,16 +100,19 @@ def _check_mode(loading: Loading, path: Way, contact: ContactSource, mode: Trans
         )
     if contact.pattern and contact.pattern.strip() == "*":
         loading.note((*path, "pattern"), "'pattern' takes every number", "expected such as /[1-7][0-9]{3}/ or +4930*")
-    if mode.value == WARM or (contact.mode is None and mode is not TransferMode.BLIND):
-        if SummaryWay.WHISPER in contact.summary or contact.accept or contact.confirm == "dtmf":
-            loading.need_voice(place if "mode" in written else path)
+    if mode is TransferMode.WARM:
+        loading.need_voice(place if "mode" in written else path)
         return
-    useless: list[str] = [key for key in ("accept", "summary") if key in written]
+    useless: list[str] = ["accept"] if "accept" in written else []
+    useless += ["summary"] if not set(contact.summary) <= _WAYS[mode] else []
     useless += ["confirm"] if contact.confirm == "dtmf" else []
     useless += ["music"] if "music" in written and mode is TransferMode.BLIND else []
     for key in useless:
         expected = "expected mode: attended or warm" if key == "music" else "expected mode: warm"
         loading.note((*path, key), f"{key!r} has no effect with mode: {mode.value}", expected, at_key=True)
+    if contact.trunk and mode is TransferMode.BLIND:
+        message = "'trunk' with mode: blind would ask a PBX to call by another one"
+        loading.note((*path, "trunk"), message, "expected mode: attended or warm", at_key=True)
 
 
 def _check_stand_in(loading: Loading, path: Way, contact: ContactSource) -> None:
