@@ -630,7 +630,9 @@ class Call:
         """
         granted = self._grants.grant(contact, at, number, is_queue=is_queue)
         if isinstance(granted, str):
-            return [self._grants.note(contact, granted), *self._transfer_failed(granted, at)]
+            mailbox = self._grants.mailbox(contact, at)
+            follows = self._leave_message(mailbox, at) if mailbox else self._transfer_failed(granted, at)
+            return [self._grants.note(contact, granted), *follows]
         known = self._plan.contacts[granted.contact]
         self._transfer = Transfer(
             contact=granted.contact,

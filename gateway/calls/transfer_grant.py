@@ -93,6 +93,11 @@ class TransferGrants:
         resolved = self._plan.resolve_transfer(contact, at)
         return None if isinstance(resolved, TransferRefused) else resolved.contact
 
+    def mailbox(self, contact: str, at: datetime) -> str | None:
+        """Where a caller leaves a message who cannot be transferred to `contact` now, outside the hours."""
+        resolved = self._plan.resolve_transfer(contact, at)
+        return resolved.mailbox if isinstance(resolved, TransferRefused) else None
+
     def note(self, contact: str, why: str) -> NoteRefusedTransfer:
         """A refusal for the log. What else a model says may be a caller's words, and does not go there."""
         if contact in self._plan.contacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.calls import quota
-from gateway.calls.quota import TransferQuota
+from gateway.calls.quota import ContactQuota, TransferQuota
 
 
 class Clock:
@@ -52,3 +52,20 @@ def test_the_book_of_callers_does_not_grow_for_ever() -> None:
         transfers.take(str(number))
     assert len(transfers._taken) == quota.MAX_CALLERS
     assert not transfers.take(str(quota.MAX_CALLERS + 4))
+
+
+def test_a_contact_is_called_so_often_within_an_hour_by_all_callers_together() -> None:
+    clock = Clock()
+    contacts = ContactQuota(clock)
+    sales = ("plan", "sales")
+    for _ in range(3):
+        assert contacts.has_room(sales, 3)
+        contacts.count(sales)
+        clock.now += 60
+    assert not contacts.has_room(sales, 3)
+    assert contacts.has_room(sales, 4)  # the plan was changed meanwhile
+    assert contacts.has_room(("other", "sales"), 3)
+    clock.now = 100.0 + 3600
+    assert contacts.has_room(sales, 3)
+    contacts.count(sales)
+    assert not contacts.has_room(sales, 3)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.calls import events as e
 from gateway.calls.transfer_grant import TransferGrants, TransferLimits
+from gateway.dialplan.contacts import TransferMode
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan, TransferGranted
 from tests.support.plans import write_plan
@@ -93,3 +95,107 @@ def test_somebody_else_on_the_line_is_asked_anew(plan: Dialplan) -> None:
     grants.has_to_ask("boss", asked(1), NOON)
     grants.forget_caller()
     assert grants.has_to_ask("boss", asked(2, confirmed=True), NOON)
+
+
+# Contacts with a pattern, other trunks, quotas.
+
+NUMBERED = PLAN.replace(
+    "sessions:",
+    """\
+  staff: {pattern: "/[1-7][0-9]{3}/", description: extensions}
+  mobile: {pattern: "+4917*", confirm: true}
+  abroad: {dial: [sip:6009], trunk: carrier, mode: attended, quota: {per_call: 1, per_hour: 2}}
+  shift: {dial: [sip:6010], when: office, else: night}
+hours:
+  office: {mon-fri: "09:00-11:00"}
+mailboxes:
+  night: {beep: true, transcript: false}
+sessions:""",
+)
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Dialplan:
+    return load_dialplan(write_plan(tmp_path, NUMBERED))
+
+
+def dialled(granted: TransferGranted | str) -> list[str]:
+    return [] if isinstance(granted, str) else [str(target) for target in granted.targets]
+
+
+def grants_of(plan: Dialplan, trunk: str = "pbx", **limits: Any) -> TransferGrants:
+    return TransferGrants(plan, TransferLimits(per_call=1000, **limits), {"7000", "+4930123"}, trunk)
+
+
+@pytest.mark.parametrize(
+    ("contact", "number", "targets"),
+    [
+        ("staff", "6001", ["sip:6001"]),
+        ("staff", "16001", []),
+        ("staff", "6001 ", []),
+        ("staff", "6001\n", []),
+        ("staff", "٦٠٠١", []),
+        ("staff", "sip:6001", []),
+        ("staff", "+6001", []),
+        ("staff", "6001;user=phone", []),
+        ("staff", "", []),
+        ("mobile", "+49171234567", ["tel:+49171234567"]),
+        ("mobile", "+4930123", []),
+        ("mobile", "+4917" + "1" * 30, []),
+        ("sales", "6003", ["sip:6001", "sip:6002"]),
+    ],
+)
+def test_a_pattern_takes_digits_as_a_whole_and_other_contacts_no_number(
+    numbered: Dialplan, contact: str, number: str, targets: list[str]
+) -> None:
+    granted = grants_of(numbered).grant(contact, NOON, number)
+    assert dialled(granted) == targets
+    assert targets or "takes other numbers" in str(granted)
+
+
+def test_a_number_of_our_own_is_not_dialled_however_it_is_written(numbered: Dialplan) -> None:
+    assert "leads back" in str(grants_of(numbered).grant("staff", NOON, "7000"))
+    own = TransferGrants(numbered, TransferLimits(), {"0049171234567"})
+    assert "leads back" in str(own.grant("mobile", NOON, "+49171234567"))
+
+
+def test_a_yes_to_one_number_is_none_to_another(numbered: Dialplan) -> None:
+    def asks(number: str, turn: int) -> e.ToolAsked:
+        arguments = {"confirmed": True, "number": number}
+        return e.ToolAsked(call_id="c", name="transfer", arguments=arguments, response_id="r", turn=turn)
+
+    grants = grants_of(numbered)
+    assert grants.has_to_ask("mobile", asks("+49171111111", 1), NOON)
+    assert grants.has_to_ask("mobile", asks("+49172222222", 2), NOON)
+    assert not grants.has_to_ask("mobile", asks("+49171111111", 2), NOON)
+
+
+def test_a_contact_is_called_as_often_as_its_quota_says_and_refusals_do_not_count(numbered: Dialplan) -> None:
+    counted: list[str] = []
+    has_room = {"abroad": True}
+    grants = grants_of(numbered, has_room=lambda contact, _per_hour: has_room[contact], count=counted.append)
+    assert dialled(grants.grant("abroad", NOON)) == ["sip:6009"]
+    assert "quota.per_call" in str(grants.grant("abroad", NOON))
+    has_room["abroad"] = False
+    assert "quota.per_hour" in str(grants_of(numbered, has_room=lambda c, _p: has_room[c]).grant("abroad", NOON))
+    assert counted == ["abroad"]
+
+
+def test_what_a_contacts_quota_refuses_is_not_taken_from_the_caller(numbered: Dialplan) -> None:
+    taken: list[bool] = []
+    grants = grants_of(numbered, has_room=lambda *_: False, take=lambda: not taken.append(True))
+    assert isinstance(grants.grant("abroad", NOON), str)
+    assert taken == []
+
+
+def test_a_queue_of_another_trunk_is_refused_since_no_pbx_can_put_the_caller_there(numbered: Dialplan) -> None:
+    assert "another trunk" in str(grants_of(numbered).grant("abroad", NOON, is_queue=True))
+    granted = grants_of(numbered, trunk="carrier").grant("abroad", NOON, is_queue=True)
+    assert isinstance(granted, TransferGranted)
+    assert granted.mode is TransferMode.BLIND
+
+
+def test_outside_its_hours_a_contacts_mailbox_takes_the_caller(numbered: Dialplan) -> None:
+    assert grants_of(numbered).mailbox("shift", NOON) == "night"
+    assert grants_of(numbered).mailbox("shift", NOON.replace(hour=10)) is None
+    assert grants_of(numbered).mailbox("nobody", NOON) is None

@@ -37,7 +37,13 @@ version: 1
 name: warm
 timezone: UTC
 contacts:
-  sales: {dial: [sip:6001], ring: 3s, accept: {wait: 1s}, summary: [whisper, header, webhook], webhook: {url: "%(hook)s"}%(more)s}
+  sales:
+    dial: [sip:6001]
+    ring: 3s
+    accept: {wait: 1s}
+    summary: [whisper, header, webhook]
+    webhook: {url: "%(hook)s"}
+    %(more)s
 sessions:
   reception: {use: default, tools: [transfer, note]}
 routes: [{name: talk, do: [{session: reception}]}]
@@ -195,7 +201,7 @@ async def test_an_answering_machine_never_gets_the_caller(open_scene: OpenScene)
 
 
 async def test_a_caller_hears_the_plans_music_until_both_are_joined(open_scene: OpenScene) -> None:
-    scene = await open_scene(more=", music: music.wav")
+    scene = await open_scene(more="music: music.wav")
     await eventually(lambda: tone_seconds(scene.caller.heard(), MUSIC_HZ) > 1.5, 5)  # of one second: again and again
     assert tone_seconds(scene.caller.heard(), RING_BACK_HZ) < 0.1
     scene.pbx.answer_refer = scene.pbx.decline
