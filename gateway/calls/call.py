@@ -359,7 +359,7 @@ class Call:
         return [*ringing, OpenSession(name=action.name, variables=self._script.variables.values)]
 
     def _reject(self, action: RejectAction) -> list[Command]:
-        if self._is_answered:
+        if self._is_answered or self._is_outgoing:
             return self._leave(f"rejected {action.status}")
         refusal = Reject(status=action.status, reason=action.reason or None)
         return self._end(Outcome.REJECTED, f"dialplan {action.status}", refusal)

@@ -33,6 +33,7 @@ from gateway.calls.spending import BudgetSpent
 from gateway.calls.task import CallTask
 from gateway.calls.transfer_grant import TransferLimits
 from gateway.dialplan.actions import SessionAction
+from gateway.dialplan.facts import EMPTY
 from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan
 from gateway.dialplan.targets import DialTarget
 from gateway.errors import GatewayError, NegotiationError, ResourceError, StateError, shown
@@ -93,6 +94,10 @@ class NotAdmitted(ResourceError):
     def __init__(self, message: str, reason: RejectReason) -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class NoRoute(StateError):
+    """No dialplan says what is to be done with a call of ours."""
 
 
 class CallGone(StateError):
@@ -208,17 +213,23 @@ class CallManager:
         trunk: str,
         target: DialTarget,
         plan: Dialplan,
-        session: str,
+        session: str | None = None,
         *,
+        variables: Mapping[str, str] = EMPTY,
         detector: AnswerDetector | None = None,
         on_state: Callable[[CallState], None] = lambda _state: None,
     ) -> CallTask:
         """Call `target` through `trunk` and connect them with the session of `plan` that has this name.
 
-        `on_state` hears of each state that the call enters. How it ended is in the record that observers get.
-        Raises: `ResourceError` where no more calls can be carried, or paid.
+        Without one, `plan`'s first route for outgoing calls that matches says what is done; `variables` are given to
+        it. `on_state` hears of each state that the call enters. How it ended is in the record that observers get.
+        Raises: `ResourceError` where no more calls can be carried, or paid; `NoRoute`.
         """
         policy, services = self._trunks[trunk], self._services
+        facts = self.placement_facts(trunk, target, variables)
+        decision = plan.decide(facts) if session is None else None
+        if decision is not None and not decision.is_routed:
+            raise NoRoute(f"dialplan {plan.name} has no route for a call of ours to {target}")
         tasks = self._open_tasks()
         services.accounting.admit(policy.numbers.contact_user, target.user, services.wall_clock())
         port, local = self._open_media(policy, services.user_agent.hop_of(trunk))
@@ -228,13 +239,12 @@ class CallManager:
             target=Uri.parse(target.uri(policy.referral_host)),
             detector=detector,
         )
-        facts = CallFacts(to=target.user, from_=policy.numbers.contact_user, trunk=trunk, at=services.wall_clock())
         brief = CallBrief(
             start=start,
             facts=facts,
             plan=plan,
-            route=PLACED,
-            actions=(SessionAction(name=session),),
+            route=PLACED if decision is None else decision.route,
+            actions=(SessionAction(name=session or ""),) if decision is None else decision.actions,
             port=port,
             local=local,
             further_media=self._further_media(trunk),
@@ -245,6 +255,17 @@ class CallManager:
             dtmf=policy.dtmf,
         )
         return self._begin(CallTask(services, brief, on_state), tasks)
+
+    def placement_facts(self, trunk: str, target: DialTarget, variables: Mapping[str, str] = EMPTY) -> CallFacts:
+        """What dialplans are told of a call to `target` through `trunk`."""
+        return CallFacts(
+            to=target.user,
+            from_=self._trunks[trunk].numbers.contact_user,
+            trunk=trunk,
+            at=self._services.wall_clock(),
+            is_outgoing=True,
+            given=variables,
+        )
 
     def _begin(self, call: CallTask, tasks: asyncio.TaskGroup) -> CallTask:
         self._calls.add(call)

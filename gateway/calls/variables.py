@@ -18,13 +18,14 @@ class Variables:
         """`facts` None: nothing is known of who calls whom."""
         self._plan = plan
         self._facts = facts
-        self._values: dict[str, str] = {}
+        given = {} if facts is None else facts.given
+        self._values = {name: text[:MAX_VALUE_CHARACTERS] for name, text in {**plan.variables, **given}.items()}
         self.keys = ""
         """What was pressed in menus."""
 
     @property
     def values(self) -> Mapping[str, str]:
-        """Those that were set, by name."""
+        """Those there are, by name."""
         return dict(self._values)
 
     def set(self, values: Mapping[str, str]) -> None:

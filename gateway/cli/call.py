@@ -1,4 +1,4 @@
-"""``gateway call``: one call to a number, which the model talks to, in a gateway started for the purpose.
+"""``gateway call``: one call to a number, as a dialplan's route or session says, in a gateway started for the purpose.
 
 It takes no calls and registers nowhere, so a gateway that runs beside it keeps the PBX's calls; a PBX that asks for a
 password at the INVITE is given it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from gateway.calls.record import CallRecord, Speaker, Speech
 from gateway.calls.task import CallTask
 from gateway.cli.service import Service, load_plans
 from gateway.config import Configuration
+from gateway.dialplan.facts import EMPTY, CallFacts
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.targets import DialTarget
 from gateway.dialplan.triggers import Escalation
@@ -28,6 +29,7 @@ _ORDERLY = (Outcome.CALLEE_HUNG_UP, Outcome.GATEWAY_HUNG_UP, Outcome.TRANSFERRED
 _TOLD = {
     CallState.DIALLING: "dialling",
     CallState.RINGING: "ringing",
+    CallState.ACTING: "answered",
     CallState.TALKING: "answered",
     CallState.TRANSFERRING: "transferring",
 }
@@ -53,6 +55,7 @@ class PlacedCall:
             "ok": self.is_ok,
             "number": self.number,
             "call_id": record.call_id,
+            "route": record.route,
             "outcome": record.outcome.value if record.outcome else "failed",
             "refusal": record.refusal.value if record.refusal else None,
             "cause": record.cause,
@@ -101,16 +104,26 @@ class _Witness:
         self.ended.set()
 
 
-def choose_session(plans: tuple[Dialplan, ...], name: str | None) -> tuple[Dialplan, str]:
-    """The dialplan and session that the callee talks to: the one of that name, else the first there is.
+def choose_plan(
+    plans: tuple[Dialplan, ...], name: str | None, facts: CallFacts, variables: Mapping[str, str]
+) -> tuple[Dialplan, str | None]:
+    """The dialplan that the call is placed under, and the session that is asked for by `name`.
 
-    Raises: `ConfigurationError` where there is none.
+    Without a name it is the first plan with a route for the call, and no session; where none has one, the first
+    session there is.
+
+    Raises: `ConfigurationError` where there is none, or where the plan does not begin with one of `variables`.
     """
     known = [(plan, session) for plan in plans for session in plan.sessions]
-    chosen = next(((plan, session) for plan, session in known if name in (None, session)), None)
+    routed = [(plan, None) for plan in plans if name is None and plan.decide(facts).is_routed]
+    chosen = next(((plan, session) for plan, session in [*routed, *known] if name in (None, session)), None)
     if chosen is None:
         names = [session for _, session in known]
         raise _unknown("--session", f"no dialplan has a session {name}" if name else "no dialplan has a session", names)
+    for variable in variables:
+        if variable not in chosen[0].variables:
+            message = f"dialplan {chosen[0].name} does not begin with a variable {shown(variable)}"
+            raise _unknown("--set", message, list(chosen[0].variables))
     return chosen
 
 
@@ -130,28 +143,33 @@ async def place_call(
     session: str | None,
     trunk: str | None,
     say: Callable[[str], None],
+    variables: Mapping[str, str] = EMPTY,
 ) -> PlacedCall:
     """Place the call and stay until it has ended; SIGINT and SIGTERM end it. `say` is told how it goes.
 
     Raises:
-        ConfigurationError: there is no such session or trunk, or a dialplan cannot be used.
+        ConfigurationError: there is no such session, trunk or variable, or a dialplan cannot be used.
         ResourceError: a port is taken, or the embedded server does not start.
     """
     plans = load_plans(configuration)
-    plan, session = choose_session(plans, session)
     trunk = choose_trunk(configuration, trunk)
     witness = _Witness(say)
 
+    told: list[str] = []
+
     def tell(state: CallState) -> None:
-        if state in _TOLD:
-            say(_TOLD[state])
+        if state in _TOLD and _TOLD[state] not in told[-1:]:
+            told.append(_TOLD[state])
+            say(told[-1])
 
     async with AsyncExitStack() as stack:
         try:
             service = await stack.enter_async_context(Service(configuration, witness, plans, takes_calls=False))
         except ResourceError as error:
             raise ResourceError(f"{error}. {_elsewhere(configuration)}") from error
-        call = service.calls.place(trunk, target, plan, session, on_state=tell)
+        facts = service.calls.placement_facts(trunk, target, variables)
+        plan, session = choose_plan(plans, session, facts, variables)
+        call = service.calls.place(trunk, target, plan, session, variables=variables, on_state=tell)
         _end_by_signal(call)
         await witness.ended.wait()
     return PlacedCall(

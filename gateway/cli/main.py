@@ -104,11 +104,16 @@ def check(config: ConfigOption) -> None:
 def call(
     config: ConfigOption,
     number: Annotated[str, typer.Argument(help="Whom to call: 6001, sip:USER@HOST, tel:+4930123456.")],
-    session: Annotated[str | None, typer.Option(help="A dialplan's session; the first there is by default.")] = None,
+    session: Annotated[
+        str | None, typer.Option(help="A dialplan's session, instead of a route.")
+    ] = None,
     trunk: Annotated[str | None, typer.Option(help="The trunk to call through; the first there is by default.")] = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE for a variable of the plan; as often as needed.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Place a call and let the model talk to whoever answers. Ctrl-C hangs up."""
+    """Place a call: by the dialplan's route for outgoing calls, or with a session of it. Ctrl-C hangs up."""
     from gateway.cli.call import place_call
     from gateway.cli.logs import configure_logs
     from gateway.config import load_configuration
@@ -119,13 +124,21 @@ def call(
         target = parse_target(number)
     except WrongValue as error:
         raise typer.BadParameter(f"{number!r} cannot be called; {error.expected}") from error
+    variables = dict(_pair(text) for text in values or ())
     configuration = load_configuration(config)
     configure_logs("error", sys.stderr)
     say = (lambda _line: None) if as_json else typer.echo
-    placed = asyncio.run(place_call(configuration, target, session=session, trunk=trunk, say=say))
+    placed = asyncio.run(place_call(configuration, target, session=session, trunk=trunk, say=say, variables=variables))
     typer.echo(json.dumps(placed.as_json()) if as_json else placed.summary())
     if not placed.is_ok:
         sys.exit(1)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter(f"{text!r} sets no variable; expected --set NAME=VALUE")
+    return name, value
 
 
 @app.command()

@@ -42,6 +42,10 @@ class CallSource(Section):
     name: str = Field(default="", description="The caller's display name.")
     trunk: Name = Field(default="", description="The trunk the call comes in on.")
     header: dict[HeaderName, FactText] = Field(default_factory=dict, description="SIP headers and their values.")
+    direction: Literal["incoming", "outgoing"] = Field(default="incoming", description="outgoing: we place it.")
+    vars: dict[VariableName, FactText] = Field(
+        default_factory=dict, description="Values that an outgoing call is given for variables of the plan."
+    )
     diversion: FactText = Field(default="", description="The number that was called first.")
     language: Languages = Field(default=(), description="Of Accept-Language, the best first.")
     seen: Days = Field(default="false", description="true: has called before; 30d: so long ago.")

@@ -1,4 +1,4 @@
-"""What is known of a call when it comes in."""
+"""What is known of a call when it comes in, or is placed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFacts:
-    """What is known of a call when it comes in.
+    """What is known of a call when it comes in, or is placed.
 
     ``to`` and ``from_`` are the user parts (or telephone numbers) of the request's To and From; ``from_`` "" where the
     number is withheld. ``at`` is an aware time. Header names are compared without regard to case.
@@ -34,6 +34,10 @@ class CallFacts:
     last_seen: datetime | None = None
     """When this number called before, where that is kept; aware."""
     call_id: str = ""
+    is_outgoing: bool = False
+    """We place it: ``to`` is whom we call, ``from_`` the number we call from."""
+    given: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """Values of variables that whoever places a call gives it, in place of the plan's own."""
 
     def __post_init__(self) -> None:
         if self.at.utcoffset() is None:

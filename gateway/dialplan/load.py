@@ -72,6 +72,7 @@ def _plan(loading: Loading, path: Path) -> Dialplan:
         use=plan.use,
         language=plan.language,
         hours=loading.hours,
+        variables=MappingProxyType(loading.plan.vars),
         contacts=load_contacts(loading),
         mailboxes=load_mailboxes(loading),
         sessions=load_sessions(loading),

@@ -68,6 +68,13 @@ def _example(loading: Loading, number: int, case: CaseSource) -> ExampleCall:
 
 def _facts(loading: Loading, path: Way, call: CallSource) -> CallFacts:
     at = _instant(loading, path, call.at)
+    if call.vars and call.direction != "outgoing":
+        message = "'vars' are given to calls that we place"
+        loading.note((*path, "vars"), message, "expected direction: outgoing", at_key=True)
+    for name in call.vars:
+        if name not in (known := loading.whole.keys(("vars",))):
+            message = f"the plan begins with no variable {shown(name)!r}"
+            loading.note((*path, "vars", name), message, hint(name, known), at_key=True)
     return CallFacts(
         to=call.to,
         from_=call.from_,
@@ -78,6 +85,8 @@ def _facts(loading: Loading, path: Way, call: CallSource) -> CallFacts:
         diversion=call.diversion,
         languages=call.language,
         last_seen=last_seen(call.seen, at),
+        is_outgoing=call.direction == "outgoing",
+        given=MappingProxyType(call.vars),
     )
 
 

@@ -92,6 +92,7 @@ def _match(loading: Loading, path: Way, match: MatchSource) -> Match:
         languages=match.language,
         seen=_seen(match.seen) if "seen" in written else None,
         split=match.split if "split" in written else None,
+        is_outgoing=match.direction == "outgoing",
     )
 
 

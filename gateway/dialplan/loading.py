@@ -121,7 +121,7 @@ class Loading:
     @cached_property
     def variables(self) -> frozenset[str] | None:
         """The variables that the plan sets anywhere; None where a hook may set any."""
-        found: set[str] = set()
+        found = set(self.whole.keys(("vars",)))
         for key, node in _entries(self.whole.root):
             if key == "hook" and isinstance(node, Table) and node.entry("url"):
                 return None

@@ -45,6 +45,8 @@ class Match:
     seen: Seen | None = None
     split: float | None = None
     """The share of the callers that it takes; each is always on the same side."""
+    is_outgoing: bool = False
+    """It takes the calls that we place, and no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,10 @@ def tried(
 ) -> tuple[CriterionTrace, ...]:
     """Each criterion of a `route` of the `plan`, tried on a call."""
     criteria = []
+    if match.is_outgoing or facts.is_outgoing:
+        reason = "the call is placed by us" if facts.is_outgoing else "the call comes in"
+        is_same = match.is_outgoing == facts.is_outgoing
+        criteria.append(CriterionTrace(criterion="direction", matched=is_same, reason=reason))
     if match.to:
         criteria.append(_tried("to", match.to, facts.to, normal_number(facts.to)))
     if match.from_:

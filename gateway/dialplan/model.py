@@ -228,6 +228,8 @@ class Dialplan:
     """The realtime session of the configuration that speaks and listens where no session of the plan is open."""
     language: str = "en"
     """ISO 639-1, of what the plan itself says and listens for."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Those that every call begins with."""
     mailboxes: Mapping[str, Mailbox] = field(default_factory=dict)
     tool_plans: Mapping[str, ToolPlan] = field(default_factory=dict)
     mcp: Mapping[str, McpPlan] = field(default_factory=dict)

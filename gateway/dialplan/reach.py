@@ -22,7 +22,8 @@ def eclipsed(routes: Sequence[Route]) -> list[tuple[int, int]]:
 def _covers(wider: Match, narrower: Match) -> bool:
     """Whether `wider` surely takes every call that `narrower` takes: each of its criteria follows from the other's."""
     return (
-        _cover(wider.to, narrower.to)
+        wider.is_outgoing == narrower.is_outgoing
+        and _cover(wider.to, narrower.to)
         and _cover(wider.from_, narrower.from_)
         and _cover(wider.names, narrower.names)
         and wider.hours in (None, narrower.hours)

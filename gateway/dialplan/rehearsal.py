@@ -88,7 +88,7 @@ class Rehearsal:
     def __init__(self, plan: Dialplan, facts: CallFacts, actions: Sequence[Action]) -> None:
         self.standing = Standing.DOING
         self.done: list[Action] = []
-        self.variables: dict[str, str] = {}
+        self.variables: dict[str, str] = {**plan.variables, **facts.given}
         self.problem = ""
         """Why an event could not happen."""
         self._plan = plan

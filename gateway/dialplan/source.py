@@ -7,7 +7,7 @@ by `gateway.dialplan.load`, which also turns them into `gateway.dialplan.model`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -23,6 +23,7 @@ from gateway.dialplan.source_values import (
     Closed,
     Days,
     Digit,
+    FactText,
     Greeting,
     HeaderName,
     Language,
@@ -34,6 +35,7 @@ from gateway.dialplan.source_values import (
     TextPatterns,
     TimeRanges,
     Usd,
+    VariableName,
     Version,
 )
 from gateway.dialplan.tool_source import FunctionName, McpSource, ToolSource
@@ -110,6 +112,9 @@ class MatchSource(Section):
     diversion: Numbers = Field(default=(), description="The number that was called first, of a call sent on to us.")
     language: Languages = Field(default=(), description="A language that the caller's telephone asks for.")
     seen: Days = Field(default="true", description="Whether the caller has called before; 30d: within so many days.")
+    direction: Literal["incoming", "outgoing"] = Field(
+        default="incoming", description="outgoing: of the calls that we place, which no other route takes."
+    )
     split: Part = Field(default=1, description="A share of the callers, each always on the same side.")
 
 
@@ -132,6 +137,9 @@ class PlanSource(Section):
     )
     language: Language = Field(default="en", description="Of what the plan itself says and listens for.")
     lists: dict[Name, Callers] = Field(default_factory=dict, description='Lists of callers: "@NAME" in from and to.')
+    vars: dict[VariableName, FactText] = Field(
+        default_factory=dict, description="Variables that every call begins with: {vars.NAME}."
+    )
     hours: dict[Name, HoursSource] = Field(default_factory=dict, description="Named opening hours.")
     contacts: dict[Name, ContactSource] = Field(
         default_factory=dict, description="The only places a call may ever be sent to."

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -19,9 +20,10 @@ from gateway.calls.answering import AnsweredBy
 from gateway.calls.events import Outcome
 from gateway.calls.record import CallRecord
 from gateway.calls.refusal import Refusal
-from gateway.cli.call import PlacedCall, choose_session, choose_trunk, place_call
+from gateway.cli.call import PlacedCall, choose_plan, choose_trunk, place_call
 from gateway.cli.service import Service, load_plans
 from gateway.config import Configuration, load_configuration
+from gateway.dialplan.facts import CallFacts
 from gateway.dialplan.targets import parse_target
 from gateway.errors import ConfigurationError, ResourceError
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
@@ -97,9 +99,14 @@ class Desk:
     provider: RealtimeServer
     said: list[str] = field(default_factory=list)
 
-    def call(self, number: str = "6001", session: str | None = None) -> asyncio.Task[PlacedCall]:
+    def call(self, number: str = "6001", session: str | None = None, **variables: str) -> asyncio.Task[PlacedCall]:
         placing = place_call(
-            self.configuration, parse_target(number), session=session, trunk=None, say=self.said.append
+            self.configuration,
+            parse_target(number),
+            session=session,
+            trunk=None,
+            say=self.said.append,
+            variables=variables,
         )
         return asyncio.create_task(placing)
 
@@ -243,13 +250,57 @@ async def test_taken_port_is_told_with_the_way_around_it(open_desk: OpenDesk) ->
 async def test_session_is_the_one_named_or_the_first(open_desk: OpenDesk) -> None:
     desk = await open_desk()
     plans = load_plans(desk.configuration)
-    assert choose_session(plans, None)[1] == "reminder"
-    assert choose_session(plans, "survey")[1] == "survey"
+    facts = CallFacts(to="6001", from_="gateway", at=datetime.now(UTC), is_outgoing=True)
+    assert choose_plan(plans, None, facts, {})[1] == "reminder"
+    assert choose_plan(plans, "survey", facts, {})[1] == "survey"
     with pytest.raises(ConfigurationError, match=r"--session: no dialplan has a session surve .*reminder, survey"):
-        choose_session(plans, "surve")
+        choose_plan(plans, "surve", facts, {})
+    with pytest.raises(ConfigurationError, match=r"--set: dialplan \S+ does not begin with a variable day"):
+        choose_plan(plans, None, facts, {"day": "Monday"})
     assert choose_trunk(desk.configuration, None) == "phones"
     with pytest.raises(ConfigurationError, match=r"--trunk: .*expected one of phones"):
         choose_trunk(desk.configuration, "carrier")
+
+
+REMINDER = """\
+version: 1
+name: reminders
+timezone: UTC
+vars: {day: soon}
+contacts: {}
+sessions:
+  reminder: {use: default, greeting: Hello., instructions: "The appointment is on {vars.day}."}
+routes:
+  - name: called-back
+    do: [{hang_up: true}]
+  - name: reminder
+    match: {direction: outgoing, to: "60*"}
+    do: [{menu: {1: [{session: reminder}], timeout: [{hang_up: true}], wait: 3s, tries: 1}}]
+"""
+
+
+async def test_a_call_of_ours_goes_by_the_plans_route_for_such_calls(open_desk: OpenDesk, tmp_path: Path) -> None:
+    desk = await open_desk(replies=[greeting()])
+    (tmp_path / "plan.yaml").write_text(REMINDER)
+    placing = desk.call(day="Friday")
+    call = await desk.taken()
+    await eventually(lambda: "answered" in desk.said, 3)
+    call.press("1")
+    sessions = desk.provider.sessions
+    await eventually(lambda: bool(sessions) and "Friday" in str(sessions[-1].config["instructions"]), 3)
+    call.hang_up()
+    placed = await asyncio.wait_for(placing, 10)
+    assert (placed.is_ok, placed.as_json()["route"]) == (True, "reminder")
+    assert desk.said.count("answered") == 1
+
+
+async def test_a_call_of_ours_without_a_route_is_not_placed(open_desk: OpenDesk, tmp_path: Path) -> None:
+    desk = await open_desk()
+    no_session = REMINDER.replace("{session: reminder}", "{hang_up: true}").replace("sessions:", "sessions: {}\n#")
+    (tmp_path / "plan.yaml").write_text(no_session.replace("  reminder: {use", "#"))
+    with pytest.raises(ConfigurationError, match="no dialplan has a session"):
+        await asyncio.wait_for(desk.call("7001"), 10)
+    assert desk.phone.incoming.empty()
 
 
 async def test_verdict_of_a_detector_of_answering_machines_is_recorded(open_desk: OpenDesk) -> None:
