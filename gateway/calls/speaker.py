@@ -9,6 +9,7 @@ from dataclasses import replace
 import structlog
 
 from gateway.calls.greeting import GreetingKey, GreetingRecorder, greeting_key
+from gateway.calls.plan_words import PlanWords
 from gateway.calls.side_session import SideSessions
 from gateway.calls.speech import Speech
 from gateway.errors import ProviderError
@@ -30,13 +31,15 @@ class Speaker:
         on_change: Callable[[], None],
         *,
         ready: Callable[[], None],
+        words: PlanWords,
     ) -> None:
-        """`tasks` owns what is begun here."""
+        """`tasks` owns what is begun here; `words` is told what the caller is about to hear."""
         self._sessions = sessions
         self._store = sessions.services.speech
         self._tasks = tasks
         self._on_change = on_change
         self._ready = ready
+        self._words = words
         self._text = ""
         self._speech: Speech | None = None  # that the caller hears
         self._next: Speech | None = None  # that the caller is about to hear
@@ -70,6 +73,7 @@ class Speaker:
     def stop(self) -> None:
         """The caller is to hear no more of it. It is spoken to its end, for those who come later."""
         self._unattend()
+        self._words.cut()
         self._speech = self._next = None
 
     def release(self) -> None:
@@ -131,8 +135,11 @@ class Speaker:
         new, self._told = speech.chunks[self._told :], len(speech.chunks)
         if line.leg is not None and new:
             line.formats = (line.formats[0], speech.audio_format)
+            engine = self._sessions.services.media.engine
+            audio_ms = sum(map(len, new)) / speech.audio_format.bytes_per_ms
+            self._words.sounds(self._text, engine.queued_ms(line.leg), audio_ms)
             for audio in new:
-                self._sessions.services.media.engine.play(line.leg, SPEECH_ITEM, audio)
+                engine.play(line.leg, SPEECH_ITEM, audio)
         if speech.is_over:
             self._end(speech)
 
@@ -147,6 +154,7 @@ class Speaker:
             self._store.failures += 1
             self._log.warning("text not spoken", reason=speech.problem, characters=len(self._text))
         line = self._sessions.line()
+        self._words.complete()
         if line.leg is not None and self._told:
             self._sessions.services.media.engine.end_item(line.leg, SPEECH_ITEM)
         self._on_change()

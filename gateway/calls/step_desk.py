@@ -18,6 +18,7 @@ from gateway.calls.events import Event
 from gateway.calls.hook_desk import HookDesk
 from gateway.calls.line import Line
 from gateway.calls.listener import Listener
+from gateway.calls.plan_words import PlanWords
 from gateway.calls.playout_watch import PlayoutWatch
 from gateway.calls.services import CallServices
 from gateway.calls.side_session import SideSessions
@@ -33,6 +34,7 @@ from gateway.calls.step_events import (
     SpeechReady,
     StepCommand,
     StopListening,
+    WordsHeard,
 )
 from gateway.calls.tones import samples_of
 
@@ -40,7 +42,10 @@ TONE_ITEM = "tone"
 
 
 class StepDesk:
-    """One call's. `line` gives the one to the caller, at present; `tasks` owns what is begun here."""
+    """One call's. `line` gives the one to the caller, at present; `tasks` owns what is begun here.
+
+    `words` is told what was said and heard.
+    """
 
     def __init__(
         self,
@@ -52,14 +57,17 @@ class StepDesk:
         line: Callable[[], Line],
         dispatch: Callable[[Event], None],
         tasks: Callable[[], asyncio.TaskGroup],
+        words: PlanWords,
     ) -> None:
         self._services = services
+        self._words = words
         self._line = line
         self._playout = playout
         sessions = SideSessions(services, brief, line, spending)
-        self._speaker = Speaker(sessions, tasks, playout.look, ready=lambda: dispatch(SpeechReady()))
-        self._listener = Listener(sessions, tasks, dispatch)
+        self._speaker = Speaker(sessions, tasks, playout.look, ready=lambda: dispatch(SpeechReady()), words=words)
+        self._listener = Listener(sessions, tasks, self._hear)
         self._hooks = HookDesk(brief, services.tools.http, tasks, dispatch)
+        self._dispatch = dispatch
 
     @property
     def is_speaking(self) -> bool:
@@ -84,6 +92,15 @@ class StepDesk:
                 self._hooks.ask(command)
             case DropHook():
                 self._hooks.drop()
+
+    def note_heard(self) -> None:
+        """All that was queued has left for the telephone."""
+        self._words.heard()
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, WordsHeard):
+            self._words.caller_said(event.text)
+        self._dispatch(event)
 
     def append_audio(self, audio: bytes) -> None:
         """The caller's audio."""

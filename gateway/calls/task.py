@@ -26,6 +26,7 @@ import structlog
 
 from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
+from gateway.calls.bridge import MAX_TRANSCRIPT
 from gateway.calls.brief import CallBrief, Placement
 from gateway.calls.call import HEARD_STATES, Call, CallState
 from gateway.calls.call_session import CallSession, SessionLinks
@@ -36,7 +37,9 @@ from gateway.calls.escalation.verdicts import VerdictDesk
 from gateway.calls.introduction import IntroductionLinks
 from gateway.calls.line import Line
 from gateway.calls.peer_watch import PeerWatch
+from gateway.calls.plan_words import PlanWords
 from gateway.calls.playout_watch import PlayoutWatch
+from gateway.calls.record import Speech
 from gateway.calls.recording import CallRecording
 from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
@@ -86,9 +89,7 @@ class CallTask:
         self._tasks: asyncio.TaskGroup
         self._timers = CallTimers(self.dispatch)
         self._referrals = 0  # REFERs of the peer that were followed
-        self._playout = PlayoutWatch(
-            is_over=self._is_playout_over, ended=lambda: self.dispatch(call_events.PlayoutEnded())
-        )
+        self._playout = PlayoutWatch(is_over=self._is_playout_over, ended=self._end_playout)
         self._log = _log.bind(call_id=brief.start.call_id)
         self.record = brief.record(services)
         self._recording = CallRecording(services.recordings, services.media, self.record)
@@ -462,6 +463,10 @@ class CallTask:
         self._session.note_heard(item_id)
         self._playout.look()
 
+    def _end_playout(self) -> None:
+        self._steps.note_heard()
+        self.dispatch(call_events.PlayoutEnded())
+
     def _is_playout_over(self) -> bool:
         if self._session.is_speaking or self._steps.is_speaking:
             return False
@@ -560,7 +565,18 @@ class CallTask:
             line=lambda: self._line,
             dispatch=self.dispatch,
             tasks=lambda: self._tasks,
+            words=PlanWords(self._call_ms, self._write_down),
         )
+
+    def _call_ms(self) -> int:
+        """The call's clock: since the ACK."""
+        since = self.record.established_s
+        return 0 if since is None else round((self._services.clock() - since) * 1000)
+
+    def _write_down(self, speech: Speech) -> None:
+        if len(self.record.transcript) < MAX_TRANSCRIPT:
+            self.record.transcript.append(speech)
+        self._services.observer.spoken(self.record, speech)
 
     def _call_session(self) -> CallSession:
         return CallSession(

@@ -103,6 +103,9 @@ def test_a_text_is_spoken_then_the_plan_goes_on() -> None:
     play(house, script)
     (record,) = house.ended
     assert (record.outcome, record.cause) == (Outcome.GATEWAY_HUNG_UP, "dialplan")
+    assert [(one.speaker.value, one.text, one.heard_text) for one in record.transcript] == [
+        ("agent", "Guten Tag.", None)
+    ]
 
 
 def test_the_next_caller_hears_the_same_without_anybody_speaking() -> None:
@@ -221,6 +224,8 @@ def test_a_menu_hears_words_and_goes_on_hearing_keys_when_nobody_listens() -> No
         assert listening.is_closed
 
     play(house, script)
+    words = [(speech.speaker.value, speech.text) for speech in house.ended[0].transcript]
+    assert words == [("agent", "Verkauf oder Büro?"), ("caller", "zum Büro bitte"), ("agent", "Das Büro.")]
 
 
 def test_a_menu_without_anybody_who_listens_takes_keys() -> None:
