@@ -120,9 +120,17 @@ class Espeak:
         return found.decode().strip()
 
 
-@cache
+_starting = threading.Lock()
+
+
 def engine() -> Espeak:
-    """This process's synthesiser, started on first use (about 10 ms)."""
+    """This process's synthesiser, started on first use (about 10 ms); any thread may ask."""
+    with _starting:  # two at once would both start the library, which has one state
+        return _engine()
+
+
+@cache
+def _engine() -> Espeak:
     return Espeak()
 
 
