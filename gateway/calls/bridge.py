@@ -31,12 +31,13 @@ from gateway.calls.opening import Opening
 from gateway.calls.patience import PATIENCE_ITEM, Patience
 from gateway.calls.record import CallObserver, CallRecord, Speech
 from gateway.calls.transcript import Transcript
-from gateway.errors import ProviderError
+from gateway.errors import ProviderError, shown
 from gateway.realtime import session as realtime
 from gateway.realtime.context import ContextKeeper
 from gateway.transport.media_loop import MediaLoop
 
 MAX_EARLY_AUDIO_MS = 60_000
+MAX_TOOL_NAMES = 300
 MAX_TRANSCRIPT = 5000
 GREETING_ITEM = "greeting"
 QUESTION = "call_question_"
@@ -422,6 +423,8 @@ class SessionBridge:
             self._on_tool_cancelled(event.call_id)
             return
         self._record.tools += 1
+        if len(self._record.tool_names) < MAX_TOOL_NAMES:
+            self._record.tool_names.append(shown(event.call.name))
         call = event.call
         self._dispatch(
             call_events.ToolAsked(

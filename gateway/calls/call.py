@@ -31,7 +31,7 @@ transfer reported after the caller hung up) and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeAlias, get_args
@@ -227,6 +227,11 @@ class Call:
         left = self._transfer.leave() if is_moving and self._transfer is not None else []
         ended = [] if self._step is None else self._step.end()
         return [*left, *ended, *commands]
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What has been set by now, by name."""
+        return self._script.variables.values
 
     @property
     def _is_answered(self) -> bool:

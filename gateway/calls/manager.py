@@ -159,6 +159,11 @@ class CallManager:
         """Calls that have not released everything yet."""
         return len(self._calls)
 
+    @property
+    def calls(self) -> tuple[CallTask, ...]:
+        """Those calls."""
+        return tuple(self._calls)
+
     async def run(self) -> None:
         """Carry calls until `close`; every call's task is a child of this one."""
         async with asyncio.TaskGroup() as tasks:

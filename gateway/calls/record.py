@@ -100,6 +100,7 @@ class CallRecord:
     failed_verdicts: int = 0  # web services that did not say whether an escalation is to fire
     barge_ins: int = 0
     tools: int = 0
+    tool_names: list[str] = field(default_factory=list)  # as the model named them, in the order in which it did
     failed_tools: int = 0
     messages: tuple[TakenMessage, ...] = ()
     notes: tuple[str, ...] = ()  # the model's, for whoever takes the call over

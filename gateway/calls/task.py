@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -167,6 +167,16 @@ class CallTask:
         self.record.ended_s = self._services.clock()
         self._release()
         self._ended.set()
+
+    @property
+    def notes(self) -> call_events.CallNotes:
+        """What the call has written down by now; the record has it when the call is over."""
+        return self._call.notes
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What has been set by now, by name."""
+        return self._call.variables
 
     def _note_end(self) -> None:
         """A call that did not come to an end of its own met a fault of ours."""
