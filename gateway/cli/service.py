@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,10 +104,12 @@ class Service:
         plans: Sequence[Dialplan],
         *,
         takes_calls: bool = True,
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """One that takes no calls does not register, and refuses what comes all the same."""
+        """One that takes no calls does not register, and refuses what comes all the same. `wall_clock` is aware."""
         self._configuration = configuration
         self._takes_calls = takes_calls
+        self._wall_clock = wall_clock
         self._observer = observer
         self._plans = tuple(plans)
         self._stack = AsyncExitStack()
@@ -239,7 +241,7 @@ class Service:
             reports_are_life=configuration.media.rtcp.counts_as_life,
             media_hosts=configuration.media_hosts,
             clock=time.monotonic,
-            wall_clock=lambda: datetime.now(UTC),
+            wall_clock=self._wall_clock,
             recordings=self._recordings,
             tools=self._tools,
             endpoints=Endpoints(configuration.endurances()),
