@@ -1,7 +1,7 @@
 """A telephone without a person: places and takes calls over real SIP and RTP, speaks, listens, and follows a REFER.
 
 One `Phone` is one SIP user agent with any number of calls. Its peers are named; a transfer is followed by calling the
-peer whose extension the REFER names, as a telephone behind a PBX would.
+peer whose extension the REFER names, as a telephone behind a PBX would. An `Exchange` decides otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Protocol, Self
 
 from gateway.errors import NegotiationError
 from gateway.media.codec import AudioFormat
@@ -54,11 +54,28 @@ class PhoneOptions:
     """Takes calls at once; otherwise they are refused as busy."""
 
 
+class Exchange(Protocol):
+    """Decides in a telephone's place what becomes of the calls and transfers that come to it."""
+
+    def on_offered(self, phone: Phone, offered: sip_events.CallOffered) -> None:
+        """A call comes: `Phone.ring`, `Phone.take` or `Phone.refuse` it, now or later."""
+
+    def on_cancelled(self, leg_id: str) -> None:
+        """A call that was not taken yet is gone."""
+
+    def on_transfer(self, phone: Phone, call: PhoneCall, requested: sip_events.TransferRequested) -> None:
+        """The peer wants the call to go to somebody else; it waits for `Phone.report`."""
+
+
 class Phone:
     """A telephone: ``async with Phone(options) as phone: call = phone.dial("gateway", "7000")``."""
 
-    def __init__(self, options: PhoneOptions) -> None:
+    def __init__(
+        self, options: PhoneOptions, exchange: Exchange | None = None, *, address: Address | None = None
+    ) -> None:
+        """`address` is where it listens; None: anywhere at its host."""
         self._options = options
+        self._exchange = exchange
         first, last = options.rtp_ports
         known = tuple(address.host for address in options.peers.values())
         port_options = RtpPortOptions(
@@ -66,7 +83,7 @@ class Phone:
         )
         ports = StampedPorts(port_options) if options.is_stamped else RtpPorts(port_options)
         self.media = MediaLoop(MediaEngine(MediaOptions(max_legs=options.max_calls)), ports)
-        self.address = Address(options.host, free_sip_port(options.host))
+        self.address = address or Address(options.host, free_sip_port(options.host))
         self.calls: dict[str, PhoneCall] = {}
         self.incoming: asyncio.Queue[PhoneCall] = asyncio.Queue()
         self._reports: set[asyncio.Future[None]] = set()
@@ -99,15 +116,29 @@ class Phone:
 
     # Calls.
 
-    def dial(self, peer: str, number: str, headers: tuple[tuple[str, str], ...] = ()) -> PhoneCall:
-        """Call `number` at the peer of that name."""
+    def dial(
+        self,
+        peer: str,
+        number: str,
+        headers: tuple[tuple[str, str], ...] = (),
+        *,
+        caller: str | None = None,
+        display_name: str | None = None,
+    ) -> PhoneCall:
+        """Call `number` at the peer of that name; as `caller`, a number, or as the telephone's own user."""
         port = self.media.ports.open()
         terms = SrtpTerms.draw(self._options.srtp, secrets.token_bytes)
         address = self._options.peers[peer]
         target = Uri.parse(f"sip:{number}@{format_host(address.host)}:{address.port}")
         offer = make_offer(self._local_media(port, terms))
         leg_id = self.user_agent.invite(
-            peer, target, offer=offer, from_user=self._options.user, headers=headers, now=time.monotonic()
+            peer,
+            target,
+            offer=offer,
+            from_user=self._options.user if caller is None else caller,
+            display_name=display_name,
+            headers=headers,
+            now=time.monotonic(),
         )
         call = self.calls[leg_id] = PhoneCall(self.media, leg_id, port, self.hang_up)
         call.offer, call.srtp = offer, terms
@@ -120,6 +151,42 @@ class Phone:
             self.user_agent.bye(call.leg_id, time.monotonic())
             self._endpoint.transmit()
             self._ended(call, by_peer=False)
+
+    def ring(self, leg_id: str) -> None:
+        """Tell whoever calls that it rings here."""
+        self.user_agent.progress(leg_id, 180, time.monotonic())
+        self._endpoint.transmit()
+
+    def refuse(self, leg_id: str, status: int) -> None:
+        """Refuse a call that was not taken yet."""
+        self.user_agent.reject(leg_id, status, time.monotonic())
+        self._endpoint.transmit()
+
+    def take(self, offered: sip_events.CallOffered) -> PhoneCall | None:
+        """Answer a call; None where there is no codec in common, which it is refused for."""
+        now = time.monotonic()
+        if offered.offer is None:
+            self.user_agent.reject(offered.leg_id, 488, now)
+            return None
+        port = self.media.ports.open()
+        call = self.calls[offered.leg_id] = PhoneCall(self.media, offered.leg_id, port, self.hang_up)
+        call.srtp = SrtpTerms.draw(self._options.srtp, secrets.token_bytes)
+        try:
+            answer, stream = negotiate(offered.offer, self._local_media(port, call.srtp))
+        except NegotiationError:
+            self.user_agent.reject(offered.leg_id, 488, now)
+            self._ended(call, by_peer=True)
+            return None
+        self._agree(call, stream)
+        self.user_agent.answer(offered.leg_id, answer, now)
+        self._endpoint.transmit()
+        return call
+
+    def report(self, call: PhoneCall, status: int, reason: str) -> None:
+        """Tell the peer how the transfer that it asked for goes (RFC 3515); 200 or more is the last report."""
+        if not call.ended.is_set():
+            self.user_agent.notify_transfer(call.leg_id, status, reason, time.monotonic())
+            self._endpoint.transmit()
 
     def press_by_info(self, call: PhoneCall, digits: str) -> None:
         """Press keys by SIP INFO; `PhoneCall.press` does it in the media."""
@@ -188,6 +255,8 @@ class Phone:
                 call = self.calls.get(event.leg_id)
                 if call is not None:
                     self._on_call_event(call, event)
+                elif self._exchange is not None and isinstance(event, sip_events.CallCancelled):
+                    self._exchange.on_cancelled(event.leg_id)
         self._endpoint.transmit()
 
     def _on_call_event(self, call: PhoneCall, event: sip_events.Event) -> None:
@@ -216,23 +285,15 @@ class Phone:
                 pass
 
     def _on_offered(self, event: sip_events.CallOffered) -> None:
-        now = time.monotonic()
+        if self._exchange is not None:
+            self._exchange.on_offered(self, event)
+            return
         if not self._options.answers or event.offer is None:
-            self.user_agent.reject(event.leg_id, 486, now)
+            self.user_agent.reject(event.leg_id, 486, time.monotonic())
             return
-        port = self.media.ports.open()
-        call = self.calls[event.leg_id] = PhoneCall(self.media, event.leg_id, port, self.hang_up)
-        call.srtp = SrtpTerms.draw(self._options.srtp, secrets.token_bytes)
-        try:
-            answer, stream = negotiate(event.offer, self._local_media(port, call.srtp))
-        except NegotiationError:
-            self.user_agent.reject(event.leg_id, 488, now)
-            self._ended(call, by_peer=True)
-            return
-        self._agree(call, stream)
-        self.user_agent.progress(event.leg_id, 180, now)
-        self.user_agent.answer(event.leg_id, answer, now)
-        self.incoming.put_nowait(call)
+        self.user_agent.progress(event.leg_id, 180, time.monotonic())
+        if (call := self.take(event)) is not None:
+            self.incoming.put_nowait(call)
 
     def _on_answered(self, call: PhoneCall, answer: SessionDescription | None) -> None:
         if answer is None or call.offer is None:
@@ -257,6 +318,10 @@ class Phone:
         now = time.monotonic()
         call, extension = self.calls[event.leg_id], event.refer_to.uri.user or ""
         self.user_agent.accept_refer(event.leg_id, now)
+        if self._exchange is not None:
+            call.transfer_requested.set()
+            self._exchange.on_transfer(self, call, event)
+            return
         if extension not in self._options.peers:
             self.user_agent.notify_transfer(event.leg_id, 404, "Not Found", now)
             return
@@ -273,11 +338,8 @@ class Phone:
         )
         for waiter in waiting:
             waiter.cancel()
-        if call.ended.is_set():
-            return
         status, reason = (200, "OK") if new.answered.is_set() else (new.refused or 480, "Failed")
-        self.user_agent.notify_transfer(call.leg_id, status, reason, time.monotonic())
-        self._endpoint.transmit()
+        self.report(call, status, reason)
 
     # Media.
 

@@ -26,6 +26,8 @@ from gateway.sip.sdp import AudioStream, SessionDescription
 from gateway.transport.media_loop import MediaLoop
 from gateway.transport.rtp_ports import RtpPort
 
+AFTER_END_S = 0.02
+
 
 class PhoneCall:
     """One call of a telephone. The events are set once and stay set."""
@@ -142,7 +144,7 @@ class PhoneCall:
                 start = first_sound_ms(self.heard(from_ms))
                 if start is not None:
                     return from_ms + start
-                await self._next_frame()
+                await self.next_frame()
 
     async def wait_for_silence(self, *, lasting_ms: int, within_s: float) -> int:
         """Wait until the peer has been silent for `lasting_ms`, or has gone; where its last sound ended, in ms.
@@ -155,7 +157,7 @@ class PhoneCall:
                 last = last_sound_ms(self.heard())
                 if self.ended.is_set() or self.time_ms - last >= lasting_ms:
                     return last
-                await self._next_frame()
+                await self.next_frame()
 
     async def wait_for_pause(self, *, from_ms: int, lasting_ms: int, within_s: float) -> int:
         """Wait for the first silence of `lasting_ms` at or after `from_ms`; returns where it begins, in ms.
@@ -168,15 +170,19 @@ class PhoneCall:
                 start = first_pause_ms(self.heard(from_ms), lasting_ms)
                 if start is not None:
                     return from_ms + start
-                await self._next_frame()
+                await self.next_frame()
 
     async def wait_until(self, time_ms: int, *, within_s: float) -> None:
         """Wait until the time line has reached `time_ms`."""
         async with asyncio.timeout(within_s):
             while self.time_ms < time_ms:
-                await self._next_frame()
+                await self.next_frame()
 
-    async def _next_frame(self) -> None:
+    async def next_frame(self) -> None:
+        """Wait for the next 20 ms, or for the end; 20 ms by the clock of a call that has ended."""
+        if self.ended.is_set():
+            await asyncio.sleep(AFTER_END_S)
+            return
         self._news.clear()
         await self._news.wait()
 
