@@ -25,10 +25,10 @@ from gateway.cli.service import Service, load_plans
 from gateway.cli.shipped import shipped
 from gateway.config import Configuration
 from gateway.dialplan.triggers import Escalation
-from gateway.embedded.voice import DEFAULT_VOICE, speak
-from gateway.simulate.listening import identify
+from gateway.embedded.voice import speak
 from gateway.simulate.phone import Phone, PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall, write_wav
+from gateway.simulate.sentence_check import is_sentence_heard
 from gateway.sip.message import Address
 
 HOST = "127.0.0.1"
@@ -39,13 +39,6 @@ INTERRUPTION = "I would like to speak to sales."
 HUMAN_SAYS = "Acme, good morning. You are speaking to a human now."
 HUMAN_VOICE = "verse"
 CALLER_THANKS = "Wonderful, thank you."
-DECOYS = (
-    "The weather will be sunny with light winds from the west.",
-    "Please leave a message after the tone, and press the pound key.",
-    "All lines are busy now, your call is important to us.",
-    "Your account balance is two hundred and seventeen euros.",
-    "We are closed for the holidays and back in the new year.",
-)
 
 ANSWER_LIMIT_S = 15.0
 SPEECH_LIMIT_S = 40.0
@@ -250,8 +243,7 @@ def is_heard(heard: NDArray[np.int16], transcript: list[Speech]) -> bool:
     said = [speech.text for speech in transcript if speech.speaker is Speaker.AGENT]
     if not said:
         return False
-    candidates = {text: speak(text, voice=DEFAULT_VOICE) for text in (said[-1], *said[:-1], *DECOYS)}
-    return identify(heard, candidates) == said[-1]
+    return is_sentence_heard(heard, said[-1], said[:-1])
 
 
 async def _follow_transfer(call: PhoneCall, result: DemoResult, observer: DemoObserver) -> None:
@@ -273,8 +265,7 @@ async def _follow_transfer(call: PhoneCall, result: DemoResult, observer: DemoOb
         await call.ended.wait()
     await new.wait_for_speech(from_ms=0, within_s=ANSWER_LIMIT_S)
     await new.wait_for_silence(lasting_ms=PAUSE_MS, within_s=SPEECH_LIMIT_S)
-    candidates = {text: speak(text, voice=HUMAN_VOICE) for text in (HUMAN_SAYS, *DECOYS)}
-    result.human_heard = identify(new.heard(), candidates) == HUMAN_SAYS
+    result.human_heard = is_sentence_heard(new.heard(), HUMAN_SAYS, voice=HUMAN_VOICE)
     observer.show(f"[magenta]{'human':>7}[/]  {HUMAN_SAYS}")
     thanks = speak(CALLER_THANKS)
     new.say(thanks)

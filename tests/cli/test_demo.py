@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from gateway.calls.record import Speaker, Speech
-from gateway.cli.demo import DECOYS, DemoResult, is_heard
+from gateway.cli.demo import DemoResult, is_heard
 from gateway.embedded.voice import DEFAULT_VOICE, speak
+from gateway.simulate.sentence_check import DECOYS
 
 LIMIT_S = 150
 ANSWER = "We are open from Monday to Friday, from nine in the morning until half past five."
