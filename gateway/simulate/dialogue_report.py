@@ -1,0 +1,128 @@
+"""What became of a plan's dialogues: each turn with its time, and the first that went wrong, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnReport:
+    """One turn: ``asked`` as the plan has it, ``came`` what was heard or said; ``failure`` "" where it held."""
+
+    number: int
+    line: int
+    asked: str
+    at_s: float
+    """Seconds since the call was placed, when the turn began."""
+    came: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialogueReport:
+    """One dialogue. The turns behind a failed one were not played."""
+
+    name: str
+    line: int
+    turns: tuple[TurnReport, ...]
+    total: int
+    """Turns that the plan has."""
+    seconds: float
+    transcript: tuple[tuple[float, str, str], ...] = ()
+    """Seconds since the ACK, speaker, words; as far as they were heard."""
+    attempts: tuple[tuple[str, str, str], ...] = ()
+    """Whom the gateway wanted to reach: contact, number, what came of it."""
+    failure: str = ""
+    """Of the dialogue as a whole: nothing that a turn did."""
+    wav: Path | None = None
+
+    @property
+    def failed_turn(self) -> TurnReport | None:
+        """The first turn that went wrong."""
+        return next((turn for turn in self.turns if turn.failure), None)
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether everything came as expected."""
+        return not self.failure and self.failed_turn is None
+
+    def text(self, file: Path) -> str:
+        """The verdict, what was played, and for a failure what was said and who was called."""
+        turn = self.failed_turn
+        verdict = f"pass  {file}:{self.line}  {shown(self.name)} ({self.total} turns, {self.seconds:.1f} s)"
+        if turn is not None:
+            verdict = f"FAIL  {file}:{turn.line}  {shown(self.name)}, turn {turn.number} {turn.asked}: {turn.failure}"
+        elif self.failure:
+            verdict = f"FAIL  {file}:{self.line}  {shown(self.name)}: {self.failure}"
+        lines = [verdict, *(f"      {played.at_s:6.1f} s  {self._line(played)}" for played in self.turns)]
+        if not self.is_passed:
+            lines += [f"      {at_s:6.1f} s   {who}: {shown(words, 200)}" for at_s, who, words in self.transcript]
+            lines += [f"      called {contact or 'nobody the plan knows'} at {number}: {outcome or 'no answer yet'}"
+                      for contact, number, outcome in self.attempts]  # fmt: skip
+        return "\n".join(lines)
+
+    @staticmethod
+    def _line(turn: TurnReport) -> str:
+        mark = "!" if turn.failure else " "
+        return f"{mark} {turn.number}. {turn.asked}" + (f" -> {shown(turn.came, 120)}" if turn.came else "")
+
+    def document(self) -> dict[str, object]:
+        """The same for JSON."""
+        turn = self.failed_turn
+        return {
+            "name": self.name,
+            "line": self.line,
+            "passed": self.is_passed,
+            "failed_turn": turn.number if turn else None,
+            "failed_line": turn.line if turn else None,
+            "failure": turn.failure if turn else self.failure,
+            "seconds": round(self.seconds, 1),
+            "turns": [
+                {
+                    "turn": played.number,
+                    "line": played.line,
+                    "asked": played.asked,
+                    "at_s": round(played.at_s, 2),
+                    "came": played.came,
+                    "failure": played.failure,
+                }
+                for played in self.turns
+            ],
+            "transcript": [{"at_s": at_s, "who": who, "text": words} for at_s, who, words in self.transcript],
+            "called": [
+                {"contact": contact, "number": number, "outcome": outcome} for contact, number, outcome in self.attempts
+            ],
+            "wav": str(self.wav) if self.wav else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialoguesReport:
+    """All dialogues of a plan that were played."""
+
+    file: Path
+    plan: str
+    dialogues: tuple[DialogueReport, ...]
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether all of them passed."""
+        return all(dialogue.is_passed for dialogue in self.dialogues)
+
+    def text(self) -> str:
+        """For a terminal."""
+        return "\n".join(dialogue.text(self.file) for dialogue in self.dialogues) or f"{self.file}: no dialogues"
+
+    def documents(self) -> Sequence[dict[str, object]]:
+        """For the plan's JSON document."""
+        return [dialogue.document() for dialogue in self.dialogues]
+
+    def json(self) -> str:
+        """One JSON document."""
+        return json.dumps({"dialplan": self.plan, "file": str(self.file), "passed": self.is_passed,
+                           "dialogues": self.documents()})  # fmt: skip
