@@ -32,6 +32,7 @@ from gateway.config.sections import RealtimeSection
 from gateway.config.values import EMBEDDED
 from gateway.dialplan.dialogue import Behaviour, Dialogue
 from gateway.dialplan.model import Dialplan, ExampleCall, ReferenceKind
+from gateway.dialplan.triggers import Escalation
 from gateway.embedded.brain import load_script
 from gateway.embedded.voice import DEFAULT_VOICE, VOICES, sentences
 from gateway.simulate.canned_web import CannedWeb
@@ -71,6 +72,9 @@ class _Witness:
         self.speeches.append(speech)
 
     def party_changed(self, record: CallRecord) -> None:
+        pass
+
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None:
         pass
 
     def call_ended(self, record: CallRecord) -> None:
@@ -117,6 +121,7 @@ class Stage:
         self._wav, self._patience = wav, patience
         self._realtime = realtime
         self._plan, self._example, self._dialogue = plan, example, dialogue
+        self._began_s = time.monotonic()
         self._witness = _Witness(plan)
         self._pbx: SimulatedPbx | None = None
         self._caller: DialogueCaller | None = None
@@ -126,7 +131,6 @@ class Stage:
 
         Raises: `GatewayError` where there is no port for it, TimeoutError where the gateway does not start.
         """
-        began_s = time.monotonic()
         gateway = Address(HOST, free_sip_port(HOST))
         facts, witness = self._example.facts, self._witness
         options = PbxOptions(
@@ -160,9 +164,9 @@ class Stage:
                 call.hang_up()
                 await service.calls.drain(END_LIMIT_S)
             wav = self._keep(call, pbx)
-        return self.report(time.monotonic() - began_s, wav=wav)
+        return self.report(wav=wav)
 
-    def report(self, seconds: float, *, failure: str = "", wav: Path | None = None) -> DialogueReport:
+    def report(self, *, failure: str = "", wav: Path | None = None) -> DialogueReport:
         """What came of it, as far as it came."""
         speeches = sorted(self._witness.speeches, key=lambda speech: speech.at_ms)
         attempts = self._pbx.attempts if self._pbx else []
@@ -171,12 +175,12 @@ class Stage:
             line=self._example.line,
             turns=tuple(self._caller.reports) if self._caller else (),
             total=len(self._dialogue.turns),
-            seconds=seconds,
+            seconds=time.monotonic() - self._began_s,
             transcript=tuple(
                 (round(speech.at_ms / 1000, 1), speech.speaker.value, speech.heard_text or speech.text)
                 for speech in speeches
             ),
-            attempts=tuple((attempt.contact, attempt.number, attempt.outcome) for attempt in attempts),
+            attempts=tuple((_who(self._plan, attempt.number), attempt.number, attempt.outcome) for attempt in attempts),
             failure=failure,
             wav=wav,
         )
@@ -247,6 +251,16 @@ def extension_of(plan: Dialplan, dialogue: Dialogue, number: str) -> Extension |
         behaviour=behaviours[min(index, len(behaviours) - 1)],
         accept_key=acceptance.key if acceptance else "",
         refuse_key=acceptance.refuse if acceptance else "",
+    )
+
+
+def _who(plan: Dialplan, number: str) -> str:
+    """The contacts that have `number`, by their names."""
+    return ", ".join(
+        contact.name
+        for contact in plan.contacts.values()
+        if any(target.user == number for target in contact.targets)
+        or (contact.pattern is not None and contact.pattern.matches(number))
     )
 
 

@@ -8,10 +8,11 @@ each begins at a time of its own.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,16 +21,22 @@ from numpy.typing import NDArray
 
 from gateway.cli.dialogue_stage import Stage
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
+from gateway.cli.logs import configure_logs
 from gateway.config import Configuration
 from gateway.config.sections import RealtimeSection, TurnDetectionSection
 from gateway.dialplan.dialogue import BargeIn, Dialogue, Say
 from gateway.dialplan.model import Dialplan, ExampleCall, ReferenceKind
 from gateway.embedded.voice import speak
 from gateway.errors import ConfigurationError, GatewayError
+from gateway.simulate.cpu_watch import CpuWatch
 from gateway.simulate.dialogue_caller import Patience
 from gateway.simulate.dialogue_report import DialogueReport, DialoguesReport
+from gateway.transport import event_loop
 
-AT_ONCE = 2
+AT_ONCE = 3
+TRIES = 3
+BUSY_PERCENT = 10.0
+"""Of the time, in which the gateway or the model was ready to run and others had the processor."""
 PAUSE_THAT_ENDS_A_TURN_MS = 300
 
 
@@ -53,6 +60,7 @@ class Rig:
         """Raises: `ConfigurationError` where a plan names what the configuration has not."""
         self._options = options
         self._realtime = _realtime(options.configuration, plans)
+        self._servers: dict[Path | None, EmbeddedServer] = {}
         self._stack = AsyncExitStack()
         self._room = asyncio.Semaphore(options.at_once)
 
@@ -68,7 +76,7 @@ class Rig:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        servers: dict[Path | None, EmbeddedServer] = {}
+        servers = self._servers
         for name, section in self._realtime.items():
             if not section.is_embedded_here:
                 continue
@@ -78,19 +86,40 @@ class Rig:
             self._realtime[name] = section.model_copy(update={"url": servers[section.brain].url})
 
     async def hold(self, plan: Dialplan, example: ExampleCall, dialogue: Dialogue) -> DialogueReport:
-        """Hold one dialogue, when there is room for it."""
+        """Hold one dialogue, when there is room for it; again where it failed and the machine was too busy for it.
+
+        Audio is nothing that can wait: on a machine that others use the model hears sentences with holes in them.
+        """
         async with self._room:
             voices = await asyncio.to_thread(_spoken, dialogue)
-            began_s = time.monotonic()
-            options = self._options
-            stage = Stage(plan, example, dialogue, self._realtime, wav=options.wav, patience=options.patience)
-            try:
-                return await stage.hold(voices)
-            except GatewayError as error:
-                failure = str(error)
-            except TimeoutError:
-                failure = "the gateway did not start or end in time"
-            return stage.report(time.monotonic() - began_s, failure=failure)
+            held = 0
+            while True:
+                held += 1
+                watch = CpuWatch({"here": lambda: [os.getpid(), *(server.pid for server in self._servers.values())]})
+                watch.look()
+                report = await self._hold(self._stage(plan, example, dialogue), voices)
+                watch.look()
+                is_busy = watch.overall("here").waited >= BUSY_PERCENT
+                if report.is_passed or not is_busy or held == TRIES:
+                    return replace(report, held=held)
+
+    def _stage(self, plan: Dialplan, example: ExampleCall, dialogue: Dialogue) -> Stage:
+        options = self._options
+        return Stage(plan, example, dialogue, self._realtime, wav=options.wav, patience=options.patience)
+
+    async def _hold(self, stage: Stage, voices: Mapping[str, NDArray[np.int16]]) -> DialogueReport:
+        try:
+            return await stage.hold(voices)
+        except GatewayError as error:
+            return stage.report(failure=str(error))
+        except TimeoutError:
+            return stage.report(failure="the gateway did not start in time")
+
+
+def hold_dialogues(plans: Sequence[Dialplan], options: LiveOptions) -> list[DialoguesReport]:
+    """As `run_dialogues`, on an event loop of its own; of what happens inside only errors are logged."""
+    configure_logs("error", sys.stderr)
+    return event_loop.run(run_dialogues(plans, options))
 
 
 async def run_dialogues(plans: Sequence[Dialplan], options: LiveOptions) -> list[DialoguesReport]:

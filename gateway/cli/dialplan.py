@@ -1,4 +1,7 @@
-"""``gateway dialplan``: what a plan would do with a call, whether its tests hold, and its JSON Schema. No network."""
+"""``gateway dialplan``: what a plan would do with a call, whether its tests hold, and its JSON Schema.
+
+No network but that of this machine, and that for dialogues alone.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from gateway.dialplan.model import CallFacts, Dialplan
 from gateway.dialplan.proof import run_tests
 from gateway.dialplan.source import schema
 from gateway.errors import ConfigurationError, Problem
-from gateway.located import WrongValue
+from gateway.located import WrongValue, hint
 
 app = typer.Typer(help="Ask a dialplan what it would do, and test it.", no_args_is_help=True)
 
@@ -59,13 +62,44 @@ def route(
 @app.command(name="test")
 def run_examples(
     files: Annotated[list[Path], typer.Argument(help="Dialplan files.")],
+    live: Annotated[
+        bool, typer.Option("--live", help="Hold the dialogues, too, with a gateway on this machine.")
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", help="With --live: whose realtime sessions speak; embedded ones by default."),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="With --live: the test of this name.")] = None,
+    wav: Annotated[Path | None, typer.Option("--wav", help="With --live: folder of stereo recordings.")] = None,
+    at_once: Annotated[int, typer.Option(min=1, max=8, help="With --live: dialogues held at once.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a file, a line each.")] = False,
 ) -> None:
     """Run the `tests:` of dialplans. Exit status 1: a case failed."""
-    reports = [run_tests(plan) for plan in _all_plans(files)]
-    for report in reports:
-        typer.echo(report.json() if as_json else report.text())
-    if not all(report.is_passed for report in reports):
+    plans = _all_plans(files)
+    reports = [run_tests(plan) for plan in plans]
+    if not live:
+        if config is not None or only or wav is not None:
+            raise _bad_flag("test", "-c, --only and --wav are for dialogues", "expected --live beside them")
+        for report in reports:
+            typer.echo(report.json() if as_json else report.text())
+        if not all(report.is_passed for report in reports):
+            sys.exit(1)
+        return
+    from gateway.cli.dialogues import LiveOptions, hold_dialogues
+    from gateway.config import load_configuration
+
+    _check_names(plans, only or [])
+    configuration = None if config is None else load_configuration(config)
+    options = LiveOptions(configuration=configuration, wav=wav, only=tuple(only or ()), at_once=at_once)
+    held = hold_dialogues(plans, options)
+    for report, dialogues in zip(reports, held, strict=True):
+        if as_json:
+            passed = {"passed": report.is_passed and dialogues.is_passed}
+            typer.echo(json.dumps({**report.document(), **passed, "dialogues": dialogues.documents()}))
+        else:
+            typer.echo(report.text(has_live=False) if report.results else f"{report.plan.file}: no tests")
+            typer.echo(dialogues.text())
+    if not (all(report.is_passed for report in reports) and all(dialogues.is_passed for dialogues in held)):
         sys.exit(1)
 
 
@@ -87,6 +121,14 @@ def _all_plans(files: Sequence[Path]) -> list[Dialplan]:
     if problems:
         raise ConfigurationError(problems)
     return plans
+
+
+def _check_names(plans: Sequence[Dialplan], names: Sequence[str]) -> None:
+    """Whether each of `names` is a test with a dialogue. Raises: `ConfigurationError`."""
+    known = [example.name for plan in plans for example in plan.examples if example.dialogue is not None]
+    for name in names:
+        if name not in known:
+            raise _bad_flag("--only", f"there is no dialogue {name!r}", hint(name, known))
 
 
 def _header(pair: str) -> tuple[str, str]:

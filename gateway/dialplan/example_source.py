@@ -9,7 +9,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from gateway.dialplan.action_source import ActionSource
 from gateway.dialplan.actions import AnswerLength, RecordingChange
-from gateway.dialplan.examples import ContactBehaviour, TransferEnd
+from gateway.dialplan.dialogue_source import Behaviours, TurnSource, WebAnswer
+from gateway.dialplan.examples import TransferEnd
 from gateway.dialplan.source_values import (
     Days,
     Digit,
@@ -26,6 +27,7 @@ from gateway.dialplan.source_values import (
     Usd,
     VariableName,
 )
+from gateway.dialplan.tool_source import FunctionName
 from gateway.located import Seconds, Section, WrongValue
 
 
@@ -113,29 +115,6 @@ class ExpectSource(Section):
         return self
 
 
-class TurnExpectSource(Section):
-    """What has to be so at this point of a dialogue."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    route: str = Field(default="", description="The route that has taken the call.")
-    tools: tuple[str, ...] = Field(default=(), description="Tools the model has used, in their order.")
-    transfer: Name = Field(default="", description="The contact the caller was handed to.")
-    escalation: Name = Field(default="", description="An escalation that has fired.")
-    outcome: str = Field(default="", description="How the call has ended.")
-
-
-class TurnSource(OneOf):
-    """One step of a dialogue."""
-
-    hear: Said = Field(default="", description="Words that the agent says next.")
-    say: Said = Field(default="", description="What the caller says.")
-    dtmf: Digit = Field(default="", description="A key the caller presses.")
-    silence: Annotated[Seconds, Field(gt=0, le=120)] = Field(default=1, description="How long the caller is silent.")
-    barge_in: Said = Field(default="", description="What the caller says while the agent speaks.")
-    expect: TurnExpectSource = Field(default=TurnExpectSource(), description="What has to be so now.")
-
-
 class CaseSource(Section):
     """A call and what has to become of it."""
 
@@ -146,8 +125,14 @@ class CaseSource(Section):
     dialogue: tuple[TurnSource, ...] = Field(
         default=(), description="A conversation, held by `gateway dialplan test --live`."
     )
-    contacts: dict[Name, ContactBehaviour] = Field(
-        default_factory=dict, description="How contacts behave in the dialogue; they answer unless said."
+    contacts: dict[Name, Behaviours] = Field(
+        default_factory=dict, description="What contacts do in the dialogue, one or one for each of their targets."
+    )
+    tools: dict[FunctionName, WebAnswer] = Field(
+        default_factory=dict, description="What web services answer to tools in the dialogue, as JSON; or failed."
+    )
+    hooks: tuple[WebAnswer, ...] = Field(
+        default=(), description="What web services answer to hooks in the dialogue, in turn, as JSON; or failed."
     )
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from gateway.dialplan.actions import Action, AnswerLength, RecordingChange
+from gateway.dialplan.dialogue import Dialogue
 from gateway.dialplan.facts import EMPTY, CallFacts
 
 
@@ -137,38 +138,6 @@ class Expectation:
     variables: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
 
-class ContactBehaviour(Enum):
-    """How a contact behaves when a dialogue calls it."""
-
-    ANSWERS = "answers"
-    BUSY = "busy"
-    NO_ANSWER = "no_answer"
-    DECLINES = "declines"
-    UNREACHABLE = "unreachable"
-    ACCEPTS = "accepts"
-    REFUSES = "refuses"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnExpectation:
-    """What has to be so at one point of a dialogue. None (of ``tools``: nothing) where it is not said."""
-
-    route: str | None = None
-    tools: tuple[str, ...] = ()
-    transfer: str | None = None
-    escalation: str | None = None
-    outcome: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One step of a dialogue; ``argument`` is a text, a key, seconds, or what has to be so. ``line`` is in the file."""
-
-    word: str
-    argument: str | float | TurnExpectation
-    line: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleCall:
     """One case of the plan's ``tests``: a call, what happens during it, what is expected. ``line`` is in the file.
@@ -181,5 +150,4 @@ class ExampleCall:
     facts: CallFacts
     events: tuple[ExampleEvent, ...]
     expected: Expectation | None
-    dialogue: tuple[Turn, ...] = ()
-    behaviours: Mapping[str, ContactBehaviour] = field(default_factory=dict)
+    dialogue: Dialogue | None = None

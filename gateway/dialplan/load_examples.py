@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
-from gateway.dialplan.example_source import CallSource, CaseSource, ExpectSource, HappeningSource, TurnSource
+from gateway.dialplan.example_source import CallSource, CaseSource, ExpectSource, HappeningSource
 from gateway.dialplan.examples import (
     Advised,
     DigitsEntered,
@@ -22,15 +21,13 @@ from gateway.dialplan.examples import (
     NothingDone,
     ProviderLost,
     Reached,
-    Turn,
-    TurnExpectation,
     WordsSaid,
 )
 from gateway.dialplan.facts import CallFacts
 from gateway.dialplan.hours import parse_instant
 from gateway.dialplan.load_actions import ActionLoader
+from gateway.dialplan.load_dialogue import load_dialogue, refer_listed, refer_route
 from gateway.dialplan.loading import Loading, Way
-from gateway.dialplan.model import NO_ROUTE
 from gateway.dialplan.source_values import days
 from gateway.errors import shown
 from gateway.located import WrongValue, hint
@@ -48,21 +45,13 @@ def _example(loading: Loading, number: int, case: CaseSource) -> ExampleCall:
     events = tuple(_event(loading, (*path, "then", index), event) for index, event in enumerate(case.then))
     if case.then and case.expect is None:
         loading.note((*path, "then"), "'then' proves nothing without 'expect'", "expected expect: {...}", at_key=True)
-    if case.contacts and not case.dialogue:
-        message = "'contacts' has no effect without 'dialogue'"
-        loading.note((*path, "contacts"), message, "expected dialogue: [...]", at_key=True)
-    for name in case.contacts:
-        if name not in (known := loading.whole.keys(("contacts",))):
-            message = f"there is no contact {shown(name)!r}"
-            loading.note((*path, "contacts", name), message, hint(name, known), at_key=True)
     return ExampleCall(
         name=case.name or f"{case.call.to or 'nobody'} called by {case.call.from_ or 'anonymous'}",
         line=loading.document.locate(path).line,
         facts=_facts(loading, (*path, "call"), case.call),
         events=events,
         expected=None if case.expect is None else _expectation(loading, (*path, "expect"), case.expect),
-        dialogue=tuple(_turn(loading, (*path, "dialogue", index), turn) for index, turn in enumerate(case.dialogue)),
-        behaviours=MappingProxyType(case.contacts),
+        dialogue=load_dialogue(loading, path, case),
     )
 
 
@@ -145,32 +134,9 @@ def _hook_answer(loading: Loading, path: Way, written: HappeningSource) -> HookA
     return HookAnswer(actions=actions, values=MappingProxyType(written.hook.set))
 
 
-def _turn(loading: Loading, path: Way, turn: TurnSource) -> Turn:
-    line = loading.document.locate(path).line
-    if turn.word != "expect":
-        return Turn(word=turn.word, argument=getattr(turn, turn.word), line=line)
-    expect, at = turn.expect, (*path, "expect")
-    if not expect.model_fields_set:
-        loading.note(at, "'expect' is empty", "expected one of route, tools, transfer, escalation, outcome")
-    if expect.route:
-        _refer_route(loading, expect.route, (*at, "route"))
-    if expect.transfer:
-        loading.refer("contacts", expect.transfer, (*at, "transfer"))
-    if expect.escalation:
-        _refer_listed(loading, "escalation", "escalations", expect.escalation, (*at, "escalation"))
-    argument = TurnExpectation(
-        route=expect.route or None,
-        tools=expect.tools,
-        transfer=expect.transfer or None,
-        escalation=expect.escalation or None,
-        outcome=expect.outcome or None,
-    )
-    return Turn(word="expect", argument=argument, line=line)
-
-
 def _expectation(loading: Loading, path: Way, expect: ExpectSource) -> Expectation:
     if expect.route:
-        _refer_route(loading, expect.route, (*path, "route"))
+        refer_route(loading, expect.route, (*path, "route"))
     named = [
         ("sessions", "session", expect.session),
         ("contacts", "transfer", expect.transfer),
@@ -202,22 +168,8 @@ def _expectation(loading: Loading, path: Way, expect: ExpectSource) -> Expectati
     )
 
 
-def _refer_route(loading: Loading, name: str, path: Way) -> None:
-    _note_unknown(loading, "route", name, (*loading.route_names, NO_ROUTE), path)
-
-
-def _refer_listed(loading: Loading, kind: str, section: str, name: str, path: Way) -> None:
-    _note_unknown(loading, kind, name, loading.whole.texts((section,), "name"), path)
-
-
 def _refer_advised(loading: Loading, name: str, path: Way) -> None:
     """Only an escalation whose trigger is a web service can be told by one."""
-    _refer_listed(loading, "escalation", "escalations", name, path)
+    refer_listed(loading, "escalation", "escalations", name, path)
     if any(known.name == name and known.when.webhook is None for known in loading.plan.escalations):
         loading.note(path, f"escalation {shown(name)!r} asks no web service", "expected one with when: {webhook: ...}")
-
-
-def _note_unknown(loading: Loading, kind: str, name: str, known: Iterable[str], path: Way) -> None:
-    known = tuple(known)
-    if name not in known:
-        loading.note(path, f"there is no {kind} {shown(name)!r}", hint(name, known))

@@ -30,7 +30,10 @@ from gateway.errors import shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestResult:
-    """How one example call went. No failures: as expected. ``is_skipped``: its dialogue was not held."""
+    """How one example call went. No failures: as expected. ``is_skipped``: its dialogue was not held.
+
+    One that is proved by its dialogue alone has neither passed nor failed (``is_live_only``).
+    """
 
     __test__: ClassVar[bool] = False  # its name means the plan's tests, not pytest's
 
@@ -40,8 +43,13 @@ class TestResult:
 
     @property
     def is_passed(self) -> bool:
-        """Whether everything expected came to pass."""
-        return not self.failures
+        """Whether everything expected came to pass; of one with nothing but a dialogue, nothing was."""
+        return not self.failures and not self.is_live_only
+
+    @property
+    def is_live_only(self) -> bool:
+        """Whether there was nothing to be compared."""
+        return self.example.expected is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,32 +63,42 @@ class TestReport:
 
     @property
     def is_passed(self) -> bool:
-        """Whether all passed; a plan without tests passes."""
-        return all(result.is_passed for result in self.results)
+        """Whether none failed; a plan without tests passes."""
+        return not any(result.failures for result in self.results)
 
-    def text(self) -> str:
-        """A line for each case, with its place in the file and what was wrong."""
-        return "\n".join(self._line(result) for result in self.results) or f"{self.plan.file}: no tests"
+    @property
+    def live_only(self) -> int:
+        """How many cases are dialogues and nothing else."""
+        return sum(result.is_live_only for result in self.results)
+
+    def text(self, *, has_live: bool = True) -> str:
+        """A line for each case, with its place in the file and what was wrong. `has_live`: those that are live only."""
+        lines = [self._line(result) for result in self.results if has_live or not result.is_live_only]
+        return "\n".join(lines) or f"{self.plan.file}: no tests"
 
     def json(self) -> str:
         """One JSON document."""
+        return json.dumps(self.document())
+
+    def document(self) -> dict[str, object]:
+        """The same before it is text."""
         cases = [
             {
                 "name": result.example.name,
                 "line": result.example.line,
-                "passed": result.is_passed,
+                "passed": None if result.is_live_only else result.is_passed,
                 "failures": list(result.failures),
                 **({"skipped": "dialogue"} if result.is_skipped else {}),
             }
             for result in self.results
         ]
-        document = {"dialplan": self.plan.name, "file": str(self.plan.file), "passed": self.is_passed, "cases": cases}
-        return json.dumps(document)
+        plan = {"dialplan": self.plan.name, "file": str(self.plan.file)}
+        return {**plan, "passed": self.is_passed, "live_only": self.live_only, "cases": cases}
 
     def _line(self, result: TestResult) -> str:
-        verdict = "FAIL" if result.failures else "skip" if result.example.expected is None else "pass"
+        verdict = "FAIL" if result.failures else "live" if result.is_live_only else "pass"
         notes = ": " + "; ".join(result.failures) if result.failures else ""
-        notes += " (its dialogue is held with --live)" if result.is_skipped else ""
+        notes += " (its dialogue is held by --live)" if result.is_skipped else ""
         return f"{verdict}  {self.plan.file}:{result.example.line}  {shown(result.example.name)}{notes}"
 
 

@@ -25,12 +25,16 @@ class CpuShare:
     """time in which it was ready to run, and others had the processor"""
 
 
+_Look = tuple[float, dict[str, tuple[float, float]]]
+"""When, and what each group had used and waited by then; seconds."""
+
+
 class CpuWatch:
     """Watches groups of processes, each named and given as a function that tells its process ids."""
 
     def __init__(self, groups: Mapping[str, Callable[[], Sequence[int]]]) -> None:
         self._groups = groups
-        self._looks: list[tuple[float, dict[str, tuple[float, float]]]] = []
+        self._looks: list[_Look] = []
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -47,19 +51,26 @@ class CpuWatch:
         """What a group had from the first look to the last."""
         return self._looks[-1][1][name][0] - self._looks[0][1][name][0] if self._looks else 0.0
 
+    def overall(self, name: str) -> CpuShare:
+        """The share of a group from the first look to the last."""
+        if len(self._looks) < 2:
+            return CpuShare(used=0.0, waited=0.0)
+        return _share(self._looks[0], self._looks[-1], name)
+
     def busiest(self, name: str) -> CpuShare:
         """The share of a group when it had most."""
         shares = [CpuShare(used=0.0, waited=0.0)]
-        for (from_s, first), (to_s, last) in zip(self._looks, self._looks[WINDOW - 1 :], strict=False):
-            (used_s, waited_s), (used_then_s, waited_then_s) = first[name], last[name]
-            span_s = to_s - from_s
-            shares.append(
-                CpuShare(
-                    used=100 * (used_then_s - used_s) / span_s,
-                    waited=100 * max(waited_then_s - waited_s, 0.0) / span_s,
-                )
-            )
+        pairs = zip(self._looks, self._looks[WINDOW - 1 :], strict=False)
+        shares += [_share(first, last, name) for first, last in pairs]
         return max(shares, key=lambda share: share.used)
+
+
+def _share(first: _Look, last: _Look, name: str) -> CpuShare:
+    (used_s, waited_s), (used_then_s, waited_then_s) = first[1][name], last[1][name]
+    span_s = max(last[0] - first[0], 1e-9)
+    return CpuShare(
+        used=100 * (used_then_s - used_s) / span_s, waited=100 * max(waited_then_s - waited_s, 0.0) / span_s
+    )
 
 
 def descendants(pid: int) -> list[int]:

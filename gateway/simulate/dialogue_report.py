@@ -36,9 +36,11 @@ class DialogueReport:
     transcript: tuple[tuple[float, str, str], ...] = ()
     """Seconds since the ACK, speaker, words; as far as they were heard."""
     attempts: tuple[tuple[str, str, str], ...] = ()
-    """Whom the gateway wanted to reach: contact, number, what came of it."""
+    """Whom the gateway wanted to reach: the contacts of the number, the number, what came of it."""
     failure: str = ""
     """Of the dialogue as a whole: nothing that a turn did."""
+    held: int = 1
+    """How often; more than once where the machine was too busy."""
     wav: Path | None = None
 
     @property
@@ -59,11 +61,15 @@ class DialogueReport:
             verdict = f"FAIL  {file}:{turn.line}  {shown(self.name)}, turn {turn.number} {turn.asked}: {turn.failure}"
         elif self.failure:
             verdict = f"FAIL  {file}:{self.line}  {shown(self.name)}: {self.failure}"
+        if self.held > 1:
+            verdict += f" (held {self.held} times: other programs kept this machine busy)"
         lines = [verdict, *(f"      {played.at_s:6.1f} s  {self._line(played)}" for played in self.turns)]
+        lines += [
+            f"      called {number} ({contacts or 'no contact'}): {outcome or 'no answer yet'}"
+            for contacts, number, outcome in self.attempts
+        ]
         if not self.is_passed:
             lines += [f"      {at_s:6.1f} s   {who}: {shown(words, 200)}" for at_s, who, words in self.transcript]
-            lines += [f"      called {contact or 'nobody the plan knows'} at {number}: {outcome or 'no answer yet'}"
-                      for contact, number, outcome in self.attempts]  # fmt: skip
         return "\n".join(lines)
 
     @staticmethod
@@ -82,6 +88,7 @@ class DialogueReport:
             "failed_line": turn.line if turn else None,
             "failure": turn.failure if turn else self.failure,
             "seconds": round(self.seconds, 1),
+            "held": self.held,
             "turns": [
                 {
                     "turn": played.number,
@@ -95,7 +102,8 @@ class DialogueReport:
             ],
             "transcript": [{"at_s": at_s, "who": who, "text": words} for at_s, who, words in self.transcript],
             "called": [
-                {"contact": contact, "number": number, "outcome": outcome} for contact, number, outcome in self.attempts
+                {"number": number, "contacts": contacts, "outcome": outcome}
+                for contacts, number, outcome in self.attempts
             ],
             "wav": str(self.wav) if self.wav else None,
         }

@@ -68,7 +68,6 @@ class Attempt:
     """The gateway's try to reach an extension; ``outcome`` in one word, "" as long as it is open."""
 
     number: str
-    contact: str
     by_refer: bool
     outcome: str = ""
 
@@ -152,7 +151,7 @@ class SimulatedPbx:
         """The gateway calls an extension."""
         number = offered.request_uri.unescaped_user or ""
         extension = self._options.extension(number)
-        attempt = self._note(number, extension, by_refer=False)
+        attempt = self._note(number, by_refer=False)
         task = self._spawn(self._be_called(phone, offered, extension, attempt))
         self._ringing[offered.leg_id] = (task, attempt)
         task.add_done_callback(lambda _task: self._ringing.pop(offered.leg_id, None))
@@ -172,10 +171,10 @@ class SimulatedPbx:
             self._spawn(self._join(phone, call, replaced))
             return
         extension = self._options.extension(number)
-        self._spawn(self._hand_over(phone, call, extension, self._note(number, extension, by_refer=True)))
+        self._spawn(self._hand_over(phone, call, extension, self._note(number, by_refer=True)))
 
-    def _note(self, number: str, extension: Extension | None, *, by_refer: bool) -> Attempt:
-        attempt = Attempt(number=number, contact=extension.contact if extension else "", by_refer=by_refer)
+    def _note(self, number: str, *, by_refer: bool) -> Attempt:
+        attempt = Attempt(number=number, by_refer=by_refer)
         self.attempts.append(attempt)
         return attempt
 

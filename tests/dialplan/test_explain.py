@@ -180,6 +180,7 @@ def test_the_report_has_a_line_for_each_case(tmp_path: Path) -> None:
         "dialplan": "acme",
         "file": str(plan.file),
         "passed": False,
+        "live_only": 0,
         "cases": [
             {"name": "a day", "line": 29, "passed": True, "failures": []},
             {
