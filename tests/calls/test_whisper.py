@@ -1,0 +1,93 @@
+"""What whoever picks up a warm transfer hears, in which order, and how long they wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gateway.calls.call_summary import CallSummary
+from gateway.calls.call_words import ENGLISH, GERMAN, CallWords
+from gateway.calls.whisper import INSTEAD, Spoken, Whisper, caller_in_words
+from gateway.dialplan.contacts import Acceptance
+from gateway.dialplan.model import CallFacts
+
+ACCEPT = Acceptance(key="#", refuse="*")
+
+
+def facts(number: str, name: str = "") -> CallFacts:
+    return CallFacts(to="7000", from_=number, display_name=name, at=datetime(2026, 11, 20, tzinfo=UTC))
+
+
+class Voice:
+    """Speaks at once, all but what it was told not to."""
+
+    def __init__(self, mute: str = "\0", slow: str = "\0") -> None:
+        self.asked: list[tuple[str, bool]] = []
+        self._mute, self._slow = mute, slow
+
+    async def __call__(self, text: str, /, *, is_kept: bool) -> Spoken:
+        self.asked.append((text, is_kept))
+        if self._slow in text:
+            await asyncio.sleep(3600)
+        if self._mute in text:
+            raise ConnectionError("no voice")
+        return Spoken(text.encode())
+
+
+def whispered(voice: Voice, about: str | None, *, words: CallWords = ENGLISH, times: int = 1) -> list[bytes]:
+    async def listen() -> list[bytes]:
+        def spawn(work: Coroutine[object, object, Any], name: str) -> asyncio.Task[Any]:
+            return asyncio.get_running_loop().create_task(work, name=name)
+
+        summary = None if about is None else CallSummary(lambda: 0.0, lambda: "ours")
+        if summary is not None:
+            summary.answer(about or "")
+        whisper = Whisper(voice, spawn, words=words, caller="4 9", summary=summary)
+        heard = []
+        for _ in range(times):
+            heard += [spoken.audio async for spoken in whisper.sentences(ACCEPT)]
+        whisper.close()
+        return heard
+
+    return asyncio.run(listen())
+
+
+KEYS = b"Press hash to take the call, star to refuse it."
+
+
+def test_it_tells_who_calls_what_about_and_which_keys_there_are() -> None:
+    voice = Voice()
+    assert whispered(voice, "A refund.", times=2) == [b"Call from 4 9.", b"A refund.", KEYS] * 2
+    asked = [("Call from 4 9.", False), (KEYS.decode(), True), ("A refund.", False)]
+    assert sorted(voice.asked) == sorted(asked)
+
+
+def test_without_a_summary_it_tells_the_rest() -> None:
+    assert whispered(Voice(), None) == [b"Call from 4 9.", KEYS]
+    german = whispered(Voice(), None, words=GERMAN)
+    assert german[0] == b"Anruf von 4 9."
+    assert "Rautetaste" in german[1].decode()
+
+
+def test_what_cannot_be_spoken_is_two_tones() -> None:
+    assert whispered(Voice(mute="Call"), None) == [INSTEAD.audio, KEYS]
+    assert whispered(Voice(mute="Press"), None) == [b"Call from 4 9.", INSTEAD.audio]
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "who"),
+    [
+        ("+4930123", "", "+ 4 9 3 0 1 2 3"),
+        ("+4930123", "Anna\r\nMüller", "Anna Müller"),
+        ("+4930123", "4930", "+ 4 9 3 0 1 2 3"),
+        ("anna", "", "anna"),
+        ("", "", "a withheld number"),
+        ("anonymous", "Anonymous", "a withheld number"),
+    ],
+)
+def test_who_calls_is_a_name_or_a_number_digit_by_digit(number: str, name: str, who: str) -> None:
+    assert caller_in_words(facts(number, name), ENGLISH) == who
