@@ -111,6 +111,16 @@ WORDS = [
         "'accept' has no effect with mode: attended (expected mode: warm)",
     ),
     (
+        'queue: {dial: ["sip:700"]}',
+        'queue: {dial: ["sip:700"], mode: attended, ¦summary: [header, whisper]}',
+        "'summary' has no effect with mode: attended (expected mode: warm)",
+    ),
+    (
+        'queue: {dial: ["sip:700"]}',
+        'queue: {dial: ["sip:700"], ¦trunk: carrier}',
+        "'trunk' with mode: blind would ask a PBX to call by another one (expected mode: attended or warm)",
+    ),
+    (
         "else: night}",
         "else: ¦nigth}",
         "there is no contact or mailbox 'nigth' (did you mean 'night'?)",
