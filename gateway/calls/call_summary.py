@@ -23,9 +23,9 @@ PATIENCE_S = 4.0
 LIMIT_S = 6.0
 """How long it is waited for at the most, by a telephone that was picked up meanwhile too."""
 MAX_CHARACTERS = 300
-MAX_HEADER_CHARACTERS = 200
-MAX_HEADER_BYTES = 300
-"""An INVITE should still fit into one packet."""
+MAX_HEADER_BYTES = 160
+"""An INVITE with credentials still goes in one datagram then, instead of by TCP (RFC 3261 18.1.1)."""
+MAX_REFERENCE_BYTES = 80
 LAST_SENTENCES = 2
 HEADER = "X-Call-Summary"
 REFERENCE_HEADER = "X-Call-Reference"
@@ -94,7 +94,13 @@ def one_line(text: str, most: int) -> str:
 
 def header_value(text: str) -> str:
     """`text` as a SIP header carries it: printable ASCII as it is, everything else percent-encoded UTF-8 (RFC 3986)."""
-    line = one_line(text, MAX_HEADER_CHARACTERS)
+    line = one_line(text, MAX_HEADER_BYTES)
     while len(encoded := quote(line, safe=_PLAIN)) > MAX_HEADER_BYTES:
         line = one_line(line, len(line) - 1)
     return encoded
+
+
+def reference_value(call_id: str) -> str:
+    """`call_id` as a SIP header carries it; "" for one that is too long to go along, as a part would refer to nothing."""
+    encoded = quote(call_id, safe=_PLAIN)
+    return encoded if len(encoded) <= MAX_REFERENCE_BYTES else ""

@@ -19,6 +19,7 @@ from gateway.calls.call_summary import (
     header_value,
     instructions,
     own_summary,
+    reference_value,
 )
 from gateway.calls.call_words import words_of
 from gateway.calls.record import CallRecord
@@ -87,9 +88,9 @@ class Introduction:
         summary = self._of(SummaryWay.HEADER)
         if summary is None:
             return ()
-        reference = (REFERENCE_HEADER, header_value(self._links.record.call_id))
-        value = header_value(await summary.text(PATIENCE_S))
-        return (reference, (HEADER, value)) if value else (reference,)
+        value, call_id = header_value(await summary.text(PATIENCE_S)), self._links.record.call_id
+        fields = ((REFERENCE_HEADER, reference_value(call_id)), (HEADER, value))
+        return tuple((name, text) for name, text in fields if text)
 
     def sentences(self, acceptance: Acceptance) -> AsyncGenerator[Spoken, None]:
         """What whoever picks up hears, each sentence as soon as it is there."""

@@ -22,6 +22,7 @@ from gateway.calls.call_summary import (
     header_value,
     one_line,
     own_summary,
+    reference_value,
 )
 from gateway.calls.call_words import ENGLISH, GERMAN, words_of
 from gateway.calls.record import CallRecord, Speaker, Speech, TakenMessage
@@ -119,8 +120,14 @@ def test_a_header_is_one_line_of_ascii_and_can_be_read_back(text: str) -> None:
     assert not set(value) & set('+"<>\\')
     line = unquote(value, errors="strict")
     assert not any(unicodedata.category(c).startswith("C") for c in line)
-    assert one_line(text, 200).startswith(line.removesuffix("…").rstrip())
+    assert one_line(text, MAX_HEADER_BYTES).startswith(line.removesuffix("…").rstrip())
     Headers([("X-Call-Summary", value)])
+
+
+def test_a_reference_goes_along_whole_or_not_at_all() -> None:
+    assert reference_value("553e7558-31aa@10.0.0.1") == "553e7558-31aa@10.0.0.1"
+    assert reference_value("a b\r\nX: y") == "a b%0D%0AX: y"
+    assert reference_value("x" * 81) == ""
 
 
 def test_a_language_without_a_table_is_spoken_for_in_english() -> None:
