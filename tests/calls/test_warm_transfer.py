@@ -51,7 +51,7 @@ routes: [{name: talk, do: [{session: reception}]}]
 CONFIGURATION = """
 sip:
   listen: %(listen)s
-  trunks: {pbx: {peer: "%(peer)s"}}
+  trunks: {pbx: {peer: "%(peer)s"}, carrier: {peer: "%(carrier)s"}}
 media: {rtp: {ports: 46400-46599}}
 realtime: {default: {provider: openai, url: %(url)s, api_key: test, model: test}}
 dialplans: [plan.yaml]
@@ -71,7 +71,7 @@ async def speak_all(server: RealtimeServer, spoken: list[str]) -> None:
     while True:
         session = await server.session()
         asked = await session.received("response.create")
-        text = str(asked["response"]["instructions"])
+        text = str(asked["response"]["instructions"]).split('"', 1)[1].rstrip('"')
         spoken.append(text)
         audio = tone(spoken_as(text), 0.4, rate_hz=24000).tobytes()
         await session.reply(Speech(audio=audio, text=text))
@@ -79,9 +79,10 @@ async def speak_all(server: RealtimeServer, spoken: list[str]) -> None:
 
 @dataclass
 class Scene:
-    """A caller who has asked for sales, whose telephone rings."""
+    """A caller who has asked for sales, whose telephone rings: at `pbx`, or at the PBX of another trunk."""
 
     pbx: PbxPhone
+    carrier: PbxPhone
     service: Service
     notes: Notes
     caller: PhoneCall
@@ -117,17 +118,21 @@ OpenScene = Callable[..., "asyncio.Future[Scene]"]
 async def open_scene(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
     async with AsyncExitStack() as stack:
 
-        async def build(more: str = "", answers: tuple[str, ...] = (SUMMARY,)) -> Scene:
+        async def build(more: str = "", answers: tuple[str, ...] = (SUMMARY, SUMMARY)) -> Scene:
             server = await stack.enter_async_context(RealtimeServer(answers=answers, is_replying=False))
             hook = await stack.enter_async_context(HttpServer())
             gateway = Address("127.0.0.1", free_sip_port("127.0.0.1"))
-            options = PhoneOptions(peers={"gateway": gateway}, rtp_ports=(46600, 46799))
-            pbx = await stack.enter_async_context(PbxPhone(options))
+            ports = ((46600, 46699), (46700, 46799))
+            pbx, carrier = [
+                await stack.enter_async_context(PbxPhone(PhoneOptions(peers={"gateway": gateway}, rtp_ports=rtp_ports)))
+                for rtp_ports in ports
+            ]
             pbx.answer_refer = pbx.join
             write_wav(tmp_path / "music.wav", tone(MUSIC_HZ, 1.0))
             (tmp_path / "plan.yaml").write_text(PLAN % {"hook": f"{hook.url}/transfers", "more": more})
             file = tmp_path / "gateway.yaml"
-            file.write_text(CONFIGURATION % {"listen": str(gateway), "peer": str(pbx.address), "url": server.url})
+            values = {"listen": str(gateway), "peer": str(pbx.address), "carrier": str(carrier.address)}
+            file.write_text(CONFIGURATION % {**values, "url": server.url})
             configuration, notes = load_configuration(file, {}), Notes([])
             service = await stack.enter_async_context(Service(configuration, notes, load_plans(configuration)))
             caller = pbx.dial("gateway", "7000")
@@ -137,8 +142,9 @@ async def open_scene(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
             speaking = asyncio.create_task(speak_all(server, spoken))
             stack.callback(speaking.cancel)
             await session.reply(ToolCalls(calls=[Call(name="transfer", arguments='{"contact": "sales"}')]))
-            contact = await asyncio.wait_for(pbx.incoming.get(), 8)
-            return Scene(pbx, service, notes, caller, contact, session, hook, spoken)
+            called = carrier if "carrier" in more else pbx
+            contact = await asyncio.wait_for(called.incoming.get(), 8)
+            return Scene(pbx, carrier, service, notes, caller, contact, session, hook, spoken)
 
         yield build
 
@@ -182,6 +188,12 @@ async def test_a_contact_who_refuses_by_a_key_brings_the_caller_back_who_is_told
     await eventually(lambda: tone_seconds(scene.caller.heard(from_ms), MUSIC_HZ) > 0.3, 3)
     await eventually(lambda: [report["state"] for report in scene.reports] == ["ringing", "failed"], 3)
     assert scene.reports[1]["why"] == "declined (by a key)"
+    await scene.session.reply(ToolCalls(calls=[Call(name="transfer", arguments='{"contact": "sales"}')]))
+    await asyncio.wait_for(scene.pbx.incoming.get(), 8)
+    await eventually(lambda: len(scene.spoken) == 5, 5)
+    times = {scene.spoken.count(text) for text in scene.spoken if "Press" not in text}
+    assert times == {2}
+    assert scene.spoken.count("Press 1 to take the call, 2 to refuse it.") == 1  # kept: it is the same for all callers
     scene.caller.hang_up()
     await scene.record()
     await scene.assert_nothing_is_left()
@@ -219,6 +231,28 @@ async def test_a_caller_hears_the_plans_music_until_both_are_joined(open_scene: 
     await eventually(lambda: tone_seconds(scene.caller.heard(from_ms), CONTACT_HZ) > 0.9, 4)
     assert tone_seconds(scene.caller.heard(from_ms), MUSIC_HZ) < 0.2
     scene.contact.hang_up()
+    assert (await scene.record()).transfer_state is TransferState.BRIDGED
+    await scene.assert_nothing_is_left()
+
+
+async def test_a_contact_of_another_trunk_is_called_there_and_joined_by_the_gateway(open_scene: OpenScene) -> None:
+    scene = await open_scene(more="trunk: carrier")
+    assert scene.pbx.consultation is None
+    assert scene.carrier.consultation is not None
+    assert scene.carrier.consultation.request_uri.host == "127.0.0.1"
+    scene.carrier.pick_up(scene.contact)
+    await scene.whispered(KEYS_HZ)
+    scene.contact.press("1")
+    await scene.session.wait_closed()
+    assert scene.pbx.referred is None
+    from_ms = scene.caller.time_ms
+    scene.caller.say(tone(CALLER_HZ, 1.0))
+    scene.contact.say(tone(CONTACT_HZ, 1.0))
+    await scene.caller.wait_until(from_ms + 2000, within_s=5)
+    assert tone_seconds(scene.contact.heard(), CALLER_HZ) > 0.9
+    assert tone_seconds(scene.caller.heard(from_ms), CONTACT_HZ) > 0.9
+    scene.caller.hang_up()
+    await eventually(scene.contact.ended.is_set, 2)
     assert (await scene.record()).transfer_state is TransferState.BRIDGED
     await scene.assert_nothing_is_left()
 
