@@ -31,10 +31,10 @@ PROBE_BYTES = 1 << 16
 
 
 class AudioFile(Protocol):
-    """A stereo file that is being written. Raises: OSError, from both methods."""
+    """A file that is being written. Raises: OSError, from both methods."""
 
     def write(self, samples: Samples) -> None:
-        """Append int16[n, 2]."""
+        """Append int16[n, channels]."""
 
     def close(self) -> None:
         """Complete it; on the disk when this returns."""
@@ -69,17 +69,17 @@ class _DiskFile(io.FileIO):
 
 
 class WavFile:
-    """WAV, PCM, 16 bit: 32 kB a second at 8 kHz."""
+    """WAV, PCM, 16 bit: 16 kB a second and channel at 8 kHz."""
 
-    def __init__(self, path: Path, rate_hz: int) -> None:
+    def __init__(self, path: Path, rate_hz: int, channels: int = CHANNELS) -> None:
         self._disk = _DiskFile(path)
         self._wave = wave.open(self._disk, "wb")  # noqa: SIM115 - closed by `close`
-        self._wave.setnchannels(CHANNELS)
+        self._wave.setnchannels(channels)
         self._wave.setsampwidth(2)
         self._wave.setframerate(rate_hz)
 
     def write(self, samples: Samples) -> None:
-        """Append int16[n, 2]."""
+        """Append int16[n, channels]."""
         data = samples.astype("<i2").tobytes()
         if self._disk.tell() + len(data) > MAX_WAV_BYTES:
             raise OSError(errno.EFBIG, "a WAV file holds no more than 4 GiB")

@@ -15,8 +15,6 @@ The thread holds no lock while it writes; a disk that hangs costs every recordin
 
 from __future__ import annotations
 
-import errno
-import os
 import queue
 import threading
 import time
@@ -30,15 +28,14 @@ from typing import TypeAlias
 import structlog
 
 from gateway.records.audio_file import AudioFile, FileFormat, Samples, open_audio_file, opus_problem
+from gateway.records.folder import FreeSpace, folder_problem, make_folder, sync_folder
 from gateway.records.names import CallFacts, check_pattern, name_of
 
 PART_SUFFIX = ".part"
-FOLDER_MODE = 0o700
 MAX_WAITING_S = 30.0
 """Audio of one recording that may wait for the disk."""
 MAX_WAITING_BYTES = 64 << 20
 """Audio of all recordings that may wait for the disk."""
-FREE_SPACE_CHECK_S = 5.0
 SWEEP_S = 3600.0
 MAX_SAME_NAMES = 1000
 
@@ -150,7 +147,7 @@ class Recording:
     def _open(self, options: RecordingOptions) -> None:
         """Begin the first file whose name is free."""
         base = options.folder / name_of(options.name, self.call)
-        _make_folder(base.parent)
+        make_folder(base.parent)
         for number in range(1, MAX_SAME_NAMES):
             name = base.name if number == 1 else f"{base.name}-{number}"
             file = base.with_name(f"{name}.{options.format}")
@@ -181,7 +178,7 @@ class Recording:
             else:
                 self._part.unlink()
                 self.file = None
-            _sync_folder(self._part.parent)
+            sync_folder(self._part.parent)
         except OSError as error:
             self.file = self._part
             self._fail(error.strerror or repr(error))
@@ -206,8 +203,7 @@ class Recordings:
         self._jobs: queue.SimpleQueue[tuple[Recording, Samples | None] | None] = queue.SimpleQueue()
         self._queued_bytes = 0  # by the event loop alone
         self._written_bytes = 0  # by the thread alone, as what follows
-        self._is_disk_full = False
-        self._checked_s = float("-inf")
+        self._free_space = FreeSpace(options.folder, options.min_free_bytes, clock)
         self._swept_s = float("-inf")
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
 
@@ -263,13 +259,7 @@ class Recordings:
 
     def is_disk_full(self) -> bool:
         """Whether less than `min_free_bytes` is left, looked at now and then. Raises: OSError."""
-        now = self._clock()
-        if now >= self._checked_s + FREE_SPACE_CHECK_S:
-            _make_folder(self.options.folder)
-            disk = os.statvfs(self.options.folder)
-            self._is_disk_full = disk.f_bavail * disk.f_frsize < self.options.min_free_bytes
-            self._checked_s = now
-        return self._is_disk_full
+        return self._free_space.is_low()
 
     def _sweep(self) -> None:
         """Delete recordings, and what crashes left of them, when their days are over."""
@@ -294,28 +284,4 @@ def problem_of(options: RecordingOptions) -> str:
     """Why nothing can be recorded; "" where it can. Makes the folder where it is missing."""
     if options.format == "opus" and (problem := opus_problem()):
         return problem
-    folder = options.folder
-    try:
-        _make_folder(folder)
-    except OSError as error:
-        return error.strerror or repr(error)
-    return "" if os.access(folder, os.W_OK | os.X_OK) else "it cannot be written to"
-
-
-def _make_folder(folder: Path) -> None:
-    """Make `folder` and what it lies in, for our eyes only."""
-    if folder.is_dir():
-        return
-    if folder.exists():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-    _make_folder(folder.parent)
-    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring a new name to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return folder_problem(options.folder)
