@@ -62,8 +62,9 @@ def name_of(pattern: str, call: CallFacts) -> PurePosixPath:
         "trunk": call.trunk,
         "route": call.route,
     }
-    return PurePosixPath(pattern.format(**{name: _plain(value) for name, value in values.items()}))
+    return PurePosixPath(pattern.format(**{name: plain(value) for name, value in values.items()}))
 
 
-def _plain(value: str) -> str:
+def plain(value: str) -> str:
+    """`value` as it may stand in a name."""
     return re.sub(r"[^A-Za-z0-9+_-]", "_", value[:MAX_FIELD_CHARACTERS]) or "unknown"
