@@ -12,6 +12,7 @@ from gateway.calls.facts import NumberPolicy
 from gateway.calls.keys import DtmfMode
 from gateway.calls.manager import CallOptions, TrunkPolicy
 from gateway.calls.media_hosts import MediaHost, MediaHosts
+from gateway.config.mail import MailSection
 from gateway.config.providers import formats_of, missing_formats
 from gateway.config.sections import (
     LimitsSection,
@@ -51,6 +52,7 @@ class Configuration(Section):
     realtime: dict[str, RealtimeSection] = Field(default_factory=lambda: {"default": RealtimeSection()})
     dialplans: tuple[Path, ...] = ()
     records: RecordsSection = RecordsSection()
+    mail: MailSection = MailSection()
     limits: LimitsSection = LimitsSection()
     log: LogSection = LogSection()
 

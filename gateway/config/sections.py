@@ -39,6 +39,7 @@ from gateway.realtime.session import (
     TurnDetection,
 )
 from gateway.records.recordings import RecordingOptions
+from gateway.records.voicemail import VoicemailOptions
 from gateway.sip.guard import GuardOptions
 from gateway.sip.user_agent import UserAgentOptions
 from gateway.transport.load_watch import LoadLimits
@@ -257,10 +258,25 @@ class RecordingsSection(Section):
     keep_days: Annotated[int, Field(ge=1)] | None = default_of(RecordingOptions, "keep_days")
 
 
+class VoicemailSection(Section):
+    """Messages that callers leave in the mailboxes of dialplans."""
+
+    folder: Path | None = None
+    min_free: DiskSpace = default_of(VoicemailOptions, "min_free_bytes")
+    keep_days: Annotated[int, Field(ge=1)] | None = default_of(VoicemailOptions, "keep_days")
+
+    def options(self) -> VoicemailOptions | None:
+        """The same for the store; None where messages are not kept."""
+        if self.folder is None:
+            return None
+        return VoicemailOptions(folder=self.folder, min_free_bytes=self.min_free, keep_days=self.keep_days)
+
+
 class RecordsSection(Section):
     """What is kept of calls."""
 
     recordings: RecordingsSection = RecordingsSection()
+    voicemail: VoicemailSection = VoicemailSection()
 
 
 class LogSection(Section):

@@ -17,6 +17,8 @@ class WebhookNotice:
     """A request that tells of a message; its body is the message's facts as JSON unless the plan gives another."""
 
     request: HttpRequest
+    attaches: bool = False
+    """Whether the recording goes along, as base64 in ``audio``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,9 +33,11 @@ class NoticeState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeRecord:
-    """One of the mailbox's notices of one message. ``way`` is ``webhook`` or ``email``; ``why`` the last failure."""
+    """One of the mailbox's notices of one message: ``way`` is ``webhook`` or ``email``, ``why`` the last failure."""
 
     way: str
+    to: str = ""
+    """Of a letter: to whom; each recipient has a letter of their own."""
     state: NoticeState = NoticeState.PENDING
     tries: int = 0
     why: str = ""
@@ -94,8 +96,13 @@ class Message:
 
 def notices_of(mailbox: Mailbox) -> tuple[NoticeRecord, ...]:
     """Whom a new message of `mailbox` is to be told."""
-    ways = ("webhook" if isinstance(notice, WebhookNotice) else "email" for notice in mailbox.notices)
-    return tuple(NoticeRecord(way=way) for way in ways)
+    records: list[NoticeRecord] = []
+    for notice in mailbox.notices:
+        if isinstance(notice, WebhookNotice):
+            records.append(NoticeRecord(way="webhook"))
+        else:
+            records += [NoticeRecord(way="email", to=address) for address in notice.to]
+    return tuple(records)
 
 
 def dump_message(message: Message) -> bytes:
@@ -104,7 +111,7 @@ def dump_message(message: Message) -> bytes:
         "seconds": message.seconds,
         "time": message.left_at.isoformat(),
         "notices": [
-            {"way": notice.way, "state": notice.state.value, "tries": notice.tries, "why": notice.why}
+            {"way": notice.way, "to": notice.to, "state": notice.state.value, "tries": notice.tries, "why": notice.why}
             for notice in message.notices
         ],
     }
@@ -139,4 +146,4 @@ def parse_message(data: bytes) -> Message:
 
 def _notice(kept: Mapping[str, object]) -> NoticeRecord:
     state, tries = NoticeState(kept["state"]), int(str(kept["tries"]))
-    return NoticeRecord(way=str(kept["way"]), state=state, tries=tries, why=str(kept["why"]))
+    return NoticeRecord(way=str(kept["way"]), to=str(kept["to"]), state=state, tries=tries, why=str(kept["why"]))

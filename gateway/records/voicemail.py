@@ -71,19 +71,15 @@ class MessageStore:
     def __init__(
         self,
         options: VoicemailOptions,
-        on_kept: Callable[[Message], None] = lambda message: None,
         *,
         open_audio: _Opener = _open_wav,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`on_kept` is called in the thread with each message that is there and has to be told.
-
-        `clock` gives monotonic seconds, `wall_clock` those since 1970 as files have them.
-        """
+        """`clock` gives monotonic seconds, `wall_clock` those since 1970 as files have them."""
         self.options = options
         self.open_audio = open_audio
-        self._on_kept = on_kept
+        self._on_kept: Callable[[Message], None] = lambda message: None
         self._clock = clock
         self._wall_clock = wall_clock
         self._jobs: queue.SimpleQueue[tuple[_Job, int] | None] = queue.SimpleQueue()
@@ -96,8 +92,12 @@ class MessageStore:
         self._unwritten: set[str] = set()  # messages that are told although the disk did not take them
         self._thread = threading.Thread(target=self._run, name="voicemail", daemon=True)
 
-    def start(self) -> None:
-        """Begin to write, after what an earlier process left is taken up."""
+    def start(self, on_kept: Callable[[Message], None]) -> None:
+        """Begin to write, after what an earlier process left is taken up.
+
+        `on_kept` is called in the thread with each message that is there and of which somebody is to be told.
+        """
+        self._on_kept = on_kept
         self.put(self._recover)
         self._thread.start()
 

@@ -45,10 +45,14 @@ def speech(seconds: float) -> list[Samples]:
     return [whole[start : start + 320] for start in range(0, len(whole), 320)]
 
 
-def started(folder: Path, on_kept: Callable[[Message], None] = lambda _: None, **options: object) -> MessageStore:
+def nobody(_message: Message) -> None:
+    """Is told of messages."""
+
+
+def started(folder: Path, on_kept: Callable[[Message], None] = nobody, **options: object) -> MessageStore:
     chosen = VoicemailOptions(folder=folder, **{"min_free_bytes": 0, **options})  # type: ignore[arg-type]
-    store = MessageStore(chosen, on_kept)
-    store.start()
+    store = MessageStore(chosen)
+    store.start(on_kept)
     return store
 
 
@@ -219,7 +223,7 @@ def test_disk_that_hangs_holds_nobody_up(folder: Path) -> None:
     store = MessageStore(
         VoicemailOptions(folder=folder, min_free_bytes=0), open_audio=lambda path: HangingFile(path, 8000, channels=1)
     )
-    store.start()
+    store.start(nobody)
     draft = store.open(MESSAGE)
     for piece in speech(3.0):
         draft.write(piece)
@@ -239,7 +243,7 @@ def test_audio_that_waits_for_a_slow_disk_has_an_end(folder: Path) -> None:
             draft.write(np.zeros(8000, np.int16))
     assert [line["event"] for line in lines] == ["messages lose audio"]
     assert store._queued_bytes <= 16 << 20
-    store.start()
+    store.start(nobody)
     draft.discard()
     store.close(DEADLINE_S)
 
@@ -315,7 +319,7 @@ def test_messages_are_deleted_when_their_days_are_over(folder: Path) -> None:
     for days, files in ((6, 3), (8, 1)):
         then = (folder / f"{NAME}.json").stat().st_mtime + days * 86400
         later = MessageStore(options, wall_clock=lambda then=then: then)  # type: ignore[misc]
-        later.start()
+        later.start(nobody)
         later.close()
         assert len(files_in(folder)) == files
 

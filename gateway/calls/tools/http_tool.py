@@ -85,12 +85,20 @@ class _Refused(Exception):
 
 
 async def run_request(
-    clients: HttpClients, request: HttpRequest, arguments: Mapping[str, object], facts: Mapping[str, str]
+    clients: HttpClients,
+    request: HttpRequest,
+    arguments: Mapping[str, object],
+    facts: Mapping[str, str],
+    *,
+    reads_answer: bool = True,
 ) -> Outcome:
-    """Send `request` with `arguments`, which fit their schema, and the call's `facts`."""
+    """Send `request` with `arguments`, which fit their schema, and the call's `facts`.
+
+    Without `reads_answer` any success will do, whatever is in it.
+    """
     try:
         async with asyncio.timeout(request.timeout_s):
-            return await _run(clients, request, arguments, facts)
+            return await _run(clients, request, arguments, facts, reads_answer=reads_answer)
     except TimeoutError:
         return Failure(f"the service did not answer within {request.timeout_s:g} s")
     except UnfitArgument as error:
@@ -99,8 +107,21 @@ async def run_request(
         return Failure("the certificates of this tool cannot be read")
 
 
+async def tell_service(
+    clients: HttpClients, request: HttpRequest, news: Mapping[str, object], facts: Mapping[str, str]
+) -> str:
+    """Send `request` with `news` to a service that need not answer anything; why it has not taken it, or ""."""
+    outcome = await run_request(clients, request, news, facts, reads_answer=False)
+    return outcome.reason if isinstance(outcome, Failure) else ""
+
+
 async def _run(
-    clients: HttpClients, request: HttpRequest, arguments: Mapping[str, object], facts: Mapping[str, str]
+    clients: HttpClients,
+    request: HttpRequest,
+    arguments: Mapping[str, object],
+    facts: Mapping[str, str],
+    *,
+    reads_answer: bool,
 ) -> Outcome:
     values = {**arguments, **facts}
     url = request.url.render(values, request.query)
@@ -113,7 +134,8 @@ async def _run(
     client = await clients.client(request.ca_file)
     for tries_left in range(request.retries, -1, -1):
         try:
-            return _selected(request, await _exchange(client, request, url, content))
+            answer = await _exchange(client, request, url, content, reads_answer=reads_answer)
+            return _selected(request, answer) if reads_answer else Result(None)
         except _Refused as error:
             if not (tries_left and error.is_retryable and request.is_idempotent):
                 return Failure(str(error))
@@ -126,7 +148,9 @@ async def _run(
     return Failure("the service could not be reached")
 
 
-async def _exchange(client: httpx2.AsyncClient, request: HttpRequest, url: str, content: bytes | None) -> object:
+async def _exchange(
+    client: httpx2.AsyncClient, request: HttpRequest, url: str, content: bytes | None, *, reads_answer: bool
+) -> object:
     """What the service answered. Raises: _Refused, httpx2.TransportError."""
     headers = list(request.headers)
     if content is not None:
@@ -136,7 +160,7 @@ async def _exchange(client: httpx2.AsyncClient, request: HttpRequest, url: str, 
         response = await client.send(asked, stream=True, follow_redirects=False)
         try:
             if not response.is_redirect:
-                return await _answer(response)
+                return await _answer(response, reads_answer=reads_answer)
             asked = _redirected(client, request, response)
         finally:
             await response.aclose()
@@ -157,10 +181,12 @@ def _redirected(client: httpx2.AsyncClient, request: HttpRequest, response: http
     return client.build_request("GET", there, headers=list(request.headers))
 
 
-async def _answer(response: httpx2.Response) -> object:
-    """The body of a success. Raises: _Refused."""
+async def _answer(response: httpx2.Response, *, reads_answer: bool) -> object:
+    """The body of a success, where it is of interest. Raises: _Refused."""
     if not response.is_success:
         _refuse_status(response.status_code)
+    if not reads_answer:
+        return None
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise _Refused("the answer is compressed, which was not asked for")
     body = bytearray()
