@@ -37,15 +37,25 @@ class Listener:
     """One call's. `dispatch` is told what the caller says."""
 
     def __init__(
-        self, sessions: SideSessions, tasks: Callable[[], asyncio.TaskGroup], dispatch: Callable[[Event], None]
+        self,
+        sessions: SideSessions,
+        tasks: Callable[[], asyncio.TaskGroup],
+        dispatch: Callable[[Event], None],
+        on_settled: Callable[[], None] = lambda: None,
     ) -> None:
-        """`tasks` owns what is begun here."""
+        """`tasks` owns what is begun here. `on_settled` is called when somebody listens, or nobody will."""
+        self._on_settled = on_settled
         self._sessions = sessions
         self._tasks = tasks
         self._dispatch = dispatch
         self._session: realtime.RealtimeSession | None = None
         self._listening: asyncio.Task[None] | None = None
         self._log = _log.bind(call_id=sessions.brief.start.call_id)
+
+    @property
+    def hears(self) -> bool:
+        """Whether somebody listens."""
+        return self._session is not None
 
     def begin(self, phrases: Sequence[str]) -> None:
         """Listen from now on; `phrases` are likely to be said."""
@@ -83,10 +93,12 @@ class Listener:
             line = self._sessions.line()
             line.formats = (chain[0].input_format, line.formats[1])
             self._session = session
+            self._on_settled()
             await ended.wait()
             self._log.warning("nobody listens any more")
         except ProviderError as error:
             self._log.warning("nobody listens", code=error.code, error=str(error))
+            self._on_settled()
         finally:
             if self._session is session:
                 self._session = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 
-from gateway.calls.record import CallRecord, Speech
+from gateway.calls.record import CallRecord, LeftMessage, Speech
 from gateway.dialplan.triggers import TRIGGER_WORDS, Escalation
 from gateway.media.engine import LegStatistics
 
@@ -68,6 +68,7 @@ class CallLogbook:
             failed_tools=record.failed_tools,
             messages=len(record.messages),
             notes=len(record.notes),
+            left=[_left(message) for message in record.left],
             reconnects=record.reconnects,
             renewals=record.renewals,
             longest_gap_ms=record.longest_gap_ms,
@@ -136,6 +137,17 @@ def _media_figures(media: LegStatistics | None) -> dict[str, float | None]:
         "remote_lost": media.remote_lost,
         "remote_jitter_ms": _rounded(media.remote_jitter_ms),
         "remote_mos": media.remote_mos,
+    }
+
+
+def _left(message: LeftMessage) -> dict[str, object]:
+    """What was left in a mailbox, without its words."""
+    file = None if message.file is None else str(message.file)
+    return {
+        "kind": message.kind.value,
+        "mailbox": message.mailbox,
+        "file": file,
+        "seconds": round(message.seconds, 1),
     }
 
 

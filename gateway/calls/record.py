@@ -13,6 +13,7 @@ from gateway.calls.answering import AnsweredBy
 from gateway.calls.events import CallNotes, Outcome, RecordingConsent
 from gateway.calls.refusal import Refusal
 from gateway.calls.transfer_state import TransferState
+from gateway.dialplan.messages import MessageKind
 from gateway.dialplan.triggers import Escalation
 from gateway.media.engine import LegStatistics
 from gateway.realtime.session import SessionResumed, Usage
@@ -68,6 +69,16 @@ class TakenMessage:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftMessage:
+    """What a caller left in a mailbox. ``file`` None: nothing was recorded, or it is not written yet."""
+
+    kind: MessageKind
+    mailbox: str
+    file: Path | None
+    seconds: float
+
+
 @dataclass(slots=True, kw_only=True)
 class CallRecord:
     """One call's facts and figures; ``_s`` are monotonic seconds, ``started_at`` is wall-clock time."""
@@ -103,6 +114,7 @@ class CallRecord:
     tool_names: list[str] = field(default_factory=list)  # as the model named them, in the order in which it did
     failed_tools: int = 0
     messages: tuple[TakenMessage, ...] = ()
+    left: tuple[LeftMessage, ...] = ()  # in mailboxes
     notes: tuple[str, ...] = ()  # the model's, for whoever takes the call over
     reconnects: int = 0  # sessions that took the place of one that was lost
     renewals: int = 0  # ... of one that was about to expire

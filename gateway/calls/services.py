@@ -10,6 +10,7 @@ from gateway.calls.directory import LegDirectory
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.media_hosts import MediaHosts
 from gateway.calls.media_watch import OneWayAudio
+from gateway.calls.message_keeper import MessageKeeper
 from gateway.calls.record import CallObserver
 from gateway.calls.recording import RecordingStore
 from gateway.calls.speech import SpeechStore
@@ -43,6 +44,7 @@ class CallServices:
     one_way_audio: OneWayAudio = field(default_factory=OneWayAudio)
     accounting: Accounting = field(default_factory=Accounting)
     recordings: RecordingStore | None = None  # None: nothing is recorded
+    messages: MessageKeeper | None = None  # None: nobody can leave a message
     tools: ToolServices = field(default_factory=ToolServices)
     speech: SpeechStore = field(default_factory=SpeechStore)
     endpoints: Endpoints | None = None  # None: a session that is lost stays lost

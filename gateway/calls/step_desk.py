@@ -6,6 +6,7 @@
          ──Speak─────────────> Speaker ─> media       ──PlayoutEnded──>
          ──Listen────────────> Listener               ──WordsHeard────>
          ──AskHook───────────> HookDesk               ──HookAnswered──>
+         ──PrepareMessage …──> MessageDesk            ──MessageEnded──>
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from collections.abc import Callable
 from gateway.calls.brief import CallBrief
 from gateway.calls.events import Event
 from gateway.calls.hook_desk import HookDesk
+from gateway.calls.leaving import MessageDesk
 from gateway.calls.line import Line
 from gateway.calls.listener import Listener
 from gateway.calls.plan_words import PlanWords
 from gateway.calls.playout_watch import PlayoutWatch
+from gateway.calls.record import CallRecord
 from gateway.calls.services import CallServices
 from gateway.calls.side_session import SideSessions
 from gateway.calls.speaker import Speaker
@@ -27,9 +30,13 @@ from gateway.calls.spending import CallSpending
 from gateway.calls.step_events import (
     AskHook,
     DropHook,
+    EndMessage,
+    LeaveWish,
     Listen,
     PlayTone,
+    PrepareMessage,
     PrepareSpeech,
+    RecordMessage,
     Speak,
     SpeechReady,
     StepCommand,
@@ -51,6 +58,7 @@ class StepDesk:
         self,
         services: CallServices,
         brief: CallBrief,
+        record: CallRecord,
         spending: CallSpending,
         playout: PlayoutWatch,
         *,
@@ -68,6 +76,7 @@ class StepDesk:
         self._listener = Listener(sessions, tasks, self._hear)
         self._hooks = HookDesk(brief, services.tools.http, tasks, dispatch)
         self._dispatch = dispatch
+        self._messages = MessageDesk(services.messages, brief, record, sessions, dispatch=dispatch, tasks=tasks)
 
     @property
     def is_speaking(self) -> bool:
@@ -92,6 +101,8 @@ class StepDesk:
                 self._hooks.ask(command)
             case DropHook():
                 self._hooks.drop()
+            case PrepareMessage() | RecordMessage() | EndMessage() | LeaveWish():
+                self._messages.do(command, self._services.wall_clock())
 
     def note_heard(self) -> None:
         """All that was queued has left for the telephone."""
@@ -105,6 +116,7 @@ class StepDesk:
     def append_audio(self, audio: bytes) -> None:
         """The caller's audio."""
         self._listener.append_audio(audio)
+        self._messages.append_audio(audio)
 
     def hush(self) -> None:
         """Whatever is being spoken is to be heard no more."""
@@ -115,6 +127,7 @@ class StepDesk:
         self._speaker.release()
         self._listener.stop()
         self._hooks.drop()
+        self._messages.release()
 
     def _play_tone(self, command: PlayTone) -> None:
         leg = self._line().leg

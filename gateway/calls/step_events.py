@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gateway.dialplan.actions import Action, Tone
+from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.tools import HttpRequest
 
 
@@ -40,7 +41,17 @@ class HookFailed:
     """A web service has not said anything that can be followed; why is in the log."""
 
 
-StepEvent: TypeAlias = SpeechBegan | WordsHeard | SpeechReady | HookAnswered | HookFailed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageReady:
+    """A message may be left: whoever writes it down listens, or nobody will."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageEnded:
+    """The caller has been silent for so long, or has spoken for as long as they may; or nobody keeps messages."""
+
+
+StepEvent: TypeAlias = SpeechBegan | WordsHeard | SpeechReady | HookAnswered | HookFailed | MessageReady | MessageEnded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,4 +105,43 @@ class DropHook:
     """The answer of a web service is of no interest any more."""
 
 
-StepCommand: TypeAlias = PrepareSpeech | Speak | PlayTone | Listen | StopListening | AskHook | DropHook
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareMessage:
+    """Get ready to take a message; answers with `MessageReady`, or `MessageEnded` where none can be left."""
+
+    mailbox: Mailbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordMessage:
+    """Record the caller from now on; answers with `MessageEnded`."""
+
+    mailbox: Mailbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndMessage:
+    """Record no more. What was said is a message if somebody spoke."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveWish:
+    """Keep that the caller wants to be called back at ``number``."""
+
+    mailbox: Mailbox
+    number: str
+
+
+StepCommand: TypeAlias = (
+    PrepareSpeech
+    | Speak
+    | PlayTone
+    | Listen
+    | StopListening
+    | AskHook
+    | DropHook
+    | PrepareMessage
+    | RecordMessage
+    | EndMessage
+    | LeaveWish
+)

@@ -570,6 +570,7 @@ class CallTask:
         return StepDesk(
             self._services,
             self._brief,
+            self.record,
             self._spending,
             self._playout,
             line=lambda: self._line,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from gateway.dialplan.model import CallFacts, Dialplan
+from gateway.dialplan.pattern import normal_caller
 from gateway.dialplan.template import MAX_VALUE_CHARACTERS, Template, Variable, spoken
 
 MAX_VALUES = 200
@@ -16,12 +17,17 @@ class Variables:
 
     def __init__(self, plan: Dialplan, facts: CallFacts | None) -> None:
         """`facts` None: nothing is known of who calls whom."""
-        self._plan = plan
+        self.plan = plan
         self._facts = facts
         given = {} if facts is None else facts.given
         self._values = {name: text[:MAX_VALUE_CHARACTERS] for name, text in {**plan.variables, **given}.items()}
         self.keys = ""
         """What was pressed in menus."""
+
+    @property
+    def caller(self) -> str:
+        """The number that calls; "" where it is withheld."""
+        return "" if self._facts is None or not normal_caller(self._facts.from_) else self._facts.from_
 
     @property
     def values(self) -> Mapping[str, str]:
@@ -36,13 +42,13 @@ class Variables:
 
     def text(self, template: Template, at: datetime) -> str:
         """`template` filled in, for machines."""
-        return template.render(self._known(at), self._plan.hours_states(at), self._values)
+        return template.render(self._known(at), self.plan.hours_states(at), self._values)
 
     def spoken(self, template: Template, at: datetime) -> str:
         """`template` filled in, for the ear: the digits of a number one by one, everything on one line."""
         known = {variable: _for_the_ear(text) for variable, text in self._known(at).items()}
         told = {name: _for_the_ear(text) for name, text in self._values.items()}
-        return " ".join(template.render(known, self._plan.hours_states(at), told).split())
+        return " ".join(template.render(known, self.plan.hours_states(at), told).split())
 
     def _known(self, at: datetime) -> dict[Variable, str]:
         facts = self._facts
@@ -50,9 +56,9 @@ class Variables:
             Variable.CALLER_NUMBER: "" if facts is None else facts.from_,
             Variable.CALLER_NAME: "" if facts is None else facts.display_name,
             Variable.CALLED_NUMBER: "" if facts is None else facts.to,
-            Variable.NOW: f"{at.astimezone(self._plan.zone):%Y-%m-%d %H:%M}",
-            Variable.DIALPLAN_NAME: self._plan.name,
-            Variable.CONTACTS: ", ".join(self._plan.contacts),
+            Variable.NOW: f"{at.astimezone(self.plan.zone):%Y-%m-%d %H:%M}",
+            Variable.DIALPLAN_NAME: self.plan.name,
+            Variable.CONTACTS: ", ".join(self.plan.contacts),
         }
 
 

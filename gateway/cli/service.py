@@ -28,6 +28,7 @@ from gateway.calls.sounds import load_sounds
 from gateway.calls.spending import Accounting
 from gateway.calls.tools.services import ToolServices
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
+from gateway.cli.messages import Messages
 from gateway.cli.status import report_sources, watch_signalling
 from gateway.config import Configuration
 from gateway.dialplan.load import load_dialplan
@@ -81,6 +82,8 @@ def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
             configuration.realtime,
             configuration.sip.trunks,
             keeps_recordings=configuration.records.recordings.folder is not None,
+            keeps_messages=configuration.records.voicemail.folder is not None,
+            sends_mail=configuration.mail.host is not None,
             unpriced=configuration.unpriced(),
         )
         load_sounds(plan)
@@ -123,6 +126,7 @@ class Service:
         self.load: LoadWatch
         self._tools = ToolServices()
         self._recordings: Recordings | None = None
+        self._messages: Messages | None = None
         self.stalls = StallWatch()
         self.started_at = time.monotonic()
         self._endpoint: SipEndpoint
@@ -166,6 +170,9 @@ class Service:
         self._start_recordings(configuration)
         self._tools.use(self._plans)
         self._stack.push_async_callback(self._tools.close)
+        self._messages = Messages.start(configuration, self._plans, self._tools.http)
+        if self._messages is not None:
+            self._stack.push_async_callback(self._messages.close)
         accounting = await self._start_accounting(configuration)
         self.services = self._services(configuration, urls, accounting)
         self._watch_load(configuration)
@@ -243,6 +250,7 @@ class Service:
             clock=time.monotonic,
             wall_clock=self._wall_clock,
             recordings=self._recordings,
+            messages=None if self._messages is None else self._messages.store,
             tools=self._tools,
             endpoints=Endpoints(configuration.endurances()),
             accounting=accounting,
@@ -404,6 +412,8 @@ class Service:
             self._endpoint.replace_tls(tls)
         self._plans = plans
         self._tools.use(plans)
+        if self._messages is not None:
+            self._messages.use(plans)
         self._greetings.clear()
         self.services.speech.cache.clear()
         self.calls.replace_plans(plans)

@@ -17,7 +17,7 @@ from gateway.errors import shown
 from gateway.located import hint
 
 NEEDS_MAIL = "expected mail: {host: ..., from: ...} there"
-NEEDS_VOICEMAIL = "expected records.voicemail.folder there, or notify: here"
+NEEDS_VOICEMAIL = "expected records.voicemail.folder there"
 
 _WAYS = {
     TransferMode.BLIND: {SummaryWay.WEBHOOK},
@@ -161,9 +161,7 @@ def load_mailboxes(loading: Loading) -> MappingProxyType[str, Mailbox]:
 
 def _mailbox(loading: Loading, name: str, mailbox: MailboxSource) -> Mailbox:
     path: Way = ("mailboxes", name)
-    if not mailbox.notify:
-        message = f"mailbox {name!r} tells nobody, and the configuration keeps no messages"
-        loading.need(ReferenceKind.VOICEMAIL, path, message, NEEDS_VOICEMAIL, name=name)
+    loading.need(ReferenceKind.VOICEMAIL, path, "the configuration keeps no messages", NEEDS_VOICEMAIL, name=name)
     if mailbox.transcript:
         loading.need_voice(path)
     return Mailbox(
@@ -181,6 +179,7 @@ def _mailbox(loading: Loading, name: str, mailbox: MailboxSource) -> Mailbox:
 
 def _notice(loading: Loading, path: Way, notice: NoticeSource) -> Notice:
     if notice.word == "webhook":
-        return WebhookNotice(request=loading.tools().request((*path, "webhook"), notice.webhook, facts=loading.facts))
+        request = loading.tools().request((*path, "webhook"), notice.webhook, facts=loading.facts)
+        return WebhookNotice(request=request, attaches=notice.webhook.attach)
     loading.need(ReferenceKind.MAIL, (*path, "email"), "the configuration has no mail server", NEEDS_MAIL)
     return EmailNotice(to=notice.email.to, subject=notice.email.subject, attaches=notice.email.attach)

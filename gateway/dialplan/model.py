@@ -379,12 +379,15 @@ class Dialplan:
         *,
         keeps_recordings: bool = True,
         keeps_callers: bool = True,
+        keeps_messages: bool = True,
+        sends_mail: bool = True,
         unpriced: Collection[str] = (),
     ) -> tuple[Problem, ...]:
         """A problem for each name of this plan that the configuration lacks, with its place in the plan's file.
 
-        `keeps_recordings`: whether the configuration has a folder for them; `keeps_callers`: whether it has a file of
-        them. `unpriced` are the realtime sessions whose price nobody knows.
+        `keeps_recordings` and `keeps_messages`: whether the configuration has a folder for them; `keeps_callers`:
+        whether it has a file of them; `sends_mail`: whether it has a mail server. `unpriced` are the realtime sessions
+        whose price nobody knows.
         """
         known = {ReferenceKind.REALTIME_SESSION: realtime_sessions, ReferenceKind.TRUNK: trunks}
         problems = [
@@ -392,7 +395,12 @@ class Dialplan:
             for reference in self.references
             if reference.kind in known and reference.name not in known[reference.kind]
         ]
-        parts = {ReferenceKind.RECORDINGS: keeps_recordings, ReferenceKind.CALLERS: keeps_callers}
+        parts = {
+            ReferenceKind.RECORDINGS: keeps_recordings,
+            ReferenceKind.CALLERS: keeps_callers,
+            ReferenceKind.VOICEMAIL: keeps_messages,
+            ReferenceKind.MAIL: sends_mail,
+        }
         problems += [r.problem for r in self.references if not parts.get(r.kind, True)]
         problems += [r.problem for r in self.references if r.kind is ReferenceKind.PRICE and r.name in unpriced]
         return in_order(problems, str(self.file))

@@ -273,6 +273,7 @@ class CallHouse:
         *,
         seed: int = 0,
         recordings: Any = None,
+        messages: Any = None,
         endurance: Endurance | None = None,
         accounting: Accounting | None = None,
         **policy: Any,
@@ -309,6 +310,7 @@ class CallHouse:
             clock=lambda: self.wire.now,
             wall_clock=lambda: NOON + timedelta(seconds=self.wire.now),
             recordings=recordings,
+            messages=messages,
             endpoints=None if endurance is None else self._endpoints(endurance, seed),
             accounting=accounting or Accounting(),
         )

@@ -6,15 +6,18 @@ from datetime import datetime
 
 from gateway.calls.events import Command, Play, Ring
 from gateway.calls.step_events import PlayTone, Speak
+from gateway.calls.steps.callback import Callback
 from gateway.calls.steps.collect import Collect
 from gateway.calls.steps.hook import Hook
 from gateway.calls.steps.menu import Menu
 from gateway.calls.steps.question import PromptOf
 from gateway.calls.steps.simple import Pause, Sound
 from gateway.calls.steps.step import Step
+from gateway.calls.steps.voicemail import Voicemail
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import (
     Action,
+    CallbackAction,
     CollectAction,
     HookAction,
     MenuAction,
@@ -23,6 +26,7 @@ from gateway.dialplan.actions import (
     RingAction,
     SayAction,
     ToneAction,
+    VoicemailAction,
     WaitAction,
 )
 
@@ -44,6 +48,12 @@ def make_step(action: Action, variables: Variables, at: datetime) -> Step | None
             return _opened(Collect(action, _prompt(prompt, variables), variables), prompt, variables, at)
         case HookAction():
             return Hook(action, variables)
+        case VoicemailAction(mailbox=name):
+            mailbox = variables.plan.mailboxes[name]
+            return _opened(Voicemail(mailbox, _prompt(mailbox.prompt, variables)), mailbox.prompt, variables, at)
+        case CallbackAction(mailbox=name, number=number):
+            wanted = variables.caller if number is None else variables.text(number, at)
+            return Callback(variables.plan.mailboxes[name], wanted, variables.plan.language)
         case _:
             return None
 
