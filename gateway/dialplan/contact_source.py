@@ -96,10 +96,16 @@ class EmailSource(Section):
     attach: bool = Field(default=True, description="Whether the recording goes along.")
 
 
+class WebhookSource(RequestSource):
+    """A request that tells of a message. Its facts may stand in it: ``{text}``, ``{callback}``, ``{caller.number}``."""
+
+    attach: bool = Field(default=False, description="Whether the recording goes along, as base64 in ``audio``.")
+
+
 class NoticeSource(OneOf):
     """Who is told of a message."""
 
-    webhook: RequestSource = Field(default=None, description="A web service.")  # type: ignore[assignment]
+    webhook: WebhookSource = Field(default=None, description="A web service.")  # type: ignore[assignment]
     email: EmailSource = Field(default=None, description="A letter by the mail server of the configuration.")  # type: ignore[assignment]
 
 

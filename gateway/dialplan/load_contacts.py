@@ -10,8 +10,10 @@ from gateway.dialplan.contact_source import AcceptSource, ContactSource, Mailbox
 from gateway.dialplan.contacts import Acceptance, Contact, Quota, SummaryWay, TransferMode
 from gateway.dialplan.loading import Loading, Way
 from gateway.dialplan.mailboxes import EmailNotice, Mailbox, Notice, WebhookNotice
+from gateway.dialplan.messages import AUDIO_FACT, MESSAGE_FACTS
 from gateway.dialplan.model import ReferenceKind
 from gateway.dialplan.pattern import parse_text
+from gateway.dialplan.request_template import FACTS
 from gateway.dialplan.targets import parse_target
 from gateway.errors import shown
 from gateway.located import hint
@@ -179,7 +181,8 @@ def _mailbox(loading: Loading, name: str, mailbox: MailboxSource) -> Mailbox:
 
 def _notice(loading: Loading, path: Way, notice: NoticeSource) -> Notice:
     if notice.word == "webhook":
-        request = loading.tools().request((*path, "webhook"), notice.webhook, facts=loading.facts)
+        facts = (*FACTS, *MESSAGE_FACTS, *([AUDIO_FACT] if notice.webhook.attach else []))
+        request = loading.tools().request((*path, "webhook"), notice.webhook, facts=facts)
         return WebhookNotice(request=request, attaches=notice.webhook.attach)
     loading.need(ReferenceKind.MAIL, (*path, "email"), "the configuration has no mail server", NEEDS_MAIL)
     return EmailNotice(to=notice.email.to, subject=notice.email.subject, attaches=notice.email.attach)

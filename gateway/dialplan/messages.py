@@ -11,6 +11,25 @@ from pathlib import Path
 
 from gateway.dialplan.mailboxes import Mailbox, WebhookNotice
 
+MESSAGE_FACTS = (
+    "kind",
+    "mailbox",
+    "dialplan",
+    "message",
+    "time",
+    "caller",
+    "caller_name",
+    "called",
+    "callback",
+    "seconds",
+    "text",
+    "call_id",
+    "file",
+)
+"""What is told of a message, by name."""
+AUDIO_FACT = "audio"
+"""The recording as base64, where it goes along."""
+
 
 class MessageKind(Enum):
     """How a message came about."""

@@ -21,7 +21,7 @@ from typing import Protocol
 import structlog
 
 from gateway.dialplan.mailboxes import EmailNotice, Notice, WebhookNotice
-from gateway.dialplan.messages import Message, NoticeRecord, NoticeState
+from gateway.dialplan.messages import AUDIO_FACT, Message, NoticeRecord, NoticeState
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.tools import HttpRequest
 from gateway.errors import shown
@@ -208,7 +208,7 @@ class Notifier:
         news = message.facts()
         if notice.attaches:
             sound = await asyncio.to_thread(_sound_of, message.audio)
-            news["audio"] = None if sound is None else base64.b64encode(sound).decode()
+            news[AUDIO_FACT] = None if sound is None else base64.b64encode(sound).decode()
         facts = {
             "caller.number": message.caller,
             "caller.name": message.caller_name,

@@ -176,7 +176,7 @@ def test_a_caller_who_speaks_and_hangs_up_has_left_a_message() -> None:
     lines = scene.play(script)
     message = scene.draft.message
     assert (message.kind, message.plan, message.mailbox) == (MessageKind.VOICEMAIL, "office", "night")
-    assert (message.caller, message.called) == ("", "7000")
+    assert (message.caller, message.called) == ("phone", "7000")
     assert scene.draft.text == "Hier ist Ada.\nRufen Sie mich an."
     assert scene.draft.seconds == pytest.approx(4.5, abs=0.6)
     heard = np.concatenate(scene.draft.pieces)
