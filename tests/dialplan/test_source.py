@@ -73,4 +73,4 @@ def test_numbers_may_be_written_without_quotes() -> None:
 
 def test_values_that_stand_for_nothing_are_not_offered_as_defaults() -> None:
     defaults = [part["default"] for part in parts(schema()) if "default" in part]
-    assert defaults == [10.0, 5.0, 20.0, 4.0, 4.0, 180.0, 5.0, 4.0, 0.7, 5.0, 10.0, 4.0, 0.7, 4.0]
+    assert defaults == [10.0, 5.0, 20.0, 4.0, 4.0, 180.0, 5.0, 4.0, 0.7, 5.0, 10.0, 4.0, 0.7, 1.0, 4.0]
