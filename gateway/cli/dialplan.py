@@ -17,6 +17,7 @@ import typer
 from gateway.dialplan.explain import route_report
 from gateway.dialplan.hours import parse_instant
 from gateway.dialplan.load import load_dialplan
+from gateway.dialplan.load_examples import last_seen
 from gateway.dialplan.model import CallFacts, Dialplan
 from gateway.dialplan.proof import run_tests
 from gateway.dialplan.source import schema
@@ -37,9 +38,14 @@ def route(
     header: Annotated[list[str] | None, typer.Option("--header", help="SIP header as NAME=VALUE.")] = None,
     trunk: Annotated[str, typer.Option("--trunk", help="Trunk the call comes by.")] = "",
     name: Annotated[str, typer.Option("--name", help="Display name of the caller.")] = "",
+    diversion: Annotated[str, typer.Option("--diversion", help="Number called first, of a call sent on.")] = "",
+    language: Annotated[
+        list[str] | None, typer.Option("--language", help="Language the telephone asks for; the best first.")
+    ] = None,
+    seen: Annotated[str, typer.Option("--seen", help="true: has called before; 30d: so long ago.")] = "false",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
-    """Show the route a call takes, every rule tried and why, and what is done. Exit status 1: no route takes it."""
+    """Show the route of a call, every rule tried and why, and all that may follow. Exit status 1: no route takes it."""
     plan = load_dialplan(file)
     try:
         when = datetime.now(UTC) if at is None else parse_instant(at, plan.zone)
@@ -52,6 +58,9 @@ def route(
         display_name=name,
         trunk=trunk,
         headers=dict(_header(pair) for pair in header or ()),
+        diversion=diversion,
+        languages=tuple(language or ()),
+        last_seen=_last_seen(seen, when),
     )
     report = route_report(plan, facts)
     typer.echo(report.json() if as_json else report.text())
@@ -136,6 +145,13 @@ def _header(pair: str) -> tuple[str, str]:
     if not equals or not name:
         raise _bad_flag("--header", f"{pair!r} is no header", "expected NAME=VALUE")
     return name, value
+
+
+def _last_seen(text: str, at: datetime) -> datetime | None:
+    try:
+        return last_seen(text, at)
+    except WrongValue as error:
+        raise _bad_flag("--seen", f"{text!r} {error}".strip(), error.expected) from error
 
 
 def _bad_flag(flag: str, message: str, expected: str) -> ConfigurationError:

@@ -11,31 +11,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gateway.dialplan.actions import (
-    WORDS,
-    Action,
-    AnswersAction,
-    CallbackAction,
-    CollectAction,
-    GotoAction,
-    HangUpAfterAction,
-    HookAction,
-    MenuAction,
-    PlayAction,
-    QueueAction,
-    RecordingAction,
-    RejectAction,
-    RingAction,
-    SayAction,
-    SessionAction,
-    SetAction,
-    TellAction,
-    ToneAction,
-    TransferAction,
-    VoicemailAction,
-    WaitAction,
-)
+from gateway.dialplan.actions import WORDS, Action, RejectAction, SessionAction, TransferAction
 from gateway.dialplan.model import CallFacts, Decision, Dialplan, TransferRefused
+from gateway.dialplan.narration import argument_of
+from gateway.dialplan.story import Step, Story
 from gateway.errors import shown
 
 
@@ -87,6 +66,8 @@ class RouteReport:
     facts: CallFacts
     decision: Decision
     actions: tuple[ActionReport, ...]
+    story: tuple[Step, ...]
+    """What may follow, action by action."""
 
     @property
     def is_routed(self) -> bool:
@@ -94,7 +75,7 @@ class RouteReport:
         return self.decision.is_routed
 
     def text(self) -> str:
-        """Lines for a terminal: the chosen route, its actions, and every route tried."""
+        """Lines for a terminal: the chosen route, its actions, every route tried, and all that may follow."""
         facts = self.facts
         caller = facts.from_ or "a withheld number"
         lines = [
@@ -102,6 +83,8 @@ class RouteReport:
             f"route   {self.decision.route}",
             *(f"do      {action.text()}" for action in self.actions),
             *(f"{'match' if rule.matched else 'no':<8}{rule.route}: {rule.reason}" for rule in self.decision.trace),
+            "then",
+            *(line for step in self.story for line in step.lines(depth=1)),
         ]
         return "\n".join(lines)
 
@@ -115,6 +98,9 @@ class RouteReport:
             "trunk": facts.trunk,
             "headers": dict(facts.headers),
             "at": facts.at.isoformat(),
+            "diversion": facts.diversion,
+            "languages": list(facts.languages),
+            "last_seen": facts.last_seen.isoformat() if facts.last_seen else None,
         }
         rules = [
             {
@@ -130,7 +116,8 @@ class RouteReport:
         ]
         actions = [action.document() for action in self.actions]
         document = {"dialplan": self.plan.name, "file": str(self.plan.file), "call": call, "route": decision.route}
-        return json.dumps({**document, "actions": actions, "rules": rules})
+        then = [step.document() for step in self.story]
+        return json.dumps({**document, "actions": actions, "rules": rules, "then": then})
 
 
 def route_report(plan: Dialplan, facts: CallFacts) -> RouteReport:
@@ -138,7 +125,8 @@ def route_report(plan: Dialplan, facts: CallFacts) -> RouteReport:
     facts = replace(facts, at=facts.at.astimezone(plan.zone))
     decision = plan.decide(facts)
     actions = tuple(action_report(plan, action, facts) for action in decision.actions)
-    return RouteReport(plan=plan, facts=facts, decision=decision, actions=actions)
+    story = Story(plan, facts, {decision.route}).tell(decision.actions)
+    return RouteReport(plan=plan, facts=facts, decision=decision, actions=actions, story=story)
 
 
 def action_report(plan: Dialplan, action: Action, facts: CallFacts) -> ActionReport:
@@ -157,35 +145,4 @@ def action_report(plan: Dialplan, action: Action, facts: CallFacts) -> ActionRep
             dials = tuple(str(target) for target in resolved.targets)
             return ActionReport(action=word, argument=action.contact, contact=resolved.contact, dials=dials)
         case _:
-            return ActionReport(action=word, argument=_argument(plan, action, facts))
-
-
-def _argument(plan: Dialplan, action: Action, facts: CallFacts) -> str | bool:  # noqa: C901, PLR0912
-    """What stands behind the word, in short."""
-    match action:
-        case PlayAction(file=file):
-            return str(file)
-        case SayAction(text=text) | TellAction(text=text):
-            return plan.text(text, facts)
-        case ToneAction(tone=tone, seconds=seconds):
-            return f"{tone.value} {seconds:g}s"
-        case RingAction(seconds=seconds) | WaitAction(seconds=seconds) | HangUpAfterAction(seconds=seconds):
-            return f"{seconds:g}s"
-        case RecordingAction(change=change):
-            return change.value
-        case AnswersAction(length=length):
-            return length.value
-        case GotoAction(route=name) | QueueAction(contact=name) | VoicemailAction(mailbox=name):
-            return name
-        case CallbackAction(mailbox=name, number=number):
-            return name if number is None else f"{name} {plan.text(number, facts)}"
-        case SetAction(values=values):
-            return ", ".join(f"{name}={plan.text(text, facts)!r}" for name, text in values.items())
-        case MenuAction(choices=choices):
-            return ", ".join(choices)
-        case CollectAction(into=name):
-            return name
-        case HookAction(request=request):
-            return request.method
-        case _:
-            return True
+            return ActionReport(action=word, argument=argument_of(plan, action, facts) or True)

@@ -145,13 +145,12 @@ def _tried_languages(wanted: tuple[str, ...], told: tuple[str, ...]) -> Criterio
 
 
 def _tried_seen(seen: Seen, facts: CallFacts) -> CriterionTrace:
-    last = facts.last_seen
-    is_seen = last is not None and (seen.within is None or facts.at - last <= seen.within)
+    last, is_known = facts.last_seen, is_seen(seen, facts)
     span = f" within {seen.within.days} days" if seen.within else ""
     has = "has not called before" if last is None else f"called last on {last:%Y-%m-%d}"
     wanted = f"has to have called{span}" if seen.is_wanted else "may not have called before"
-    reason = f"the caller {has}" if is_seen == seen.is_wanted else f"the caller {has}, and {wanted}"
-    return CriterionTrace(criterion="seen", matched=is_seen == seen.is_wanted, reason=reason)
+    reason = f"the caller {has}" if is_known == seen.is_wanted else f"the caller {has}, and {wanted}"
+    return CriterionTrace(criterion="seen", matched=is_known == seen.is_wanted, reason=reason)
 
 
 def _tried_split(share: float, plan: str, route: str, facts: CallFacts) -> CriterionTrace:
@@ -159,6 +158,11 @@ def _tried_split(share: float, plan: str, route: str, facts: CallFacts) -> Crite
     matched = place < share
     reason = f"the caller stands at {place * 100:.1f}% of all, {'within' if matched else 'beyond'} {share * 100:g}%"
     return CriterionTrace(criterion="split", matched=matched, reason=reason)
+
+
+def is_seen(seen: Seen, facts: CallFacts) -> bool:
+    """Whether the number has called before, as long ago as it may be."""
+    return facts.last_seen is not None and (seen.within is None or facts.at - facts.last_seen <= seen.within)
 
 
 def place_in_split(plan: str, route: str, who: str) -> float:

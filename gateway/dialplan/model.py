@@ -14,11 +14,12 @@ of a contact of the plan is refused.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,7 @@ from gateway.dialplan.hours import WEEKDAY_NAMES, OpeningHours
 from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.matching import CriterionTrace, HeaderCriterion, Match, RuleTrace, Seen, tried
 from gateway.dialplan.pattern import normal_caller, normal_number
+from gateway.dialplan.routing import CallView, RouteIndex
 from gateway.dialplan.targets import DialTarget
 from gateway.dialplan.template import MAX_VALUE_CHARACTERS, Template, Variable, quoted
 from gateway.dialplan.tools import McpPlan, SessionTool, ToolDefinition, ToolPlan
@@ -148,11 +150,16 @@ class SessionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Where a call goes: `NO_ROUTE` and a rejection where no route matched. ``trace`` ends with the chosen route."""
+    """Where a call goes: `NO_ROUTE` and a rejection where no route matched."""
 
     route: str
     actions: tuple[Action, ...]
-    trace: tuple[RuleTrace, ...]
+    explain: Callable[[], tuple[RuleTrace, ...]] = field(repr=False, compare=False)
+
+    @property
+    def trace(self) -> tuple[RuleTrace, ...]:
+        """Every route tried, in order, with the reason; the chosen one is the last. Worked out when it is asked for."""
+        return self.explain()
 
     @property
     def is_routed(self) -> bool:
@@ -235,16 +242,24 @@ class Dialplan:
     mcp: Mapping[str, McpPlan] = field(default_factory=dict)
     examples: tuple[ExampleCall, ...] = ()
     references: tuple[Reference, ...] = ()
+    _index: RouteIndex = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", RouteIndex([route.match for route in self.routes]))
 
     def decide(self, facts: CallFacts) -> Decision:
         """The first route that matches, or the rejection of a call that none does."""
-        trace = []
-        for route in self.routes:
-            rule = self._try(route, facts)
-            trace.append(rule)
-            if rule.matched:
-                return Decision(route=route.name, actions=route.actions, trace=tuple(trace))
-        return Decision(route=NO_ROUTE, actions=(RejectAction(status=NO_ROUTE_STATUS),), trace=tuple(trace))
+        view = CallView(facts, self.name, self.zone, self.hours)
+        routes = self.routes
+        chosen = next((i for i in self._index.candidates(view) if view.suits(routes[i].match, routes[i].name)), None)
+        explain = partial(self._explain, facts, chosen)
+        if chosen is None:
+            return Decision(route=NO_ROUTE, actions=(RejectAction(status=NO_ROUTE_STATUS),), explain=explain)
+        return Decision(route=routes[chosen].name, actions=routes[chosen].actions, explain=explain)
+
+    def _explain(self, facts: CallFacts, chosen: int | None) -> tuple[RuleTrace, ...]:
+        tried = self.routes if chosen is None else self.routes[: chosen + 1]
+        return tuple(self._try(route, facts) for route in tried)
 
     def react(self, event: Trigger, facts: CallFacts | None = None, session: str | None = None) -> Escalation | None:
         """The first escalation that answers `event`; with `facts` of a call in `session`, whose circumstances hold."""

@@ -51,6 +51,8 @@ class Regex:
     last: int
     follows: tuple[int, ...]
     takes_empty: bool
+    known: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    """The positions that take an ASCII character, once that has been asked for."""
 
     def fullmatch(self, text: str) -> bool:
         """Whether the whole of `text` matches; letters match in either case. A text beyond 256 characters does not."""
@@ -58,10 +60,10 @@ class Regex:
             return self.takes_empty
         if len(text) > MAX_TEXT_CHARACTERS:
             return False
-        places = {character: self._places(character) for character in set(text)}
         reachable, here = self.first, 0
         for character in text:
-            here = reachable & places[character]
+            places = self.known.get(character)
+            here = reachable & (self._places(character) if places is None else places)
             if not here:
                 return False
             reachable = 0
@@ -70,7 +72,10 @@ class Regex:
         return bool(here & self.last)
 
     def _places(self, character: str) -> int:
-        return sum(1 << place for place, characters in enumerate(self.sets) if character in characters)
+        places = sum(1 << place for place, characters in enumerate(self.sets) if character in characters)
+        if character.isascii():
+            self.known[character] = places
+        return places
 
 
 def compile_regex(text: str) -> Regex:

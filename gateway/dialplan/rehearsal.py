@@ -185,6 +185,9 @@ class Rehearsal:
     # What happens.
 
     def _happen(self, event: ExampleEvent, waiting: list[ExampleEvent]) -> None:
+        if isinstance(event, KeyPressed) and self._is_free(event.digit) and self._has_escalation(event):
+            self._fire(event, waiting)
+            return
         match self.standing, self._choice, event:
             case Standing.ASKING, MenuAction() as menu, KeyPressed() | WordsSaid() | NothingDone():
                 self._choose(menu, event)
@@ -196,6 +199,19 @@ class Rehearsal:
                 self._talk(event, waiting)
             case _:
                 self.problem = self._refusal(event)
+
+    def _is_free(self, digit: str) -> bool:
+        """Whether a question is open that has no use for this key, which is then an escalation's."""
+        match self.standing, self._choice:
+            case Standing.ASKING, MenuAction(choices=choices):
+                return digit not in choices
+            case Standing.ASKING, CollectAction(end=end):
+                return not digit.isdigit() and digit != end
+            case _:
+                return False
+
+    def _has_escalation(self, event: ExampleEvent) -> bool:
+        return bool(self._session) and any(self._is_armed(known) for known in firing(self._plan, event))
 
     def _refusal(self, event: ExampleEvent) -> str:
         what = event_text(event)
@@ -254,10 +270,15 @@ class Rehearsal:
             self._end()
         elif isinstance(event, KeyPressed | WordsSaid):
             self._is_leaving = False
+        self._fire(event, waiting)
+
+    def _fire(self, event: ExampleEvent, waiting: list[ExampleEvent]) -> None:
+        """Do what escalations have for it, one after the other while the session is open."""
         for escalation in firing(self._plan, event):
-            if self.standing is Standing.TALKING and self._is_armed(escalation):
+            if self._session and self.standing is not Standing.OVER and self._is_armed(escalation):
                 self._fired.add(escalation.name)
-                self.done, self._left, self.standing = [], list(escalation.actions), Standing.DOING
+                self.done, self._left, self._choice = [], list(escalation.actions), None
+                self.standing = Standing.DOING
                 self._carry_on(waiting)
 
     def _is_armed(self, escalation: Escalation) -> bool:

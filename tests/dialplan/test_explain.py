@@ -33,6 +33,14 @@ def test_the_text_tells_the_route_its_actions_and_every_rule_tried(tmp_path: Pat
             "do      session reception",
             "no      blocked: from +49301 matches none of anonymous, +4990*",
             f"match   day: to 7000 matches 7000; {rest}",
+            "then",
+            "  transfer sales: blind to sip:6001; each rings 20s; office open now, until 17:30",
+            "    else desk: blind to sip:6001, tel:+49301234; each rings 15s",
+            "  session reception: uses default; greets 'Hello.'; tools transfer, hang_up",
+            "    escalation zero: when dtmf 0",
+            "      transfer desk: blind to sip:6001, tel:+49301234; each rings 15s",
+            "    escalation down: when provider_down",
+            "      reject 503 Busy",
         )
     )
 
@@ -56,7 +64,7 @@ def test_the_text_names_the_stand_in_of_a_closed_contact(tmp_path: Path) -> None
 
 def test_text_of_callers_stays_on_its_line(tmp_path: Path) -> None:
     report = route_report(load_plan(tmp_path), call(to="x\nroute day", from_="\x1b[2J"))
-    assert len(report.text().splitlines()) == 6
+    assert len(report.text().splitlines()) == 8
     assert "\x1b" not in report.text()
 
 
@@ -73,9 +81,13 @@ def test_the_json_is_one_document_with_the_same(tmp_path: Path) -> None:
             "trunk": "pbx",
             "headers": {"X-Queue": "gold"},
             "at": "2026-11-20T10:00:00+01:00",
+            "diversion": "",
+            "languages": [],
+            "last_seen": None,
         },
         "route": "blocked",
         "actions": [{"reject": 603, "reason": ""}],
+        "then": [{"kind": "reject", "name": "603", "details": []}],
         "rules": [
             {
                 "route": "blocked",
