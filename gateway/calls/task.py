@@ -36,6 +36,7 @@ from gateway.calls.escalation.silence import SilenceWatch
 from gateway.calls.escalation.verdicts import VerdictDesk
 from gateway.calls.introduction import IntroductionLinks
 from gateway.calls.line import Line
+from gateway.calls.logbook import masked
 from gateway.calls.peer_watch import PeerWatch
 from gateway.calls.plan_words import PlanWords
 from gateway.calls.playout_watch import PlayoutWatch
@@ -221,7 +222,10 @@ class CallTask:
 
     def _note_transfer(self, attempt: TransferAttempt) -> None:
         log = self._log.warning if attempt.why else self._log.info
-        log("transfer", target=str(attempt.target), state=attempt.state.value, why=attempt.why)
+        contact = self._brief.plan.contacts.get(self._call.notes.transfer_target or "")
+        is_personal = contact is not None and contact.pattern is not None  # a number that somebody has asked for
+        target = masked(str(attempt.target)) if is_personal else str(attempt.target)
+        log("transfer", target=target, state=attempt.state.value, why=attempt.why)
         self._desk.note(attempt)
 
     # What the call decided.

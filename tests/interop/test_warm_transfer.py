@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.interop.conftest import AGENT_TONE_HZ, GatewayMaker, PhoneMaker, Speak, fail_if_complained
@@ -87,9 +88,10 @@ def test_a_human_hears_who_calls_and_why_takes_the_call_by_a_key_and_has_the_cal
         gateway.wait_for("transfer", state="ringing", timeout_s=20)
         agent.wait_for("CALL_INCOMING")
         summary = wait_until(lambda: [told["summary"] for told in hook.told], "the web service is told", 10)[0]
+        sentences = [speak(text, voice="marin") for text in ("Call from an anonymous caller.", summary, KEYS_SENTENCE)]
         agent.answer()
         whispering = gateway.wait_for("transfer", state="whispering")
-        time.sleep(7)  # all of it is spoken once
+        time.sleep(len(np.concatenate(sentences)) / 8000 + 1.5)  # all of it is spoken once
         agent.press("1")
         answered = gateway.wait_for("transfer", state="answered", timeout_s=3)
         gateway.wait_for("transfer", state="handed-over", timeout_s=3)

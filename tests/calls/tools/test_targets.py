@@ -216,9 +216,13 @@ def test_a_number_that_the_pattern_takes_is_dialled_at_the_trunk(tmp_path: Path)
 
     async def script() -> None:
         call, _ = await talking(house)
-        house.sessions[0].ask("transfer", contact="staff", number="4711")
-        await house.live(3)
-        assert pbx.dialled == ["4711"]
+        with structlog.testing.capture_logs() as logs:
+            house.sessions[0].ask("transfer", contact="mobile", number="+49171234567")
+            await house.live(3)
+        assert pbx.dialled == ["+49171234567"]
+        targets = {line["target"] for line in logs if line["event"] == "transfer"}
+        assert len(targets) == 1
+        assert "171234" not in targets.pop()  # a person's, perhaps: logs show the end of it at most
         call.hang_up()
         await house.live(60, step_s=1)
 
