@@ -99,7 +99,7 @@ from gateway.calls.events import (
 from gateway.calls.gathered_keys import GatheredKeys
 from gateway.calls.record import CallDirection
 from gateway.calls.script import Script
-from gateway.calls.step_events import SpeechBegan, StepEvent, WordsHeard
+from gateway.calls.step_events import Speak, SpeechBegan, StepEvent, WordsHeard
 from gateway.calls.steps.make import make_step
 from gateway.calls.steps.simple import Preparation
 from gateway.calls.steps.step import Step
@@ -194,7 +194,7 @@ class Call:
         )
         self._step: Step | None = None  # under way; the one that ACTING is about
         self._trailing: tuple[str, datetime] | None = None  # a key that means nothing until then
-        self._prepared = ""  # the text that is ready to be heard first
+        self._prepared: Speak | None = None  # what is ready to be heard first
         self._max_call_s = max_call_s
         self._is_outgoing = direction is CallDirection.OUTGOING
         self._trunk = trunk
@@ -288,7 +288,7 @@ class Call:
             return self._open_session(action)
         step = make_step(action, self._script.variables, at)
         if not self._is_answered and (step is None or step.needs_answer):
-            return self._connect("" if step is None else step.opening, at)
+            return self._connect(None if step is None else step.opening, at)
         self._script.drop_first()
         if step is not None:
             return self._begin_step(step, at)
@@ -296,9 +296,9 @@ class Call:
             return self._start_transfer_action(action, at)
         return self._begin_session(at)
 
-    def _connect(self, opening: str, at: datetime) -> list[Command]:
+    def _connect(self, opening: Speak | None, at: datetime) -> list[Command]:
         """Answer, or place the call, once the text is ready that is to be heard first."""
-        if opening and self._prepared != opening:
+        if opening is not None and self._prepared != opening:
             self._prepared = opening
             return self._begin_step(Preparation(opening, rings=not self._is_outgoing), at)
         self._enter(CallState.DIALLING if self._is_outgoing else CallState.ANSWERING)

@@ -8,15 +8,17 @@ from dataclasses import replace
 
 import structlog
 
-from gateway.calls.greeting import GreetingKey, GreetingRecorder, greeting_key
+from gateway.calls.greeting import GreetingCache, GreetingKey, GreetingRecorder, greeting_key
 from gateway.calls.plan_words import PlanWords
 from gateway.calls.side_session import SideSessions
 from gateway.calls.speech import Speech
+from gateway.calls.step_events import Speak
 from gateway.errors import ProviderError
 from gateway.realtime import session as realtime
 
 SPEECH_ITEM = "speech"
 INSTRUCTIONS = "You read texts aloud on the telephone: exactly as they stand, in their own language, and nothing else."
+NOTHING = Speak(text="")
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -40,7 +42,7 @@ class Speaker:
         self._on_change = on_change
         self._ready = ready
         self._words = words
-        self._text = ""
+        self._wanted = NOTHING
         self._speech: Speech | None = None  # that the caller hears
         self._next: Speech | None = None  # that the caller is about to hear
         self._told = 0  # chunks that are on their way to the caller
@@ -54,18 +56,18 @@ class Speaker:
         """Whether more is to come (what is queued at the leg apart)."""
         return self._speech is not None
 
-    def prepare(self, text: str) -> None:
-        """Have `text` spoken, for `speak` to find it; `ready` is told when it sounds, or will not."""
+    def prepare(self, wanted: Speak) -> None:
+        """Have a text spoken, for `speak` to find it; `ready` is told when it sounds, or will not."""
         self.stop()
-        self._text, self._may_retry = text, True
+        self._wanted, self._may_retry = wanted, True
         self._wait_for_sound()
 
-    def speak(self, text: str) -> None:
-        """Let the caller hear `text`; it is over when `is_busy` is no longer, whatever came of it."""
-        known = self._next if text == self._text else None
+    def speak(self, wanted: Speak) -> None:
+        """Let the caller hear a text; it is over when `is_busy` is no longer, whatever came of it."""
+        known = self._next if wanted == self._wanted else None
         self.stop()
-        self._text, self._may_retry = text, known is None
-        if text:
+        self._wanted, self._may_retry = wanted, known is None
+        if wanted.text:
             self._begin(known)
         else:
             self._on_change()
@@ -89,12 +91,13 @@ class Speaker:
 
     def _find(self) -> Speech:
         """The text as it sounds, or will."""
-        chain = self._sessions.chain(reading)
-        key = greeting_key(chain[0], self._text)
-        speech = self._store.find(key, chain[0].output_format)
+        chain, text, is_kept = self._sessions.chain(reading), self._wanted.text, not self._wanted.is_personal
+        key, audio_format = greeting_key(chain[0], text), chain[0].output_format
+        speech = self._store.find(key, audio_format) if is_kept else None
         if speech is None:
-            speech = self._store.begin(key, chain[0].output_format)
-            work = self._speak(speech, key, self._text, chain)
+            speech = self._store.begin(key, audio_format) if is_kept else Speech(audio_format)
+            cache = self._store.cache if is_kept else GreetingCache(0)
+            work = self._speak(speech, key, GreetingRecorder(cache, key, audio_format.bytes_per_ms), text, chain)
             task = self._tasks().create_task(work, name=f"speech {self._sessions.brief.start.call_id}")
             self._speaking.add(task)
             task.add_done_callback(self._speaking.discard)
@@ -118,8 +121,14 @@ class Speaker:
             self._may_retry = False
             self._wait_for_sound()
 
-    async def _speak(self, speech: Speech, key: GreetingKey, text: str, chain: list[realtime.SessionOptions]) -> None:
-        recorder = GreetingRecorder(self._store.cache, key, chain[0].output_format.bytes_per_ms)
+    async def _speak(
+        self,
+        speech: Speech,
+        key: GreetingKey,
+        recorder: GreetingRecorder,
+        text: str,
+        chain: list[realtime.SessionOptions],
+    ) -> None:
         try:
             await speech.speak(self._sessions.open(chain), text, recorder, self._sessions.count(chain))
         except ProviderError as error:  # there is no such session at all
@@ -137,7 +146,7 @@ class Speaker:
             line.formats = (line.formats[0], speech.audio_format)
             engine = self._sessions.services.media.engine
             audio_ms = sum(map(len, new)) / speech.audio_format.bytes_per_ms
-            self._words.sounds(self._text, engine.queued_ms(line.leg), audio_ms)
+            self._words.sounds(self._wanted.text, engine.queued_ms(line.leg), audio_ms)
             for audio in new:
                 engine.play(line.leg, SPEECH_ITEM, audio)
         if speech.is_over:
@@ -152,7 +161,7 @@ class Speaker:
         self._speech = None
         if speech.problem:
             self._store.failures += 1
-            self._log.warning("text not spoken", reason=speech.problem, characters=len(self._text))
+            self._log.warning("text not spoken", reason=speech.problem, characters=len(self._wanted.text))
         line = self._sessions.line()
         self._words.complete()
         if line.leg is not None and self._told:

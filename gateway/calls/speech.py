@@ -68,7 +68,7 @@ class Speech:
                 await session.connect(hear)
                 session.say(text)
                 if session.capabilities.is_full_duplex:
-                    hum = loop.create_task(_be_silent(session), name="silence for a speech")
+                    hum = loop.create_task(_be_silent(session, self.audio_format), name="silence for a speech")
                 await self._has_begun.wait()
                 limit.reschedule(loop.time() + SPEECH_LIMIT_S)
                 await self._has_ended.wait()
@@ -118,9 +118,8 @@ class Speech:
             changed()
 
 
-async def _be_silent(session: realtime.RealtimeSession) -> None:
-    """A model that is full duplex speaks while it hears something, and be it silence."""
-    audio_format = session.capabilities.input_formats[0]
+async def _be_silent(session: realtime.RealtimeSession, audio_format: AudioFormat) -> None:
+    """A model that is full duplex speaks while it hears something, and be it silence; it has one format for both."""
     frame = audio_format.silence * (_SILENCE_MS * audio_format.sample_rate_hz // 1000)
     while True:
         session.append_audio(frame)

@@ -88,11 +88,11 @@ class StepDesk:
         match command:
             case PlayTone():
                 self._play_tone(command)
-            case PrepareSpeech(text=text):
-                self._speaker.prepare(text)
-            case Speak(text=text):
+            case PrepareSpeech(speech=speech):
+                self._speaker.prepare(speech)
+            case Speak():
                 self._playout.wait()
-                self._speaker.speak(text)
+                self._speaker.speak(command)
             case Listen(phrases=phrases):
                 self._listener.begin(phrases)
             case StopListening():

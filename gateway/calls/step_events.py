@@ -55,17 +55,21 @@ StepEvent: TypeAlias = SpeechBegan | WordsHeard | SpeechReady | HookAnswered | H
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrepareSpeech:
-    """Have a text spoken that the caller is to hear soon; `SpeechReady` follows when it begins to sound."""
+class Speak:
+    """Speak a text to the caller; `PlayoutEnded` follows when it was heard, and also when it cannot be spoken.
+
+    One that ``is_personal`` holds something of this caller: its sound is not kept for others.
+    """
 
     text: str
+    is_personal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speak:
-    """Speak a text to the caller; `PlayoutEnded` follows when it was heard, and also when it cannot be spoken."""
+class PrepareSpeech:
+    """Have a text spoken that the caller is to hear soon; `SpeechReady` follows when it begins to sound."""
 
-    text: str
+    speech: Speak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from gateway.dialplan.model import CallFacts, Dialplan
 from gateway.dialplan.pattern import normal_caller
-from gateway.dialplan.template import MAX_VALUE_CHARACTERS, Template, Variable, spoken
+from gateway.dialplan.template import MAX_VALUE_CHARACTERS, CallVariable, Template, Variable, spoken
 
 MAX_VALUES = 200
+_OF_THE_CALLER = (Variable.CALLER_NUMBER, Variable.CALLER_NAME)
 
 
 class Variables:
@@ -60,6 +61,11 @@ class Variables:
             Variable.DIALPLAN_NAME: self.plan.name,
             Variable.CONTACTS: ", ".join(self.plan.contacts),
         }
+
+
+def is_personal(template: Template) -> bool:
+    """Whether `template` holds something of one caller."""
+    return any(isinstance(part, CallVariable) or part in _OF_THE_CALLER for part in template.parts)
 
 
 def _for_the_ear(text: str) -> str:

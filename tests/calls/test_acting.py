@@ -95,7 +95,7 @@ def test_a_call_that_rings_is_rejected_when_the_gateway_goes() -> None:
 
 def test_the_caller_is_answered_when_the_text_is_ready_that_they_hear_first() -> None:
     call = call_with(replace(MENU, prompt=say("One or two?")))
-    assert feed(call, e.Started()) == [e.Ring(), PrepareSpeech(text="One or two?")]
+    assert feed(call, e.Started()) == [e.Ring(), PrepareSpeech(speech=Speak(text="One or two?"))]
     assert feed(call, e.PlayoutEnded()) == []
     assert feed(call, SpeechReady()) == [e.Answer()]
     assert feed(call, e.Established())[1:] == [SILENT, Speak(text="One or two?")]
@@ -181,7 +181,7 @@ def test_after_the_last_step_the_caller_is_back_with_the_session() -> None:
 def test_a_call_of_ours_is_dialled_after_the_hook_and_does_not_ring_for_itself() -> None:
     call = call_with(a.RingAction(seconds=5), HOOK, say("Hello."), direction=CallDirection.OUTGOING)
     assert feed(call, e.Started()) == [AskHook(request=REQUEST, values={})]
-    assert feed(call, HookAnswered()) == [PrepareSpeech(text="Hello.")]
+    assert feed(call, HookAnswered()) == [PrepareSpeech(speech=Speak(text="Hello."))]
     assert feed(call, SpeechReady()) == [e.Dial()]
     assert feed(call, e.Rang(), e.Established())[-1] == Speak(text="Hello.")
 

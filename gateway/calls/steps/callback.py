@@ -47,12 +47,12 @@ class Callback(Step):
         super().__init__()
         self._mailbox = mailbox
         self._number = dialable(number)
-        self.opening = _in(language, PROMISES if self._number else REFUSALS)
+        self._answer = self.opening = Speak(text=_in(language, PROMISES if self._number else REFUSALS))
 
     def begin(self, _at: datetime) -> list[Command]:
         """Note it, and say so."""
         wish = [LeaveWish(mailbox=self._mailbox, number=self._number)] if self._number else []
-        return [*wish, Speak(text=self.opening)]
+        return [*wish, self._answer]
 
     def on(self, event: Event, _at: datetime) -> list[Command]:
         """It is over when it has been said."""

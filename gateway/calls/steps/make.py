@@ -14,7 +14,7 @@ from gateway.calls.steps.question import PromptOf
 from gateway.calls.steps.simple import Pause, Sound
 from gateway.calls.steps.step import Step
 from gateway.calls.steps.voicemail import Voicemail
-from gateway.calls.variables import Variables
+from gateway.calls.variables import Variables, is_personal
 from gateway.dialplan.actions import (
     Action,
     CallbackAction,
@@ -59,7 +59,11 @@ def make_step(action: Action, variables: Variables, at: datetime) -> Step | None
 
 
 def _sound(prompt: Prompt, variables: Variables, at: datetime) -> Command:
-    return Play(file=prompt.file) if isinstance(prompt, PlayAction) else Speak(text=variables.spoken(prompt.text, at))
+    return Play(file=prompt.file) if isinstance(prompt, PlayAction) else _speech(prompt, variables, at)
+
+
+def _speech(say: SayAction, variables: Variables, at: datetime) -> Speak:
+    return Speak(text=variables.spoken(say.text, at), is_personal=is_personal(say.text))
 
 
 def _prompt(prompt: Prompt | None, variables: Variables) -> PromptOf:
@@ -67,5 +71,5 @@ def _prompt(prompt: Prompt | None, variables: Variables) -> PromptOf:
 
 
 def _opened(step: Step, prompt: Prompt | None, variables: Variables, at: datetime) -> Step:
-    step.opening = variables.spoken(prompt.text, at) if isinstance(prompt, SayAction) else ""
+    step.opening = _speech(prompt, variables, at) if isinstance(prompt, SayAction) else None
     return step

@@ -10,8 +10,10 @@ from gateway.calls.step_events import Listen, SpeechBegan, StopListening, WordsH
 from gateway.calls.steps.question import PromptOf, Question
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import Action, MenuAction
-from gateway.dialplan.phrases import parse_phrase
+from gateway.dialplan.phrases import parse_phrase, words_of
 
+ECHO_WORDS = 4
+"""As many words of the prompt, and no others, are its echo; fewer may well be the caller's."""
 SPEECH_LIMIT_S = 10.0
 """How long somebody who has begun to speak is waited for."""
 
@@ -46,12 +48,20 @@ class Menu(Question):
                 return super().on(event, at)
 
     def _on_words(self, text: str, at: datetime) -> list[Command]:
+        if self._is_echo(text):
+            return [] if self._is_asking else self._wait()
         key = key_for(text, self._action.words)
         if key is not None and key in self._action.choices:
             return self._choose(key)
         if self._is_asking:
             return []
         return self._on_wrong(at) if text else self._wait()
+
+    def _is_echo(self, text: str) -> bool:
+        """Whether what was heard is nothing but words of the prompt, which comes back from a loudspeaker."""
+        heard = words_of(text)
+        prompt = "" if self.opening is None else self.opening.text
+        return len(heard) >= ECHO_WORDS and set(heard) <= set(words_of(prompt))
 
     def _on_key(self, digit: str, at: datetime) -> list[Command]:
         self._variables.keys += digit

@@ -16,7 +16,7 @@ class Sound(Step):
         """`sound` is answered with `PlayoutEnded`."""
         super().__init__()
         self._sound = sound
-        self.opening = sound.text if isinstance(sound, Speak) else ""
+        self.opening = sound if isinstance(sound, Speak) else None
 
     def begin(self, _at: datetime) -> list[Command]:
         """It begins."""
@@ -50,15 +50,15 @@ class Preparation(Step):
 
     needs_answer = False
 
-    def __init__(self, text: str, *, rings: bool) -> None:
+    def __init__(self, speech: Speak, *, rings: bool) -> None:
         """`rings`: the caller hears so meanwhile."""
         super().__init__()
-        self._text = text
+        self._speech = speech
         self._rings = rings
 
     def begin(self, _at: datetime) -> list[Command]:
         """Ask for it."""
-        return [*([Ring()] if self._rings else []), PrepareSpeech(text=self._text)]
+        return [*([Ring()] if self._rings else []), PrepareSpeech(speech=self._speech)]
 
     def on(self, event: Event, _at: datetime) -> list[Command]:
         """It can be heard."""

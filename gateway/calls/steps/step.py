@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.calls.events import Command, Event, StopPlaying, StopTimer, TimerName
+from gateway.calls.step_events import Speak
 from gateway.dialplan.actions import Action
 
 QUIET: tuple[Command, ...] = (StopTimer(timer=TimerName.STEP), StopPlaying())
@@ -28,8 +29,8 @@ class Step(ABC):
 
     needs_answer: bool = True
     """Whether the call has to be answered first."""
-    opening: str = ""
-    """The text that it begins to speak with."""
+    opening: Speak | None = None
+    """What it begins to speak with."""
     trailing: str = ""
     """A key that the caller may still press behind a step that is over, and that then means nothing."""
 

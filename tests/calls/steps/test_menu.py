@@ -21,7 +21,7 @@ from gateway.calls.events import (
     TimerFired,
     TimerName,
 )
-from gateway.calls.step_events import Listen, SpeechBegan, StopListening, WordsHeard
+from gateway.calls.step_events import Listen, Speak, SpeechBegan, StopListening, WordsHeard
 from gateway.calls.steps.menu import SPEECH_LIMIT_S, Menu, key_for
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import HangUpAction, MenuAction, TransferAction
@@ -119,6 +119,17 @@ def test_who_begins_to_speak_is_waited_for_and_wrong_words_are_a_wrong_key() -> 
     assert feed(asked, WordsHeard(text="")) == [WAIT]
     assert StopListening() in feed(asked, WordsHeard(text="Buchhaltung"))
     assert asked.follows == (WRONG,)
+
+
+def test_the_prompt_that_comes_back_from_a_loudspeaker_is_nobody() -> None:
+    asked = menu(WORDS, tries=1)
+    asked.opening = Speak(text="Say Verkauf for the sales department, or Büro.")
+    asked.begin(NOON)
+    assert feed(asked, WordsHeard(text="for the sales department")) == []
+    assert feed(asked, PlayoutEnded(), WordsHeard(text="Verkauf for the sales department")) == [WAIT]
+    assert asked.follows is None
+    feed(asked, WordsHeard(text="the sales department"))
+    assert asked.follows == (SALES,)
 
 
 def test_who_is_asked_again_is_still_listened_to() -> None:
