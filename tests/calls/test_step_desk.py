@@ -11,15 +11,18 @@ import structlog
 
 from gateway.calls.call import CallState
 from gateway.calls.events import Outcome
+from gateway.calls.speech import FIRST_SOUND_S
 from gateway.dialplan import actions as a
 from gateway.dialplan.model import Match, Route, SessionPlan
 from gateway.dialplan.template import parse_template
+from gateway.dialplan.triggers import DigitPressed, Escalation
 from gateway.errors import ProviderRefused
+from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime
 from gateway.sip.message import Uri
 from tests.calls.test_recording import CALLER_PORT, ObedientPbx
 from tests.support.bare_plan import BARE_PLAN
-from tests.support.call_house import CALLER_AUDIO, CallHouse, ScriptedSession, play_out
+from tests.support.call_house import CALLER_AUDIO, CallHouse, ScriptedSession, _AnySession, play_out
 from tests.support.wire import PBX, description
 
 SOUND = b"speech" * 8
@@ -228,6 +231,75 @@ def test_a_menu_hears_words_and_goes_on_hearing_keys_when_nobody_listens() -> No
     assert words == [("agent", "Verkauf oder Büro?"), ("caller", "zum Büro bitte"), ("agent", "Das Büro.")]
 
 
+def test_nobody_is_heard_any_more_once_the_choice_is_made() -> None:
+    house = house_for(MENU, replace(MENU, words={}, prompt=None, wait_s=5))
+    house.on_session = speaks()
+
+    async def script() -> None:
+        await call(house)
+        listening = house.sessions[1]
+        hear = listening.on_event
+        assert hear is not None
+        press(house, "1")
+        await house.live(0.5)
+        assert listening.is_closed
+        hear(realtime.InputTranscript(item_id="t", text="Büro", is_final=True))
+        await house.live(0.3)
+        assert [session.said for session in house.sessions[2:]] == [["Der Verkauf."]]
+        assert state(house) is CallState.ACTING
+
+    play(house, script)
+
+
+def test_a_caller_who_hangs_up_in_a_menu_leaves_nothing_behind() -> None:
+    house = house_for(MENU)
+    house.on_session = speaks()
+
+    async def script() -> None:
+        leg = await call(house)
+        house.pbx.user_agent.bye(leg, house.wire.now)
+
+    play(house, script)
+    assert house.ended[0].outcome is Outcome.CALLER_HUNG_UP
+    assert all(session.is_closed for session in house.sessions)
+
+
+def test_who_speaks_and_listens_has_the_formats_of_their_session_and_gives_them_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def options(_self: object, name: str) -> realtime.SessionOptions:
+        audio = AudioFormat.PCM16_16K if name == "voice" else AudioFormat.PCM16_24K
+        return realtime.SessionOptions(
+            provider="scripted", url="ws://127.0.0.1", api_key=None, input_format=audio, output_format=audio
+        )
+
+    monkeypatch.setattr(_AnySession, "__getitem__", options)
+    desk = SessionPlan(name="desk", use="default", greeting=None, instructions=None, tools=())
+    asks = Escalation(name="asks", trigger=DigitPressed("5"), actions=(replace(MENU, tries=1),))
+    house = house_for(a.SessionAction(name="desk"))
+    house.manager.replace_plans(
+        [replace(house.manager._plans[0], use="voice", sessions={"desk": desk}, escalations=(asks,))]
+    )
+    house.on_session = speaks()
+
+    def formats() -> tuple[AudioFormat, AudioFormat]:
+        (leg,) = house.media.legs.values()
+        return leg.options.uplink, leg.options.downlink
+
+    async def script() -> None:
+        leg = await call(house)
+        assert formats() == (AudioFormat.PCM16_24K, AudioFormat.PCM16_24K)
+        press(house, "5")
+        await house.live(1)
+        assert formats() == (AudioFormat.PCM16_16K, AudioFormat.PCM16_16K)
+        await house.live(7)
+        assert state(house) is CallState.TALKING
+        assert formats() == (AudioFormat.PCM16_24K, AudioFormat.PCM16_24K)
+        house.pbx.user_agent.bye(leg, house.wire.now)
+
+    play(house, script)
+
+
 def test_a_menu_without_anybody_who_listens_takes_keys() -> None:
     house = house_for(MENU, a.WaitAction(seconds=1))
     house.on_session = lambda session: refuses(session) if len(house.sessions) == 2 else speaks()(session)
@@ -344,6 +416,22 @@ def test_a_session_is_told_of_the_variables_that_were_set_before() -> None:
         house.pbx.user_agent.bye(leg, house.wire.now)
 
     play(house, script)
+
+
+def test_a_text_that_has_begun_may_come_slowly() -> None:
+    house = house_for(say("Guten Tag."), a.WaitAction(seconds=1))
+    house.on_session = begins
+
+    async def script() -> None:
+        await call(house, FIRST_SOUND_S + 3)
+        sound = realtime.AudioDelta(response_id="r", item_id="i", content_index=0, audio=b"late")
+        house.sessions[0].emit(sound)
+        house.sessions[0].emit(realtime.ResponseFinished(response_id="r", status=realtime.ResponseStatus.COMPLETED))
+        await house.live(0.2)
+        assert heard(house) == [SOUND, b"late"]
+
+    play(house, script)
+    assert house.services.speech.failures == 0
 
 
 def test_what_texts_cost_is_the_calls() -> None:
