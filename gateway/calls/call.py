@@ -99,9 +99,9 @@ from gateway.calls.events import (
 from gateway.calls.gathered_keys import GatheredKeys
 from gateway.calls.record import CallDirection
 from gateway.calls.script import Script
-from gateway.calls.step_events import Speak, SpeechBegan, StepEvent, WordsHeard
+from gateway.calls.stage import Stage
+from gateway.calls.step_events import Speak, StepEvent
 from gateway.calls.steps.make import make_step
-from gateway.calls.steps.simple import Preparation
 from gateway.calls.steps.step import Step
 from gateway.calls.tool_answers import ToolAnswers
 from gateway.calls.transfer import Transfer, TransferAttempt
@@ -137,8 +137,6 @@ FRESH = timedelta(seconds=1)
 """How long after the answer a PBX may still be connecting the call, and refuse REFER for that alone."""
 MAX_CALL_S = 4 * 3600.0
 RETRY_AFTER_S = 10
-TRAILING = timedelta(seconds=2)
-"""How long after a step its trailing key means nothing."""
 ENDLESS = "the dialplan goes in circles"
 HUNG_UP_AFTER = "hang_up_after"
 
@@ -192,9 +190,7 @@ class Call:
         self._escalations = Escalations(
             plan, self.notes, facts, values=lambda: self._script.variables.values, on_fired=on_escalation
         )
-        self._step: Step | None = None  # under way; the one that ACTING is about
-        self._trailing: tuple[str, datetime] | None = None  # a key that means nothing until then
-        self._prepared: Speak | None = None  # what is ready to be heard first
+        self._stage = Stage(self._script)  # what ACTING is about
         self._max_call_s = max_call_s
         self._is_outgoing = direction is CallDirection.OUTGOING
         self._trunk = trunk
@@ -225,8 +221,7 @@ class Call:
         is_moving = self.state in (CallState.TRANSFERRING, CallState.JOINED)
         self._enter(CallState.ENDED)
         left = self._transfer.leave() if is_moving and self._transfer is not None else []
-        ended = [] if self._step is None else self._step.end()
-        return [*left, *ended, *commands]
+        return [*left, *self._stage.end(), *commands]
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -298,39 +293,23 @@ class Call:
 
     def _connect(self, opening: Speak | None, at: datetime) -> list[Command]:
         """Answer, or place the call, once the text is ready that is to be heard first."""
-        if opening is not None and self._prepared != opening:
-            self._prepared = opening
-            return self._begin_step(Preparation(opening, rings=not self._is_outgoing), at)
+        preparation = self._stage.preparation(opening, rings=not self._is_outgoing)
+        if preparation is not None:
+            return self._begin_step(preparation, at)
         self._enter(CallState.DIALLING if self._is_outgoing else CallState.ANSWERING)
         return [Dial() if self._is_outgoing else Answer()]
 
     def _begin_step(self, step: Step, at: datetime) -> list[Command]:
-        self._step = step
         self._enter(CallState.ACTING)
         silent = [BridgeAudio(is_open=False)] if self._is_answered else []
-        return [*silent, *self._go_on(step, step.begin(at), at)]
+        return [*silent, *self._go_on(self._stage.begin(step, at), at)]
 
     def _on_step_news(self, event: Event, at: datetime) -> list[Command]:
-        step = self._step
-        if step is None:
-            return []
-        if isinstance(event, SpeechBegan | WordsHeard):
-            self._script.note_caller()
-        return self._go_on(step, step.on(event, at), at)
+        return [] if self._stage.is_free else self._go_on(self._stage.hear(event, at), at)
 
-    def _go_on(self, step: Step, commands: list[Command], at: datetime) -> list[Command]:
-        """Once the step is over, do what it says, and then what is left."""
-        if step.follows is None:
-            return commands
-        self._step = None
-        self._trailing = (step.trailing, at + TRAILING) if step.trailing else None
-        self._script.put_first(step.follows)
-        return [*commands, *self._perform(at)]
-
-    def _leave_step(self) -> list[Command]:
-        """Something else takes the caller."""
-        step, self._step = self._step, None
-        return [] if step is None else step.leave()
+    def _go_on(self, commands: list[Command], at: datetime) -> list[Command]:
+        """Once the step is over, do what is left."""
+        return [*commands, *self._perform(at)] if self._stage.is_free else commands
 
     def _begin_session(self, at: datetime) -> list[Command]:
         """Let the caller and the model talk; where they are recorded, once that is settled."""
@@ -471,15 +450,14 @@ class Call:
 
     def _on_step_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
         """A key of the step's own, or one that the dialplan has something else for, or none: the step says so."""
-        if self._is_trailing(event, at):
+        if self._stage.is_trailing(event, at):
             return []
         self._note_key()
-        is_own = self._step is not None and self._step.takes(event.digit)
-        commands = None if is_own else self._escalate_by_key(event, at)
+        commands = None if self._stage.takes(event.digit) else self._escalate_by_key(event, at)
         return self._on_step_news(event, at) if commands is None else commands
 
     def _on_digit(self, event: DigitReceived, at: datetime) -> list[Command]:
-        if self._is_trailing(event, at):
+        if self._stage.is_trailing(event, at):
             return []
         self._note_key()
         commands = self._escalate_by_key(event, at)
@@ -491,10 +469,6 @@ class Call:
     def _note_key(self) -> None:
         self._grants.note_key()
         self._script.note_caller()
-
-    def _is_trailing(self, event: DigitReceived, at: datetime) -> bool:
-        trailing, self._trailing = self._trailing, None
-        return trailing is not None and trailing[0] == event.digit and at <= trailing[1]
 
     def _escalate_by_key(self, event: DigitReceived, at: datetime) -> list[Command] | None:
         """What the dialplan wants of a key; None: nothing."""
@@ -551,7 +525,7 @@ class Call:
         self._script.replace(actions)
         self._gathered.forget()
         quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
-        return [*self._leave_step(), *quiet, *self._perform(at)]
+        return [*self._stage.leave(), *quiet, *self._perform(at)]
 
     def _on_timer(self, event: TimerFired, at: datetime) -> list[Command]:
         match event.timer, self.state:

@@ -1,0 +1,78 @@
+"""The step of the dialplan that is under way, and what it leaves to the next one; pure, part of `Call`.
+
+::
+
+    begin(step) ──> commands     hear(event) ──> commands …     until `is_free`: what follows is in the script then
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from gateway.calls.events import Command, DigitReceived, Event
+from gateway.calls.script import Script
+from gateway.calls.step_events import Speak, SpeechBegan, WordsHeard
+from gateway.calls.steps.simple import Preparation
+from gateway.calls.steps.step import Step
+
+TRAILING = timedelta(seconds=2)
+"""How long after a step its trailing key means nothing."""
+
+
+class Stage:
+    """What one call is doing of its `script`."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._step: Step | None = None
+        self._trailing: tuple[str, datetime] | None = None  # a key that means nothing until then
+        self._prepared: Speak | None = None  # what is ready to be heard first
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no step is under way."""
+        return self._step is None
+
+    def begin(self, step: Step, at: datetime) -> list[Command]:
+        """A step begins; it may be over at once."""
+        self._step = step
+        return self._look_behind(step, step.begin(at), at)
+
+    def hear(self, event: Event, at: datetime) -> list[Command]:
+        """Something of the step's happened; nothing where there is none."""
+        if isinstance(event, SpeechBegan | WordsHeard):
+            self._script.note_caller()
+        step = self._step
+        return [] if step is None else self._look_behind(step, step.on(event, at), at)
+
+    def takes(self, digit: str) -> bool:
+        """Whether a key is the step's own, whatever else there is for it."""
+        return self._step is not None and self._step.takes(digit)
+
+    def is_trailing(self, event: DigitReceived, at: datetime) -> bool:
+        """Whether a key belonged to the step before. The next one does not, in any case."""
+        trailing, self._trailing = self._trailing, None
+        return trailing is not None and trailing[0] == event.digit and at <= trailing[1]
+
+    def preparation(self, opening: Speak | None, *, rings: bool) -> Step | None:
+        """What has to be done before the caller can hear `opening`; None: nothing, or it was done."""
+        if opening is None or opening == self._prepared:
+            return None
+        self._prepared = opening
+        return Preparation(opening, rings=rings)
+
+    def leave(self) -> list[Command]:
+        """Something else takes the caller."""
+        step, self._step = self._step, None
+        return [] if step is None else step.leave()
+
+    def end(self) -> list[Command]:
+        """The call is over."""
+        return [] if self._step is None else self._step.end()
+
+    def _look_behind(self, step: Step, commands: list[Command], at: datetime) -> list[Command]:
+        if step.follows is not None:
+            self._step = None
+            self._trailing = (step.trailing, at + TRAILING) if step.trailing else None
+            self._script.put_first(step.follows)
+        return commands
