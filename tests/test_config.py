@@ -830,6 +830,11 @@ def test_prices_are_those_of_the_table_or_the_operators_own(load: Load) -> None:
     assert configuration.unpriced() == ()
 
 
+def test_words_of_callers_are_written_down_where_a_model_does_it_and_by_the_embedded_server(load: Load) -> None:
+    assert load(GOOD).untranscribed() == ()
+    assert load(GOOD + PRICED).untranscribed() == ("own",)
+
+
 def test_the_embedded_server_is_free(load: Load) -> None:
     configuration = load(GOOD + SPENDING)
     assert configuration.session_prices() == {"default": SessionPrices(model=Price(), transcription=Price())}

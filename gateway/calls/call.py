@@ -260,7 +260,7 @@ class Call:
         """What takes no time, and asks for no answered call; None: it does."""
         match action:
             case TellAction(text=text):
-                return [TellModel(text=self._script.variables.text(text, at))]
+                return [TellModel(text=self._script.variables.told(text, at))]
             case HangUpAfterAction(seconds=seconds):
                 return self._escalations.begin_farewell(seconds)
             case RecordingAction(change=change):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from gateway.dialplan.model import CallFacts, Dialplan
@@ -44,6 +45,11 @@ class Variables:
     def text(self, template: Template, at: datetime) -> str:
         """`template` filled in, for machines."""
         return template.render(self._known(at), self.plan.hours_states(at), self._values)
+
+    def told(self, template: Template, at: datetime) -> str:
+        """`template` filled in, for a model: what comes from outside is a quotation."""
+        facts = self._facts or CallFacts(to="", from_="", at=at)
+        return self.plan.told(template, replace(facts, at=at), self._values)
 
     def spoken(self, template: Template, at: datetime) -> str:
         """`template` filled in, for the ear: the digits of a number one by one, everything on one line."""

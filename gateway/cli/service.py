@@ -85,6 +85,7 @@ def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
             keeps_messages=configuration.records.voicemail.folder is not None,
             sends_mail=configuration.mail.host is not None,
             unpriced=configuration.unpriced(),
+            untranscribed=configuration.untranscribed(),
         )
         load_sounds(plan)
         plans.append(plan)

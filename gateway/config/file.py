@@ -240,6 +240,11 @@ class Configuration(Section):
         prices = self.session_prices().items()
         return tuple(name for name, known in prices if known.model is None or known.transcription is None)
 
+    def untranscribed(self) -> tuple[str, ...]:
+        """The realtime sessions that do not write down what callers say."""
+        options = ((name, session_options_of(section, section.url)) for name, section in self.realtime.items())
+        return tuple(name for name, known in options if known.transcription_model is None)
+
     def session_options(self, embedded_urls: Mapping[str, str]) -> dict[str, SessionOptions]:
         """The realtime sessions by name; `embedded_urls` are the addresses of those whose server we started."""
         return {

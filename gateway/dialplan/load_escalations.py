@@ -10,9 +10,13 @@ from gateway.dialplan.load_actions import ActionLoader
 from gateway.dialplan.load_routes import load_patterns
 from gateway.dialplan.load_sessions import need_price
 from gateway.dialplan.loading import Loading, Way
+from gateway.dialplan.model import ReferenceKind
 from gateway.dialplan.pattern import parse_caller, parse_number
+from gateway.dialplan.source import SessionSource
+from gateway.dialplan.tools import SessionTool
 from gateway.dialplan.trigger_source import WhenSource
 from gateway.dialplan.triggers import (
+    NEEDS_WORDS,
     BudgetUsed,
     Circumstances,
     CostOver,
@@ -32,6 +36,7 @@ from gateway.dialplan.triggers import (
 )
 
 SPENT = BudgetUsed(1.0)
+NEEDS_TRANSCRIPT = "expected realtime.{}.transcription there"
 
 
 def load_escalations(loading: Loading) -> tuple[Escalation, ...]:
@@ -50,6 +55,9 @@ def load_escalations(loading: Loading) -> tuple[Escalation, ...]:
         actions = loader.load((*path, "do"), escalation.do, is_answered=is_answered)
         _check_money(loading, path, trigger, actions)
         _check_sessions(loading, path, escalation.when)
+        _check_language(loading, path, trigger, circumstances)
+        if isinstance(trigger, NEEDS_WORDS):
+            _need_words(loading, (*path, "when", escalation.when.trigger), circumstances)
         escalations[-1] = replace(escalations[-1], actions=actions)
     if escalations and not loading.whole.keys(("sessions",)):
         loading.note(("escalations",), "'escalations' never fire without a session", "expected sessions", at_key=True)
@@ -114,6 +122,33 @@ def _check_sessions(loading: Loading, path: Way, when: WhenSource) -> None:
     if when.trigger == "minutes" and limits and all(limit is not None and limit <= when.minutes for limit in limits):
         message = "'minutes' never come: every session ends before"
         loading.note((*path, "when", "minutes"), message, "expected less than limits.minutes")
+
+
+def _need_words(loading: Loading, path: Way, circumstances: Circumstances) -> None:
+    """What callers say has to be written down in the sessions where an escalation goes by it."""
+    for use in dict.fromkeys(session.use for session in _sessions(loading, circumstances)):
+        message = f"realtime session {use!r} does not write down what callers say, which {path[-1]!r} needs"
+        expected = NEEDS_TRANSCRIPT.format(use)
+        loading.need(ReferenceKind.TRANSCRIPT, path, message, expected, name=use, at_key=True)
+
+
+def _check_language(loading: Loading, path: Way, trigger: Trigger, circumstances: Circumstances) -> None:
+    """Note languages that no session goes over to."""
+    if not isinstance(trigger, LanguageHeard) or set(loading.plan.sessions) != set(loading.whole.keys(("sessions",))):
+        return
+    switching = (s for s in _sessions(loading, circumstances) if SessionTool.SWITCH_LANGUAGE in s.tools)
+    known = {language for session in switching for language in session.languages}
+    for index, language in enumerate(trigger.languages):
+        if language not in known:
+            message = f"no session goes over to the language {language!r}"
+            expected = f"expected tools: [switch_language] and languages: […, {language}] in one"
+            loading.note((*path, "when", "language", index), message, expected)
+
+
+def _sessions(loading: Loading, circumstances: Circumstances) -> tuple[SessionSource, ...]:
+    """Those in which an escalation may fire."""
+    plans = loading.plan.sessions
+    return tuple(plans[name] for name in circumstances.sessions or tuple(plans) if name in plans)
 
 
 def _check_money(loading: Loading, path: Way, trigger: Trigger, actions: Sequence[Action]) -> None:

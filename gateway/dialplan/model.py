@@ -205,6 +205,7 @@ class ReferenceKind(Enum):
     TRUNK = "trunk"
     RECORDINGS = "folder of recordings"
     PRICE = "price of a realtime session's model"
+    TRANSCRIPT = "transcript of what callers say"
     CALLERS = "file of callers"
     VOICEMAIL = "folder of messages"
     MAIL = "mail server"
@@ -365,8 +366,10 @@ class Dialplan:
         `variables` are those of the call. They and what the caller's telephone sent go in as quotations.
         """
         template = self.sessions[session].instructions
-        if template is None:
-            return None
+        return None if template is None else self.told(template, facts, variables)
+
+    def told(self, template: Template, facts: CallFacts, variables: Mapping[str, str] = EMPTY) -> str:
+        """A text of the plan for a model, filled in at the time of `facts`; what comes from outside is a quotation."""
         told = {name: quoted(text, "unknown", MAX_VALUE_CHARACTERS) for name, text in variables.items()}
         return template.render(self._values(facts), self.hours_states(facts.at), told)
 
@@ -397,12 +400,13 @@ class Dialplan:
         keeps_messages: bool = True,
         sends_mail: bool = True,
         unpriced: Collection[str] = (),
+        untranscribed: Collection[str] = (),
     ) -> tuple[Problem, ...]:
         """A problem for each name of this plan that the configuration lacks, with its place in the plan's file.
 
         `keeps_recordings` and `keeps_messages`: whether the configuration has a folder for them; `keeps_callers`:
         whether it has a file of them; `sends_mail`: whether it has a mail server. `unpriced` are the realtime sessions
-        whose price nobody knows.
+        whose price nobody knows, `untranscribed` those that do not write down what callers say.
         """
         known = {ReferenceKind.REALTIME_SESSION: realtime_sessions, ReferenceKind.TRUNK: trunks}
         problems = [
@@ -417,7 +421,8 @@ class Dialplan:
             ReferenceKind.MAIL: sends_mail,
         }
         problems += [r.problem for r in self.references if not parts.get(r.kind, True)]
-        problems += [r.problem for r in self.references if r.kind is ReferenceKind.PRICE and r.name in unpriced]
+        lacking = {ReferenceKind.PRICE: unpriced, ReferenceKind.TRANSCRIPT: untranscribed}
+        problems += [r.problem for r in self.references if r.name in lacking.get(r.kind, ())]
         return in_order(problems, str(self.file))
 
     def _values(self, facts: CallFacts) -> Mapping[Variable, str]:

@@ -223,12 +223,15 @@ def test_facts_of_a_call_that_has_ended_change_nothing() -> None:
 
 
 def test_facts_are_told_and_texts_said_while_the_conversation_goes_on() -> None:
-    tell, say = a.TellAction(text=text("Be brief.")), a.SayAction(text=text("One moment, {caller.number}."))
+    tell, say = (
+        a.TellAction(text=text("Be brief, {caller.number}.")),
+        a.SayAction(text=text("One moment, {caller.number}.")),
+    )
     answers = a.AnswersAction(length=a.AnswerLength.SHORT)
     call = talking(escalation(SAID, tell, say, answers), caller="4930")
     commands = feed(call, HUMAN)
     assert commands == [
-        e.TellModel(text="Be brief."),
+        e.TellModel(text='Be brief, "4930".'),
         Interject(text="One moment, 4 9 3 0."),
         e.ShortenAnswers(),
     ]

@@ -377,8 +377,8 @@ WORDS = [
         "contact 'standby' is never open while 'late' is (expected another contact, or else: NAME beside its when)",
     ),
     (
-        "tools: [transfer]",
-        "tools: [transfer, ¦report_sentiment]",
+        "tools: [transfer, ",
+        "tools: [transfer, ¦report_sentiment, ",
         "'report_sentiment' is offered by itself (expected an escalation when: {sentiment: [angry]}, and it not here)",
     ),
     (
@@ -458,7 +458,8 @@ def plan_of(routes: str, sections: str = "") -> str:
 
 
 def test_failures_of_tools_need_tools(tmp_path: Path) -> None:
-    text = EVERY_WORD.replace("    tools: [transfer]\n", "")
+    text = EVERY_WORD.replace("    tools: [transfer, switch_language]\n    languages: [de, fr]\n", "")
+    text = text.replace("when: {language: [fr]}", "when: {minutes: 3}")
     assert [problem.split(": ", 1)[1] for problem in problems(tmp_path, text)] == [ALONE[0]]
 
 

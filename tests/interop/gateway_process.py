@@ -54,8 +54,7 @@ media:
   rtp:
     ports: %(rtp_first)d-%(rtp_last)d
     timeout: %(media_timeout)s
-realtime:
-  default: %(realtime)s
+realtime: %(realtime)s
 dialplans: [dialplan.yaml]
 records: %(records)s
 limits: {max_calls: %(max_calls)d, drain: %(drain)s, cpu: 0, lag: 0}  # the machine may be busy with other tests
@@ -92,6 +91,10 @@ class GatewaySetup:
     rtp_ports: int = 400
     """A port rests for 30 s after its call: a test with many calls needs many."""
     realtime_url: str = ""
+    realtime: Mapping[str, object] = field(default_factory=dict)
+    """Further keys of the realtime session `default`."""
+    further_realtime: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Further realtime sessions, as the configuration has them."""
     dialplan: str = DIALPLAN
     records: Mapping[str, object] = field(default_factory=dict)
     log_level: str = "debug"
@@ -99,7 +102,7 @@ class GatewaySetup:
     def write(self, folder: Path, sip_port: int) -> Path:
         """Write both files into `folder`; returns the configuration's."""
         rtp_first = 40000 + 2 * (sip_port % 5000)
-        realtime: dict[str, str] = {"provider": "embedded"}
+        realtime: dict[str, object] = {"provider": "embedded"}
         if self.realtime_url:
             realtime = {"provider": "openai", "url": self.realtime_url, "model": "test", "api_key": "test"}
         (folder / "dialplan.yaml").write_text(self.dialplan % {"greeting": GREETING})
@@ -116,7 +119,7 @@ class GatewaySetup:
                 "log_level": self.log_level,
                 "rtp_first": rtp_first,
                 "rtp_last": rtp_first + self.rtp_ports - 1,
-                "realtime": json.dumps(realtime),
+                "realtime": json.dumps({"default": realtime | dict(self.realtime), **self.further_realtime}),
                 "records": json.dumps(dict(self.records)),
             }
         )

@@ -116,7 +116,8 @@ sessions:
   reception:
     use: default
     instructions: "We are {hours.office}. Order {vars.order}."
-    tools: [transfer]
+    tools: [transfer, switch_language]
+    languages: [de, fr]
     limits: {minutes: 20}
 routes:
   - name: canary
