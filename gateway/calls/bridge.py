@@ -358,6 +358,7 @@ class SessionBridge:
         if isinstance(event, realtime.ResponseStarted):
             self._wait_no_longer()
             self._active.add(event.response_id)
+            self._transcript.caller_answered()
 
     def _on_gap(self, event: realtime.SessionSuspended | realtime.SessionResumed | realtime.ReplyOverdue) -> None:
         """The model is away for a while, or back."""

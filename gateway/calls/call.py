@@ -503,7 +503,7 @@ class Call:
     def _is_announced(self, actions: Sequence[Action], at: datetime) -> bool:
         """Whether the caller is about to be connected with whom `actions` want first."""
         first = actions[0]
-        if self.state is not CallState.ANNOUNCING or not isinstance(first, TransferAction):
+        if self.state is not CallState.ANNOUNCING or not isinstance(first, TransferAction) or first.number is not None:
             return False
         return self._grants.leads_to(first.contact, at) == self._contact
 

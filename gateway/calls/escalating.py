@@ -112,7 +112,7 @@ class Escalations:
             self._set_off.append(first)
         anew = self.farewell.hear(fact)
         commands: list[Command] = [] if anew is None else [StartTimer(timer=TimerName.FAREWELL, delay_s=anew)]
-        if isinstance(fact, CallerSaid) and own_words(fact):
+        if isinstance(fact, CallerSaid) and fact.is_whole and own_words(fact):
             commands += self._ask_for_verdicts(fact, at, session)
         return commands
 

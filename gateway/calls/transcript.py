@@ -96,6 +96,13 @@ class Transcript:
         echoed = self._voice.echoed(text, turn.at_ms, self._now_ms())
         self._notice(CallerSaid(text=text, echoed=echoed, confidence=confidence))
 
+    def caller_answered(self) -> None:
+        """The agent answers: what has been written down of the caller's turn so far counts already."""
+        for turn in self._turns.values():
+            if turn.words.strip() and not turn.is_doubtful:
+                echoed = self._voice.echoed(turn.words, turn.at_ms, self._now_ms())
+                self._notice(CallerSaid(text=turn.words, echoed=echoed, is_whole=False))
+
     def session_changed(self) -> None:
         """Another session hears the caller, perhaps from the beginning of the turn that is open."""
         for turn in self._turns.values():

@@ -16,9 +16,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_CHARACTERS = 4000
 """Of a text that is read; the rest is nobody's words."""
+RECENT = 4
+"""Texts whose words are remembered: the same is held against many phrases at once."""
 
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 _LETTERS = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "\u0131": "i", "æ": "ae", "œ": "oe"})
@@ -38,6 +41,7 @@ _UNSPACED = (
 )
 
 
+@lru_cache(maxsize=RECENT)
 def words_of(text: str) -> tuple[str, ...]:
     """The words of `text` as they are compared; none for one of punctuation alone."""
     return _words(_plain(text.casefold()))
@@ -61,12 +65,13 @@ class Phrase:
 
 def parse_phrase(text: str) -> Phrase:
     """The phrase that `text` is; one without words is found nowhere."""
-    return Phrase(frozenset(_readings(text)))
+    return Phrase(_readings(text))
 
 
-def _readings(text: str) -> set[tuple[str, ...]]:
+@lru_cache(maxsize=RECENT)
+def _readings(text: str) -> frozenset[tuple[str, ...]]:
     folded = unicodedata.normalize("NFC", text[:MAX_CHARACTERS].casefold())
-    return {words_of(text), _words(_plain(folded.translate(_UMLAUTS)))}
+    return frozenset({words_of(text), _words(_plain(folded.translate(_UMLAUTS)))})
 
 
 def _places(phrase: tuple[str, ...], words: tuple[str, ...]) -> Iterator[range]:

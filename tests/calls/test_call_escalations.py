@@ -373,6 +373,12 @@ def test_a_web_service_is_asked_after_each_turn_that_has_words_until_it_has_fire
     assert feed(call, WORDS) == []
 
 
+def test_a_web_service_is_told_of_a_turn_once_it_is_whole() -> None:
+    call = talking(escalation(t.VerdictGiven(REQUEST), SALES))
+    assert feed(call, replace(WORDS, is_whole=False)) == []
+    assert feed(call, WORDS) == [AskVerdict(escalation="x", request=REQUEST, turn=1, text=WORDS.text)]
+
+
 def test_a_web_service_is_not_told_of_turns_outside_its_circumstances() -> None:
     call = talking(escalation(t.VerdictGiven(REQUEST), SALES, hours="office"))
     assert feed(call, WORDS, at=NIGHT) == []

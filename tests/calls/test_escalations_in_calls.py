@@ -130,6 +130,21 @@ def test_the_agents_own_words_never_do_not_even_when_the_telephone_sends_them_ba
     assert len(asked) == 1
 
 
+def test_words_count_as_soon_as_the_model_answers_them() -> None:
+    house, asked = house_with(escalation(t.Said(("a human",)), SALES))
+
+    async def scene(_call: CallTask, session: ScriptedSession, _leg: str) -> None:
+        for words in ("I want", " a", " human"):
+            session.emit(realtime.InputTranscript(item_id="u", text=words, is_final=False))
+        await house.live(1)
+        assert asked == []
+        session.emit(realtime.ResponseStarted(response_id="r"))
+        await house.live(1)
+
+    play(house, scene)
+    assert asked == ["6001"]
+
+
 def test_turns_without_words_are_counted_whether_they_failed_or_are_empty() -> None:
     house, asked = house_with(escalation(t.NotUnderstood(3), SALES))
 

@@ -24,6 +24,8 @@ NEAR_MS = 2000
 UNSURE_MS = 1000
 """How far off the place of a word may be: a word that was to come so soon after the agent was cut off may be heard."""
 ECHO_SHARE = 0.7
+MAX_WORDS = 400
+"""No echo is longer."""
 MAX_ITEMS = 16
 """Sentences of the agent that are remembered."""
 
@@ -84,7 +86,9 @@ class AgentVoice:
             return frozenset()
         ours = [word for s in heard for at_ms, word in s.words() if from_ms - NEAR_MS <= at_ms <= until_ms + NEAR_MS]
         words = words_of(text)
-        blocks = SequenceMatcher(None, words, ours, autojunk=False).get_matching_blocks()
+        if len(words) > MAX_WORDS:
+            return frozenset()
+        blocks = SequenceMatcher(None, words, ours[-MAX_WORDS:], autojunk=False).get_matching_blocks()
         found = frozenset(index for block in blocks for index in range(block.a, block.a + block.size))
         return found if words and len(found) >= ECHO_SHARE * len(words) else frozenset()
 

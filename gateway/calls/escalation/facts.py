@@ -13,15 +13,17 @@ class CallerHeard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerSaid:
-    """One turn of the caller in words, as a whole; "" where nothing was understood.
+    """One turn of the caller in words; "" where nothing was understood.
 
-    ``echoed`` are the indices of those of its `words_of` that repeat what the agent was saying (`echo`).
-    ``confidence`` is 0 to 1, where the provider tells it.
+    Where it is not ``is_whole``, the model has begun to answer, and more of its words may follow: some providers tell
+    of the whole only when the answer is over. ``echoed`` are the indices of those of its `words_of` that repeat what
+    the agent was saying (`echo`). ``confidence`` is 0 to 1, where the provider tells it.
     """
 
     text: str
     echoed: frozenset[int] = frozenset()
     confidence: float | None = None
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ class Farewell:
                 self._has_sound = True
             case CallerSaid() if own_words(fact):
                 self.spare()
-            case CallerSaid() if self._seconds is not None and self._has_sound:
+            case CallerSaid(is_whole=True) if self._seconds is not None and self._has_sound:
                 self._has_sound = False
                 return self._seconds
             case _:

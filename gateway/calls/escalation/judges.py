@@ -2,7 +2,7 @@
 
 ::
 
-    CallerSaid ──> PhraseJudge         a phrase among the caller's own words
+    CallerSaid ──> PhraseJudge         a phrase among the caller's own words, of a turn that is whole or answered
                ──> RepetitionJudge     a, a, a (b begins again)
                ──> IncomprehensionJudge  no words, no words, no words (words begin again)
     other facts ──> FactJudge          the fact itself
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from gateway.calls.escalation.facts import (
     CallerSaid,
@@ -79,6 +79,10 @@ def own_words(said: CallerSaid) -> tuple[str, ...]:
     return () if len(said.echoed) >= len(words) else words
 
 
+def _is_turn(fact: Fact) -> TypeGuard[CallerSaid]:
+    return isinstance(fact, CallerSaid) and fact.is_whole
+
+
 def _is_echo(said: CallerSaid) -> bool:
     return bool(said.echoed) and not own_words(said)
 
@@ -111,7 +115,7 @@ class RepetitionJudge:
 
     def hear(self, fact: Fact) -> bool:
         """Whether that is reached."""
-        if not isinstance(fact, CallerSaid) or not _is_sentence(words := own_words(fact)):
+        if not _is_turn(fact) or not _is_sentence(words := own_words(fact)):
             return False
         self._count = self._count + 1 if likeness(self._words, words) >= ALIKE_FROM else 1
         self._words = words
@@ -127,7 +131,7 @@ class IncomprehensionJudge:
 
     def hear(self, fact: Fact) -> bool:
         """Whether that is reached."""
-        if not isinstance(fact, CallerSaid) or _is_echo(fact):
+        if not _is_turn(fact) or _is_echo(fact):
             return False
         is_unsure = fact.confidence is not None and fact.confidence < UNSURE_BELOW
         self._count = self._count + 1 if is_unsure or not own_words(fact) else 0

@@ -46,9 +46,15 @@ def test_words_that_were_misheard_are_an_echo_as_long_as_most_are_right() -> Non
 
 
 def test_an_answer_after_the_question_is_the_callers() -> None:
-    end_ms = 1000 + LENGTH_MS
-    assert speaking().echoed("a human", end_ms + LATE_MS + 100, end_ms + 2000) == frozenset()
-    assert speaking().echoed("a human", 500, 900) == frozenset()
+    question = "Do you want a robot or a human"
+    end_ms = 1000 + len(question.split()) * WORD_MS
+    voice = speaking(question, length_ms=end_ms - 1000)
+    assert voice.echoed("a human", end_ms + LATE_MS + 100, end_ms + 2000) == frozenset()
+    assert voice.echoed("a human", end_ms + LATE_MS - 100, end_ms + 2000) == {0, 1}
+
+
+def test_what_the_caller_says_before_the_agent_begins_is_theirs() -> None:
+    assert speaking("A human?", length_ms=800).echoed("a human", 900, 1500) == frozenset()
 
 
 def test_words_of_another_place_in_the_sentence_are_the_callers() -> None:

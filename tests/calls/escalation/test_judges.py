@@ -86,6 +86,9 @@ class TestSaid:
         assert verdicts(self.TRIGGER, said("you want a human", echoed=[0, 1, 2])) == [True]
         assert verdicts(self.TRIGGER, said("a human. A human!", echoed=[0, 1])) == [True]
 
+    def test_a_turn_that_is_answered_counts_before_it_is_known_as_a_whole(self) -> None:
+        assert verdicts(self.TRIGGER, CallerSaid(text="give me a human", is_whole=False)) == [True]
+
     @given(TEXTS)
     def test_an_echo_never_meets_it(self, words: list[str]) -> None:
         text = " ".join(words)
@@ -114,6 +117,10 @@ class TestRepeats:
         assert verdicts(self.TRIGGER, said(SENTENCE), echo, echo, echo, said(SAME), said(SENTENCE))[-1]
         assert not any(verdicts(self.TRIGGER, echo, echo, echo, echo))
 
+    def test_a_turn_that_is_told_twice_counts_once(self) -> None:
+        part = CallerSaid(text=SENTENCE, is_whole=False)
+        assert verdicts(self.TRIGGER, part, said(SENTENCE), part, said(SENTENCE)) == [False] * 4
+
     @pytest.mark.parametrize("text", ["operator", "我想取消订单", "注文をキャンセルしたいです"])
     def test_one_long_word_is_a_sentence_and_so_are_three_signs(self, text: str) -> None:
         assert verdicts(self.TRIGGER, *[said(text)] * 3) == [False, False, True]
@@ -135,6 +142,9 @@ class TestNotUnderstood:
     def test_words_that_the_transcriber_does_not_trust_are_none(self) -> None:
         assert verdicts(self.TRIGGER, said(OTHER, confidence=0.1), said(OTHER, confidence=0.2)) == [False, True]
         assert not any(verdicts(self.TRIGGER, said(OTHER, confidence=0.8), said(OTHER, confidence=0.9)))
+
+    def test_what_may_go_on_is_no_turn(self) -> None:
+        assert not any(verdicts(self.TRIGGER, *[CallerSaid(text="...", is_whole=False)] * 3))
 
     def test_an_echo_neither_counts_nor_begins_again(self) -> None:
         assert verdicts(self.TRIGGER, said(""), said("Hello there", echoed=[0, 1]), said("")) == [False, False, True]
