@@ -537,8 +537,9 @@ class Call:
                 return self._on_step_news(event, at)
             case TimerName.TALK, _:
                 return [*self._escalations.on_minutes(at, self._session), *self._answer_facts(at)]
-            case TimerName.FAREWELL, CallState.TALKING if self._escalations.farewell.is_due:
-                return self._leave(HUNG_UP_AFTER)
+            case TimerName.FAREWELL, state:
+                is_due = self._escalations.farewell.expire()
+                return self._leave(HUNG_UP_AFTER) if is_due and state is CallState.TALKING else []
             case TimerName.DIGITS, CallState.TALKING:
                 return self._gathered.tell()
             case TimerName.ANNOUNCEMENT, CallState.ANNOUNCING:

@@ -280,11 +280,22 @@ def test_a_sound_without_words_begins_the_time_anew() -> None:
     assert feed(call, TIME_IS_UP) == [e.HangUp()]
 
 
-def test_nobody_is_hung_up_on_who_is_being_transferred() -> None:
-    call = talking(escalation(t.SilentFor(10.0), *SILENT_CALLER), escalation(t.DigitPressed("0"), SALES, name="zero"))
-    feed(call, SILENCE, e.DigitReceived(digit="0"))
+def test_nobody_is_hung_up_on_who_is_being_transferred_and_whoever_comes_back_has_all_the_time_again() -> None:
+    call = talking(escalation(t.SilentFor(10.0), *SILENT_CALLER))
+    feed(call, SILENCE, transfer_tool("sales"), e.PlayoutEnded())
     assert feed(call, TIME_IS_UP) == []
     assert call.state is CallState.TRANSFERRING
+    feed(call, BUSY)
+    assert feed(call, SILENCE)[-1] == e.StartTimer(timer=e.TimerName.FAREWELL, delay_s=15)
+    assert feed(call, TIME_IS_UP) == [e.HangUp()]
+
+
+def test_a_sound_that_nobody_writes_down_spares_the_caller_until_the_next_silence() -> None:
+    call = talking(escalation(t.SilentFor(10.0), *SILENT_CALLER))
+    feed(call, SILENCE, f.CallerHeard())
+    assert feed(call, TIME_IS_UP) == []
+    feed(call, SILENCE)
+    assert feed(call, TIME_IS_UP) == [e.HangUp()]
 
 
 # Minutes.

@@ -193,6 +193,21 @@ def test_a_caller_who_answers_is_kept_and_asked_again_in_the_next_silence() -> N
     play(house, scene)
 
 
+def test_an_agent_that_was_interrupted_is_heard_no_longer() -> None:
+    house, _ = house_with(escalation(t.SilentFor(10.0), ASK))
+
+    async def scene(_call: CallTask, session: ScriptedSession, _leg: str) -> None:
+        answers(session, "A long story.", seconds=30)
+        await house.live(1, step_s=0.1)
+        says(session, "Stop.")
+        await house.live(9, step_s=0.1)
+        assert session.said == []
+        await house.live(2, step_s=0.1)
+        assert session.said == ["Are you there?"]
+
+    play(house, scene)
+
+
 def test_a_key_breaks_a_silence() -> None:
     house, _ = house_with(escalation(t.SilentFor(10.0), ASK))
 

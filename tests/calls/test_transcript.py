@@ -134,3 +134,63 @@ def test_words_ahead_of_audio_that_has_not_come_are_not_taken_for_heard():
 )
 def test_sentences_that_are_written_without_spaces_are_cut_within(text, heard):
     assert heard_words(text, 1400, 3000, is_complete=True) == heard
+
+
+def test_each_turn_of_the_caller_is_noticed_once_those_without_words_too():
+    noticed = []
+    transcript = Transcript(lambda: 0, lambda _speech: None, noticed.append)
+    transcript.begin_turn("a")
+    transcript.caller_words("a", "Hello ")
+    transcript.caller_said("a", "Hello there", 0.9)
+    transcript.caller_said("b", "  ")
+    transcript.begin_turn("c")
+    transcript.caller_words("c", "half a ")
+    transcript.caller_words_lost("c")
+    transcript.caller_words_lost("d")
+    assert [(said.text.strip(), said.confidence, said.is_whole) for said in noticed] == [
+        ("Hello there", 0.9, True),
+        ("", None, True),
+        ("half a", None, True),
+        ("", None, True),
+    ]
+
+
+def test_turns_that_nobody_writes_down_and_those_left_open_at_the_end_are_not_noticed():
+    noticed = []
+    transcript = Transcript(lambda: 0, lambda _speech: None, noticed.append)
+    for number in range(MAX_OPEN_ITEMS + 5):
+        transcript.begin_turn(str(number))
+    transcript.close()
+    assert noticed == []
+
+
+def test_what_is_written_down_of_a_turn_when_the_agent_answers_is_noticed_before_all_of_it():
+    noticed = []
+    transcript = Transcript(lambda: 0, lambda _speech: None, noticed.append)
+    transcript.begin_turn("silent")
+    transcript.caller_words("u", "a human")
+    transcript.caller_answered()
+    transcript.caller_said("u", "a human please")
+    assert [(said.text, said.is_whole) for said in noticed] == [("a human", False), ("a human please", True)]
+
+
+def test_a_turn_that_another_session_may_be_told_again_does_not_count_before_it_is_whole():
+    noticed = []
+    transcript = Transcript(lambda: 0, lambda _speech: None, noticed.append)
+    transcript.caller_words("u", "a human")
+    transcript.session_changed()
+    transcript.caller_answered()
+    assert noticed == []
+
+
+def test_a_turn_that_repeats_what_the_agent_was_saying_is_noticed_as_its_echo():
+    noticed, desk = [], Desk()
+    desk.transcript = Transcript(lambda: desk.ms, desk.told.append, noticed.append)
+    desk.transcript.agent_audio("a", 0.0, 3000.0)
+    desk.transcript.agent_words("a", SENTENCE, is_final=True)
+    desk.at(500).begin_turn("u")
+    desk.at(4000).caller_said("u", SENTENCE)
+    assert noticed[0].echoed == frozenset(range(11))
+    desk.at(4500).begin_turn("v")
+    desk.at(6000).caller_said("v", SENTENCE)
+    assert noticed[1].echoed == frozenset()

@@ -2,7 +2,7 @@
 
 ::
 
-    begin ──so long──> is_due        a key, or words: no longer
+    begin ──so long──> expire: the call ends        a key, or words: no longer
        ╰─ a sound ──> it waits for the words ──the agent's own, or none──> so long again
 
 A second `begin` while the first is under way changes nothing: a question repeated in the silence delays nothing.
@@ -21,10 +21,11 @@ class Farewell:
         self._seconds: float | None = None
         self._has_sound = False
 
-    @property
-    def is_due(self) -> bool:
-        """Whether the call ends if the time is up now."""
-        return self._seconds is not None and not self._has_sound
+    def expire(self) -> bool:
+        """The time is up: whether the call ends. Where it does not, the next `begin` begins again."""
+        is_due = self._seconds is not None and not self._has_sound
+        self.spare()
+        return is_due
 
     def begin(self, seconds: float) -> float | None:
         """So long from now on; None where it is under way already."""
@@ -35,12 +36,12 @@ class Farewell:
 
     def spare(self) -> None:
         """The caller is there."""
-        self._seconds = None
+        self._seconds, self._has_sound = None, False
 
     def hear(self, fact: Fact) -> float | None:
         """What the caller does; the time that begins anew, if it does."""
         match fact:
-            case CallerHeard():
+            case CallerHeard() if self._seconds is not None:
                 self._has_sound = True
             case CallerSaid() if own_words(fact):
                 self.spare()

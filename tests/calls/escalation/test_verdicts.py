@@ -43,9 +43,9 @@ class Scene:
         )
         self.request = HttpRequest(method="POST", url=parse_url_template(f"{server.url}/turns"), timeout_s=5)
 
-    def say(self, turn: int, text: str = "Hello", **request: object) -> None:
+    def say(self, turn: int, text: str = "Hello", escalation: str = "judge", **request: object) -> None:
         asked = replace(self.request, **request)  # type: ignore[arg-type]
-        self.desk.ask(AskVerdict(escalation="judge", request=asked, turn=turn, text=text, values={"name": "Ann"}))
+        self.desk.ask(AskVerdict(escalation=escalation, request=asked, turn=turn, text=text, values={"name": "Ann"}))
 
     @property
     def turns(self) -> list[object]:
@@ -127,5 +127,6 @@ async def test_when_the_call_is_over_nobody_is_asked_any_more(scene: Scene) -> N
     scene.desk.leave()
     scene.server.is_silent = False
     scene.say(3)
-    await asyncio.sleep(0)
+    scene.say(4, escalation="other")
+    await asyncio.sleep(0.1)
     assert (scene.turns, scene.told) == ([1], [])
