@@ -31,7 +31,7 @@ routes:
 escalations:
   - {{name: by-key, when: {{dtmf: "0"}}, do: [{{transfer: operator}}]}}
   - {{name: by-words, when: {{said: [opening hours], session: reception, to: "{WORDS}"}}, do: [{{transfer: operator}}]}}
-  - {{name: by-money, when: {{cost_over: 0.03, to: "{MONEY}"}}, do: [{{transfer: operator}}]}}
+  - {{name: by-money, when: {{cost_over: 0.01, to: "{MONEY}"}}, do: [{{transfer: operator}}]}}
   - {{name: by-failure, when: {{provider_down: true, session: unreachable}}, do: [{{transfer: operator}}]}}
 """
 
@@ -89,7 +89,7 @@ def test_caller_and_agent_hear_each_other(
     case: Case, prompt: str, pbx: Pbx, gateway: GatewayProcess, agent_phone: Phone
 ) -> None:
     mark = gateway.mark()
-    pbx.originate(case.number, prompt=prompt, keys=case.keys, delay_s=2, stay_s=3, record=case.name)
+    pbx.originate(case.number, prompt=prompt, keys=case.keys, delay_s=2, stay_s=4, record=case.name)
     fired = gateway.wait_for("escalation", since=mark, timeout_s=15)
     assert (fired["escalation"], fired["trigger"]) == (case.name, case.trigger)
     agent_phone.wait_for("CALL_ESTABLISHED", timeout_s=10)
