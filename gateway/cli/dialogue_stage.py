@@ -31,7 +31,9 @@ from gateway.config import Configuration
 from gateway.config.sections import RealtimeSection
 from gateway.config.values import EMBEDDED
 from gateway.dialplan.dialogue import Behaviour, Dialogue
-from gateway.dialplan.model import Dialplan, ExampleCall, ReferenceKind
+from gateway.dialplan.examples import ExampleCall
+from gateway.dialplan.facts import CallFacts
+from gateway.dialplan.model import Dialplan, ReferenceKind
 from gateway.dialplan.triggers import Escalation
 from gateway.embedded.brain import load_script
 from gateway.embedded.voice import DEFAULT_VOICE, VOICES, sentences
@@ -44,6 +46,7 @@ from gateway.simulate.phone import free_sip_port
 from gateway.simulate.phone_call import PhoneCall, write_wav
 from gateway.simulate.sentence_check import is_sentence_heard
 from gateway.sip.message import Address
+from gateway.sip.uri import escape_user
 
 HOST = "127.0.0.1"
 DEFAULT_TRUNK = "pbx"
@@ -153,7 +156,7 @@ class Stage:
                 facts.to,
                 caller=facts.from_,
                 display_name=facts.display_name,
-                headers=tuple(facts.headers.items()),
+                headers=_headers(facts),
             )
             self._caller = DialogueCaller(
                 call, witness, is_heard=self._is_heard, voices=voices, patience=self._patience
@@ -252,6 +255,13 @@ def extension_of(plan: Dialplan, dialogue: Dialogue, number: str) -> Extension |
         accept_key=acceptance.key if acceptance else "",
         refuse_key=acceptance.refuse if acceptance else "",
     )
+
+
+def _headers(facts: CallFacts) -> tuple[tuple[str, str], ...]:
+    """Those of the INVITE."""
+    told = [("Diversion", f"<sip:{escape_user(facts.diversion)}@pbx.invalid>")] if facts.diversion else []
+    spoken = [("Accept-Language", ", ".join(facts.languages))] if facts.languages else []
+    return (*facts.headers.items(), *told, *spoken)
 
 
 def _who(plan: Dialplan, number: str) -> str:

@@ -25,7 +25,8 @@ from gateway.cli.logs import configure_logs
 from gateway.config import Configuration
 from gateway.config.sections import RealtimeSection, TurnDetectionSection
 from gateway.dialplan.dialogue import BargeIn, Dialogue, Say
-from gateway.dialplan.model import Dialplan, ExampleCall, ReferenceKind
+from gateway.dialplan.examples import ExampleCall
+from gateway.dialplan.model import Dialplan, ReferenceKind
 from gateway.embedded.voice import speak
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.simulate.cpu_watch import CpuWatch

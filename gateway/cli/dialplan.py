@@ -106,8 +106,8 @@ def run_examples(
             passed = {"passed": report.is_passed and dialogues.is_passed}
             typer.echo(json.dumps({**report.document(), **passed, "dialogues": dialogues.documents()}))
         else:
-            typer.echo(report.text(has_live=False) if report.results else f"{report.plan.file}: no tests")
-            typer.echo(dialogues.text())
+            parts = [report.text(has_live=False), dialogues.text()]
+            typer.echo("\n".join(filter(None, parts)))
     if not (all(report.is_passed for report in reports) and all(dialogues.is_passed for dialogues in held)):
         sys.exit(1)
 

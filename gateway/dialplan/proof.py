@@ -74,7 +74,7 @@ class TestReport:
     def text(self, *, has_live: bool = True) -> str:
         """A line for each case, with its place in the file and what was wrong. `has_live`: those that are live only."""
         lines = [self._line(result) for result in self.results if has_live or not result.is_live_only]
-        return "\n".join(lines) or f"{self.plan.file}: no tests"
+        return "\n".join(lines) or ("" if self.results else f"{self.plan.file}: no tests")
 
     def json(self) -> str:
         """One JSON document."""

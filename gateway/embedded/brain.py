@@ -312,8 +312,11 @@ def _fields_of(result: ToolResult) -> dict[str, str]:
             data = json.loads(text)
         except ValueError:
             data = {"output": text}
-        if isinstance(data, dict):
-            fields |= {name: spoken_name(value) for name, value in data.items() if isinstance(value, str)}
+        # A client may put what the tool gave into "result", beside what it says about it.
+        inner = data.get("result") if isinstance(data, dict) else None
+        for known in (data, inner):
+            if isinstance(known, dict):
+                fields |= {name: spoken_name(value) for name, value in known.items() if isinstance(value, str)}
     return fields
 
 

@@ -124,7 +124,7 @@ class DialoguesReport:
 
     def text(self) -> str:
         """For a terminal."""
-        return "\n".join(dialogue.text(self.file) for dialogue in self.dialogues) or f"{self.file}: no dialogues"
+        return "\n".join(dialogue.text(self.file) for dialogue in self.dialogues) or f"{self.file}: no dialogue held"
 
     def documents(self) -> Sequence[dict[str, object]]:
         """For the plan's JSON document."""

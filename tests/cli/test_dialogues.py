@@ -24,21 +24,77 @@ sessions:
   reception: {use: default, greeting: "Good day, you have reached the orders desk.", tools: [transfer]}
 routes:
   - {name: all, do: [{session: reception}]}
-escalations:
-  - {name: zero, when: {dtmf: "0"}, do: [{transfer: sales}]}
 tests:
   - name: good
     call: {to: "7000", from: "+49301"}
-    contacts: {sales: declines}
-    dialogue:
-      - dtmf: "0"
-      - expect: {escalation: zero, outcome: caller-hung-up}
+    dialogue: [{hang_up: true}]
   - name: bad
     call: {to: "7000", from: "+49301"}
     dialogue:
       - hear: you have reached
       - hear: the complaints office
       - hang_up: true
+"""
+
+EVERYTHING = """\
+version: 1
+name: orders
+timezone: Europe/Berlin
+hours: {office: {mon-fri: "09:00-17:00"}}
+contacts:
+  sales: {dial: ["sip:6001"], accept: {key: "1", refuse: "2"}}
+  boss: {dial: ["sip:6008", "sip:6009"], mode: attended, when: office}
+tools:
+  lookup: {description: Orders, http: {url: "https://erp.example/orders", result: order}, parameters: {}}
+sessions:
+  desk: {use: default, greeting: The orders desk., tools: [transfer, lookup]}
+routes:
+  - name: menu
+    match: {to: "8000", diversion: "4711", language: fr, name: Bob}
+    do:
+      - collect: {say: Your number please., into: number, digits: "4"}
+      - hook: {url: "https://hook.example/{vars.number}"}
+      - say: "Hello {vars.who}."
+      - menu: {say: Press one for sales., 1: [{transfer: sales}, {say: Nobody is there.}]}
+  - {name: all, match: {to: "7000", trunk: carrier, header: {X-Queue: gold}, hours: office}, do: [{session: desk}]}
+escalations:
+  - {name: nine, when: {dtmf: "9"}, do: [{transfer: boss}]}
+tests:
+  - name: a tool of the web and an attended transfer
+    call: {to: "7000", from: "+49301", at: "2026-11-20T16:58", trunk: carrier, header: {X-Queue: gold}}
+    tools: {lookup: {order: {status: shipped}}}
+    contacts: {boss: [declines, answers]}
+    dialogue:
+      - hear: the orders desk
+      - say: Where is my order?
+      - hear: [let me look, your order is shipped]
+      - dtmf: "9"
+      - expect: {session: desk, tools: [lookup], escalation: nine, transfer: boss, outcome: transferred}
+  - name: a contact that refuses by a key
+    call: {to: "8000", from: anonymous, at: "2026-11-20T10:00", diversion: "4711", language: [fr], name: Bob}
+    contacts: {sales: refuses}
+    hooks: [{set: {who: Bob}}]
+    dialogue:
+      - hear: your number please
+      - dtmf: "1234"
+      - hear: [hello Bob, press one for sales]
+      - dtmf: "1"
+      - hear: nobody is there
+      - expect: {route: menu, vars: {number: "1234", who: Bob}, outcome: gateway-hung-up}
+"""
+BRAIN = """\
+name: orders
+greeting: Good day.
+fallback: [I am sorry.]
+intents:
+  order:
+    phrases: [where is my order]
+    reply: Let me look.
+    call: {tool: lookup}
+    succeeded: "Your order is {status}."
+"""
+CONFIGURATION = """\
+realtime: {default: {provider: embedded, brain: brain.yaml, turn_detection: {silence_duration_ms: 300}}}
 """
 
 
@@ -66,13 +122,26 @@ def test_the_turn_that_went_wrong_is_named_by_its_line(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     verdict = next(line for line in done.stdout.splitlines() if line.startswith("FAIL"))
     assert verdict.startswith(
-        f"FAIL  {plan}:23  bad, turn 2 hear 'the complaints office': the agent said 'the orders desk'"
+        f"FAIL  {plan}:18  bad, turn 2 hear 'the complaints office': the agent said 'the orders desk'"
     )
     assert "agent: Good day, you have reached the orders desk." in done.stdout
     assert "good" not in done.stdout.replace("Good", "")
     with wave.open(str(tmp_path / "sounds" / "acme-bad.wav")) as sound:
         assert (sound.getnchannels(), sound.getframerate()) == (2, 8000)
         assert sound.getnframes() > 8000
+
+
+@pytest.mark.heavy
+def test_web_services_keys_and_contacts_do_what_the_test_says(tmp_path: Path) -> None:
+    for name, text in {"plan.yaml": EVERYTHING, "brain.yaml": BRAIN, "gateway.yaml": CONFIGURATION}.items():
+        (tmp_path / name).write_text(text)
+    done = gateway("dialplan", "test", "--live", "--json", "-c", tmp_path / "gateway.yaml", tmp_path / "plan.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    transfer, refusal = json.loads(done.stdout)["dialogues"]
+    assert [called["outcome"] for called in transfer["called"]] == ["603 Decline", "joined with the caller"]
+    assert [called["outcome"] for called in refusal["called"]] == ["answered"]
+    spoken = [line["text"] for line in transfer["transcript"] if line["who"] == "caller"]
+    assert spoken == ["where is my order"]
 
 
 def test_a_name_that_no_dialogue_has_is_refused(tmp_path: Path) -> None:

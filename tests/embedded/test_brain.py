@@ -13,8 +13,10 @@ from gateway.embedded.brain import (
     Call,
     Dialogue,
     Heard,
+    Intent,
     Reply,
     Say,
+    ToolCallPlan,
     ToolResult,
     fill,
     is_failure,
@@ -209,6 +211,15 @@ def test_trouble_told_by_the_system_is_passed_on() -> None:
 )
 def test_outcome_of_a_tool_is_told(result: ToolResult, expected: str) -> None:
     assert words(dialogue().report(result)) == expected
+
+
+@pytest.mark.parametrize("output", ['{"status": "shipped"}', '{"result": {"status": "shipped"}}'])
+def test_what_a_tool_gave_is_filled_in_wherever_the_client_puts_it(output: str) -> None:
+    intent = Intent(phrases=("my order",), reply="", call=ToolCallPlan(tool="lookup"), succeeded="It is {status}.")
+    script = SCRIPT.model_copy(update={"intents": {"order": intent}})
+    book = Phrasebook(script)
+    told = Dialogue(script, lambda tools: book.phrases(tools).grammar).report(ToolResult("lookup", "{}", output))
+    assert words(told) == "It is shipped."
 
 
 @pytest.mark.parametrize(
