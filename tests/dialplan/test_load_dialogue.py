@@ -110,6 +110,7 @@ def test_a_dialogue_alone_neither_passes_nor_fails_without_a_gateway(tmp_path: P
     report = run_tests(plan)
     assert report.is_passed
     assert report.live_only == 1
+    assert [result.is_passed for result in report.results] == [False, True]
     assert report.text().splitlines()[0] == f"live  {plan.file}:18  talk (its dialogue is held by --live)"
     assert len(report.text(has_live=False).splitlines()) == 1
     document = json.loads(report.json())
