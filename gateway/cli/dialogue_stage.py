@@ -33,6 +33,7 @@ from gateway.config.values import EMBEDDED
 from gateway.dialplan.dialogue import Behaviour, Dialogue
 from gateway.dialplan.examples import ExampleCall
 from gateway.dialplan.facts import CallFacts
+from gateway.dialplan.messages import MessageKind
 from gateway.dialplan.model import Dialplan, ReferenceKind
 from gateway.dialplan.triggers import Escalation
 from gateway.embedded.brain import load_script
@@ -101,6 +102,8 @@ class _Witness:
             transfer=notes.transfer_target if is_connected else None,
             reached_for=None if is_connected else notes.transfer_target,
             messages=tuple(message.text for message in record.messages),
+            voicemails=[left.mailbox for left in record.left if left.kind is MessageKind.VOICEMAIL],
+            callbacks=[left.mailbox for left in record.left if left.kind is MessageKind.CALLBACK],
             vars={} if self._task is None else self._task.variables,
             reject=refused,
             outcome=None if record.outcome is None else record.outcome.value,
@@ -196,7 +199,7 @@ class Stage:
                 "media": {"rtp": {"ports": GATEWAY_PORTS}},
                 # Whether a dialogue is right does not depend on how busy this machine is.
                 "limits": {"cpu": "0", "lag": "0"},
-                "records": {"recordings": {"folder": str(folder / "recordings")}},
+                "records": {kind: {"folder": str(folder / kind)} for kind in ("recordings", "voicemail")},
                 "dialplans": [str(self._plan.file)],
             }
         )

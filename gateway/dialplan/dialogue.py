@@ -52,7 +52,11 @@ class Expected:
     transfer: str | None = None
     """The contact that the caller has been connected with."""
     message: str | None = None
-    """Words of a message that the caller has left."""
+    """Words of a message that the caller has left with the model."""
+    voicemail: str | None = None
+    """The mailbox in which a message has been left."""
+    callback: str | None = None
+    """The mailbox that has noted a wish to be called back."""
     vars: Mapping[str, str] = field(default_factory=dict)
     reject: int | None = None
     outcome: str | None = None

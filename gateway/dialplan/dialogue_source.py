@@ -54,6 +54,8 @@ class TurnExpectSource(Section):
     escalation: Name = Field(default="", description="An escalation that has fired.")
     transfer: Name = Field(default="", description="The contact that the caller has been connected with.")
     message: Words = Field(default="", description="Words of a message that the caller has left with the model.")
+    voicemail: Name = Field(default="", description="The mailbox in which a message has been left.")
+    callback: Name = Field(default="", description="The mailbox that has noted a wish to be called back.")
     vars: dict[VariableName, FactText] = Field(default_factory=dict, description="Variables and their values.")
     reject: Annotated[int, Field(ge=400, le=699)] = Field(default=0, description="The status of a refusal.")
     outcome: OutcomeName = Field(default="", description="How the call has ended.")

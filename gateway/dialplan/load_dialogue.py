@@ -108,6 +108,9 @@ def _expected(loading: Loading, path: Way, written: TurnExpectSource) -> Expecte
         loading.refer("sessions", written.session, (*path, "session"))
     if written.transfer:
         loading.refer("contacts", written.transfer, (*path, "transfer"))
+    for key in ("voicemail", "callback"):
+        if name := getattr(written, key):
+            loading.refer("mailboxes", name, (*path, key))
     if written.escalation:
         refer_listed(loading, "escalation", "escalations", written.escalation, (*path, "escalation"))
     for name in written.vars:
@@ -121,6 +124,8 @@ def _expected(loading: Loading, path: Way, written: TurnExpectSource) -> Expecte
         escalation=written.escalation or None,
         transfer=written.transfer or None,
         message=written.message or None,
+        voicemail=written.voicemail or None,
+        callback=written.callback or None,
         vars=MappingProxyType(written.vars),
         reject=written.reject or None,
         outcome=written.outcome or None,

@@ -23,6 +23,9 @@ class Facts:
     reached_for: str | None = None
     """The contact that is being called."""
     messages: Sequence[str] = ()
+    voicemails: Sequence[str] = ()
+    """Mailboxes in which something was left, in the order of the call."""
+    callbacks: Sequence[str] = ()
     vars: Mapping[str, str] = field(default_factory=dict)
     reject: int | None = None
     outcome: str | None = None
@@ -48,6 +51,12 @@ def _differences(expected: Expected, facts: Facts) -> Iterator[str]:
     if expected.message is not None and not any(_holds(text, expected.message) for text in facts.messages):
         left = "; ".join(f"'{text}'" for text in facts.messages) or "none"
         yield f"expected message '{expected.message}', but there is {left}"
+    for word, wanted, found in (
+        ("voicemail", expected.voicemail, facts.voicemails),
+        ("callback", expected.callback, facts.callbacks),
+    ):
+        if wanted is not None and wanted not in found:
+            yield f"expected {word} {wanted}, but {', '.join(found) or 'no mailbox'} has one"
     for name, wanted in expected.vars.items():
         if facts.vars.get(name) != wanted:
             found = f"it is '{facts.vars[name]}'" if name in facts.vars else "it is not set"
@@ -79,7 +88,17 @@ def asked_for(expected: Expected) -> str:
     """What is expected, as the plan has it, on one line."""
     parts = [
         f"{word}: {value}"
-        for word in ("route", "session", "escalation", "transfer", "message", "reject", "outcome")
+        for word in (
+            "route",
+            "session",
+            "escalation",
+            "transfer",
+            "message",
+            "voicemail",
+            "callback",
+            "reject",
+            "outcome",
+        )
         if (value := getattr(expected, word)) is not None
     ]
     if expected.tools:

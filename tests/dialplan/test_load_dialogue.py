@@ -134,7 +134,10 @@ def test_a_test_without_a_dialogue_has_none(tmp_path: Path) -> None:
         ("{silence: 20m}", "'silence' is '20m' (expected less than or equal to 600)"),
         ("{hang_up: false}", "'hang_up' is false (expected true; leave the key out for the contrary)"),
         ("{hears: x}", "unknown key 'hears' (did you mean 'hear'?)"),
-        ("{expect: {}}", "'expect' is empty (expected one of route, session, tools, escalation, transfer, message, "),
+        (
+            "{expect: {}}",
+            "'expect' is empty (expected one of route, session, tools, escalation, transfer, message, voicemail, ",
+        ),
         ("{expect: {route: al}}", "there is no route 'al' (did you mean 'all'?)"),
         ("{expect: {session: x}}", "there is no session 'x' (expected 'reception')"),
         ("{expect: {transfer: sale}}", "there is no contact 'sale' (did you mean 'sales'?)"),

@@ -17,6 +17,8 @@ FACTS = Facts(
     escalations=("vip", "zero"),
     transfer="sales",
     messages=("Please call me back about my order",),
+    voicemails=("night",),
+    callbacks=("desk",),
     vars={"pin": "1234"},
     reject=None,
     outcome="transferred",
@@ -32,6 +34,7 @@ FACTS = Facts(
         Expected(escalation="zero"),
         Expected(transfer="sales", outcome="transferred"),
         Expected(message="call me back"),
+        Expected(voicemail="night", callback="desk"),
         Expected(vars={"pin": "1234"}),
     ],
 )
@@ -58,6 +61,8 @@ def test_what_is_so_is_not_missing(expected: Expected) -> None:
             Expected(message="a complaint"),
             "expected message 'a complaint', but there is 'Please call me back about my order'",
         ),
+        (Expected(voicemail="desk"), "expected voicemail desk, but night has one"),
+        (Expected(callback="night"), "expected callback night, but desk has one"),
         (Expected(vars={"pin": "9"}), "expected vars.pin '9', but it is '1234'"),
         (Expected(vars={"name": "x"}), "expected vars.name 'x', but it is not set"),
         (Expected(reject=603), "expected reject 603, but it was not refused"),
@@ -75,6 +80,8 @@ def test_nothing_at_all_has_words_of_its_own() -> None:
         escalation="c",
         transfer="d",
         message="e",
+        voicemail="h",
+        callback="i",
         vars={"f": "g"},
         reject=486,
         outcome="failed",
@@ -87,6 +94,8 @@ def test_nothing_at_all_has_words_of_its_own() -> None:
         "expected escalation c, but none has fired",
         "expected transfer d, but the caller was not connected",
         "expected message 'e', but there is none",
+        "expected voicemail h, but no mailbox has one",
+        "expected callback i, but no mailbox has one",
         "expected vars.f 'g', but it is not set",
     ]
 
