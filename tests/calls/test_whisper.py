@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from gateway.calls.call_words import ENGLISH, GERMAN, CallWords
 from gateway.calls.whisper import INSTEAD, Spoken, Whisper, caller_in_words
 from gateway.dialplan.contacts import Acceptance
 from gateway.dialplan.model import CallFacts
+from tests.calls.test_call_summary import on_a_clock
 
 ACCEPT = Acceptance(key="#", refuse="*")
 
@@ -91,3 +92,30 @@ def test_what_cannot_be_spoken_is_two_tones() -> None:
 )
 def test_who_calls_is_a_name_or_a_number_digit_by_digit(number: str, name: str, who: str) -> None:
     assert caller_in_words(facts(number, name), ENGLISH) == who
+
+
+@pytest.mark.parametrize(("picked_up_s", "heard_s"), [(0.0, 4.0), (2.0, 4.0), (5.0, 5.0), (9.0, 9.0)])
+def test_a_silent_model_is_waited_for_four_seconds_once_picked_up_and_six_while_it_rings(
+    picked_up_s: float, heard_s: float
+) -> None:
+    spoken_s: dict[str, float] = {}
+
+    async def listen(clock: Callable[[], float]) -> list[bytes]:
+        def spawn(work: Coroutine[object, object, Any], name: str) -> asyncio.Task[Any]:
+            return asyncio.get_running_loop().create_task(work, name=name)
+
+        async def speak(text: str, /, *, is_kept: bool) -> Spoken:
+            spoken_s[text] = clock() - began_s
+            return Spoken(text.encode())
+
+        began_s = clock()
+        whisper = Whisper(speak, spawn, words=ENGLISH, caller="4 9", summary=CallSummary(clock, lambda: "ours"))
+        await asyncio.sleep(picked_up_s)
+        heard = [spoken.audio async for spoken in whisper.sentences(ACCEPT)]
+        whisper.close()
+        return heard
+
+    heard, took_s = on_a_clock(listen)
+    assert heard == [b"Call from 4 9.", b"ours", KEYS]
+    assert took_s == pytest.approx(heard_s, abs=0.6)
+    assert spoken_s["ours"] == pytest.approx(min(heard_s, 6.0), abs=0.6)
