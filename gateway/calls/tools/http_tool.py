@@ -47,16 +47,8 @@ class HttpClients:
     async def client(self, ca_file: Path | None) -> httpx2.AsyncClient:
         """The client that trusts `ca_file`, or whom the system trusts. Raises: OSError, ssl.SSLError."""
         if ca_file not in self._clients:
-            context = await asyncio.to_thread(tls_context, ca_file)
-            if ca_file not in self._clients:
-                self._clients[ca_file] = httpx2.AsyncClient(
-                    verify=context,
-                    headers=_HEADERS,
-                    cookies=_no_cookies(),
-                    timeout=None,
-                    limits=_LIMITS,
-                    trust_env=False,
-                )
+            client = await asyncio.to_thread(_new_client, ca_file)
+            self._clients.setdefault(ca_file, client)
         return self._clients[ca_file]
 
     async def close(self) -> None:
@@ -64,6 +56,18 @@ class HttpClients:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             await client.aclose()
+
+
+def _new_client(ca_file: Path | None) -> httpx2.AsyncClient:
+    """For a thread: certificates are read, and the first one imports its transport. Raises: as `tls_context`."""
+    return httpx2.AsyncClient(
+        verify=tls_context(ca_file),
+        headers=_HEADERS,
+        cookies=_no_cookies(),
+        timeout=None,
+        limits=_LIMITS,
+        trust_env=False,
+    )
 
 
 def _no_cookies() -> CookieJar:

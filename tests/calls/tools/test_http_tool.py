@@ -6,11 +6,13 @@ import asyncio
 import io
 import logging
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import structlog
 
@@ -267,3 +269,20 @@ async def test_request_that_is_dropped_leaves_no_connection(clients: HttpClients
     await asyncio.gather(asking, return_exceptions=True)
     client = await clients.client(None)
     assert client._transport._pool.connections == []  # type: ignore[attr-defined]
+
+
+async def test_a_client_is_made_in_a_thread_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one reads certificates and imports its transport: 100 ms in which no call would have audio."""
+    made: list[threading.Thread] = []
+    make = http_tool._new_client
+
+    def note(ca_file: Path | None) -> httpx2.AsyncClient:
+        made.append(threading.current_thread())
+        return make(ca_file)
+
+    monkeypatch.setattr(http_tool, "_new_client", note)
+    clients = HttpClients()
+    assert await clients.client(None) is await clients.client(None)
+    await clients.close()
+    assert len(made) == 1
+    assert made[0] is not threading.main_thread()
