@@ -26,7 +26,6 @@ SPEECH_LIMIT_S = 60.0
 """From the first sound to the end of what is sent."""
 MAX_TEXTS = 256
 MAX_KEPT_BYTES = 64_000_000
-_SILENCE_MS = 20
 
 
 class Speech:
@@ -62,13 +61,10 @@ class Speech:
             overhear(event)
 
         loop = asyncio.get_running_loop()
-        hum: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(FIRST_SOUND_S) as limit:
                 await session.connect(hear)
                 session.say(text)
-                if session.capabilities.is_full_duplex:
-                    hum = loop.create_task(_be_silent(session, self.audio_format), name="silence for a speech")
                 await self._has_begun.wait()
                 limit.reschedule(loop.time() + SPEECH_LIMIT_S)
                 await self._has_ended.wait()
@@ -78,8 +74,6 @@ class Speech:
             self._end(str(error))
         finally:
             self._end("given up")
-            if hum is not None:
-                hum.cancel()
             await session.close()
 
     def give_up(self, problem: str) -> None:
@@ -116,14 +110,6 @@ class Speech:
     def _tell(self) -> None:
         for changed in tuple(self._listeners):
             changed()
-
-
-async def _be_silent(session: realtime.RealtimeSession, audio_format: AudioFormat) -> None:
-    """A model that is full duplex speaks while it hears something, and be it silence; it has one format for both."""
-    frame = audio_format.silence * (_SILENCE_MS * audio_format.sample_rate_hz // 1000)
-    while True:
-        session.append_audio(frame)
-        await asyncio.sleep(_SILENCE_MS / 1000)
 
 
 class SpeechStore:

@@ -137,6 +137,20 @@ def test_what_was_not_said_as_it_stands_is_not_kept(provider: Any) -> None:
     play(house, script)
 
 
+@pytest.mark.parametrize("text", ["Guten Tag, {caller.number}.", "Ihre Nummer ist {vars.order}."])
+def test_what_holds_something_of_a_caller_is_not_kept(text: str) -> None:
+    house = house_for(say(text), a.WaitAction(seconds=1))
+    house.on_session = speaks()
+
+    async def script() -> None:
+        await call(house, 5)
+        await call(house)
+        assert len(house.sessions) == 2
+        assert heard(house) == [SOUND]
+
+    play(house, script)
+
+
 def test_callers_at_the_same_time_share_one_speech() -> None:
     house = house_for(say("Guten Tag."), a.WaitAction(seconds=1))
 
