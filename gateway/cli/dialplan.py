@@ -43,6 +43,10 @@ def route(
         list[str] | None, typer.Option("--language", help="Language the telephone asks for; the best first.")
     ] = None,
     seen: Annotated[str, typer.Option("--seen", help="true: has called before; 30d: so long ago.")] = "false",
+    outgoing: Annotated[bool, typer.Option("--outgoing", help="A call that we place.")] = False,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, given to a call that we place.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Show the route of a call, every rule tried and why, and all that may follow. Exit status 1: no route takes it."""
@@ -57,10 +61,12 @@ def route(
         at=when,
         display_name=name,
         trunk=trunk,
-        headers=dict(_header(pair) for pair in header or ()),
+        headers=dict(_pair("--header", pair) for pair in header or ()),
         diversion=diversion,
         languages=tuple(language or ()),
         last_seen=_last_seen(seen, when),
+        is_outgoing=outgoing,
+        given=dict(_pair("--set", pair) for pair in values or ()),
     )
     report = route_report(plan, facts)
     typer.echo(report.json() if as_json else report.text())
@@ -140,10 +146,10 @@ def _check_names(plans: Sequence[Dialplan], names: Sequence[str]) -> None:
             raise _bad_flag("--only", f"there is no dialogue {name!r}", hint(name, known))
 
 
-def _header(pair: str) -> tuple[str, str]:
+def _pair(flag: str, pair: str) -> tuple[str, str]:
     name, equals, value = pair.partition("=")
     if not equals or not name:
-        raise _bad_flag("--header", f"{pair!r} is no header", "expected NAME=VALUE")
+        raise _bad_flag(flag, f"{pair!r} gives nothing a value", "expected NAME=VALUE")
     return name, value
 
 
