@@ -35,6 +35,7 @@ from gateway.dialplan.examples import ExampleCall
 from gateway.dialplan.facts import CallFacts
 from gateway.dialplan.messages import MessageKind
 from gateway.dialplan.model import Dialplan, ReferenceKind
+from gateway.dialplan.targets import parse_target
 from gateway.dialplan.triggers import Escalation
 from gateway.embedded.brain import load_script
 from gateway.embedded.voice import DEFAULT_VOICE, VOICES, sentences
@@ -150,17 +151,13 @@ class Stage:
             web = await stack.enter_async_context(CannedWeb(self._dialogue.tools, self._dialogue.hooks))
             pbx = self._pbx = await stack.enter_async_context(SimulatedPbx(options))
             configuration = self._configuration(gateway, pbx, folder)
-            service = Service(configuration, witness, [web.divert(self._plan)], wall_clock=_clock_from(facts.at))
+            plan = web.divert(self._plan)
+            service = Service(configuration, witness, [plan], wall_clock=_clock_from(facts.at))
             async with asyncio.timeout(START_LIMIT_S):
                 await stack.enter_async_context(service)
             witness.service = service
-            call = witness.call = pbx.dial(
-                facts.trunk or DEFAULT_TRUNK,
-                facts.to,
-                caller=facts.from_,
-                display_name=facts.display_name,
-                headers=_headers(facts),
-            )
+            begin = self._be_called(service, pbx, plan) if facts.is_outgoing else self._call(pbx)
+            call = witness.call = await begin
             self._caller = DialogueCaller(
                 call, witness, is_heard=self._is_heard, voices=voices, patience=self._patience
             )
@@ -171,6 +168,23 @@ class Stage:
                 await service.calls.drain(END_LIMIT_S)
             wav = self._keep(call, pbx)
         return self.report(wav=wav)
+
+    async def _call(self, pbx: SimulatedPbx) -> PhoneCall:
+        facts = self._example.facts
+        return pbx.dial(
+            facts.trunk or DEFAULT_TRUNK,
+            facts.to,
+            caller=facts.from_,
+            display_name=facts.display_name,
+            headers=_headers(facts),
+        )
+
+    async def _be_called(self, service: Service, pbx: SimulatedPbx, plan: Dialplan) -> PhoneCall:
+        """Let the gateway place the call, and take it. Raises: `ResourceError`, TimeoutError."""
+        facts, target = self._example.facts, parse_target(self._example.facts.to)
+        awaited = pbx.await_call(target.user)
+        service.calls.place(facts.trunk or DEFAULT_TRUNK, target, plan, variables=facts.given)
+        return await asyncio.wait_for(awaited, START_LIMIT_S)
 
     def report(self, *, failure: str = "", wav: Path | None = None) -> DialogueReport:
         """What came of it, as far as it came."""

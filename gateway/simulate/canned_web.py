@@ -108,7 +108,7 @@ def _diverted(value: T, origin: str, path: str) -> T:
             path = "hooks"
     if not is_dataclass(value) or isinstance(value, type) or not _has_request(value):
         return value
-    changed = {field.name: _diverted(getattr(value, field.name), origin, path) for field in fields(value)}
+    changed = {one.name: _diverted(getattr(value, one.name), origin, path) for one in fields(value) if one.init}
     return replace(value, **changed)
 
 

@@ -108,6 +108,7 @@ class SimulatedPbx:
         self.consultations: list[PhoneCall] = []
         """What extensions said and heard, of calls that the gateway placed."""
         self._joinable: list[_Consultation] = []
+        self._awaited: dict[str, asyncio.Future[PhoneCall]] = {}
         self._ringing: dict[str, tuple[asyncio.Task[None], Attempt]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -145,11 +146,21 @@ class SimulatedPbx:
             GATEWAY, number, tuple(headers), caller=caller or "anonymous", display_name=display_name or None
         )
 
+    def await_call(self, number: str) -> asyncio.Future[PhoneCall]:
+        """The next call of the gateway to `number`, which is taken: by whoever holds the result."""
+        self._awaited[number] = asyncio.get_running_loop().create_future()
+        return self._awaited[number]
+
     # What the gateway asks for.
 
     def on_offered(self, phone: Phone, offered: CallOffered) -> None:
         """The gateway calls an extension."""
         number = offered.request_uri.unescaped_user or ""
+        if (awaited := self._awaited.pop(number, None)) is not None:
+            phone.ring(offered.leg_id)
+            if (call := phone.take(offered)) is not None and not awaited.done():
+                awaited.set_result(call)
+            return
         extension = self._options.extension(number)
         attempt = self._note(number, by_refer=False)
         task = self._spawn(self._be_called(phone, offered, extension, attempt))

@@ -111,6 +111,7 @@ def test_the_dialogues_of_the_shipped_plans_come_about() -> None:
     assert [Path(document["file"]) for document in documents] == SHIPPED
     held = {document["dialplan"]: document["dialogues"] for document in documents}
     assert len(held["reception"]) == len(held["after-hours"]) == 3
+    assert len(held["clinic"]) == len(held["outbound-reminder"]) == 1
     assert all(dialogue["passed"] and dialogue["turns"] for dialogues in held.values() for dialogue in dialogues)
 
 

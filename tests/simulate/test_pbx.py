@@ -166,3 +166,17 @@ async def test_a_consultation_that_has_ended_cannot_be_joined() -> None:
         phone.refer(answered, str(Uri.parse("sip:6001@127.0.0.1").with_header("Replaces", replaces)))
         await eventually(lambda: answered.refer_status == 481, 5)
         assert not call.ended.is_set()
+
+
+async def test_a_call_that_is_awaited_is_for_who_awaits_it_and_the_next_is_not() -> None:
+    async with line(Behaviour.BUSY) as (phone, pbx):
+        awaited = pbx.await_call("6001")
+        first = phone.dial("pbx", "6001")
+        taken = await asyncio.wait_for(awaited, 3)
+        await eventually(first.answered.is_set, 3)
+        taken.say(tone(700, 0.3))
+        await first.wait_for_speech(from_ms=0, within_s=3)
+        second = phone.dial("pbx", "6001")
+        await eventually(second.ended.is_set, 3)
+        assert second.refused == 486
+        assert len(pbx.attempts) == 1
