@@ -23,7 +23,7 @@ async def spoken(sessions: SideSessions, text: str, *, is_kept: bool) -> Spoken:
     speech = store.find(key, audio_format) if is_kept else None
     if speech is not None:
         await _end_of(speech)
-    else:
+    if speech is None or speech.problem:  # nobody has asked for it, or whoever has did not hear it to its end
         speech = store.begin(key, audio_format) if is_kept else Speech(audio_format)
         recorder = GreetingRecorder(store.cache if is_kept else GreetingCache(0), key, audio_format.bytes_per_ms)
         try:
