@@ -8,8 +8,8 @@ transferred there.
     contact name, time --resolve_transfer--> TransferGranted | TransferRefused
 
 Everything here is frozen and pure. `gateway.dialplan.load` makes it and guarantees that every name leads somewhere, so
-nothing below fails for a plan that was loaded. A model can name a contact, never a number: what is not exactly the name
-of a contact of the plan is refused.
+nothing below fails for a plan that was loaded. A model can name a contact, and a number only where that contact
+has a pattern that takes it (`Contact.target_of`): what is not exactly the name of a contact of the plan is refused.
 """
 
 from __future__ import annotations
