@@ -17,7 +17,7 @@ from gateway.dialplan import actions as a
 from gateway.dialplan import triggers as t
 from gateway.dialplan.contacts import Contact
 from gateway.dialplan.hours import OpeningHours, parse_time_range
-from gateway.dialplan.model import CallFacts, Dialplan, SessionPlan
+from gateway.dialplan.model import CallFacts, Consent, Dialplan, RecordPlan, SessionPlan
 from gateway.dialplan.pattern import parse_caller, parse_number
 from gateway.dialplan.request_template import parse_url_template
 from gateway.dialplan.targets import parse_target
@@ -194,6 +194,17 @@ def test_what_is_set_off_while_a_file_is_played_fires_when_the_caller_is_back() 
     assert call.notes.escalations == ["y"]
     assert referred(feed(call, e.PlayoutEnded())) == ["sip:6001"]
     assert call.notes.escalations == ["y", "x"]
+
+
+def test_what_is_set_off_while_a_caller_is_asked_whether_they_may_be_recorded_fires_when_that_is_settled() -> None:
+    record = RecordPlan(consent=Consent.ASK, play=Path("question.wav"))
+    plan = plan_with(escalation(t.ToolsFailed(1), SALES))
+    plan = replace(plan, sessions={"reception": replace(SESSION, record=record)})
+    call = Call(plan=plan, actions=[a.SessionAction(name="reception")])
+    feed(call, e.Started(), e.SessionOpened(), e.Established())
+    assert call.state is CallState.CONSENTING
+    assert feed(call, e.ToolFailed(name="x")) == []
+    assert referred(feed(call, e.DigitReceived(digit=record.decline))) == ["sip:6001"]
 
 
 def test_what_is_set_off_before_the_answer_fires_behind_it() -> None:
