@@ -115,6 +115,7 @@ def test_the_dialogues_of_the_shipped_plans_come_about() -> None:
     assert all(dialogue["passed"] and dialogue["turns"] for dialogues in held.values() for dialogue in dialogues)
 
 
+@pytest.mark.heavy
 def test_the_turn_that_went_wrong_is_named_by_its_line(tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text(PLAN)

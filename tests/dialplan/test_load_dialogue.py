@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from gateway.dialplan.dialogue import (
     Say,
     WebAnswer,
 )
+from gateway.dialplan.dialogue_source import TurnExpectSource, TurnSource
 from gateway.dialplan.proof import run_tests
 from gateway.errors import ConfigurationError
 from tests.support.plans import load_plan
@@ -183,3 +185,14 @@ def test_a_world_with_a_mistake_is_told_at_its_place(tmp_path: Path, world: str,
 def test_a_world_without_a_dialogue_has_no_effect(tmp_path: Path, key: str, value: str) -> None:
     (found,) = problems(tmp_path, f'  - call: {{to: "7000"}}\n    expect: {{route: all}}\n    {key}: {value}\n')
     assert found.endswith(f"'{key}' has no effect without 'dialogue' (expected dialogue: [...])")
+
+
+def test_the_documentation_shows_a_dialogue_that_loads_and_every_word(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "dialogues.md").read_text("utf-8")
+    (fragment,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    begin = BEGIN.replace("name: all", "name: everybody").replace("lookup", "lookup_order")
+    (example,) = load_plan(tmp_path, begin + fragment.removeprefix("tests:\n")).examples
+    assert example.dialogue is not None
+    assert len(example.dialogue.turns) == 7
+    for word in (*TurnSource.model_fields, *TurnExpectSource.model_fields, *(one.value for one in Behaviour)):
+        assert re.search(rf"`{word}\b", text), f"docs/dialogues.md does not tell of {word}"
