@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -348,7 +348,7 @@ class CallManager:
                 make_offer(local)
             else:
                 negotiate(offered.offer, local)
-            facts = facts_of(offered, policy.numbers, services.wall_clock())
+            facts = self._remembered(facts_of(offered, policy.numbers, services.wall_clock()))
             plan, decision = self._decide(facts)
             actions = services.accounting.actions(plan, decision.actions, facts)
         except BaseException:
@@ -369,6 +369,14 @@ class CallManager:
             follows_refers=policy.follow_refers,
             dtmf=policy.dtmf,
         )
+
+    def _remembered(self, facts: CallFacts) -> CallFacts:
+        """`facts` with the time of the caller's last call, which this one is from now on."""
+        if (callers := self._services.callers) is None:
+            return facts
+        facts = replace(facts, last_seen=callers.last_seen(facts.from_))
+        callers.note(facts.from_, facts.at)
+        return facts
 
     def _check_capacity(self) -> None:
         """Whether there is room, before anything is bound, parsed or looked up. Raises: NotAdmitted."""

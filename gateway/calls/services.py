@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from gateway.calls.directory import LegDirectory
 from gateway.calls.greeting import GreetingCache
@@ -20,6 +21,16 @@ from gateway.realtime.recovery.endpoints import Endpoints
 from gateway.realtime.session import RealtimeSession, SessionOptions, open_session
 from gateway.sip.user_agent import UserAgent
 from gateway.transport.media_loop import MediaLoop
+
+
+class CallerBook(Protocol):
+    """Who has called before. Neither blocks."""
+
+    def last_seen(self, number: str) -> datetime | None:
+        """When `number` called last; None: not that we knew."""
+
+    def note(self, number: str, at: datetime) -> None:
+        """`number` calls `at`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +56,7 @@ class CallServices:
     accounting: Accounting = field(default_factory=Accounting)
     recordings: RecordingStore | None = None  # None: nothing is recorded
     messages: MessageKeeper | None = None  # None: nobody can leave a message
+    callers: CallerBook | None = None  # None: nobody has called before
     tools: ToolServices = field(default_factory=ToolServices)
     speech: SpeechStore = field(default_factory=SpeechStore)
     endpoints: Endpoints | None = None  # None: a session that is lost stays lost

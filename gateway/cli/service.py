@@ -38,6 +38,7 @@ from gateway.media.engine import MediaEngine
 from gateway.media.pacing import append_ms_for
 from gateway.realtime.day_ledger import DayLedger
 from gateway.realtime.recovery.endpoints import Endpoints
+from gateway.records.callers import Callers
 from gateway.records.day_file import DayFile
 from gateway.records.recordings import Recordings, problem_of
 from gateway.sip import events as sip_events
@@ -82,6 +83,7 @@ def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
             configuration.realtime,
             configuration.sip.trunks,
             keeps_recordings=configuration.records.recordings.folder is not None,
+            keeps_callers=configuration.records.callers.file is not None,
             keeps_messages=configuration.records.voicemail.folder is not None,
             sends_mail=configuration.mail.host is not None,
             unpriced=configuration.unpriced(),
@@ -128,6 +130,7 @@ class Service:
         self._tools = ToolServices()
         self._recordings: Recordings | None = None
         self._messages: Messages | None = None
+        self._callers: Callers | None = None
         self.stalls = StallWatch()
         self.started_at = time.monotonic()
         self._endpoint: SipEndpoint
@@ -169,6 +172,7 @@ class Service:
         self.media.start()
         self._stack.callback(self.media.stop)
         self._start_recordings(configuration)
+        await self._start_callers(configuration)
         self._tools.use(self._plans)
         self._stack.push_async_callback(self._tools.close)
         self._messages = Messages.start(configuration, self._plans, self._tools.http)
@@ -252,6 +256,7 @@ class Service:
             wall_clock=self._wall_clock,
             recordings=self._recordings,
             messages=None if self._messages is None else self._messages.store,
+            callers=self._callers,
             tools=self._tools,
             endpoints=Endpoints(configuration.endurances()),
             accounting=accounting,
@@ -283,6 +288,14 @@ class Service:
         recordings = self._recordings = Recordings(options)
         recordings.start()
         self._stack.push_async_callback(asyncio.to_thread, recordings.close)
+
+    async def _start_callers(self, configuration: Configuration) -> None:
+        """Begin to keep who has called. A file that cannot be used costs that memory, not calls."""
+        if (options := configuration.records.callers.options()) is None:
+            return
+        callers = self._callers = Callers(options)
+        await asyncio.to_thread(callers.start, self._wall_clock())
+        self._stack.push_async_callback(asyncio.to_thread, callers.close)
 
     async def _start_embedded(self, tasks: asyncio.TaskGroup) -> dict[str, str]:
         """Start one embedded server for each dialogue that is asked for; their addresses by session name."""

@@ -113,6 +113,9 @@ def _with_paths(configuration: Configuration, folder: Path) -> Configuration:
     if records.recordings.folder is not None:
         kept = records.recordings.model_copy(update={"folder": folder / records.recordings.folder})
         records = records.model_copy(update={"recordings": kept})
+    if records.callers.file is not None:
+        known = records.callers.model_copy(update={"file": folder / records.callers.file})
+        records = records.model_copy(update={"callers": known})
     limits, budget = configuration.limits, configuration.limits.budget
     if budget.state is not None:
         limits = limits.model_copy(update={"budget": budget.model_copy(update={"state": folder / budget.state})})

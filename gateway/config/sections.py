@@ -38,6 +38,7 @@ from gateway.realtime.session import (
     TranscriptionDelay,
     TurnDetection,
 )
+from gateway.records.callers import CallerOptions
 from gateway.records.recordings import RecordingOptions
 from gateway.records.voicemail import VoicemailOptions
 from gateway.sip.guard import GuardOptions
@@ -272,11 +273,23 @@ class VoicemailSection(Section):
         return VoicemailOptions(folder=self.folder, min_free_bytes=self.min_free, keep_days=self.keep_days)
 
 
+class CallersSection(Section):
+    """Who has called before, for ``seen`` in dialplans."""
+
+    file: Path | None = None
+    keep_days: Annotated[int, Field(ge=1, le=36500)] = default_of(CallerOptions, "keep_days")
+
+    def options(self) -> CallerOptions | None:
+        """The same for the store; None where callers are not kept."""
+        return None if self.file is None else CallerOptions(file=self.file, keep_days=self.keep_days)
+
+
 class RecordsSection(Section):
     """What is kept of calls."""
 
     recordings: RecordingsSection = RecordingsSection()
     voicemail: VoicemailSection = VoicemailSection()
+    callers: CallersSection = CallersSection()
 
 
 class LogSection(Section):
