@@ -12,14 +12,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dialplan.actions import TransferAction
+from gateway.dialplan.actions import SayAction, TransferAction, walk
 from gateway.dialplan.explain import route_report
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, TransferGranted
 from gateway.dialplan.proof import run_tests
 from gateway.dialplan.triggers import DigitPressed, ProviderDown
 from gateway.errors import ConfigurationError, Problem
-from tests.support.plans import PLAN, TOOLS_PLAN, write_plan
+from tests.support.plans import EVERY_WORD, PLAN, TOOLS_PLAN, write_plan
 
 pytestmark = pytest.mark.heavy
 
@@ -70,6 +70,19 @@ VALUES = st.one_of(
                 "é" * 2000,
                 "\ud800",
                 "0" * 5000,
+                "{vars.order} {hours.office} {vars.}",
+                "@vip",
+                "DE-BE",
+                "30d",
+                "20%",
+                "dtmf",
+                "warm",
+                "menu2",
+                {"goto": "menu"},
+                [{"goto": "menu"}],
+                {"menu": {"1": [{"hang_up": "true"}]}},
+                [{"session": "reception"}],
+                {"url": "https://a.example/{vars.x}"},
             ),
         ]
     ),
@@ -142,6 +155,8 @@ def behave(file: Path) -> None:
         for contact in plan.contacts:
             granted = plan.resolve_transfer(contact, call.at)
             assert not isinstance(granted, TransferGranted) or granted.contact in plan.contacts
+        for template in (action.text for action in walk(report.decision.actions) if isinstance(action, SayAction)):
+            assert isinstance(plan.text(template, call), str)
     for event in (DigitPressed("0"), ProviderDown()):
         plan.react(event)
 
@@ -169,7 +184,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_plan(tmp_path_factory.mktemp("plan")).parent
 
 
-@pytest.mark.parametrize("written", [PLAN, TOOLS_PLAN], ids=["plan", "tools"])
+@pytest.mark.parametrize("written", [PLAN, TOOLS_PLAN, EVERY_WORD], ids=["plan", "tools", "every-word"])
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_plan_with_changed_parts_loads_or_is_refused_in_place(
@@ -205,3 +220,69 @@ def test_a_plan_with_changed_lines_loads_or_is_refused_in_place(folder: Path, da
     file = folder / "changed.yaml"
     file.write_text("".join(lines), "utf-8")
     load_or_refuse(file)
+
+
+# Where a mistake is shown ---------------------------------------------------------------------------------------------
+
+NONSENSE = ("!!", "", "\x07", "9" * 400)
+
+
+def leaves(plan: object) -> list[tuple[Step, ...]]:
+    """The paths of all values that hold no others."""
+    return [path for path in paths(plan) if not isinstance(part_at(plan, path), dict | list)]
+
+
+def tables(plan: object) -> list[tuple[Step, ...]]:
+    """The paths of all tables."""
+    return [(), *(path for path in paths(plan) if isinstance(part_at(plan, path), dict))]
+
+
+def part_at(plan: object, path: tuple[Step, ...]) -> object:
+    for step in path:
+        plan = plan[step]  # type: ignore[index]
+    return plan
+
+
+def span_of(text: str, path: tuple[Step, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(line, column) where the key of the part at `path` begins, and where the part ends; both from 1."""
+    node = yaml.compose(text, yaml.BaseLoader)
+    begin = node.start_mark
+    for step in path:
+        if isinstance(node, yaml.MappingNode):
+            begin, node = next((key.start_mark, value) for key, value in node.value if key.value == step)
+        else:
+            node = node.value[step]
+            begin = node.start_mark
+    return (begin.line + 1, begin.column + 1), (node.end_mark.line + 1, node.end_mark.column + 1)
+
+
+def assert_shown_in_place(folder: Path, plan: object, path: tuple[Step, ...]) -> bool:
+    """Whether the plan is refused, and then for one reason at least that is shown within the part at `path`."""
+    text = yaml.dump(plan, allow_unicode=True, sort_keys=False)
+    file = folder / "changed.yaml"
+    file.write_text(text, "utf-8")
+    problems = problems_of(file)
+    begin, end = span_of(text, path)
+    places = [(problem.line, problem.column) for problem in problems]
+    assert not problems or any(begin <= place <= end for place in places), (path, begin, end, problems)
+    return bool(problems)
+
+
+def test_nonsense_in_any_value_is_shown_at_its_place_or_means_something(folder: Path) -> None:
+    plan = yaml.load(EVERY_WORD, yaml.BaseLoader)  # noqa: S506 - text only, from this repository
+    refused = 0
+    for number, path in enumerate(leaves(plan)):
+        changed = copy.deepcopy(plan)
+        part_at(changed, path[:-1])[path[-1]] = NONSENSE[number % len(NONSENSE)]  # type: ignore[index]
+        refused += assert_shown_in_place(folder, changed, path)
+    assert refused >= 100
+
+
+def test_a_key_that_is_none_is_shown_at_its_place_in_every_table(folder: Path) -> None:
+    plan = yaml.load(EVERY_WORD, yaml.BaseLoader)  # noqa: S506 - text only, from this repository
+    refused = 0
+    for path in tables(plan):
+        changed = copy.deepcopy(plan)
+        part_at(changed, path)["zzz"] = "zzz"  # type: ignore[index]
+        refused += assert_shown_in_place(folder, changed, (*path, "zzz"))
+    assert refused >= 60
