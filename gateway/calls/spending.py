@@ -112,8 +112,9 @@ class CallSpending:
         self._sessions: list[SessionSpending] = []
         self._asides: list[SessionSpending] = []
         self._charged = Reading()
-        events = dict.fromkeys(escalation.trigger for escalation in plan.escalations)
-        self._marks = [event for event in events if isinstance(event, BudgetUsed | CostOver) and event != SPENT]
+        triggers = [escalation.trigger for escalation in plan.escalations]
+        marks = dict.fromkeys(trigger for trigger in triggers if isinstance(trigger, BudgetUsed | CostOver))
+        self._marks = [mark for mark in marks if mark != SPENT]
         self._is_watched = False  # whether anything is to be told in time
         self._timer: asyncio.TimerHandle | None = None
 

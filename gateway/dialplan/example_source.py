@@ -85,7 +85,7 @@ class HappeningSource(OneOf):
     provider_down: OnlyTrue = Field(default=False, description="The model cannot be reached or is lost.")
     webhook: Name = Field(default="", description="The web service of this escalation says: escalate.")
     hook: HookAnswer = Field(default=HookAnswerSource(), description="What a hook answers.")
-    transfer: TransferEnd = Field(default=TransferEnd.ANSWERED, description="What becomes of a transfer.")
+    transfer: TransferEnd = Field(default=TransferEnd.ANSWERED, description="What becomes of the transfer under way.")
 
 
 class ExpectSource(Section):

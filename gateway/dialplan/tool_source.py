@@ -91,10 +91,10 @@ class ToolSource(Section):
     description: str = Field(min_length=1, max_length=MAX_DESCRIPTION_CHARACTERS, description="For the model.")
     parameters: JsonValue = Field(default=None, description="Arguments and their JSON Schema.")
     optional: tuple[str, ...] = Field(default=(), description="Arguments that may be missing.")
-    http: HttpSource | None = None
-    verify: VerifySource | None = None
+    http: HttpSource | None = Field(default=None, description="A request to a web service.")
+    verify: VerifySource | None = Field(default=None, description="A code that the caller has to know.")
     filler: FillerText = Field(default="", description="Said when the result is long in coming.")
-    filler_after: FillerAfter = FILLER_AFTER_S
+    filler_after: FillerAfter = Field(default=FILLER_AFTER_S, description="How long that is.")
     after: Mark | None = Field(default=None, description="The mark without which it is not offered.")
     grants: Mark | None = Field(default=None, description="The mark that the caller has when it has succeeded.")
 
@@ -110,16 +110,16 @@ class McpSource(Section):
     """A server of the Model Context Protocol."""
 
     command: str = Field(default="", min_length=1, description="The program that is run: stdio.")
-    args: tuple[str, ...] = ()
+    args: tuple[str, ...] = Field(default=(), description="Its arguments.")
     env: dict[str, str] = Field(default_factory=dict, description="Beside a few harmless variables of ours.")
     url: str = Field(default="", min_length=1, description="Streamable HTTP.")
-    headers: Headers = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict, description="Secrets as ${env:NAME} or ${file:/path}.")
     ca_file: str = Field(default="", min_length=1, description="Certificates to trust instead of the system's.")
     tools: tuple[str, ...] | None = Field(default=None, description="Those that are offered; all without it.")
     timeout: Timeout = Field(default=TOOL_TIMEOUT_S, description="Of one call.")
-    filler: FillerText = ""
-    filler_after: FillerAfter = FILLER_AFTER_S
-    after: Mark | None = None
+    filler: FillerText = Field(default="", description="Said when a result is long in coming.")
+    filler_after: FillerAfter = Field(default=FILLER_AFTER_S, description="How long that is.")
+    after: Mark | None = Field(default=None, description="The mark without which its tools are not offered.")
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:

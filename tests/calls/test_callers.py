@@ -1,4 +1,4 @@
-"""Who has called before gets another route from the second call on."""
+"""Who has called before gets another route from the second call on; and a plan with every word takes calls."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gateway.dialplan.load import load_dialplan
 from gateway.records.callers import CallerOptions, Callers
 from gateway.sip.message import Uri
 from tests.support.call_house import NOON, CallHouse, play_out
+from tests.support.plans import EVERY_WORD, load_plan
 from tests.support.wire import PBX, description
 
 PLAN = """
@@ -43,4 +44,20 @@ def test_the_second_call_of_a_number_is_known_as_such(tmp_path: Path) -> None:
     play_out(house, script)
     callers.close()
     assert [record.route for record in house.ended] == ["first", "again"]
+    assert house.faults == []
+
+
+def test_a_plan_with_every_word_takes_a_call(tmp_path: Path) -> None:
+    house = CallHouse(load_plan(tmp_path, EVERY_WORD.replace('match: {to: "7000"}', "match: {}")), lambda *_: None)
+
+    async def script() -> None:
+        target = Uri.parse("sip:7000@10.0.0.1")
+        house.pbx.user_agent.invite("gateway", target, offer=description(PBX.host, 20000), now=house.wire.now)
+        await house.live(4)
+        for call in list(house.manager._calls):
+            call.hang_up()
+        await house.live(2)
+
+    play_out(house, script)
+    assert [record.route for record in house.ended] == ["menu"]
     assert house.faults == []
