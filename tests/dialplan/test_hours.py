@@ -13,6 +13,7 @@ from gateway.dialplan.hours import (
     DateRange,
     OpeningHours,
     TimeRange,
+    may_coincide,
     overlap,
     parse_date_range,
     parse_instant,
@@ -263,3 +264,98 @@ def test_is_open_agrees_with_laying_out_the_ranges(
             start, end = (midnight + timedelta(minutes=m) for m in (span.start_minute, span.end_minute))
             expected |= start <= at < end and day != holiday
     assert hours.is_open(at) is expected
+
+
+# Dates with times of their own, and what is said of now.
+
+
+def special(**more: object) -> OpeningHours:
+    return OpeningHours(
+        name="office",
+        week=tuple((parse_time_range("09:00-17:00"),) if day < 5 else () for day in range(7)),
+        closed=(parse_date_range("2026-12-24..2026-12-26"),),
+        special={
+            date(2026, 12, 23): (parse_time_range("10:00-12:00"),),
+            date(2026, 12, 26): (parse_time_range("22:00-02:00"),),
+        },
+        **more,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_open"),
+    [
+        ("2026-12-22T09:00", True),
+        ("2026-12-23T09:59", False),
+        ("2026-12-23T10:00", True),
+        ("2026-12-23T12:00", False),
+        ("2026-12-24T10:00", False),
+        ("2026-12-26T10:00", False),
+        ("2026-12-26T22:00", True),
+        ("2026-12-27T01:59", True),
+        ("2026-12-27T02:00", False),
+    ],
+)
+def test_a_date_with_times_of_its_own_has_those_and_no_others(moment: str, is_open: bool) -> None:
+    assert special().is_open(parse_instant(moment, BERLIN)) == is_open
+
+
+def test_the_reason_names_the_date_and_its_times() -> None:
+    hours = special()
+    assert hours.explain(parse_instant("2026-12-23T09:00", BERLIN)).endswith("(2026-12-23: 10:00-12:00)")
+    assert hours.explain(parse_instant("2026-12-24T09:00", BERLIN)).endswith("(an exception)")
+
+
+@pytest.mark.parametrize(
+    ("moment", "state"),
+    [
+        ("2026-11-20T16:30", "open now, until 17:00"),
+        ("2026-11-20T08:00", "closed now, opens today 09:00"),
+        ("2026-11-20T17:00", "closed now, opens Monday 09:00"),
+        ("2026-12-23T12:30", "closed now, opens Saturday 22:00"),
+        ("2026-12-26T23:00", "open now, until 02:00"),
+        # Both nights of a clock change: the clock says nine.
+        ("2026-03-28T12:00", "closed now, opens Monday 09:00"),
+        ("2026-10-24T12:00", "closed now, opens Monday 09:00"),
+    ],
+)
+def test_the_state_of_hours_is_told_in_words(moment: str, state: str) -> None:
+    assert special().state(parse_instant(moment, BERLIN)) == state
+
+
+def test_the_state_of_hours_without_an_end_or_a_beginning() -> None:
+    day = (parse_time_range("00:00-24:00"),)
+    always = OpeningHours(name="always", week=(day,) * 7)
+    assert always.state(parse_instant("2026-11-20T16:30", BERLIN)) == "open now"
+    never = OpeningHours(name="never", week=((),) * 7)
+    assert never.state(parse_instant("2026-11-20T16:30", BERLIN)) == "closed now"
+    once = OpeningHours(name="once", week=((),) * 7, special={date(2027, 1, 4): day})
+    assert once.state(parse_instant("2026-11-20T16:30", BERLIN)) == "closed now, opens Monday 2027-01-04 00:00"
+    days = OpeningHours(name="days", week=(day, day, day, (), (), (), ()))
+    assert days.state(parse_instant("2026-11-23T16:30", BERLIN)) == "open now, until Thursday 00:00"
+
+
+@given(minute=st.integers(0, 7 * 24 * 60 - 1))
+def test_the_end_that_is_told_is_the_first_minute_that_is_closed(minute: int) -> None:
+    hours, now = special(), parse_instant("2026-12-21T00:00", BERLIN) + timedelta(minutes=minute)
+    later = (now + timedelta(minutes=ahead) for ahead in range(1, 8 * 24 * 60))
+    change = next(moment for moment in later if hours.is_open(moment) != hours.is_open(now))
+    assert hours.state(now).endswith(f"{change:%H:%M}")
+
+
+@pytest.mark.parametrize(
+    ("some", "others", "may"),
+    [
+        ("mon 09:00-12:00", "mon 11:00-13:00", True),
+        ("mon 09:00-12:00", "mon 12:00-13:00", False),
+        ("mon 09:00-12:00", "tue 09:00-12:00", False),
+        ("sun 22:00-02:00", "mon 01:00-03:00", True),
+        ("sun 22:00-02:00", "mon 02:00-03:00", False),
+    ],
+)
+def test_hours_that_never_meet_are_known(some: str, others: str, may: bool) -> None:
+    def hours(text: str) -> OpeningHours:
+        day, span = text.split()
+        return opening_hours(**{day: span})
+
+    assert may_coincide(hours(some), hours(others)) == may == may_coincide(hours(others), hours(some))
