@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-import itertools
+import copy
 import json
 import os
 import re
@@ -205,8 +205,12 @@ class Dialogue:
     def __init__(self, script: Script, grammar: Callable[[Sequence[FunctionTool]], Grammar]) -> None:
         self._script = script
         self._grammar = grammar
-        self._fallbacks = itertools.cycle(script.fallback)
+        self._fallbacks = 0
         self._asked: Meaning | None = None
+
+    def aside(self) -> Dialogue:
+        """The same conversation at the same point, to answer something that is not to count in it."""
+        return copy.copy(self)
 
     def greet(self) -> Reply:
         """Open the conversation."""
@@ -229,7 +233,7 @@ class Dialogue:
         meaning = self._grammar(tools).interpret(heard.text) if heard else None
         asked, self._asked = self._asked, None
         if heard is None or meaning is None:
-            return (Say(next(self._fallbacks)),)
+            return self._fall_back()
         if asked is not None and meaning.intent == self._script.affirmative:
             return self._carry_out(asked, tools)
         if asked is not None and meaning.intent == self._script.negative:
@@ -249,7 +253,7 @@ class Dialogue:
         for name, intent in self._script.intents.items():
             if keys in intent.keys:
                 return self._carry_out(Meaning(intent=name), tools)
-        return (Say(next(self._fallbacks)),)
+        return self._fall_back()
 
     def report(self, result: ToolResult) -> Reply:
         """Tell the caller what came of a tool call."""
@@ -260,6 +264,11 @@ class Dialogue:
         else:
             text = intent.succeeded if intent else self._script.result
         return (Say(fill(text, fields)),) if text else ()
+
+    def _fall_back(self) -> Reply:
+        text = self._script.fallback[self._fallbacks % len(self._script.fallback)]
+        self._fallbacks += 1
+        return (Say(text),)
 
     def _carry_out(self, meaning: Meaning, tools: Sequence[FunctionTool]) -> Reply:
         intent = self._script.intents[meaning.intent]

@@ -2,6 +2,9 @@
 
 At most one response runs in the default conversation; those out of band run beside it. A response waits while a turn's
 words are not known yet, then answers everything that came in since the assistant last spoke.
+
+What is asked out of band never counts in the dialogue. Instructions for it ask a menu for the only thing it can tell
+about a conversation, an account of it (`account.py`); a language model follows them.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.embedded.account import account
 from gateway.embedded.audio import WireFormat
 from gateway.embedded.brain import Call, Dialogue, Heard, Reply, Say, ToolResult, quoted_text
 from gateway.embedded.chat import Think, chat_request
@@ -166,8 +170,18 @@ class Responder:
         self._sweep()
 
     def thought_failed(self, number: int) -> None:
-        """The model gives no answer, or not the rest of it: the caller hears what the dialogue says to that."""
-        self.thought(number, self._dialogue.answer(None, ()), is_whole=True)
+        """The model gives no answer, or not the rest of it: the caller hears what the dialogue says to that.
+
+        Who asked out of band is given what a dialogue would tell.
+        """
+        response = self._thoughts.get(number)
+        if response is None:
+            return
+        if response.is_in_conversation:
+            reply = self._dialogue.answer(None, ())
+        else:
+            reply = self._beside(self._running[response.id], ())
+        self.thought(number, reply, is_whole=True)
 
     def _think(self, response: Response, config: SessionConfig) -> None:
         if self._chat is None:
@@ -187,10 +201,13 @@ class Responder:
         self._thoughts[number] = response
         self._request(Think(number=number, request=request))
 
-    def _is_for_model(self, instructions: str | None, items: Sequence[Item]) -> bool:
+    def _is_for_model(self, order: _Order, items: Sequence[Item]) -> bool:
         """Whether the model is asked: not for words that are given, the greeting, and what was not understood."""
+        instructions = order.parameters.instructions
         if self._chat is None or quoted_text(instructions) is not None:
             return False
+        if instructions and not order.response.is_in_conversation:
+            return True
         if not items:
             return bool(instructions) or self._history.has_spoken
         return any(not isinstance(item, Message) or item.text for item in items)
@@ -202,33 +219,50 @@ class Responder:
         parameters = order.parameters
         tools = _tools(parameters, config)
         items = self._history.unanswered() if order.given is None else order.given
-        if self._is_for_model(parameters.instructions, items):
+        if self._is_for_model(order, items):
             self._think(response, config)
             return
-        reply = self._reply(parameters.instructions, items, tools)
+        if response.is_in_conversation:
+            reply = self._reply(parameters.instructions, items, tools, self._dialogue)
+        else:
+            reply = self._beside(order, tools)
         choice = config.tool_choice if parameters.tool_choice is None else parameters.tool_choice
         self._perform(response, constrained(reply, choice, tools), config)
 
-    def _reply(self, instructions: str | None, items: Sequence[Item], tools: Sequence[FunctionTool]) -> Reply:
+    def _beside(self, order: _Order, tools: Sequence[FunctionTool]) -> Reply:
+        """What is answered out of band: an account where instructions, or words that mean nothing else, ask for it."""
+        instructions, given = order.parameters.instructions, order.given
+        if quoted_text(instructions) is None:
+            texts = [item.text for item in given or () if isinstance(item, Message) and item.role == "user"]
+            is_request = any(texts) and not any(self._dialogue.understands(text, tools) for text in texts)
+            if instructions or is_request:
+                is_of_conversation = given is None or (is_request and len(given) == 1)
+                return (Say(account(self._history.ledger if is_of_conversation else given or ())),)
+        items = self._history.unanswered() if given is None else given
+        return self._reply(instructions, items, tools, self._dialogue.aside())
+
+    def _reply(
+        self, instructions: str | None, items: Sequence[Item], tools: Sequence[FunctionTool], dialogue: Dialogue
+    ) -> Reply:
         if (text := quoted_text(instructions)) is not None:
             return (Say(text),)
         if not items:
-            return self._dialogue.prompt() if self._history.has_spoken else self._dialogue.greet()
+            return dialogue.prompt() if self._history.has_spoken else dialogue.greet()
         reply: list[Say | Call] = []
         heard: list[Heard] = []
         for item in items:
             if isinstance(item, FunctionCallOutput):
                 call = self._history.call(item.call_id)
                 if call is not None:
-                    reply.extend(self._dialogue.report(ToolResult(call.name, call.arguments, item.output)))
+                    reply.extend(dialogue.report(ToolResult(call.name, call.arguments, item.output)))
             elif isinstance(item, Message) and item.role == "system":
-                reply.extend(self._dialogue.notice(item.text, tools))
+                reply.extend(dialogue.notice(item.text, tools))
             elif isinstance(item, Message) and item.role == "user":
                 heard.append(Heard(item.text, item.is_certain))
         if heard:
             # Of a turn that came in pieces, the last piece that means something counts.
-            understood = [words for words in heard if self._dialogue.understands(words.text, tools)]
-            reply.extend(self._dialogue.answer(understood[-1] if understood else None, tools))
+            understood = [words for words in heard if dialogue.understands(words.text, tools)]
+            reply.extend(dialogue.answer(understood[-1] if understood else None, tools))
         return tuple(reply)
 
     def _given_items(self, parameters: ResponseParameters, input_format: WireFormat) -> list[Item] | None:

@@ -186,3 +186,21 @@ def test_response_out_of_band_is_asked_of_the_model_and_leaves_no_trace() -> Non
     reply: Reply = (Say("Still nobody."),)
     think(at, *reply)
     assert messages(at) == [("user", "who are you"), ("assistant", "I am nobody."), ("user", "who are you")]
+
+
+def test_instructions_out_of_band_are_the_models_even_where_the_last_turn_was_not_understood() -> None:
+    at = desk()
+    at.hear("who are you")
+    think(at, Say("I am nobody."))
+    at.hear("who are you", fit=HOPELESS_FIT)
+    at.respond(conversation="none", output_modalities=["text"], instructions="Sum the call up.")
+    assert asked(at).request["messages"][0] == {"role": "system", "content": "Sum the call up."}
+
+
+def test_account_takes_the_place_of_a_summary_that_the_model_does_not_write() -> None:
+    at = desk()
+    at.hear("who are you")
+    think(at, Say("I am nobody."))
+    at.respond(conversation="none", output_modalities=["text"], instructions="Sum the call up.")
+    told = only(fail(at), "response.done")["response"]["output"][0]["content"][0]["text"]
+    assert told == 'The caller said "who are you". The assistant last said "I am nobody.".'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from gateway.embedded.responder import constrained
 from gateway.embedded.response import Speak
 from gateway.embedded.session import FunctionTool, NamedTool
 from tests.embedded.conversation_desk import (
+    DOUBTFUL_FIT,
     HANG_UP_TOOL,
+    HOPELESS_FIT,
     SCRIPT,
     TRANSFER_TOOL,
     Desk,
@@ -407,6 +410,56 @@ def test_input_may_refer_to_an_item_of_the_conversation() -> None:
 def test_input_that_refers_to_nothing_is_refused() -> None:
     events = Desk().respond(conversation="none", input=[{"type": "item_reference", "id": "item_0"}])
     assert refusal(events) == ("invalid_value", "response.input")
+
+
+def test_instructions_beside_the_conversation_are_answered_with_an_account_of_it() -> None:
+    desk = Desk()
+    desk.update(tools=[TRANSFER_TOOL])
+    desk.respond()
+    desk.hear("when are you open")
+    desk.hear("i would like to speak to sales")
+    events = desk.respond(conversation="none", output_modalities=["text"], instructions="Sum the call up.")
+    assert written(events) == (
+        'The caller said "when are you open", then "i would like to speak to sales". The assistant called transfer '
+        '(contact: sales), with no result yet; then it last said "One moment, I am connecting you to sales.".'
+    )
+    assert [item["type"] for item in done(events)["output"]] == ["message"]
+
+
+def test_account_may_be_asked_for_in_the_input_and_of_some_items_alone() -> None:
+    desk = Desk()
+    desk.write("When are you open?", id="item_hours")
+    desk.write("Who are you?", id="item_who")
+
+    def ask(*items: object, **parameters: object) -> str:
+        return written(desk.respond(conversation="none", input=items, output_modalities=["text"], **parameters))
+
+    request = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Summarise this call."}]}
+    reference = {"type": "item_reference", "id": "item_who"}
+    assert ask(request) == 'The caller said "When are you open?", then "Who are you?".'
+    assert ask(reference, instructions="What was asked?") == 'The caller said "Who are you?".'
+    assert ask(instructions="What was asked?") == "The caller has said nothing yet."
+
+
+@pytest.mark.parametrize("parameters", [{}, {"instructions": "Sum the call up."}, {"input": []}])
+def test_what_is_asked_beside_the_conversation_does_not_count_in_the_dialogue(parameters: Mapping[str, Any]) -> None:
+    desk = Desk()
+    desk.update(tools=[TRANSFER_TOOL])
+    desk.respond()
+    question = spoken(desk.hear("connect me to support", fit=DOUBTFUL_FIT))
+    assert question.startswith("Did you say")
+    desk.respond(conversation="none", **parameters)
+    given = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "No."}]}
+    desk.respond(conversation="none", input=[given])
+    assert done(desk.hear("yes"))["output"][-1]["name"] == "transfer"
+
+
+def test_fallbacks_take_turns_whatever_is_asked_beside_them() -> None:
+    desk = Desk()
+    first = spoken(desk.hear("who are you", fit=HOPELESS_FIT))
+    desk.respond(conversation="none", input=[])
+    second = spoken(desk.hear("who are you", fit=HOPELESS_FIT))
+    assert (first, second) == SCRIPT.fallback[:2]
 
 
 # ---- cost ----------------------------------------------------------------------------------------------------------
