@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.realtime import context
 from gateway.realtime.openai import codec
 from gateway.realtime.openai.session_object import safety_identifier
 from gateway.realtime.session import (
@@ -21,7 +22,7 @@ from gateway.realtime.session import (
     ToolCalled,
     TurnDetection,
 )
-from tests.support.conversation_rig import Rig
+from tests.support.conversation_rig import TRANSFER, Rig
 from tests.support.openai_peer import Peer
 from tests.support.realtime_schema import assert_valid
 
@@ -287,3 +288,14 @@ def test_embedded_server_takes_all_that_can_be_asked_of_a_hosted_one() -> None:
     }
     events = Rig().send(codec.session_update(options(**given)))
     assert events[0]["type"] == "session.updated", events
+
+
+def test_embedded_server_writes_down_what_a_long_call_was_about() -> None:
+    rig = Rig()
+    rig.configure(tools=[TRANSFER])
+    rig.say("when are you open")
+    rig.say("i would like to speak to sales")
+    done = rig.send(codec.question("q1", context.INSTRUCTIONS))[-1]["response"]
+    told = done["output"][0]["content"][0]["text"]
+    assert 'The caller said "when are you open", then "i would like to speak to sales".' in told
+    assert "transfer (contact: sales)" in told
