@@ -79,7 +79,7 @@ def _phrase(text: str) -> str:
     try:
         parse_phrase(text)
     except PhraseError as error:
-        raise WrongValue(str(error), expected="expected words, [optional], (this | that) and {slot}") from error
+        raise WrongValue(str(error), expected="expected words, [optional], (this | that), {slot}") from error
     return text
 
 
@@ -137,6 +137,8 @@ class Script(Section):
     """Name of the intent that answers the question with no."""
     courtesies: tuple[str, ...] = ()
     """Words that may stand before and behind every phrase."""
+    greetings: tuple[str, ...] = ()
+    """Words that may stand before every phrase."""
     slots: dict[str, tuple[str, ...] | SlotSource] = Field(default_factory=dict)
     intents: dict[str, Intent] = Field(default_factory=dict)
     chat: ChatSection | None = None
@@ -223,6 +225,13 @@ class Dialogue:
     def idle(self) -> Reply:
         """The caller has been silent for long."""
         return (Say(self._script.idle),)
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """The intents that answer what the caller was asked; none where nothing was."""
+        if self._asked is None:
+            return frozenset()
+        return frozenset(filter(None, (self._script.affirmative, self._script.negative)))
 
     def understands(self, text: str, tools: Sequence[FunctionTool]) -> bool:
         """Whether `text` means anything to the script."""

@@ -29,15 +29,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.embedded.automaton import PAUSE
+
 CERTAIN_FROM = 0.5
 """Score from which the words can be acted on without asking."""
 REJECTED_BELOW = -1.8
 """Score below which the caller said something else."""
 
-_CLEAR = 3.0
+CLEAR = 3.0
 """Score of the grammar's decode alone, either way, from which the phone loop is not asked."""
 _SHORT_PHONES = 7
-"""Phrases of fewer phones have weights of their own, and are never clear."""
+"""Phrases of fewer phones are short."""
+CLEAR_WEIGHTS = (20.12, 0.3444, 12.10, -18.10)
+"""Constant, and of each of `GrammarDecode.measures`."""
+WEIGHTS = (16.03, 0.3818, 17.57, -1.973, -18.44)
+"""Constant, and of each of `GrammarDecode.measures_beside`."""
+SHORT_WEIGHTS = (12.76, 0.2514, 0.0, -1.579, -10.30)
+"""The same for short phrases."""
 _PAUSE_WEIGHT = 0.3
 _LOG_UNIT = 10000
 _NOISES = ("SIL", "+SPN+", "+NSN+")
@@ -99,25 +107,38 @@ class GrammarDecode:
         return sum(word.frames for word in self._words)
 
     def _gaps(self) -> float:
-        """Pauses between the words, as a share of the words."""
+        """Pauses between the words where none is natural, as a share of the words."""
         first, last = self._words[0], self._words[-1]
-        inner = (segment for segment in self.segments if segment.is_pause and first.end < segment.start < last.start)
+        inner = (
+            segment
+            for segment in self.segments
+            if segment.is_pause and segment.name != PAUSE and first.end < segment.start < last.start
+        )
         return sum(segment.frames for segment in inner) / self._word_frames
 
     @property
-    def _is_short(self) -> bool:
+    def is_short(self) -> bool:
+        """Whether it has weights of its own, and is never clear."""
         return len(self.phones) < _SHORT_PHONES
 
     def clear_score(self) -> float | None:
         """The score by this decode alone; None where it is not clear without the phone loop."""
-        if self._is_short:
+        if self.is_short:
             return None
-        fit = _mean(self._words) + _PAUSE_WEIGHT * _mean(segment for segment in self.segments if segment.is_pause)
-        score = 20.12 + 0.3444 * fit + 12.10 / len(self.phones) - 18.10 * self._gaps()
-        return score if abs(score) >= _CLEAR else None
+        score = _weighted(CLEAR_WEIGHTS, self.measures())
+        return score if abs(score) >= CLEAR else None
 
     def score_beside(self, loop: Sequence[Segment]) -> float:
         """The score where a phone loop heard the same frames."""
+        return _weighted(SHORT_WEIGHTS if self.is_short else WEIGHTS, self.measures_beside(loop))
+
+    def measures(self) -> tuple[float, ...]:
+        """What this decode alone tells: how well it fits, how long it is, and its gaps."""
+        fit = _mean(self._words) + _PAUSE_WEIGHT * _mean(segment for segment in self.segments if segment.is_pause)
+        return fit, 1 / len(self.phones), self._gaps()
+
+    def measures_beside(self, loop: Sequence[Segment]) -> tuple[float, ...]:
+        """What it tells beside a phone loop: by how much it fits worse, length, how different its phones are, gaps."""
         by_grammar, by_loop = _frame_scores(self.segments), _frame_scores(loop)
         is_word = np.zeros(len(by_grammar), dtype=np.bool_)
         for word in self._words:
@@ -126,10 +147,12 @@ class GrammarDecode:
         lead = (by_grammar[:count] - by_loop[:count])[is_word[:count]]
         heard = [segment.name for segment in loop if not segment.is_pause]
         difference = edit_distance(heard, self.phones) / len(self.phones)
-        mean_lead = float(lead.mean()) if len(lead) else 0.0
-        if self._is_short:
-            return 12.76 + 0.2514 * mean_lead - 1.579 * difference - 10.30 * self._gaps()
-        return 16.03 + 0.3818 * mean_lead + 17.57 / len(self.phones) - 1.973 * difference - 18.44 * self._gaps()
+        return float(lead.mean()) if len(lead) else 0.0, 1 / len(self.phones), difference, self._gaps()
+
+
+def _weighted(weights: Sequence[float], measures: Sequence[float]) -> float:
+    """The sum, the first weight being the constant."""
+    return weights[0] + sum(weight * measure for weight, measure in zip(weights[1:], measures, strict=True))
 
 
 def edit_distance(heard: Sequence[str], meant: Sequence[str]) -> int:

@@ -119,6 +119,7 @@ class Conversation:
         self._turns: dict[int, Message] = {}
         self._guess: _Guess | None = None
         self._speech_item_id = ""
+        self._expected: frozenset[str] = frozenset()
         self._is_response_due = False
         self._idle_at: float | None = None
         self._idle_start_ms = 0
@@ -294,7 +295,7 @@ class Conversation:
         self._hearing.configure(self._input_format, turns)
 
     def _listening(self) -> Listening:
-        return self._phrasebook.phrases(self._config.functions, self._keywords).listening
+        return self._phrasebook.phrases(self._config.functions, self._keywords, self._dialogue.expected).listening
 
     @property
     def _keywords(self) -> tuple[str, ...]:
@@ -409,6 +410,9 @@ class Conversation:
         responder = self._responder
         if not isinstance(self._config, SessionConfig):
             return
+        if self._dialogue.expected != self._expected:
+            self._expected = self._dialogue.expected
+            self._tasks.append(Prepare(self._listening()))
         if self._is_response_due and responder.default is None:
             self._is_response_due = False
             responder.create(ResponseParameters(), self._config, words_are_known=not self._turns)

@@ -1,8 +1,8 @@
 """Phrases as the brain file writes them, and the closed grammar the recogniser listens with.
 
-A phrase is words with three signs: `[optional]`, `(this | that)`, and `{slot}` for one of a slot's values. That
-notation is at once what the recogniser listens for (`automaton.py`) and the pattern by which the words heard are turned
-back into a meaning, so the two cannot drift apart.
+A phrase is words with four signs: `[optional]`, `(this | that)`, `{slot}` for one of a slot's values, and a comma
+behind a word where people may draw breath. That notation is at once what the recogniser listens for (`automaton.py`)
+and the pattern by which the words heard are turned back into a meaning, so the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -59,7 +59,12 @@ class Choice:
     is_optional: bool = False
 
 
-Node = Word | Slot | Sequence | Choice
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Where a silence is natural; it has no words."""
+
+
+Node = Word | Slot | Sequence | Choice | Pause
 
 
 class PhraseError(ValueError):
@@ -102,7 +107,7 @@ class _Parser:
         while (token := self._peek()) is not None and token not in ("]", ")", "|"):
             self._next += 1
             parts.extend(self._parts(token))
-        if not parts:
+        if all(isinstance(part, Pause) for part in parts):
             raise PhraseError("a phrase, or a part of it, is empty")
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
 
@@ -117,6 +122,8 @@ class _Parser:
             yield Slot(sign[1:-1])
         else:
             yield from (Word(word) for word in normalize(sign).split())
+            if sign.endswith(","):
+                yield Pause()
 
 
 def parse_phrase(phrase: str) -> Node:
@@ -132,7 +139,7 @@ def words_of(node: Node) -> set[str]:
     """All words in `node`; slots are not entered."""
     if isinstance(node, Word):
         return {node.text}
-    if isinstance(node, Slot):
+    if isinstance(node, Slot | Pause):
         return set()
     return set().union(*(words_of(part) for part in node.parts))
 
@@ -141,7 +148,7 @@ def slots_of(node: Node) -> set[str]:
     """Names of all slots in `node`."""
     if isinstance(node, Slot):
         return {node.name}
-    if isinstance(node, Word):
+    if isinstance(node, Word | Pause):
         return set()
     return set().union(*(slots_of(part) for part in node.parts))
 
@@ -153,6 +160,8 @@ def to_pattern(node: Node, slots: Mapping[str, Iterable[str]]) -> str:
     if isinstance(node, Slot):
         values = sorted((normalize(value) for value in slots[node.name]), key=len, reverse=True)
         return f"(?P<{node.name}>{'|'.join(re.escape(value) for value in values)}) "
+    if isinstance(node, Pause):
+        return ""
     if isinstance(node, Sequence):
         return "".join(to_pattern(part, slots) for part in node.parts)
     return f"(?:{'|'.join(to_pattern(part, slots) for part in node.parts)}){'?' if node.is_optional else ''}"
@@ -168,32 +177,35 @@ class Meaning:
 
 @dataclass(frozen=True, kw_only=True)
 class Grammar:
-    """A closed set of phrases, each bound to an intent. Slot values are tuples of what may be said."""
+    """A closed set of phrases, each bound to an intent. Slot values are tuples of what may be said.
+
+    Greetings may stand before a phrase, courtesies before and behind it.
+    """
 
     phrases: tuple[tuple[str, Node], ...]
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     courtesies: tuple[str, ...] = ()
+    greetings: tuple[str, ...] = ()
 
     @cached_property
     def words(self) -> tuple[str, ...]:
         """Every word that the recogniser must be able to pronounce, sorted."""
         found = set().union(*(words_of(node) for _, node in self.phrases)) if self.phrases else set()
-        for spoken in (*self.courtesies, *(value for values in self.slots.values() for value in values)):
+        values = (value for values in self.slots.values() for value in values)
+        for spoken in (*self.courtesies, *self.greetings, *values):
             found.update(normalize(spoken).split())
         return tuple(sorted(found))
 
-    @property
-    def usable_nodes(self) -> tuple[Node, ...]:
-        """Every phrase that can be said, parsed."""
-        return tuple(node for _, node in self._usable())
-
-    def _usable(self) -> Iterator[tuple[str, Node]]:
+    @cached_property
+    def usable(self) -> tuple[tuple[str, Node], ...]:
         """Phrases that can be said: those with a slot without values cannot (a tool that offers no contact)."""
-        return ((intent, node) for intent, node in self.phrases if all(self.slots.get(name) for name in slots_of(node)))
+        return tuple(
+            (intent, node) for intent, node in self.phrases if all(self.slots.get(name) for name in slots_of(node))
+        )
 
     @cached_property
     def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
-        return [(intent, re.compile(to_pattern(node, self.slots))) for intent, node in self._usable()]
+        return [(intent, re.compile(to_pattern(node, self.slots))) for intent, node in self.usable]
 
     def interpret(self, text: str) -> Meaning | None:
         """The meaning of `text`, said or written: a whole phrase, else the longest phrase within it, else None."""

@@ -1,4 +1,5 @@
-"""The grammars of one script, shared by all conversations: one for each set of names that a session brings.
+"""The grammars of one script, shared by all conversations: for each set of names that a session brings one, and
+another for the time in which a question waits for its yes or no.
 
 Names come by a session's tools, and as the keywords of its transcription, which are listened for and mean nothing.
 
@@ -23,6 +24,8 @@ MAX_KEYWORDS = 100
 KEYWORD = "keyword"
 """In the place of an intent, of phrases that are listened for alone."""
 
+_Key = tuple[tuple[tuple[str, tuple[str, ...]], ...], tuple[str, ...], frozenset[str]]
+
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
@@ -33,24 +36,28 @@ class Phrases:
 
 
 class Phrasebook:
-    """Grammars by slot values, the least recently used given up beyond 64."""
+    """Grammars by what is listened for, the least recently used given up beyond 64."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self._known: OrderedDict[tuple[tuple[tuple[str, tuple[str, ...]], ...], tuple[str, ...]], Phrases] = (
-            OrderedDict()
-        )
+        self._known: OrderedDict[_Key, Phrases] = OrderedDict()
 
-    def phrases(self, tools: Iterable[FunctionTool], keywords: Iterable[str] = ()) -> Phrases:
-        """What may be said while `tools` are offered, and `keywords` are expected."""
-        slots, expected = self.script.slot_values(tools), _sayable(keywords)
-        key = (tuple(sorted(slots.items())), expected)
+    def phrases(
+        self, tools: Iterable[FunctionTool], keywords: Iterable[str] = (), expected: frozenset[str] = frozenset()
+    ) -> Phrases:
+        """What may be said: `tools` are offered, `keywords` may come, a question waits for `expected` intents."""
+        slots, words = self.script.slot_values(tools), _sayable(keywords)
+        key = (tuple(sorted(slots.items())), words, expected)
         if key not in self._known:
-            grammar = Grammar(phrases=self.script.parsed_phrases, slots=slots, courtesies=self.script.courtesies)
-            further = tuple((KEYWORD, parse_phrase(words)) for words in expected)
-            self._known[key] = Phrases(
-                grammar, listening_for(replace(grammar, phrases=(*grammar.phrases, *further)) if further else grammar)
+            grammar = Grammar(
+                phrases=self.script.parsed_phrases,
+                slots=slots,
+                courtesies=self.script.courtesies,
+                greetings=self.script.greetings,
             )
+            further = tuple((KEYWORD, parse_phrase(word)) for word in words)
+            heard = replace(grammar, phrases=(*grammar.phrases, *further)) if further else grammar
+            self._known[key] = Phrases(grammar, listening_for(heard, expected))
         self._known.move_to_end(key)
         if len(self._known) > MAX_GRAMMARS:
             self._known.popitem(last=False)

@@ -11,6 +11,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from gateway.embedded.automaton import PAUSE
 from gateway.embedded.voice import engine
 
 # fmt: off
@@ -24,6 +25,8 @@ _ARPABET = {
     "θ": "TH", "ð": "DH", "s": "S", "z": "Z", "ʃ": "SH", "ʒ": "ZH", "h": "HH", "x": "K", "m": "M", "n": "N",
     "ŋ": "NG", "l": "L", "ɫ": "L", "ɹ": "R", "r": "R", "j": "Y", "w": "W", "ç": "HH",
 }  # fmt: skip
+_VOWEL = "(?:AA|AE|AH|AO|AW|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW)"
+_R_BETWEEN_VOWELS = re.compile(rf"\bER(?= {_VOWEL}\b)")
 _SYMBOL = re.compile("|".join(sorted(map(re.escape, _ARPABET), key=len, reverse=True)))
 
 
@@ -33,9 +36,15 @@ def _cmudict(path: Path) -> bytes:
 
 
 def pronounce(word: str, cmudict: Path) -> list[str]:
-    """Every pronunciation of `word` in the recogniser's phones, at least one."""
+    """Every pronunciation of `word` in the recogniser's phones, at least one.
+
+    The dictionary knows "correct" as K ER EH K T alone; many people, and most synthetic voices, say K AH R EH K T.
+    """
+    if word == PAUSE:
+        return ["SIL"]
     found = re.findall(rb"\n%s(?:\(\d\))? ([A-Z ]+)" % re.escape(word.encode()), _cmudict(cmudict))
-    return [phones.decode().strip() for phones in found] or [spell_out(word)]
+    known = [phones.decode().strip() for phones in found] or [spell_out(word)]
+    return list(dict.fromkeys([*known, *(_R_BETWEEN_VOWELS.sub("AH R", phones) for phones in known)]))
 
 
 def spell_out(word: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.embedded.audio import LINE_RATE_HZ
-from gateway.embedded.automaton import Automaton, compile_grammar
-from gateway.embedded.confidence import CERTAIN_FROM, REJECTED_BELOW, GrammarDecode, segments_of
+from gateway.embedded.automaton import PAUSE, Automaton, compile_grammar
+from gateway.embedded.confidence import CERTAIN_FROM, REJECTED_BELOW, GrammarDecode, Segment, segments_of
 from gateway.embedded.extras import import_engine
 from gateway.embedded.grammar import Grammar, parse_phrase
 from gateway.embedded.narrowband import cepstra
@@ -33,11 +33,13 @@ _SHORTEST_TURN_S = 0.1
 _LONGEST_TURN_S = 20.0
 _PAUSE_DB = 30.0
 _PAUSE_KEPT_S = 0.2
+_SEARCH = {"wip": 0.02, "silprob": 0.05, "beam": 1e-80, "wbeam": 1e-60, "pbeam": 1e-80}
+"""Wider beams than the default, with which one phrase in thirty falls out; and people pause where there is a comma."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """What to listen for: an automaton (`automaton.py`) and every word in it."""
+    """What to listen for: an automaton (`automaton.py`) and every word in it, pauses included."""
 
     automaton: Automaton
     words: tuple[str, ...]
@@ -65,6 +67,15 @@ class Recognition:
 
 
 NOTHING = Recognition(text="", fit=-math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The grammar's words for a turn, how they lie in it, and the turn's `float32[frames, 13]`."""
+
+    text: str
+    decode: GrammarDecode
+    frames: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +107,28 @@ class Recognizer:
 
     def recognize(self, samples: NDArray[np.int16], listening: Listening) -> Recognition:
         """Decode one turn, `int16[n]` at 8 kHz."""
+        found = self.decode(samples, listening)
+        if found is None:
+            return NOTHING
+        score = found.decode.clear_score()
+        if score is None:
+            score = found.decode.score_beside(self.hear_phones(found.frames))
+        return Recognition(text=found.text, fit=score)
+
+    def decode(self, samples: NDArray[np.int16], listening: Listening) -> Decoded | None:
+        """What the grammar hears in one turn, not yet judged; None where nothing is said."""
         speech = _without_pauses(samples[-int(_LONGEST_TURN_S * LINE_RATE_HZ) :])
         if len(speech) < _SHORTEST_TURN_S * LINE_RATE_HZ or not listening.words:
-            return NOTHING
+            return None
         chosen, frames = self._decoder(listening), cepstra(speech)
         text = _decode(chosen.decoder, frames)
         decode = GrammarDecode.of(segments_of(chosen.decoder), chosen.dictionary) if text else None
-        if decode is None or not decode.phones:
-            return NOTHING
-        score = decode.clear_score()
-        if score is None:
-            _decode(self._phone_loop, frames)
-            score = decode.score_beside(segments_of(self._phone_loop))
-        return Recognition(text=text, fit=score)
+        return Decoded(text, decode, frames) if decode is not None and decode.phones else None
+
+    def hear_phones(self, frames: NDArray[np.float32]) -> tuple[Segment, ...]:
+        """What the phone loop hears in the same frames."""
+        _decode(self._phone_loop, frames)
+        return segments_of(self._phone_loop)
 
     def _decoder(self, listening: Listening) -> _Decoder:
         if listening not in self._decoders:
@@ -120,9 +140,8 @@ class Recognizer:
 
     def _build(self, listening: Listening) -> _Decoder:
         pronounced = {word: pronounce(word, self._model / "cmudict-en-us.dict") for word in listening.words}
-        # Wider beams than the default, with which one phrase in thirty falls out.
-        decoder = self._plain_decoder(_dictionary(pronounced), wip=0.02, beam=1e-80, wbeam=1e-60, pbeam=1e-80)
-        arcs = [(start, end, 1.0, word) if word else (start, end, 1.0) for start, end, word in listening.automaton.arcs]
+        decoder = self._plain_decoder(_dictionary(pronounced), **_SEARCH)
+        arcs = [(*arc[:2], arc[3], *filter(None, arc[2:3])) for arc in listening.automaton.arcs]
         decoder.add_fsg("line", decoder.create_fsg("line", 0, listening.automaton.final, arcs))
         decoder.activate_search("line")
         return _Decoder(decoder, {word: ways[0].split() for word, ways in pronounced.items()})
@@ -158,7 +177,8 @@ def _decode(decoder: Any, frames: NDArray[np.float32]) -> str:
         # A decoder left in mid-utterance refuses every later turn.
         decoder.end_utt()
     hypothesis = decoder.hyp()
-    return str(hypothesis.hypstr) if hypothesis is not None and hypothesis.hypstr else ""
+    words = str(hypothesis.hypstr or "") if hypothesis is not None else ""
+    return " ".join(word for word in words.split() if word != PAUSE)
 
 
 def _without_pauses(samples: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -180,9 +200,11 @@ def _dictionary(pronounced: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def listening_for(grammar: Grammar) -> Listening:
-    """The recogniser's side of a grammar."""
-    return Listening(automaton=compile_grammar(grammar), words=grammar.words)
+def listening_for(grammar: Grammar, expected: Container[str] = ()) -> Listening:
+    """The recogniser's side of a grammar, while a question waits for one of the `expected` intents."""
+    automaton = compile_grammar(grammar, expected)
+    has_pauses = any(word == PAUSE for _, _, word, _ in automaton.arcs)
+    return Listening(automaton=automaton, words=(*grammar.words, *((PAUSE,) if has_pauses else ())))
 
 
 @cache

@@ -71,7 +71,7 @@ def make_recognizer(section: str = "") -> Role:
     def recognize(payload: bytes, reply: Callable[[bytes], None]) -> None:
         head, _, samples = payload.partition(b"\n")
         request = json.loads(head)
-        arcs = tuple((start, end, word) for start, end, word in request["arcs"])
+        arcs = tuple((start, end, word, probability) for start, end, word, probability in request["arcs"])
         automaton = Automaton(arcs=arcs, final=request["final"])
         listening = Listening(automaton=automaton, words=tuple(request["words"]))
         if not samples:

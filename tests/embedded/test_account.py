@@ -46,7 +46,7 @@ def result(output: str) -> FunctionCallOutput:
         ),
         (
             [spoken("Good day."), heard("when are you open"), spoken("From nine."), written('I want "sales"')],
-            "The caller said \"when are you open\", then \"I want 'sales'\". The assistant last said \"From nine.\".",
+            'The caller said "when are you open", then "I want \'sales\'". The assistant last said "From nine.".',
         ),
     ],
 )

@@ -6,18 +6,21 @@ from types import SimpleNamespace
 
 import pytest
 
+from gateway.embedded.automaton import PAUSE
 from gateway.embedded.confidence import GrammarDecode, Segment, edit_distance, segments_of
 
 LONG = {"opening": ["OW", "P", "AH", "N", "IH", "NG"], "hours": ["AW", "ER", "Z"]}
 SHORT = {"yes": ["Y", "EH", "S"]}
 
 
-def decode(word_score: float, *, gap: int = 0, dictionary: dict[str, list[str]] | None = None) -> GrammarDecode:
+def decode(
+    word_score: float, *, gap: int = 0, pause: str = "<sil>", dictionary: dict[str, list[str]] | None = None
+) -> GrammarDecode:
     """The words of a dictionary, 30 frames each, `word_score` a frame, silence round them and `gap` frames between."""
     segments, start = [Segment("<sil>", 0, 9, -300.0)], 10
     for number, word in enumerate(dictionary or LONG):
         if number and gap:
-            segments.append(Segment("<sil>", start, start + gap - 1, -30.0 * gap))
+            segments.append(Segment(pause, start, start + gap - 1, -30.0 * gap))
             start += gap
         segments.append(Segment(word, start, start + 29, 30 * word_score))
         start += 30
@@ -64,6 +67,12 @@ def test_other_phones_than_the_phrase_has_count_against_it() -> None:
 
 def test_words_that_are_stretched_over_gaps_count_less() -> None:
     assert decode(-50.0).score_beside(loop(-30.0, *SAID)) > decode(-50.0, gap=20).score_beside(loop(-30.0, *SAID))
+
+
+def test_pause_where_one_is_natural_is_no_gap() -> None:
+    pausing = decode(-50.0, gap=20, pause=PAUSE)
+    assert pausing.phones == decode(-50.0).phones
+    assert pausing.score_beside(loop(-30.0, *SAID)) > decode(-50.0, gap=20).score_beside(loop(-30.0, *SAID))
 
 
 def test_silence_round_the_words_is_not_compared() -> None:

@@ -24,7 +24,7 @@ from gateway.embedded.worker import make_recognizer
 from gateway.errors import ResourceError
 
 TURN = (np.arange(8000) % 200 - 100).astype(np.int16)
-ANYTHING = Listening(automaton=Automaton(arcs=((0, 1, "yes"),), final=1), words=("yes",))
+ANYTHING = Listening(automaton=Automaton(arcs=((0, 1, "yes", 1.0),), final=1), words=("yes",))
 
 
 class Stub:

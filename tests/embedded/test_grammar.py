@@ -10,6 +10,7 @@ from gateway.embedded.grammar import (
     Choice,
     Grammar,
     Meaning,
+    Pause,
     PhraseError,
     Sequence,
     Slot,
@@ -123,7 +124,20 @@ def test_phrase_whose_slot_has_no_values_cannot_be_said() -> None:
     found = grammar("talk to {contact}", "hello", slots={"contact": ()})
     assert found.interpret("talk to") is None
     assert found.interpret("hello") == Meaning(intent="hello")
-    assert found.usable_nodes == (Word("hello"),)
+    assert [node for _, node in found.usable] == [Word("hello")]
+
+
+@pytest.mark.parametrize("phrase", [",", "no [,]", "(, | no)"])
+def test_comma_alone_says_nothing(phrase: str) -> None:
+    with pytest.raises(PhraseError, match="is empty"):
+        parse_phrase(phrase)
+
+
+@pytest.mark.parametrize("said", ["no thanks", "No, thanks.", "no <,> thanks"])
+def test_comma_is_a_pause_that_means_nothing(said: str) -> None:
+    assert parse_phrase("no, thanks") == Sequence((Word("no"), Pause(), Word("thanks")))
+    assert meaning(said, "no, thanks") == Meaning(intent="no, thanks")
+    assert words_of(parse_phrase("no, thanks")) == {"no", "thanks"}
 
 
 def test_values_with_signs_are_taken_literally() -> None:

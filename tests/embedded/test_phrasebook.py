@@ -26,6 +26,14 @@ def test_same_contacts_share_a_grammar() -> None:
     assert book.phrases([transfer("support")]) is not first
 
 
+def test_question_that_waits_for_its_answer_has_a_grammar_of_its_own() -> None:
+    book = Phrasebook(SCRIPT)
+    asked = book.phrases([transfer("sales")], expected=frozenset({"confirm", "deny"}))
+    assert asked.listening != book.phrases([transfer("sales")]).listening
+    assert asked.listening.words == book.phrases([transfer("sales")]).listening.words
+    assert book.phrases([transfer("sales")], expected=frozenset({"confirm", "deny"})) is asked
+
+
 def test_grammar_listens_for_the_contacts_as_they_are_spoken() -> None:
     phrases = Phrasebook(SCRIPT).phrases([transfer("Front_Desk")])
     assert {"front", "desk"} <= set(phrases.listening.words)

@@ -14,6 +14,7 @@ from gateway.embedded.response import Speak
 from gateway.embedded.vad import PAUSE_MS
 from tests.embedded.conversation_desk import (
     CERTAIN_FIT,
+    DOUBTFUL_FIT,
     HOPELESS_FIT,
     SCRIPT,
     TRANSFER_TOOL,
@@ -248,6 +249,23 @@ def test_barge_in_leaves_responses_out_of_band_alone() -> None:
     desk.respond(conversation="none")
     assert kinds(begin_speech(desk)) == ["input_audio_buffer.speech_started"]
     assert desk.conversation.is_wanted(desk.last_asked(Speak).number)
+
+
+# ---- while a question waits ----------------------------------------------------------------------------------------
+
+
+def test_answer_to_a_question_is_listened_for_and_the_grammar_is_prepared() -> None:
+    desk = Desk()
+    desk.update(tools=[TRANSFER_TOOL])
+    plain = desk.last_asked(Prepare).listening
+    desk.hear("connect me to support", fit=DOUBTFUL_FIT)
+    assert desk.last_asked(Recognize).listening == plain
+    asking = desk.last_asked(Prepare).listening
+    assert asking != plain
+    desk.hear("yes")
+    assert desk.last_asked(Recognize).listening == asking
+    desk.hear("who are you")
+    assert desk.last_asked(Recognize).listening == plain
 
 
 # ---- ended by the client -------------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.embedded.audio import WireFormat
+from gateway.embedded.automaton import PAUSE
 from gateway.embedded.brain import RECEPTION, load_script
-from gateway.embedded.pronunciation import spell_out
+from gateway.embedded.pronunciation import pronounce, spell_out
 from gateway.embedded.voice import (
     CALLER_VOICE,
     DEFAULT_VOICE,
@@ -128,6 +131,23 @@ def test_phonemes_are_american_english() -> None:
 @pytest.mark.parametrize(("word", "expected"), [("sales", "S EY L Z"), ("frontdesk", "F R AH N T D EH S K")])
 def test_names_are_spelt_by_their_sound(word: str, expected: str) -> None:
     assert spell_out(word) == expected
+
+
+@pytest.mark.parametrize(
+    ("entries", "word", "expected"),
+    [
+        ("correct K ER EH K T", "correct", ["K ER EH K T", "K AH R EH K T"]),
+        ("her HH ER\nher(2) HH AH", "her", ["HH ER", "HH AH"]),
+        ("order AO R D ER", "order", ["AO R D ER"]),
+        ("", "sales", ["S EY L Z"]),
+        ("", PAUSE, ["SIL"]),
+    ],
+)
+def test_words_are_said_as_the_dictionary_has_them_and_with_an_r_between_vowels(
+    tmp_path: Path, entries: str, word: str, expected: list[str]
+) -> None:
+    (dictionary := tmp_path / "words.dict").write_text(f"{entries}\n")
+    assert pronounce(word, dictionary) == expected
 
 
 @pytest.mark.parametrize("word", ["siobhan", "xyzzy", "kubernetes", "zh", "'", "q"])
