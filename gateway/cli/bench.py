@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated, Literal
 
@@ -104,10 +105,13 @@ def embedded(
     turns: Annotated[int, typer.Option(min=1, help="Questions that each caller asks.")] = 4,
     as_json: JsonOption = False,
 ) -> None:
-    """The embedded server: what it hears, beside the plain recogniser, and how soon it answers 1 and 8 calls."""
+    """The embedded server: what it hears, simulated and over calls, and how soon it answers 1 and 8 of them."""
+    from gateway.cli.heard_calls import measure_calls
     from gateway.simulate import bench_embedded
+    from gateway.simulate.bench_hearing import VOICES
 
-    bench_embedded.run(json=as_json, turns=turns)
+    over_calls = asyncio.run(measure_calls(VOICES))
+    bench_embedded.run(json=as_json, turns=turns, over_calls=over_calls)
 
 
 @app.command(name="all")

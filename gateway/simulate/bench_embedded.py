@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -132,19 +132,27 @@ def sums(rows: tuple[HearingRow, ...]) -> tuple[HearingRow, ...]:
                 total=sum(row.total for row in of),
                 right=sum(row.right for row in of),
                 unsure=sum(row.unsure for row in of),
-                baseline_right=sum(row.baseline_right for row in of),
+                baseline_right=_sum(row.baseline_right for row in of),
             )
         )
     return tuple(found)
 
 
-def run(*, json: bool = False, turns: int = 4) -> EmbeddedBench:
+def _sum(figures: Iterable[int | None]) -> int | None:
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if known else None
+
+
+def run(*, json: bool = False, turns: int = 4, over_calls: tuple[HearingRow, ...] = ()) -> EmbeddedBench:
     """Measure, print tables or one JSON document to stdout, and return what was measured.
+
+    `over_calls` is what was heard over the telephone, and becomes part of the tables.
 
     Raises:
         ResourceError: the `local` extra is not installed.
     """
     result = measure(turns=turns)
+    result = replace(result, hearing=result.hearing + over_calls)
     sys.stdout.write((json_module.dumps(result.as_json()) if json else result.as_text()) + "\n")
     return result
 

@@ -107,7 +107,7 @@ OFF_TOPIC: Final = (
     "The elevator is stuck again.",
     "It is raining cats and dogs.",
 )
-_CONTACTS: Final = ["sales", "support", "billing", "front_desk"]
+CONTACTS: Final = ["sales", "support", "billing", "front_desk"]
 _WIDEBAND_HZ: Final = 16000
 _SEED: Final = 11
 
@@ -123,13 +123,14 @@ class HearingRow:
     right: int
     unsure: int
     """Of those right, what is asked about before a call is moved on it; off topic, of those wrong."""
-    baseline_right: int
+    baseline_right: int | None = None
+    """None where there is no baseline: over a call."""
 
     @property
     def ratio(self) -> float | None:
-        """Mistakes of the baseline for each of ours; None where we make none."""
-        ours, plain = self.total - self.right, self.total - self.baseline_right
-        return round(plain / ours, 2) if ours else None
+        """Mistakes of the baseline for each of ours; None where we make none, or there is no baseline."""
+        ours = self.total - self.right
+        return None if self.baseline_right is None or not ours else round((self.total - self.baseline_right) / ours, 2)
 
     def as_json(self) -> dict[str, object]:
         """One flat object."""
@@ -137,7 +138,8 @@ class HearingRow:
 
     def as_text(self) -> str:
         """A line of the table."""
-        of = f"{self.right:>4}/{self.total:<3}{self.unsure:>7}{self.baseline_right:>8}/{self.total:<3}"
+        of = f"{self.right:>4}/{self.total:<3}{self.unsure:>7}"
+        of += f"{'-':>12}" if self.baseline_right is None else f"{self.baseline_right:>8}/{self.total:<3}"
         ratio = f"{self.ratio:>8.1f}x" if self.ratio is not None else f"{'-':>9}"
         return f"{self.sentences:<13}{self.voice:<12}{self.line:<7}{of}{ratio}"
 
@@ -176,10 +178,16 @@ class PlainRecognizer:
             hmm = str(self._model / "en-us")
             # Without its search of the best path, which may take seconds on a turn of two.
             decoder = self._library.Decoder(hmm=hmm, dict=str(dictionary), lm=None, bestpath=False, loglevel="FATAL")
-        arcs = [(start, end, 1.0, word) if word else (start, end, 1.0) for start, end, word in listening.automaton.arcs]
+        arcs = [(*arc[:2], arc[3], *filter(None, arc[2:3])) for arc in listening.automaton.arcs]
         decoder.add_fsg("line", decoder.create_fsg("line", 0, listening.automaton.final, arcs))
         decoder.activate_search("line")
         return decoder
+
+
+def dry(text: str, voice: str) -> Samples:
+    """`text` as a telephone's microphone hears it: `int16[n]` at 8 kHz, what lies beyond the line's band left out."""
+    speech = speak(text, voice=voice, sample_rate_hz=_WIDEBAND_HZ)
+    return LINES["clean"].carry(speech, np.random.default_rng(_SEED))
 
 
 def turn(text: str, voice: str, line: str, generator: np.random.Generator) -> Samples:
@@ -192,7 +200,7 @@ def turn(text: str, voice: str, line: str, generator: np.random.Generator) -> Sa
 @cache
 def reception() -> Phrases:
     """What may be said to the receptionist of a session that offers four contacts."""
-    schema = {"properties": {"contact": {"type": "string", "enum": _CONTACTS}}}
+    schema = {"properties": {"contact": {"type": "string", "enum": CONTACTS}}}
     tools = [FunctionTool(type="function", name="transfer", parameters=schema)]
     return Phrasebook(load_script(RECEPTION)).phrases(tools)
 
@@ -209,7 +217,8 @@ def told(meaning: Meaning | None) -> str:
     return " ".join((meaning.intent, *meaning.slots.values())) if meaning else ""
 
 
-def _sets() -> Iterator[tuple[str, Phrases, dict[str, str]]]:
+def sentence_sets() -> Iterator[tuple[str, Phrases, dict[str, str]]]:
+    """Each set's name, what may be said, and what its sentences mean."""
     yield "departments", departments(), dict(zip(DEPARTMENTS, DEPARTMENTS, strict=True))
     yield "yes and no", reception(), ANSWERS
     yield "requests", reception(), REQUESTS
@@ -232,7 +241,7 @@ def measure_hearing(
     for voice in voices:
         for line in lines:
             generator = np.random.default_rng(_SEED)
-            for name, phrases, meant in _sets():
+            for name, phrases, meant in sentence_sets():
                 turns = {text: turn(text, voice, line, generator) for text in meant}
                 heard = {text: ours.recognize(turns[text], phrases.listening) for text in meant}
                 by_plain = {text: plain.recognize(turns[text], phrases.listening) for text in meant}
