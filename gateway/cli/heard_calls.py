@@ -31,6 +31,7 @@ from gateway.calls.record import CallRecord, Speaker, Speech
 from gateway.cli.logs import configure_logs
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
+from gateway.embedded.brain import RECEPTION, load_script
 from gateway.errors import ResourceError
 from gateway.simulate.bench_hearing import (
     CONTACTS,
@@ -48,10 +49,12 @@ from gateway.sip.message import Address
 
 HOST: Final = "127.0.0.1"
 LINE: Final = "a call"
-CALLS_PER_CORE: Final = 6
+CALLS_PER_CORE: Final = 3
 SENTENCES_PER_CALL: Final = 10
 QUESTION: Final = "Did you say"
 _GREETING: Final = "Hello."
+_TERSE: Final = "All right."
+_FALLBACK: Final = "Pardon me?"
 _START_LIMIT_S: Final = 60.0
 _ANSWER_LIMIT_S: Final = 20.0
 _ANSWER_BEGINS_S: Final = 8.0
@@ -71,7 +74,6 @@ class Turn:
     heard: list[str] = field(default_factory=list)
     """What the gateway's transcript has of the caller, piece by piece."""
     answers: list[str] = field(default_factory=list)
-    was_said: bool = False
 
     @property
     def is_unsure(self) -> bool:
@@ -88,8 +90,8 @@ class Turn:
 
     @property
     def is_right(self) -> bool:
-        """Off topic that is being asked back."""
-        return self.was_said and self.understood == self.meant
+        """Whether it was answered as what it meant; off topic that is being asked back."""
+        return bool(self.answers) and self.understood == self.meant
 
 
 class Teller:
@@ -125,7 +127,7 @@ class Listener:
 
 
 async def measure_calls(voices: tuple[str, ...], at_once: int | None = None) -> tuple[HearingRow, ...]:
-    """Every set of sentences by every voice, over calls of which `at_once` (None: six a core) run side by side.
+    """Every set of sentences by every voice, over calls of which `at_once` (None: three a core) run side by side.
 
     Raises:
         ResourceError: the `local` extra is not installed, or no port is free.
@@ -203,7 +205,6 @@ async def _call(
                 listener.turns[number] = turn
                 call.say(turn.speech)
                 await call.wait_until(call.said_until_ms, within_s=_ANSWER_LIMIT_S)
-                turn.was_said = True
                 # What gets no answer was not heard; the next sentence may be.
                 with contextlib.suppress(TimeoutError):
                     await _listen(call, call.said_until_ms)
@@ -237,16 +238,17 @@ def _rows(turns: list[Turn]) -> Iterator[HearingRow]:
 
 def write_configuration(folder: Path, gateway: Address, caller: Address) -> Path:
     """The file of a gateway with the receptionist at 7…, and a grammar of department names alone at 8…."""
-    (folder / "departments.yaml").write_text(json.dumps(_departments_brain()), encoding="utf-8")
+    for name, brain in (("reception", _short_reception()), ("departments", _departments_brain())):
+        (folder / f"{name}.yaml").write_text(json.dumps(brain), encoding="utf-8")
     (folder / "plan.yaml").write_text(json.dumps(_plan()), encoding="utf-8")
-    embedded: Mapping[str, object] = {"provider": "embedded", "speed": 1.5, "transcription": "on"}
+    embedded = {"provider": "embedded", "speed": 1.5, "transcription": "on"}
     configuration = {
         "sip": {
             "listen": f"{gateway.host}:{gateway.port}",
             "trunks": {"phones": {"peer": f"{caller.host}:{caller.port}"}},
         },
         "media": {"rtp": {"ports": "48000-49999"}},
-        "realtime": {"reception": embedded, "departments": {**embedded, "brain": "departments.yaml"}},
+        "realtime": {name: {**embedded, "brain": f"{name}.yaml"} for name in ("reception", "departments")},
         "dialplans": ["plan.yaml"],
         "limits": {"transfers_per_call": 0, "cpu": 0, "lag": 0},
     }
@@ -269,16 +271,25 @@ def _plan() -> dict[str, object]:
     }
 
 
+def _short_reception() -> dict[str, object]:
+    """The receptionist that ships, who hears all that she hears and says little: what is measured is what is heard."""
+    script = load_script(RECEPTION)
+    terse = {"reply": _TERSE, "without_tool": _TERSE, "failed": "Sorry."}
+    intents = {name: intent.model_copy(update=terse) for name, intent in script.intents.items()}
+    told_of = script.model_copy(update={"intents": intents, "fallback": (_FALLBACK,), "prompt": _TERSE})
+    return told_of.model_dump(mode="json", exclude_defaults=True)
+
+
 def _departments_brain() -> dict[str, object]:
     """Each name an intent with a tool that nobody offers, so that what is unsure is asked about."""
     call = {"tool": "put_through"}
     return {
         "name": "departments",
         "greeting": _GREETING,
-        "fallback": ["Pardon me?"],
+        "fallback": [_FALLBACK],
         "question": f"{QUESTION} {{phrase}}?",
         "intents": {
-            f"department_{index}": {"phrases": [name], "reply": "All right.", "call": call}
+            f"department_{index}": {"phrases": [name], "reply": _TERSE, "call": call}
             for index, name in enumerate(DEPARTMENTS)
         },
     }

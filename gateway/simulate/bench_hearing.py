@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.embedded.audio import resample
+from gateway.embedded.audio import LINE_RATE_HZ, resample
 from gateway.embedded.brain import RECEPTION, load_script
 from gateway.embedded.extras import import_engine
 from gateway.embedded.grammar import Grammar, Meaning, parse_phrase
@@ -185,9 +185,8 @@ class PlainRecognizer:
 
 
 def dry(text: str, voice: str) -> Samples:
-    """`text` as a telephone's microphone hears it: `int16[n]` at 8 kHz, what lies beyond the line's band left out."""
-    speech = speak(text, voice=voice, sample_rate_hz=_WIDEBAND_HZ)
-    return LINES["clean"].carry(speech, np.random.default_rng(_SEED))
+    """`text` as a telephone sends it, at the voice's own level: `int16[n]` at 8 kHz."""
+    return speak(text, voice=voice, sample_rate_hz=LINE_RATE_HZ)
 
 
 def turn(text: str, voice: str, line: str, generator: np.random.Generator) -> Samples:

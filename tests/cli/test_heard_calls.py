@@ -14,15 +14,17 @@ from gateway.cli import heard_calls
 from gateway.cli.heard_calls import Listener, Teller, Turn, measure_calls
 from gateway.cli.service import load_plans
 from gateway.config import load_configuration
-from gateway.embedded.brain import load_script
+from gateway.embedded.brain import RECEPTION, load_script
+from gateway.embedded.phrasebook import Phrases
 from gateway.simulate import bench_hearing
 from gateway.simulate.bench_embedded import sums
-from gateway.simulate.bench_hearing import DEPARTMENTS, HearingRow, Phrases
+from gateway.simulate.bench_hearing import DEPARTMENTS, HearingRow
 from gateway.sip.message import Address
 
 
 def turn(meant: str, *heard: str, sentences: str = "requests", **facts: object) -> Turn:
-    return Turn(sentences=sentences, voice="ash", text="x", meant=meant, heard=list(heard), was_said=True, **facts)  # type: ignore[arg-type]
+    told = {"answers": ["Pardon me?"]} | facts
+    return Turn(sentences=sentences, voice="ash", text="x", meant=meant, heard=list(heard), **told)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -49,8 +51,9 @@ def test_departments_are_right_by_their_words() -> None:
     assert not turn("talk to sales", "sales", sentences="departments").is_right
 
 
-def test_what_could_not_be_said_is_not_right_even_off_topic() -> None:
-    assert not Turn(sentences="off topic", voice="ash", text="x", meant="").is_right
+def test_what_gets_no_answer_is_not_right_even_off_topic() -> None:
+    assert turn("", sentences="off topic").is_right
+    assert not turn("", sentences="off topic", answers=[]).is_right
 
 
 def test_rows_count_what_is_right_and_what_was_asked_about() -> None:
@@ -89,7 +92,7 @@ async def test_words_belong_to_the_turn_under_way_in_the_call_they_were_said_in(
     lines = asyncio.StreamReader()
     lines.feed_data(capsys.readouterr().out.encode())
     lines.feed_eof()
-    listener, said = Listener(), turn("hours")
+    listener, said = Listener(), turn("hours", answers=[])
     listener.turns["7000"] = said
     await listener.listen(lines)
     assert (said.heard, said.answers) == (["7000 caller"], ["7000 agent"])
@@ -104,6 +107,9 @@ def test_gateway_has_the_receptionist_and_the_departments(tmp_path: Path) -> Non
     assert brain is not None
     phrases = [phrase for intent in load_script(brain).intents.values() for phrase in intent.phrases]
     assert tuple(phrases) == DEPARTMENTS
+    brain = configuration.realtime["reception"].brain
+    assert brain is not None
+    assert load_script(brain).parsed_phrases == load_script(RECEPTION).parsed_phrases
 
 
 @pytest.mark.heavy
