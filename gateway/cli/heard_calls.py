@@ -31,6 +31,7 @@ from gateway.calls.record import CallRecord, Speaker, Speech
 from gateway.cli.logs import configure_logs
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
+from gateway.dialplan.triggers import Escalation
 from gateway.embedded.brain import RECEPTION, load_script
 from gateway.errors import ResourceError
 from gateway.simulate.bench_hearing import (
@@ -106,6 +107,9 @@ class Teller:
 
     def party_changed(self, record: CallRecord) -> None:
         """Nobody else is ever named."""
+
+    def escalated(self, record: CallRecord, escalation: Escalation) -> None:
+        """No plan of these calls escalates."""
 
     def call_ended(self, record: CallRecord) -> None:
         """All its words have been told."""
