@@ -73,7 +73,7 @@ def answer(heard: Recognition) -> Reply:
     return talk.answer(None if heard.is_rejected else Heard(heard.text, heard.is_certain), TOOLS)
 
 
-UNLIKE = pytest.mark.xfail(reason="heard right, but eSpeak's plain voice says it too unlike anybody else")
+UNLIKE = pytest.mark.xfail(reason="heard right and turned away: over a telephone line the model knows 'who' badly")
 
 
 @pytest.mark.parametrize(
