@@ -20,7 +20,7 @@ contacts:
   night: {dial: ["3"], when: office}
 mailboxes: {box: {transcript: false, notify: [{email: {to: a@b.example}}]}}
 sessions:
-  talk: {use: default, tools: [hang_up]}
+  talk: {use: default, tools: [hang_up, switch_language], languages: [en, fr, it]}
   other: {use: default, tools: [hang_up]}
 routes:
   - name: menu
