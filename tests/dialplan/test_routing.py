@@ -142,3 +142,33 @@ def test_reasons_of_the_further_criteria_name_what_is_compared(tmp_path: Path) -
     split = plan.decide(call).trace[0].criteria[-1]
     assert split.criterion == "split"
     assert split.reason == "the caller stands at 0.7% of all, within 20%"
+
+
+@pytest.mark.parametrize(
+    ("match", "more"),
+    [
+        (Match(to=(parse_number("70*"),)), {"to": "7 0 1"}),
+        (Match(to=(parse_number("/7[0-9]/"),)), {"to": "70"}),
+        (Match(from_=(parse_caller("anonymous"),)), {"from_": "Anonymous"}),
+        (Match(from_=(parse_caller("+49*"),)), {"from_": "+49301"}),
+        (Match(names=(parse_text("bob"),)), {"display_name": "Bob"}),
+        (Match(hours="office"), {"at": NOON}),
+        (Match(trunks=("pbx",)), {"trunk": "pbx"}),
+        (Match(headers=(HeaderCriterion(name="X-A", patterns=(parse_text("*"),)),)), {"headers": {"x-a": ""}}),
+        (Match(diversion=(parse_number("70"),)), {"diversion": "70"}),
+        (Match(languages=("de",)), {"languages": ("fr", "de")}),
+        (Match(seen=Seen()), {"last_seen": NOON - timedelta(days=9)}),
+        (Match(split=0.99999), {"from_": "1"}),
+        (Match(is_outgoing=True), {"is_outgoing": True}),
+    ],
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
+)
+def test_each_criterion_alone_finds_its_route_and_is_missed_without(
+    plan: Dialplan, match: Match, more: dict[str, object]
+) -> None:
+    asked = plan_of(plan, [Match(to=(parse_number("never"),)), match])
+    facts: dict[str, object] = {"to": "x", "from_": "y", "at": NOON + timedelta(hours=9), **more}
+    assert asked.decide(CallFacts(**facts)).route == "r1"  # type: ignore[arg-type]
+    if match.split is None:
+        without = CallFacts(to="x", from_="y", at=NOON + timedelta(hours=9))
+        assert asked.decide(without).route == NO_ROUTE
