@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 import gateway
-from gateway.cli import bench, dialplan
+from gateway.cli import bench, dialplan, voicemail
 from gateway.errors import ConfigurationError, GatewayError
 
 # The filters are small matrix products: threads of OpenBLAS would only take the core from each other. Read at import.
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(dialplan.app, name="dialplan")
 app.add_typer(bench.app, name="bench")
+app.add_typer(voicemail.app, name="voicemail")
 
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -72,6 +73,7 @@ def check(config: ConfigOption) -> None:
     from gateway.cli.service import load_plans
     from gateway.config import load_configuration
     from gateway.media.g722 import WIDEBAND_REMEDY
+    from gateway.records.folder import folder_problem
     from gateway.records.recordings import problem_of
     from gateway.transport.tls import load_tls
 
@@ -90,6 +92,9 @@ def check(config: ConfigOption) -> None:
     recordings = configuration.recording_options()
     if recordings is not None and (problem := problem_of(recordings)):
         typer.echo(f"warning: nothing can be recorded in {recordings.folder}: {problem}")
+    messages = configuration.records.voicemail.options()
+    if messages is not None and (problem := folder_problem(messages.folder)):
+        typer.echo(f"warning: no messages can be kept in {messages.folder}: {problem}")
     if left_out := servers_left_out(plans):
         typer.echo(f"warning: mcp servers {', '.join(left_out)} are left out, the library is missing: {REMEDY}")
     if not configuration.sip.trunks:

@@ -57,6 +57,7 @@ media:
 realtime: %(realtime)s
 dialplans: [dialplan.yaml]
 records: %(records)s
+mail: %(mail)s
 limits: {max_calls: %(max_calls)d, drain: %(drain)s, cpu: 0, lag: 0}  # the machine may be busy with other tests
 log: {level: %(log_level)s, mask_numbers: false}
 """
@@ -97,6 +98,7 @@ class GatewaySetup:
     """Further realtime sessions, as the configuration has them."""
     dialplan: str = DIALPLAN
     records: Mapping[str, object] = field(default_factory=dict)
+    mail: Mapping[str, object] = field(default_factory=dict)
     log_level: str = "debug"
 
     def write(self, folder: Path, sip_port: int) -> Path:
@@ -121,6 +123,7 @@ class GatewaySetup:
                 "rtp_last": rtp_first + self.rtp_ports - 1,
                 "realtime": json.dumps({"default": realtime | dict(self.realtime), **self.further_realtime}),
                 "records": json.dumps(dict(self.records)),
+                "mail": json.dumps(dict(self.mail)),
             }
         )
         return file
@@ -159,6 +162,7 @@ class GatewayProcess:
         within: Sequence[str] = (),
     ) -> None:
         self.sip_port = sip_port
+        self.configuration = configuration
         self.lines: list[dict[str, Any]] = []
         self._errors = (folder / "stderr").open("w")
         self._errors_file = folder / "stderr"

@@ -12,6 +12,8 @@ from email.policy import default
 from types import TracebackType
 from typing import Self, cast
 
+MAX_LETTER_BYTES = 1 << 26
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -57,7 +59,7 @@ class MailServer:
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
         tls = self.tls if self.is_implicit else None
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls, limit=MAX_LETTER_BYTES)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -20,7 +20,7 @@ LETTER = Letter(
     text="Please call back.\n.\nFrom here on it's Grüße.\n",
     reference="night/1",
     written_at=datetime(2026, 11, 30, 9, tzinfo=UTC),
-    sound=b"RIFF....WAVE",
+    sound=b"RIFF....WAVE" * 20_000,
 )
 
 
@@ -55,7 +55,7 @@ async def test_letter_arrives_as_it_was_written() -> None:
         await send(options(server))
         (received,) = server.received
     assert (received.sender, received.recipients) == ("gateway@office.example", ("desk@office.example",))
-    assert (received.text, received.sound) == (LETTER.text, b"RIFF....WAVE")
+    assert (received.text, received.sound) == (LETTER.text, LETTER.sound)
     headers = received.letter
     assert (headers["From"], headers["To"]) == ("gateway@office.example", "desk@office.example")
     assert (headers["Subject"], headers["Auto-Submitted"]) == ("Message from Ada", "auto-generated")
