@@ -116,9 +116,22 @@ def _with_paths(configuration: Configuration, folder: Path) -> Configuration:
     if records.callers.file is not None:
         known = records.callers.model_copy(update={"file": folder / records.callers.file})
         records = records.model_copy(update={"callers": known})
+    if records.voicemail.folder is not None:
+        left = records.voicemail.model_copy(update={"folder": folder / records.voicemail.folder})
+        records = records.model_copy(update={"voicemail": left})
+    mail = configuration.mail
+    if mail.ca_file is not None:
+        mail = mail.model_copy(update={"ca_file": folder / mail.ca_file})
     limits, budget = configuration.limits, configuration.limits.budget
     if budget.state is not None:
         limits = limits.model_copy(update={"budget": budget.model_copy(update={"state": folder / budget.state})})
     return configuration.model_copy(
-        update={"dialplans": plans, "realtime": realtime, "sip": sip, "records": records, "limits": limits}
+        update={
+            "dialplans": plans,
+            "realtime": realtime,
+            "sip": sip,
+            "records": records,
+            "mail": mail,
+            "limits": limits,
+        }
     )
