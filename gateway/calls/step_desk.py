@@ -44,6 +44,8 @@ from gateway.calls.step_events import (
     WordsHeard,
 )
 from gateway.calls.tones import samples_of
+from gateway.dialplan.mailboxes import Mailbox
+from gateway.dialplan.messages import MessageKind
 
 TONE_ITEM = "tone"
 
@@ -112,6 +114,11 @@ class StepDesk:
         if isinstance(event, WordsHeard):
             self._words.caller_said(event.text)
         self._dispatch(event)
+
+    def leave_message(self, mailbox: Mailbox, text: str, callback: str) -> None:
+        """Keep a message that a model has taken."""
+        now = self._services.wall_clock()
+        self._messages.leave(mailbox, MessageKind.TAKEN, now, text=text, callback=callback)
 
     def append_audio(self, audio: bytes) -> None:
         """The caller's audio."""

@@ -632,5 +632,8 @@ class CallTask:
             press=lambda digit, duration_ms: self._line.press(digit, duration_ms, is_audible=False),
             is_silent=self._is_playout_over,
             may_speak=lambda: self._call.state is CallState.TALKING,
+            leave=lambda mailbox, text, callback: self._steps.leave_message(
+                self._brief.plan.mailboxes[mailbox], text, callback
+            ),
             clock=self._services.clock,
         )

@@ -42,6 +42,8 @@ def _session(loading: Loading, name: str, session: SessionSource) -> SessionPlan
         loading.note((*path, "tools", index), "'transfer' has nobody to call", "expected contacts in this plan")
     if session.limits.money is not None:
         need_price(loading, session.use, (*path, "limits", "money"))
+    if session.mailbox:
+        _check_mailbox(loading, path, session)
     return SessionPlan(
         name=name,
         use=session.use,
@@ -51,7 +53,14 @@ def _session(loading: Loading, name: str, session: SessionSource) -> SessionPlan
         languages=tuple(dict.fromkeys(session.languages)),
         record=_record(loading, (*path, "record"), session.record) if session.record else None,
         limits=SessionLimits(minutes=session.limits.minutes, money=session.limits.money),
+        mailbox=session.mailbox or None,
     )
+
+
+def _check_mailbox(loading: Loading, path: Way, session: SessionSource) -> None:
+    loading.refer("mailboxes", session.mailbox, (*path, "mailbox"))
+    if SessionTool.TAKE_MESSAGE not in session.tools:
+        loading.note((*path, "mailbox"), "'mailbox' has no effect", "expected take_message among the tools")
 
 
 def _check_tools(loading: Loading, path: Way, session: SessionSource) -> None:

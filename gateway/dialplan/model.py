@@ -143,6 +143,8 @@ class SessionPlan:
     languages: tuple[str, ...] = ()
     record: RecordPlan | None = None
     limits: SessionLimits = SessionLimits()
+    mailbox: str | None = None
+    """Where a message goes that the model takes (the tool ``take_message``), besides the call's record."""
 
 
 # What it is asked and answers ----------------------------------------------------------------------------------------

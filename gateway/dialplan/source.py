@@ -98,6 +98,7 @@ class SessionSource(Section):
     )
     record: RecordSource | None = Field(default=None, description="Callers are recorded; without it they are not.")
     limits: LimitsSource = Field(default=LimitsSource(), description="What one call may spend here.")
+    mailbox: Name = Field(default="", description="Where messages go that the model takes (take_message).")
 
 
 class MatchSource(Section):

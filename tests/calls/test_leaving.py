@@ -17,7 +17,7 @@ from gateway.calls.record import LeftMessage
 from gateway.dialplan import actions as a
 from gateway.dialplan.mailboxes import EmailNotice, Mailbox
 from gateway.dialplan.messages import Message, MessageKind
-from gateway.dialplan.model import Match, Route
+from gateway.dialplan.model import Match, Route, SessionPlan
 from gateway.errors import ProviderUnavailable
 from gateway.media.codec import Samples
 from gateway.realtime import session as realtime
@@ -358,3 +358,29 @@ def _text(text: str) -> Any:
     from gateway.dialplan.template import parse_template
 
     return parse_template(text)[0]
+
+
+def test_a_message_that_a_model_takes_is_left_in_the_mailbox_of_its_session() -> None:
+    scene = Scene(a.SessionAction(name="desk"))
+    desk = SessionPlan(
+        name="desk", use="default", greeting=None, instructions=None, tools=("take_message",), mailbox="night"
+    )
+    (plan,) = scene.house.manager._plans
+    scene.house.manager.replace_plans([replace(plan, sessions={"desk": desk})])
+
+    async def script() -> None:
+        await scene.call()
+        (model,) = scene.house.sessions
+        asked = model.ask("take_message", text="The tap drips.", callback="0171 555")
+        refused = model.ask("take_message")
+        await scene.house.live(1)
+        assert model.results[asked] == {"result": "taken"}
+        assert "error" in model.results[refused]
+        await scene.hang_up()
+
+    scene.play(script)
+    message = scene.draft.message
+    assert (message.kind, message.callback, scene.draft.text) == (MessageKind.TAKEN, "0171 555", "The tap drips.")
+    (record,) = scene.house.ended
+    assert [(left.kind, left.mailbox) for left in record.left] == [(MessageKind.TAKEN, "night")]
+    assert len(record.messages) == 1

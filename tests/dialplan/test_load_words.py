@@ -544,3 +544,25 @@ def test_texts_outside_of_requests_are_not_filled_from_the_environment(
     monkeypatch.setenv("SECRET", "s3cret")
     plan = load_plan(tmp_path, EVERY_WORD.replace("say: Bye.", 'say: "${env:SECRET}"'))
     assert "s3cret" not in repr(plan)
+
+
+@pytest.mark.parametrize(
+    ("tools", "mailbox", "problem"),
+    [
+        ("[transfer, switch_language, take_message]", "night", ""),
+        ("[transfer, switch_language, take_message]", "nigth", "there is no mailbox 'nigth' (did you mean 'night'?)"),
+        (
+            "[transfer, switch_language]",
+            "night",
+            "'mailbox' has no effect (expected take_message among the tools)",
+        ),
+    ],
+)
+def test_a_session_leaves_what_its_model_takes_in_a_mailbox_that_there_is(
+    tmp_path: Path, tools: str, mailbox: str, problem: str
+) -> None:
+    text = EVERY_WORD.replace("tools: [transfer, switch_language]", f"tools: {tools}\n    mailbox: {mailbox}")
+    if problem:
+        assert [found.split(": ", 1)[1] for found in problems(tmp_path, text)] == [problem]
+    else:
+        assert load_plan(tmp_path, text).sessions["reception"].mailbox == "night"

@@ -66,6 +66,8 @@ class DeskLinks:
     may_speak: Callable[[], bool]
     """Caller and model talk."""
     clock: Callable[[], float]
+    leave: Callable[[str, str, str], None] = lambda mailbox, text, callback: None
+    """Leave a message in a mailbox: its text, and a number to call back or ""."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +285,10 @@ class ToolDesk:
 
     async def _run_built_in(self, name: str, arguments: Mapping[str, object], session: Attended) -> Outcome:
         outcome = self._built_in.run(name, arguments, session)
+        mailbox = self._plan.sessions[self._session_name].mailbox
+        if name == SessionTool.TAKE_MESSAGE and mailbox and isinstance(outcome, Result):
+            taken = self._record.messages[-1]
+            self._links.leave(mailbox, taken.text, taken.callback)
         if isinstance(outcome, Result) and name == SessionTool.SWITCH_LANGUAGE:
             self._links.dispatch(FactNoticed(fact=LanguageChanged(language=str(arguments["language"]))))
         if isinstance(outcome, Result) and name == SessionTool.REPORT_SENTIMENT:
