@@ -128,6 +128,7 @@ from gateway.dialplan.actions import (
 )
 from gateway.dialplan.contacts import SummaryWay, TransferMode
 from gateway.dialplan.model import CallFacts, Consent, Dialplan, RecordPlan
+from gateway.dialplan.template import Template
 from gateway.dialplan.tools import SessionTool
 from gateway.dialplan.triggers import Escalation
 
@@ -671,21 +672,24 @@ class Call:
         self._on_transfer(attempt)
 
     def _transfer_failed(self, why: str, at: datetime, in_our_words: str = "") -> list[Command]:
-        """The caller is still here: back to the model, which is told why; without one, to the next action.
+        """The caller is still here: on with the next action, and behind the last one back to the model, told why.
 
         `why` may hold what the far end wrote, as a tool's result may; a message of ours says it `in_our_words`.
         """
         self.notes.transfer_target = None
         tool_call, self._tool_call = self._tool_call, None
+        news = f"The transfer failed: {in_our_words or why}. Tell the caller, and offer other help."
+        if tool_call is None and self._script.remaining:
+            self._script.put_last((TellAction(text=Template(parts=(news,))),))
+            return self._perform(at)
         if self._loss is not None:
             loss, self._loss = self._loss, None
             return self._on_session_lost(loss, at)
         if self._session is None:
             return self._perform(at)
+        told: Command = TellModel(text=news)
         if tool_call is not None:
-            told: Command = ReplyToTool(call_id=tool_call, output={"status": "failed", "reason": why})
-        else:
-            told = TellModel(text=f"The transfer failed: {in_our_words or why}. Tell the caller, and offer other help.")
+            told = ReplyToTool(call_id=tool_call, output={"status": "failed", "reason": why})
         return [*self._back_to_session(at), told]
 
     def _leave_message(self, mailbox: str, at: datetime) -> list[Command]:

@@ -59,6 +59,10 @@ class Script:
         """Do `actions` before what is left."""
         self._actions[:0] = actions
 
+    def put_last(self, actions: Sequence[Action]) -> None:
+        """Do `actions` behind what is left."""
+        self._actions += actions
+
     def replace(self, actions: Sequence[Action]) -> None:
         """Do `actions` in place of what is left."""
         self._actions = list(actions)

@@ -248,6 +248,21 @@ def test_failed_transfer_without_a_session_goes_on_with_the_next_action(plan: Di
     assert call.step(e.SessionOpened(), NOON)[-1] == e.Greet()
 
 
+def test_what_stands_behind_a_transfer_of_an_escalation_follows_before_the_model_is_told(tmp_path: Path) -> None:
+    zero = 'when: {dtmf: "0"}, do: [{transfer: sales}'
+    assert zero in PLAN
+    call = talking(plan_of(tmp_path, PLAN.replace(zero, f"{zero}, {{tone: beep}}")))
+    feed(call, e.DigitReceived(digit="0"))
+    declined = e.TransferReported(status=603, reason="Decline", is_final=True)
+    commands = feed(call, declined, declined)
+    assert (call.state, call.notes.transfer_target) == (CallState.ACTING, None)
+    assert not any(isinstance(command, e.TellModel) for command in commands)
+    commands = feed(call, e.PlayoutEnded())
+    (told,) = (command for command in commands if isinstance(command, e.TellModel))
+    assert "declined" in told.text
+    assert (call.state, e.BridgeAudio(is_open=True) in commands) == (CallState.TALKING, True)
+
+
 def test_failed_transfer_with_nothing_behind_it_hangs_up(plan: Dialplan) -> None:
     call = call_to(plan, "7002")
     feed(call, e.Started(), e.Established())
