@@ -102,5 +102,5 @@ def header_value(text: str) -> str:
 
 def reference_value(call_id: str) -> str:
     """`call_id` as a SIP header carries it; "" for one that is too long: a part of it would refer to nothing."""
-    encoded = quote(call_id, safe=_PLAIN)
+    encoded = quote(call_id, safe=_PLAIN, errors="surrogateescape")
     return encoded if len(encoded) <= MAX_REFERENCE_BYTES else ""

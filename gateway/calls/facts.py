@@ -39,7 +39,7 @@ def facts_of(offered: CallOffered, policy: NumberPolicy, at: datetime) -> CallFa
     return CallFacts(
         to=_called(offered, policy),
         from_=_caller(offered),
-        display_name=offered.from_.display_name,
+        display_name=_legible(offered.from_.display_name),
         trunk=offered.trunk,
         headers=dict(reversed(list(offered.headers))),
         at=at,
@@ -47,6 +47,15 @@ def facts_of(offered: CallOffered, policy: NumberPolicy, at: datetime) -> CallFa
         languages=_languages(offered),
         call_id=offered.call_id,
     )
+
+
+def _legible(name: str) -> str:
+    """A display name in characters: one that is no UTF-8 (RFC 3261 25.1) is of an old PBX, and in ISO 8859-1."""
+    octets = name.encode("utf-8", "surrogateescape")
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
 
 
 def _called(offered: CallOffered, policy: NumberPolicy) -> str:

@@ -116,8 +116,8 @@ class Transfer:
         self._enter(_S.REQUESTED)
         if self.mode is TransferMode.BLIND:
             return [Refer(target=self._target)]
-        music: list[Command] = [] if self._music is None else [PlayRinging(is_on=True, music=self._music)]
-        return [*music, *([AwaitSummary()] if self._awaits_summary else self._call())]
+        waiting = PlayRinging(is_on=True, music=self._music)  # a network may take seconds until it says that it rings
+        return [waiting, *([AwaitSummary()] if self._awaits_summary else self._call())]
 
     def _call(self) -> list[Command]:
         return [
@@ -231,8 +231,6 @@ class Transfer:
     def _follow(self) -> list[Command]:
         """The commands that the state just entered asks for."""
         match self.state:
-            case _S.RINGING if self._is_called and self._music is None:
-                return [PlayRinging(is_on=True)]
             case _S.WHISPERING:
                 self._whispers = 0
                 return [StopTimer(timer=TimerName.RING), *self._whisper()]
@@ -259,7 +257,8 @@ class Transfer:
         quiet: list[Command] = []
         if self._is_called:
             timers = [TimerName.RING] if self.mode is TransferMode.ATTENDED else [TimerName.RING, TimerName.ACCEPT]
-            quiet = [*(StopTimer(timer=timer) for timer in timers), PlayRinging(is_on=False), ReleaseTarget()]
+            silence = [] if self._targets else [PlayRinging(is_on=False)]
+            quiet = [*(StopTimer(timer=timer) for timer in timers), *silence, ReleaseTarget()]
         return quiet + (self.begin() if self._targets else [])
 
 

@@ -29,7 +29,7 @@ from gateway.calls.sounds import RINGING, Samples, load_sound
 from gateway.calls.transfer import TransferAttempt
 from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import DialTarget
-from gateway.errors import ConfigurationError, ResourceError, StateError
+from gateway.errors import ConfigurationError, GatewayError, StateError
 from gateway.media.codec import AudioFormat
 from gateway.sip.message import Uri
 
@@ -211,13 +211,13 @@ class TransferDesk:
         return Uri.parse(target.uri(self._way(self._trunk).referral_host))
 
     def _call(self, target: DialTarget, trunk: str) -> None:
-        """Call the contact; without a port or leg to spare, that is as if they could not be reached."""
+        """Call the contact; where that cannot be (no port or leg to spare), it is as if they could not be reached."""
         try:
             way = self._way(trunk)
             dtmf = self.line.dtmf if trunk == self._trunk else way.dtmf
             self._consultation = Consultation(self._services, way.open_media, self._dispatch, dtmf)
             self._consultation.call(trunk, Uri.parse(target.uri(way.referral_host)), self._who, self._headers)
-        except ResourceError as error:
+        except GatewayError as error:
             self._consultation = None
             refusal = call_events.TargetRefused(refusal=Refusal.FAILED, status=error.sip_status, reason=str(error))
             self._dispatch(refusal)

@@ -16,6 +16,9 @@ from gateway.dialplan.contacts import Contact, TransferMode
 from gateway.dialplan.model import Dialplan, TransferGranted, TransferRefused
 from gateway.dialplan.targets import DialTarget
 
+MIN_SUBSCRIBER_DIGITS = 7
+"""From here on a number that another one ends with is taken for the same one, written with less before it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferLimits:
@@ -40,7 +43,7 @@ class TransferGrants:
     def __init__(self, plan: Dialplan, limits: TransferLimits, own_numbers: Collection[str], trunk: str = "") -> None:
         self._plan = plan
         self._limits = limits
-        self._own_numbers = frozenset(_bare(number) for number in own_numbers)
+        self._own_numbers = frozenset(own_numbers)
         self._trunk = trunk
         self._granted = 0
         self._granted_of: Counter[str] = Counter()  # by contact
@@ -63,7 +66,7 @@ class TransferGrants:
         targets = resolved.targets if known.pattern is None else _numbered(known, number)
         if not targets:
             return f"{resolved.contact} takes other numbers: digits only, as its description says"
-        targets = tuple(target for target in targets if target.host or _bare(target.user) not in self._own_numbers)
+        targets = tuple(target for target in targets if target.host or not self._is_ours(target.user))
         if not targets:
             return f"{contact} leads back to the number that the caller has dialled"
         if mode is TransferMode.BLIND and known.trunk not in (None, self._trunk):
@@ -74,6 +77,9 @@ class TransferGrants:
         self._granted_of[known.name] += 1
         self._limits.count(known.name)
         return replace(resolved, targets=targets, mode=mode)
+
+    def _is_ours(self, number: str) -> bool:
+        return any(_is_same(number, own) for own in self._own_numbers)
 
     def _limit_reached(self, contact: Contact) -> str:
         """Why there is no transfer to `contact` any more, or at present; "" where there is one, which counts."""
@@ -144,6 +150,19 @@ def _numbered(contact: Contact, number: str) -> tuple[DialTarget, ...]:
     return () if target is None else (target,)
 
 
+def _is_same(number: str, other: str) -> bool:
+    """Whether both ring at one telephone: +49301234567, 0049301234567, 49301234567, and within the country 0301234567.
+
+    What comes before a subscriber's number differs from network to network, so that long numbers are one where one ends
+    with the other.
+    """
+    if _bare(number) == _bare(other):
+        return True
+    digits = [text.removeprefix("+").lstrip("0") for text in (number, other)]
+    shorter, longer = sorted(digits, key=len)
+    return len(shorter) >= MIN_SUBSCRIBER_DIGITS and shorter.isdecimal() and longer.endswith(shorter)
+
+
 def _bare(number: str) -> str:
-    """A number without what says that the country code follows: +49301, 0049301 and 49301 ring at one telephone."""
+    """A number without what says that the country code follows."""
     return number.removeprefix("+").removeprefix("00")

@@ -125,7 +125,10 @@ def notices_of(mailbox: Mailbox) -> tuple[NoticeRecord, ...]:
 
 
 def dump_message(message: Message) -> bytes:
-    """The message as it is kept; its name and audio are those of the file's neighbours."""
+    """The message as it is kept; its name and audio are those of the file's neighbours.
+
+    Halves of surrogate pairs, as JSON of a model may bring, are question marks: no message is lost for them.
+    """
     kept = message.facts() | {
         "seconds": message.seconds,
         "time": message.left_at.isoformat(),
@@ -135,7 +138,7 @@ def dump_message(message: Message) -> bytes:
         ],
     }
     kept = {key: value for key, value in kept.items() if key not in ("message", "file")}
-    return json.dumps(kept, indent=1, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(kept, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def parse_message(data: bytes) -> Message:

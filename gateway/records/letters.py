@@ -45,5 +45,6 @@ def _text(message: Message) -> str:
         lines.append(f"Call back: {shown(message.callback)}")
     if message.seconds:
         lines.append(f"Length: {message.seconds:.0f} s")
-    words = message.text or ("(no transcript)" if message.kind is MessageKind.VOICEMAIL else "")
+    said = message.text.encode(errors="replace").decode()  # a model may write halves of surrogate pairs
+    words = said or ("(no transcript)" if message.kind is MessageKind.VOICEMAIL else "")
     return "\n".join([*lines, *(["", words] if words else []), "", f"Call: {shown(message.call_id)}", ""])

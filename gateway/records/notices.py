@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,7 @@ LONGEST_PAUSE_S = 3600.0
 MAX_TRIES = 24
 """Some 18 hours."""
 MAX_AT_ONCE = 8
-"""Requests that are on their way at the same time."""
+"""Requests that are on their way at the same time, and as many letters: one does not wait for the other."""
 SEND_LIMIT_S = 120.0
 """For one letter, its turn behind others included."""
 
@@ -87,7 +88,7 @@ class Notifier:
         self._loop = asyncio.get_running_loop()
         self._messages: dict[str, Message] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_AT_ONCE))
         self._closing = asyncio.Event()
         self.counts = NoticeCounts()
 
@@ -145,7 +146,7 @@ class Notifier:
         tried = replace(record, tries=record.tries + 1)
         facts = {"mailbox": message.mailbox, "call_id": message.call_id, "way": record.way, "tries": tried.tries}
         try:
-            async with self._turns:
+            async with self._turns[record.way]:
                 await self._attempt(message, index)
         except Undeliverable as error:
             is_over = error.is_final or tried.tries > len(self._pauses_s)

@@ -435,7 +435,13 @@ PICKED_UP = (e.TargetProgressed(status=180), e.TargetAnswered())
 def consulting(tmp_path: Path, plan: str = ATTENDED) -> Call:
     call = talking(plan_of(tmp_path, plan))
     commands = feed(call, transfer("sales"), e.PlayoutEnded())
-    assert [type(command) for command in commands] == [e.StopTimer, e.BridgeAudio, e.CallTarget, e.StartTimer]
+    assert [type(command) for command in commands] == [
+        e.StopTimer,
+        e.BridgeAudio,
+        e.PlayRinging,
+        e.CallTarget,
+        e.StartTimer,
+    ]
     assert commands[-1] == e.StartTimer(timer=e.TimerName.RING, delay_s=7.0)
     return call
 

@@ -134,3 +134,7 @@ def test_a_language_without_a_table_is_spoken_for_in_english() -> None:
     assert words_of("fr") is ENGLISH
     assert words_of("de").keys.format("1", "2").startswith("Drücken Sie die 1")
     assert (GERMAN.key("#"), ENGLISH.key("*"), ENGLISH.key("1")) == ("Rautetaste", "star", "1")
+
+
+def test_reference_of_an_id_that_is_no_utf_8_is_that_id() -> None:
+    assert reference_value(b"a\xfcb@pbx".decode("utf-8", "surrogateescape")) == "a%FCb@pbx"

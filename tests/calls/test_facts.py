@@ -119,3 +119,13 @@ def test_languages_are_those_that_the_telephone_asks_for(header: str, languages:
 
 def test_facts_have_the_call_id() -> None:
     assert facts_of(offered(), POLICY, NOON).call_id == "c"
+
+
+@pytest.mark.parametrize(
+    ("octets", "name"),
+    [(b"Anna M\xc3\xbcller", "Anna Müller"), (b"Anna M\xfcller", "Anna Müller"), (b"\xed\xa0\x80", "í\xa0\x80")],
+)
+def test_display_name_is_in_characters_whatever_the_pbx_writes_it_in(octets: bytes, name: str) -> None:
+    """An old PBX writes ISO 8859-1; what is no character could be kept and told nowhere."""
+    told = octets.decode("utf-8", "surrogateescape")
+    assert facts_of(offered(from_=f'"{told}" <sip:1001@pbx>;tag=a'), POLICY, NOON).display_name == name

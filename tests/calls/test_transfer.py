@@ -18,7 +18,9 @@ ONE, TWO = parse_target("sip:6001"), parse_target("sip:6002")
 RING = e.TimerFired(timer=e.TimerName.RING)
 RETRY = e.TimerFired(timer=e.TimerName.RETRY)
 BUSY = e.TargetRefused(refusal=Refusal.BUSY, status=486, reason="Busy Here")
+WAITING = e.PlayRinging(is_on=True)
 CALLED = [e.CallTarget(target=ONE), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
+AGAIN = [WAITING, e.CallTarget(target=TWO), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
 QUIET = [e.StopTimer(timer=e.TimerName.RING), e.PlayRinging(is_on=False), e.ReleaseTarget()]
 HAND_OVER = [
     e.StopTimer(timer=e.TimerName.RING),
@@ -132,9 +134,9 @@ def test_refer_that_failed_after_ringing_is_not_repeated() -> None:
 
 def test_attended_transfer_calls_the_target_and_lets_the_caller_hear_it_ring() -> None:
     attempt = attended()
-    assert attempt.begun == CALLED
+    assert attempt.begun == [WAITING, *CALLED]
     assert attempt.hear(e.TargetProgressed(status=100)) == []
-    assert attempt.hear(e.TargetProgressed(status=180)) == [e.PlayRinging(is_on=True)]
+    assert attempt.hear(e.TargetProgressed(status=180)) == []
     assert attempt.hear(e.TargetProgressed(status=183)) == []
     assert attempt.transfer.state is TransferState.RINGING
 
@@ -151,8 +153,7 @@ def test_answered_is_said_when_the_target_has_picked_up_and_handed_over_when_the
 def test_target_that_is_busy_is_let_go_and_the_next_one_is_called() -> None:
     attempt = attended(ONE, TWO)
     commands = attempt.hear(e.TargetProgressed(status=180), BUSY)
-    again = [e.CallTarget(target=TWO), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
-    assert commands == [*QUIET, *again]
+    assert commands == [QUIET[0], QUIET[2], *AGAIN], "the caller goes on hearing that it rings"
     assert attempt.hear(BUSY) == QUIET
     assert (attempt.transfer.state, attempt.transfer.why) == (TransferState.FAILED, "busy (486 Busy Here)")
 
@@ -273,8 +274,7 @@ def test_a_contact_who_takes_the_call_by_a_key_is_joined_with_the_caller() -> No
 def test_a_contact_who_refuses_by_a_key_or_hangs_up_gives_way_to_the_next() -> None:
     for news, why in ((PRESSED_2, "declined (by a key)"), (e.TargetLeft(), "declined (hung up)")):
         attempt = whispering(ONE, TWO)
-        again = [e.CallTarget(target=TWO), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
-        assert attempt.hear(news) == [*WARM_QUIET, *again]
+        assert attempt.hear(news) == [*WARM_QUIET[:2], WARM_QUIET[3], *AGAIN]
         assert attempt.hear(e.TargetAnswered(), news) == WARM_QUIET
         assert (attempt.transfer.state, attempt.transfer.why) == (TransferState.FAILED, why)
         assert attempt.transfer.refusal is Refusal.DECLINED
@@ -337,7 +337,7 @@ def test_music_is_heard_from_the_beginning_and_in_place_of_the_ring_back_tone() 
 
 def test_nobody_is_called_before_the_summary_that_goes_along_is_there() -> None:
     attempt = attended(ONE, TWO, awaits_summary=True)
-    assert attempt.begun == [e.AwaitSummary()]
+    assert attempt.begun == [WAITING, e.AwaitSummary()]
     assert attempt.hear(e.SummaryReady()) == CALLED
     attempt.hear(e.TargetProgressed(status=180))
     assert attempt.hear(e.SummaryReady()) == []
@@ -346,7 +346,7 @@ def test_nobody_is_called_before_the_summary_that_goes_along_is_there() -> None:
 
 def test_a_contact_at_another_pbx_is_joined_by_us_at_once() -> None:
     for attempt, last in ((attended(trunk="mobile"), e.TargetAnswered()), (warm(trunk="mobile"), PRESSED_1)):
-        [called, _] = attempt.begun
+        [_, called, _] = attempt.begun
         assert called == e.CallTarget(target=ONE, trunk="mobile")
         commands = attempt.hear(e.TargetAnswered(), last)
         assert not any(isinstance(command, e.HandOver) for command in commands)

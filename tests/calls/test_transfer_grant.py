@@ -155,8 +155,13 @@ def test_a_pattern_takes_digits_as_a_whole_and_other_contacts_no_number(
 
 def test_a_number_of_our_own_is_not_dialled_however_it_is_written(numbered: Dialplan) -> None:
     assert "leads back" in str(grants_of(numbered).grant("staff", NOON, "7000"))
-    own = TransferGrants(numbered, TransferLimits(), {"0049171234567"})
-    assert "leads back" in str(own.grant("mobile", NOON, "+49171234567"))
+    for number in ("+49171234567", "0049171234567", "49171234567", "0171234567", "171234567", "01149171234567"):
+        own = TransferGrants(numbered, TransferLimits(), {number})
+        assert "leads back" in str(own.grant("mobile", NOON, "+49171234567")), number
+        assert dialled(own.grant("staff", NOON, "4567")) == ["sip:4567"], "an extension is no end of a number"
+    assert dialled(
+        TransferGrants(numbered, TransferLimits(), {"+49171234568", ""}).grant("mobile", NOON, "+49171234567")
+    )
 
 
 def test_a_yes_to_one_number_is_none_to_another(numbered: Dialplan) -> None:

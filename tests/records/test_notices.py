@@ -21,7 +21,7 @@ from gateway.dialplan.request_template import parse_json_template, parse_url_tem
 from gateway.dialplan.tools import HttpRequest
 from gateway.records.letters import letter_of
 from gateway.records.message_files import list_messages, remove_message
-from gateway.records.notices import LONGEST_PAUSE_S, MAX_TRIES, Notifier, pauses_of
+from gateway.records.notices import LONGEST_PAUSE_S, MAX_AT_ONCE, MAX_TRIES, Notifier, pauses_of
 from gateway.records.voicemail import MessageStore, VoicemailOptions
 from gateway.transport.mail import Mailer, MailOptions
 from tests.records.test_voicemail import MESSAGE, left
@@ -243,6 +243,26 @@ async def test_closing_waits_for_no_service(tmp_path: Path) -> None:
             await notifier.close(patience_s=0.05)
             assert asyncio.get_running_loop().time() - began < 5
     assert house.kept().notices[0].state is PENDING
+
+
+async def test_mail_server_that_hangs_keeps_no_web_service_waiting(tmp_path: Path) -> None:
+    async with MailServer(is_silent=True) as silent, HttpServer() as web:
+        letters = EmailNotice(to=tuple(f"a{number}@b.example" for number in range(MAX_AT_ONCE + 1)))
+        house = House(tmp_path, (letters, hook(web)), mail_port=silent.port)
+        async with house.open() as (store, _):
+            await house.leave(store)
+            async with asyncio.timeout(5):  # the mail server is given up after 10 s
+                assert (await house.states(lambda states: states[-1] is not PENDING))[-1] is DELIVERED
+    assert house.kept().notices[0].state is PENDING
+
+
+async def test_letter_is_sent_whatever_a_model_has_written(tmp_path: Path) -> None:
+    async with MailServer() as server:
+        house = House(tmp_path, (EmailNotice(to=("a@b.example",)),), mail_port=server.port)
+        async with house.open() as (store, _):
+            await house.leave(store, "half a \ud83d smile")
+            assert await house.settled() == [DELIVERED]
+    assert "half a ? smile" in server.received[0].text
 
 
 async def test_nobody_is_told_of_a_deleted_message(tmp_path: Path) -> None:

@@ -147,6 +147,15 @@ def test_discarded_message_leaves_nothing(folder: Path) -> None:
     assert files_in(folder) == []
 
 
+def test_message_is_kept_whatever_a_caller_or_a_model_calls_it(folder: Path) -> None:
+    store = started(folder)
+    kept = left(store, 1.0, replace(MESSAGE, caller_name="M\udcfcller", called="\ud83d"), "half a \ud83d smile")
+    store.close()
+    (read,), unreadable = list_messages(folder)
+    assert (read.caller_name, read.text, unreadable) == ("M?ller", "half a ? smile", [])
+    assert files_in(folder) == [f"{kept.name}.json", f"{kept.name}.wav"]
+
+
 def test_wish_without_audio_is_a_sidecar_alone(folder: Path) -> None:
     store = started(folder)
     wish = replace(MESSAGE, kind=MessageKind.CALLBACK, callback="+49302")
