@@ -8,9 +8,9 @@ conversation: it understands the phrases of its brain file (`brains/reception.ya
 
     WebSocket ── server ── Conversation (sans-IO) ── protocol, session, items
                     │            │ tasks
-                    └── Engines ─┴─ worker processes:  ear         int16[256] 8 kHz  -> probability of speech
-                                                       recognizer  int16[n]   8 kHz  -> text of the grammar, or nothing
-                                                       voice       sentence          -> audio in the wire format
+                    └── Engines ─┼─ SpeechJudge        int16[256] 8 kHz  -> probability of speech, all sessions at once
+                                 └─ worker processes:  recognizer  int16[n] 8 kHz  -> text of the grammar, or nothing
+                                                       voice       sentence        -> audio in the wire format
 
 The heavy engines live in child processes: neither a decoder that holds the interpreter's lock for 40 ms nor a crash in
 C code may touch the loop that serves the sockets.

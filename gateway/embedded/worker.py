@@ -2,7 +2,7 @@
 
 Requests come on standard input and answers go to what was standard output, both as frames (``Frame``). The process ends
 when its input does, so no crash of the server leaves it behind. One role a process: a decoder at work must not hold up
-the detector that listens for an interruption.
+the voice.
 """
 
 from __future__ import annotations
@@ -23,15 +23,12 @@ from gateway.embedded.automaton import Automaton
 from gateway.embedded.ears import open_recognizer
 from gateway.embedded.recognizer import Listening
 from gateway.embedded.sections import RecognizerSection
-from gateway.embedded.vad import CHUNK_SAMPLES, SpeechModels
 from gateway.embedded.voice import EspeakVoice, engine, stream
 from gateway.embedded.voices import open_voice
 from gateway.errors import ResourceError
 
 FRAME_HEAD = struct.Struct("!IIB")
 """Length of the payload, number of the job, kind."""
-STREAM_HEAD = struct.Struct("!I")
-PROBABILITY = struct.Struct("!f")
 
 
 class FrameKind(IntEnum):
@@ -44,21 +41,6 @@ class FrameKind(IntEnum):
 
 Role = Callable[[bytes, Callable[[bytes], None]], None]
 """Does one job: payload of the request, and where its answers go."""
-
-
-def make_ear() -> Role:
-    """Judges chunks: stream number and `int16[256]`, answered by a float32; no samples: the stream has ended."""
-    models = SpeechModels()
-
-    def listen(payload: bytes, reply: Callable[[bytes], None]) -> None:
-        (number,) = STREAM_HEAD.unpack_from(payload)
-        chunk = np.frombuffer(payload, dtype="<i2", offset=STREAM_HEAD.size)
-        if len(chunk) == CHUNK_SAMPLES:
-            reply(PROBABILITY.pack(models.probability(number, chunk)))
-        else:
-            models.forget(number)
-
-    return listen
 
 
 def make_recognizer(section: str = "") -> Role:
@@ -97,7 +79,7 @@ def make_voice() -> Role:
     return speak
 
 
-ROLES: dict[str, Callable[..., Role]] = {"ear": make_ear, "recognizer": make_recognizer, "voice": make_voice}
+ROLES: dict[str, Callable[..., Role]] = {"recognizer": make_recognizer, "voice": make_voice}
 
 
 def run(role: Role, requests: BinaryIO, answers: BinaryIO) -> None:

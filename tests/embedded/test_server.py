@@ -285,7 +285,7 @@ def test_everything_ends_with_the_parent() -> None:
     with process.stdout:
         process.stdout.readline()
         children = workers_of(process.pid)
-        assert len(children) == 3
+        assert len(children) == 2
         process.stdin.close()
         assert process.wait(10) == 0
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]

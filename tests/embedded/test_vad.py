@@ -12,8 +12,6 @@ from gateway.embedded.vad import (
     CHUNK_SAMPLES,
     PAUSE_MS,
     SpeechGate,
-    SpeechModel,
-    SpeechModels,
     SpeechPaused,
     SpeechStarted,
     SpeechStopped,
@@ -112,17 +110,6 @@ def chunks(samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> np.ndarray[tu
     return samples[: len(samples) // CHUNK_SAMPLES * CHUNK_SAMPLES].reshape(-1, CHUNK_SAMPLES)
 
 
-def test_model_tells_telephone_speech_from_silence_and_hum() -> None:
-    def mean(samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> float:
-        model = SpeechModel()
-        return float(np.mean([model.probability(chunk) for chunk in chunks(samples)]))
-
-    hum = (4000 * np.sin(2 * np.pi * 100 * np.arange(8000) / 8000)).astype(np.int16)
-    assert mean(said("I would like to speak to sales.")) > 0.6
-    assert mean(np.zeros(8000, np.int16)) < 0.1
-    assert mean(hum) < 0.2
-
-
 def test_gate_opens_for_speech_and_stays_open_a_moment() -> None:
     gate = SpeechGate()
     silent = np.zeros(CHUNK_SAMPLES, np.int16)
@@ -133,17 +120,3 @@ def test_gate_opens_for_speech_and_stays_open_a_moment() -> None:
     assert after == sorted(after, reverse=True)
     assert 200 <= sum(after) * CHUNK_MS <= 640
     assert not after[-1]
-
-
-def test_streams_have_models_of_their_own_until_they_end() -> None:
-    models = SpeechModels()
-    loud, silent = chunks(said("I would like to speak to sales.")), np.zeros(CHUNK_SAMPLES, np.int16)
-    alone = [SpeechModel().probability(silent)]
-    for chunk in loud:
-        models.probability(1, chunk)
-    assert models.probability(2, silent) == pytest.approx(alone[0])
-    continued = models.probability(1, silent)
-    models.forget(1)
-    models.forget(7)
-    assert models.probability(1, silent) == pytest.approx(alone[0])
-    assert continued != pytest.approx(alone[0])
