@@ -34,6 +34,7 @@ class _Pending:
     number: int
     end_ms: int
     probability: float | None
+    level: float
 
 
 class InputHearing:
@@ -101,8 +102,10 @@ class InputHearing:
             end_ms = (self._received - len(unjudged) + start + CHUNK_SAMPLES) // _SAMPLES_PER_MS
             self._number += 1
             is_open = self._gate.is_open(chunk)
-            self._pending.append(_Pending(self._number, end_ms, None if is_open else 0.0))
-            if is_open:
+            if not is_open:
+                self._pending.append(_Pending(self._number, end_ms, 0.0, 0.0))
+            else:
+                self._pending.append(_Pending(self._number, end_ms, None, _level(chunk)))
                 wanted.append(Listen(self._number, chunk.tobytes()))
         self._unjudged = unjudged[len(unjudged) - len(unjudged) % CHUNK_SAMPLES :]
         return wanted
@@ -121,7 +124,7 @@ class InputHearing:
             if head.probability is None:
                 return None
             self._pending.popleft()
-            event = self._detector.feed(head.end_ms, head.probability)
+            event = self._detector.feed(head.end_ms, head.probability, head.level)
             if isinstance(event, SpeechStarted):
                 self._turn_start_ms = event.audio_start_ms
             if event is not None:
@@ -172,6 +175,11 @@ class InputHearing:
         if surplus > 0:
             del self._buffer[: surplus * _BYTES_PER_SAMPLE]
             self._buffer_start += surplus
+
+
+def _level(chunk: NDArray[np.int16]) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.square(chunk, dtype=np.float32))))
 
 
 def _margin_ms(detector: TurnDetector) -> int:

@@ -4,7 +4,7 @@
 
     int16[256] 8 kHz, 32 ms ─> SpeechGate (WebRTC, 4 us) ──closed──> probability 0
                                     └──open──> SpeechJudge, all sessions at once (`silero.py`) ──> probability
-    probability ─> TurnDetector ─> SpeechStarted, SpeechPaused, SpeechStopped
+    probability, level ─> TurnDetector ─> SpeechStarted, SpeechPaused, SpeechStopped
 
 The clock is the audio received, never the wall: a client that sends faster or slower than real time is judged alike.
 """
@@ -28,6 +28,8 @@ _GATE_FRAME_SAMPLES = 240
 _GATE_MODE = 1
 _GATE_HANGOVER_CHUNKS = 10
 _HYSTERESIS = 0.15
+_QUIET = 10 ** (-35 / 20)
+"""Level, of a turn's loudest chunk, below which nobody speaks: the network itself takes three chunks to believe it."""
 
 PAUSE_MS = 4 * CHUNK_MS
 """Silence in a turn from which it may be over."""
@@ -84,6 +86,7 @@ class TurnDetector:
         self._state = _State.SILENCE
         self._speech_chunks = 0
         self._silence_ms = 0
+        self._loudest = 0.0
         self._earliest_start_ms = 0
 
     @property
@@ -95,13 +98,15 @@ class TurnDetector:
         """Forget a turn that is running; the next one cannot start before `position_ms`."""
         self._state = _State.SILENCE
         self._speech_chunks = self._silence_ms = 0
+        self._loudest = 0.0
         self._earliest_start_ms = position_ms
 
-    def feed(self, end_ms: int, probability: float) -> TurnEvent | None:
-        """Judge the chunk that ends at `end_ms` of received audio."""
+    def feed(self, end_ms: int, probability: float, level: float = 1.0) -> TurnEvent | None:
+        """Judge the chunk that ends at `end_ms` of received audio; `level` is its root mean square in any unit."""
         if self._state is _State.SILENCE:
             return self._await_onset(end_ms, probability)
-        return self._await_end(end_ms, probability)
+        self._loudest = max(self._loudest, level)
+        return self._await_end(end_ms, probability if level >= _QUIET * self._loudest else 0.0)
 
     def _await_onset(self, end_ms: int, probability: float) -> SpeechStarted | None:
         self._speech_chunks = self._speech_chunks + 1 if probability >= self.options.threshold else 0

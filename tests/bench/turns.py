@@ -112,7 +112,9 @@ def turn_events(samples: Samples, judge: Judge) -> list[TurnEvent]:
     chunks = samples[: len(samples) // CHUNK_SAMPLES * CHUNK_SAMPLES].reshape(-1, CHUNK_SAMPLES)
     found = []
     for number, chunk in enumerate(chunks, 1):
-        event = detector.feed(number * CHUNK_MS, judge(chunk) if gate.is_open(chunk) else 0.0)
+        is_open = gate.is_open(chunk)
+        level = float(np.sqrt(np.mean(np.square(chunk, dtype=np.float64))))
+        event = detector.feed(number * CHUNK_MS, judge(chunk) if is_open else 0.0, level)
         if event is not None:
             # The begin is told when the second chunk of speech has come, and dated back to the first.
             told_ms = number * CHUNK_MS

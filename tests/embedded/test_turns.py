@@ -5,6 +5,7 @@ from __future__ import annotations
 import audioop
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gateway.embedded.conversation import Prepare, Recognize
@@ -149,6 +150,17 @@ def test_turn_does_not_reach_back_into_the_one_before_it() -> None:
     first, second = desk.hear("who are you"), desk.hear("who are you")
     stopped_ms = only(first, "input_audio_buffer.speech_stopped")["audio_end_ms"]
     assert only(second, "input_audio_buffer.speech_started")["audio_start_ms"] >= stopped_ms
+
+
+def test_crackle_far_below_the_voice_is_no_speech_whatever_the_ear_says() -> None:
+    desk = Desk()
+    voice = 3 * np.frombuffer(loud(640), "<i2")
+    crackle = np.zeros((32, 24 * 32), "<i2")
+    crackle[:, 100:106] = 2000  # each chunk has a click that opens the gate
+    events = desk.append(voice.astype("<i2").tobytes()) + desk.append(crackle.tobytes())
+    asked = [task for task in desk.asked if isinstance(task, Listen)]
+    assert len(asked) > 40
+    assert only(events, "input_audio_buffer.speech_stopped")["audio_end_ms"] == pytest.approx(640 + 200, abs=70)
 
 
 def test_padding_does_not_reach_back_before_the_session() -> None:

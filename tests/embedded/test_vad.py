@@ -19,6 +19,7 @@ from gateway.embedded.vad import (
     TurnEvent,
     TurnOptions,
 )
+from tests.bench import turns as bench
 from tests.embedded.telephone import said
 
 Found = list[SpeechStarted | SpeechStopped]
@@ -106,6 +107,28 @@ def test_end_that_comes_with_the_pause_is_told_alone(silence_ms: int, *, is_told
     assert any(isinstance(event, SpeechPaused) for event in found) is is_told
 
 
+def test_what_is_far_quieter_than_the_turn_is_silence_whatever_the_network_still_believes() -> None:
+    detector = TurnDetector(TurnOptions(silence_duration_ms=320))
+    levels = [1000.0] * 5 + [17.0] * 10
+    found = [detector.feed((n + 1) * CHUNK_MS, 1.0, level) for n, level in enumerate(levels)]
+    assert [event for event in found if event is not None][-1] == SpeechStopped(5 * CHUNK_MS + 320)
+
+
+def test_quiet_voice_after_a_loud_word_still_speaks() -> None:
+    detector = TurnDetector(TurnOptions(silence_duration_ms=320))
+    levels = [1000.0] * 5 + [19.0] * 50
+    found = [detector.feed((n + 1) * CHUNK_MS, 1.0, level) for n, level in enumerate(levels)]
+    assert [event for event in found if event is not None] == [SpeechStarted(0)]
+
+
+def test_loud_turn_does_not_make_the_next_one_silent() -> None:
+    detector = TurnDetector(TurnOptions(silence_duration_ms=64))
+    for n, level in enumerate([30000.0] * 5 + [0.0] * 5, 1):
+        detector.feed(n * CHUNK_MS, float(level > 0), level)
+    found = [detector.feed(n * CHUNK_MS, 1.0, 100.0) for n in range(11, 60)]
+    assert [event for event in found if event is not None] == [SpeechStarted(224)]
+
+
 def chunks(samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
     return samples[: len(samples) // CHUNK_SAMPLES * CHUNK_SAMPLES].reshape(-1, CHUNK_SAMPLES)
 
@@ -120,3 +143,25 @@ def test_gate_opens_for_speech_and_stays_open_a_moment() -> None:
     assert after == sorted(after, reverse=True)
     assert 200 <= sum(after) * CHUNK_MS <= 640
     assert not after[-1]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("line", "onset_ms", "end_ms"), [("clean", (100, 160), (280, 310)), ("20 dB", (100, 160), (370, 430))]
+)
+def test_turns_of_speech_on_the_telephone_are_found(
+    line: str, onset_ms: tuple[int, int], end_ms: tuple[int, int]
+) -> None:
+    found = bench.measure(line, count=32)
+    assert (found.missed, found.cuts, found.false) == (0, 0, 0)
+    assert (np.percentile(found.onsets_ms, [50, 95]) <= onset_ms).all()
+    assert (np.percentile(found.ends_ms, [50, 95]) <= end_ms).all()
+
+
+@pytest.mark.heavy
+def test_turns_are_found_in_noise_that_webrtc_takes_for_speech() -> None:
+    found = bench.measure("10 dB", count=32)
+    assert (found.missed, found.false) == (0, 0)
+    assert found.cuts <= 1
+    assert np.percentile(found.onsets_ms, 95) <= 180
+    assert np.percentile(found.ends_ms, 95) <= 460
