@@ -18,9 +18,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
 from gateway.embedded.brain import Reply
+from gateway.embedded.caller_words import Recognize
 from gateway.embedded.chat import Think
 from gateway.embedded.chat_client import ChatClient, Thoughts
-from gateway.embedded.conversation import Conversation, Prepare, Recognize, Task
+from gateway.embedded.conversation import Conversation, Prepare, Task
 from gateway.embedded.engines import Engines
 from gateway.embedded.hearing import Listen
 from gateway.embedded.recognizer import Recognition

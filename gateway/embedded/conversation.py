@@ -12,13 +12,11 @@
 
 A turn found by voice goes speech_started → (a running response is cancelled) → speech_stopped → committed → item →
 response.created at once; the response speaks when the recogniser has told the words. A client that ends turns itself
-goes the same way from `commit` and `response.create`. The recogniser is asked as soon as a turn may be over, so that it
-works while the silence is awaited that proves it; if the caller goes on, its answer is worth nothing.
+goes the same way from `commit` and `response.create`.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from dataclasses import dataclass
 from gateway.embedded import protocol
 from gateway.embedded.audio import WireFormat
 from gateway.embedded.brain import Dialogue, Reply
+from gateway.embedded.caller_words import CallerWords, Recognize
 from gateway.embedded.chat import Think
 from gateway.embedded.events import Identities, ServerEvents
 from gateway.embedded.hearing import InputHearing, Listen
@@ -47,27 +46,10 @@ EAGERNESS_SILENCE_MS = {"low": 1000, "medium": 600, "auto": 600, "high": 350}
 
 
 @dataclass(frozen=True, slots=True)
-class Recognize:
-    """Ask for the words of a turn, `int16[n]` at 8 kHz; answered with `Conversation.recognized`."""
-
-    number: int
-    samples: bytes
-    listening: Listening
-
-
-@dataclass(frozen=True, slots=True)
 class Prepare:
     """Have a grammar ready before the first turn that needs it; not answered."""
 
     listening: Listening
-
-
-@dataclass(slots=True)
-class _Guess:
-    """The words of a turn that may be over, once they are known."""
-
-    number: int
-    heard: Recognition | None = None
 
 
 Task = Listen | Recognize | Prepare | Speak | Think
@@ -115,9 +97,7 @@ class Conversation:
             request=self._tasks.append,
             chat=phrasebook.script.chat,
         )
-        self._numbers = itertools.count(1)
-        self._turns: dict[int, Message] = {}
-        self._guess: _Guess | None = None
+        self._words = CallerWords(self._history, self._events, self._tasks.append)
         self._speech_item_id = ""
         self._expected: frozenset[str] = frozenset()
         self._is_response_due = False
@@ -161,13 +141,9 @@ class Conversation:
 
     def recognized(self, number: int, heard: Recognition, now: float) -> None:
         """The recogniser's answer to `Recognize`."""
-        if self._guess is not None and self._guess.number == number:
-            self._guess.heard = heard
+        if not self._words.recognized(number, heard):
             return
-        message = self._turns.pop(number, None)
-        if message is not None:
-            self._note_words(message, heard)
-        if not self._turns and isinstance(self._config, SessionConfig):
+        if self._words.are_known and isinstance(self._config, SessionConfig):
             self._responder.go_on(self._config)
         self._settle(now)
 
@@ -278,7 +254,7 @@ class Conversation:
         if not isinstance(self._config, SessionConfig):
             message = "Responses are not available in a transcription session."
             raise RefusedEvent("bad_response_create", message, parameter="type")
-        self._responder.create(parameters, self._config, words_are_known=not self._turns)
+        self._responder.create(parameters, self._config, words_are_known=self._words.are_known)
         self._list_tools(tool for tool in parameters.tools or () if isinstance(tool, McpTool))
 
     def _configure_hearing(self) -> None:
@@ -293,6 +269,7 @@ class Conversation:
             case SemanticVad() as settings:
                 turns = TurnOptions(silence_duration_ms=EAGERNESS_SILENCE_MS[settings.eagerness])
         self._hearing.configure(self._input_format, turns)
+        self._words.are_transcribed = self._config.audio.input.transcription is not None
 
     def _listening(self) -> Listening:
         return self._phrasebook.phrases(self._config.functions, self._keywords, self._dialogue.expected).listening
@@ -315,12 +292,13 @@ class Conversation:
                 case SpeechStarted():
                     self._begin_turn(event)
                 case SpeechPaused():
-                    self._guess_words(event)
+                    self._words.guess(self._hearing.turn_so_far(event.audio_end_ms), self._listening())
                 case SpeechStopped():
                     self._end_turn(event)
 
     def _begin_turn(self, event: SpeechStarted) -> None:
-        self._idle_at = self._guess = None
+        self._idle_at = None
+        self._words.drop_guess()
         self._speech_item_id = self._identities.new("item")
         self._events.speech_started(audio_start_ms=event.audio_start_ms, item_id=self._speech_item_id)
         turn_detection = self._config.audio.input.turn_detection
@@ -328,23 +306,12 @@ class Conversation:
             self._is_response_due = False
             self._responder.interrupt()
 
-    def _guess_words(self, event: SpeechPaused) -> None:
-        self._guess = _Guess(next(self._numbers))
-        samples = self._hearing.turn_so_far(event.audio_end_ms)
-        self._tasks.append(Recognize(self._guess.number, samples, self._listening()))
-
     def _end_turn(self, event: SpeechStopped) -> None:
         item_id, self._speech_item_id = self._speech_item_id, ""
         self._events.speech_stopped(audio_end_ms=event.audio_end_ms, item_id=item_id)
         samples = self._hearing.take_turn(event.audio_end_ms)
         message = self._history.put_turn(item_id, samples)
-        guess, self._guess = self._guess, None
-        if guess is None:
-            self._recognize(message, samples)
-        elif guess.heard is None:
-            self._turns[guess.number] = message
-        else:
-            self._note_words(message, guess.heard)
+        self._words.hear_turn(message, samples, self._listening())
         turn_detection = self._config.audio.input.turn_detection
         is_wanted = turn_detection is not None and turn_detection.create_response
         self._is_response_due = is_wanted and isinstance(self._config, SessionConfig)
@@ -358,41 +325,22 @@ class Conversation:
             )
             raise RefusedEvent("input_audio_buffer_commit_empty", message)
         item_id, self._speech_item_id = self._speech_item_id or self._identities.new("item"), ""
-        self._guess = None
+        self._words.drop_guess()
         samples = self._hearing.commit()
-        self._recognize(self._history.put_turn(item_id, samples), samples)
+        self._words.hear(self._history.put_turn(item_id, samples), samples, self._listening())
 
     def _clear(self) -> None:
         self._hearing.clear()
-        self._guess = None
+        self._words.drop_guess()
         self._speech_item_id = ""
         self._events.audio_cleared()
-
-    def _recognize(self, message: Message, samples: bytes) -> None:
-        number = next(self._numbers)
-        self._turns[number] = message
-        self._tasks.append(Recognize(number, samples, self._listening()))
-
-    def _note_words(self, message: Message, heard: Recognition) -> None:
-        part = next(part for part in message.content if isinstance(part, InputAudio))
-        part.transcript = "" if heard.is_rejected else heard.text
-        part.is_certain = heard.is_certain
-        if self._config.audio.input.transcription is None or message.id not in self._history.ledger:
-            return
-        if part.transcript:
-            seconds = part.duration_ms / 1000
-            self._events.transcription_delta(item_id=message.id, transcript=part.transcript)
-            self._events.transcription_completed(item_id=message.id, transcript=part.transcript, seconds=seconds)
-        else:
-            reason = "The audio could not be transcribed."
-            self._events.transcription_failed(item_id=message.id, code="audio_unintelligible", message=reason)
 
     def _create_item(self, event: protocol.ItemCreate) -> None:
         item = self._history.create(event, self._input_format)
         if isinstance(item, Message):
             for part in item.content:
                 if isinstance(part, InputAudio) and part.audio and part.transcript is None:
-                    self._recognize(item, part.audio)
+                    self._words.hear(item, part.audio, self._listening())
                     return
 
     # Silent callers
@@ -415,7 +363,7 @@ class Conversation:
             self._tasks.append(Prepare(self._listening()))
         if self._is_response_due and responder.default is None:
             self._is_response_due = False
-            responder.create(ResponseParameters(), self._config, words_are_known=not self._turns)
+            responder.create(ResponseParameters(), self._config, words_are_known=self._words.are_known)
         turn_detection = self._config.audio.input.turn_detection
         timeout_ms = turn_detection.idle_timeout_ms if isinstance(turn_detection, ServerVad) else None
         if timeout_ms is None or responder.default is not None or self._hearing.is_speaking:

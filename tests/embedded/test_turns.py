@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.embedded.conversation import Prepare, Recognize
+from gateway.embedded.caller_words import Recognize
+from gateway.embedded.conversation import Prepare
 from gateway.embedded.hearing import Listen
 from gateway.embedded.recognizer import NOTHING, Recognition
 from gateway.embedded.response import Speak

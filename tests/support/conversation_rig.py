@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.embedded.brain import RECEPTION, load_script
-from gateway.embedded.conversation import Conversation, ConversationOptions, Recognize
+from gateway.embedded.caller_words import Recognize
+from gateway.embedded.conversation import Conversation, ConversationOptions
 from gateway.embedded.hearing import Listen
 from gateway.embedded.phrasebook import Phrasebook
 from gateway.embedded.recognizer import NOTHING, Recognition
