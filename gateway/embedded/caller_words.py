@@ -23,6 +23,8 @@ class Recognize:
     number: int
     samples: bytes
     listening: Listening
+    wants_beginning: bool = False
+    """Whether it matters which unfinished phrase it might be."""
 
 
 @dataclass(slots=True)
@@ -51,9 +53,9 @@ class CallerWords:
         """Whether no turn waits for its words."""
         return not self._turns
 
-    def guess(self, samples: bytes, listening: Listening) -> None:
+    def guess(self, samples: bytes, listening: Listening, *, wants_beginning: bool) -> None:
         """A turn may be over: begin to make out its words."""
-        self._guess = _Guess(self._ask(samples, listening))
+        self._guess = _Guess(self._ask(samples, listening, wants_beginning=wants_beginning))
 
     def drop_guess(self) -> None:
         """The turn goes on, or is gone."""
@@ -74,7 +76,7 @@ class CallerWords:
         self._turns[self._ask(samples, listening)] = message
 
     def recognized(self, number: int, heard: Recognition) -> bool:
-        """The recogniser's answer to `Recognize`; whether it was for a turn that is over."""
+        """The recogniser's answer to `Recognize`; False where it is the guess of a turn that is not over."""
         if self._guess is not None and self._guess.number == number:
             self._guess.heard = heard
             return False
@@ -83,9 +85,9 @@ class CallerWords:
             self._note(message, heard)
         return True
 
-    def _ask(self, samples: bytes, listening: Listening) -> int:
+    def _ask(self, samples: bytes, listening: Listening, *, wants_beginning: bool = False) -> int:
         number = next(self._numbers)
-        self._request(Recognize(number, samples, listening))
+        self._request(Recognize(number, samples, listening, wants_beginning))
         return number
 
     def _note(self, message: Message, heard: Recognition) -> None:

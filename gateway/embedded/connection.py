@@ -172,7 +172,12 @@ class Connection:
                 self._unjudged += 1
                 self._engines.listen(self._stream, task.chunk, lambda found: self._on_probability(task.number, found))
             case Recognize():
-                self._engines.recognize(task.samples, task.listening, lambda heard: self._on_heard(task.number, heard))
+                self._engines.recognize(
+                    task.samples,
+                    task.listening,
+                    lambda heard: self._on_heard(task.number, heard),
+                    wants_beginning=task.wants_beginning,
+                )
             case Prepare():
                 self._engines.prepare(task.listening)
             case Speak():

@@ -37,12 +37,10 @@ from gateway.embedded.responder import Responder
 from gateway.embedded.response import Speak
 from gateway.embedded.session import AnyConfig, McpTool, SemanticVad, ServerVad, SessionConfig
 from gateway.embedded.session_update import updated_session
-from gateway.embedded.vad import SpeechGate, SpeechPaused, SpeechStarted, SpeechStopped, TurnOptions
+from gateway.embedded.turn_taking import end_silence_ms, turn_options
+from gateway.embedded.vad import SpeechGate, SpeechPaused, SpeechStarted, SpeechStopped
 
 MIN_COMMIT_MS = 100
-
-EAGERNESS_SILENCE_MS = {"low": 1000, "medium": 600, "auto": 600, "high": 350}
-"""Silence that ends a turn under `semantic_vad`, by eagerness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +140,8 @@ class Conversation:
     def recognized(self, number: int, heard: Recognition, now: float) -> None:
         """The recogniser's answer to `Recognize`."""
         if not self._words.recognized(number, heard):
+            self._weigh_pause(heard)
+            self._settle(now)
             return
         if self._words.are_known and isinstance(self._config, SessionConfig):
             self._responder.go_on(self._config)
@@ -258,21 +258,13 @@ class Conversation:
         self._list_tools(tool for tool in parameters.tools or () if isinstance(tool, McpTool))
 
     def _configure_hearing(self) -> None:
-        turns: TurnOptions | None = None
-        match self._config.audio.input.turn_detection:
-            case ServerVad() as settings:
-                turns = TurnOptions(
-                    threshold=settings.threshold,
-                    prefix_padding_ms=settings.prefix_padding_ms,
-                    silence_duration_ms=settings.silence_duration_ms,
-                )
-            case SemanticVad() as settings:
-                turns = TurnOptions(silence_duration_ms=EAGERNESS_SILENCE_MS[settings.eagerness])
-        self._hearing.configure(self._input_format, turns)
-        self._words.are_transcribed = self._config.audio.input.transcription is not None
+        settings = self._config.audio.input
+        self._hearing.configure(self._input_format, turn_options(settings))
+        self._words.are_transcribed = settings.transcription is not None
 
     def _listening(self) -> Listening:
-        return self._phrasebook.phrases(self._config.functions, self._keywords, self._dialogue.expected).listening
+        functions, expected = self._config.functions, self._dialogue.expected
+        return self._phrasebook.phrases(functions, self._keywords, expected).listening
 
     @property
     def _keywords(self) -> tuple[str, ...]:
@@ -292,7 +284,7 @@ class Conversation:
                 case SpeechStarted():
                     self._begin_turn(event)
                 case SpeechPaused():
-                    self._words.guess(self._hearing.turn_so_far(event.audio_end_ms), self._listening())
+                    self._guess_words(event)
                 case SpeechStopped():
                     self._end_turn(event)
 
@@ -306,12 +298,25 @@ class Conversation:
             self._is_response_due = False
             self._responder.interrupt()
 
+    def _guess_words(self, event: SpeechPaused) -> None:
+        by_words = isinstance(self._config.audio.input.turn_detection, SemanticVad)
+        samples = self._hearing.turn_so_far(event.audio_end_ms)
+        self._words.guess(samples, self._listening(), wants_beginning=by_words)
+
+    def _weigh_pause(self, heard: Recognition) -> None:
+        """Under `semantic_vad` the words before a pause say how long it must be to end the turn."""
+        grammar = self._phrasebook.phrases(self._config.functions).grammar
+        silence_ms = end_silence_ms(self._config.audio.input, heard, grammar)
+        if silence_ms is not None:
+            self._hearing.end_after(silence_ms)
+            self._follow_turns()
+
     def _end_turn(self, event: SpeechStopped) -> None:
         item_id, self._speech_item_id = self._speech_item_id, ""
         self._events.speech_stopped(audio_end_ms=event.audio_end_ms, item_id=item_id)
-        samples = self._hearing.take_turn(event.audio_end_ms)
-        message = self._history.put_turn(item_id, samples)
-        self._words.hear_turn(message, samples, self._listening())
+        said = self._hearing.turn_so_far(event.audio_end_ms)
+        message = self._history.put_turn(item_id, self._hearing.take_turn(event.audio_end_ms))
+        self._words.hear_turn(message, said, self._listening())
         turn_detection = self._config.audio.input.turn_detection
         is_wanted = turn_detection is not None and turn_detection.create_response
         self._is_response_due = is_wanted and isinstance(self._config, SessionConfig)

@@ -45,8 +45,10 @@ class OpenRecognizer:
     def prepare(self, listening: Listening) -> None:
         """Nothing: there is no grammar."""
 
-    def recognize(self, samples: NDArray[np.int16], _listening: Listening) -> Recognition:
-        """Decode one turn, `int16[n]` at 8 kHz."""
+    def recognize(
+        self, samples: NDArray[np.int16], _listening: Listening, *, wants_beginning: bool = False
+    ) -> Recognition:
+        """Decode one turn, `int16[n]` at 8 kHz; without a grammar there are no unfinished phrases."""
         text = " ".join(self._ear.hear(samples).split())
         return Recognition(text=text, fit=CERTAIN_FROM) if text else NOTHING
 

@@ -239,18 +239,25 @@ class Engines:
         for worker in self._recognizers:
             worker.submit(_grammar_line(listening), _ignore)
 
-    def recognize(self, samples: bytes, listening: Listening, on_heard: Callable[[Recognition], None]) -> None:
-        """Decode one turn, `int16[n]` at 8 kHz; nothing is heard where decoding fails."""
+    def recognize(
+        self,
+        samples: bytes,
+        listening: Listening,
+        on_heard: Callable[[Recognition], None],
+        *,
+        wants_beginning: bool = False,
+    ) -> None:
+        """Decode one turn, `int16[n]` at 8 kHz (`Recognizer.recognize`); nothing is heard where decoding fails."""
         heard: list[Recognition] = []
 
         def answer(kind: FrameKind, payload: bytes) -> None:
             if kind is FrameKind.DATA:
-                found = json.loads(payload)
-                heard.append(Recognition(text=found["text"], fit=found["fit"]))
+                heard.append(Recognition(**json.loads(payload)))
             else:
                 on_heard(heard[0] if heard else NOTHING)
 
-        min(self._recognizers, key=lambda worker: worker.load).submit(_grammar_line(listening) + samples, answer)
+        request = _grammar_line(listening, wants_beginning=wants_beginning) + samples
+        min(self._recognizers, key=lambda worker: worker.load).submit(request, answer)
 
     def speak(self, text: str, *, voice: str, speed: float, wire_format: WireFormat, on_frame: OnFrame) -> None:
         """Speak one sentence; the audio comes in blocks of the wire format."""
@@ -260,9 +267,10 @@ class Engines:
         self._voice.submit(json.dumps(request).encode(), on_frame)
 
 
-def _grammar_line(listening: Listening) -> bytes:
+def _grammar_line(listening: Listening, *, wants_beginning: bool = False) -> bytes:
     automaton = listening.automaton
     request = {"arcs": automaton.arcs, "final": automaton.final, "words": listening.words}
+    request["wants_beginning"] = wants_beginning
     return json.dumps(request).encode() + b"\n"
 
 

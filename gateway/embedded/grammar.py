@@ -207,6 +207,16 @@ class Grammar:
     def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
         return [(intent, re.compile(to_pattern(node, self.slots))) for intent, node in self.usable]
 
+    @cached_property
+    def _whole_patterns(self) -> list[re.Pattern[str]]:
+        before, behind = _any_of((*self.greetings, *self.courtesies)), _any_of(self.courtesies)
+        return [re.compile(f"{before}(?:{pattern.pattern}){behind}") for _, pattern in self._patterns]
+
+    def is_phrase(self, text: str) -> bool:
+        """Whether `text` is a phrase from its first word to its last, but for courtesies around it."""
+        words = normalize(text) + " "
+        return any(pattern.fullmatch(words) for pattern in self._whole_patterns)
+
     def interpret(self, text: str) -> Meaning | None:
         """The meaning of `text`, said or written: a whole phrase, else the longest phrase within it, else None."""
         words = normalize(text) + " "
@@ -217,3 +227,9 @@ class Grammar:
                 if starts_word and (best is None or match.end() - match.start() > best[0]):
                     best = (match.end() - match.start(), Meaning(intent=intent, slots=match.groupdict()))
         return best[1] if best else None
+
+
+def _any_of(courtesies: Iterable[str]) -> str:
+    """A pattern for any number of them."""
+    said = "|".join(re.escape(normalize(courtesy)) for courtesy in courtesies)
+    return f"(?:(?:{said}) )*" if said else ""

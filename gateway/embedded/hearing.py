@@ -14,11 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.embedded.audio import LINE_RATE_HZ, LineDecoder, WireFormat
-from gateway.embedded.vad import CHUNK_SAMPLES, SpeechGate, SpeechStarted, TurnDetector, TurnEvent, TurnOptions
+from gateway.embedded.vad import (
+    CHUNK_MS,
+    CHUNK_SAMPLES,
+    SpeechGate,
+    SpeechStarted,
+    TurnDetector,
+    TurnEvent,
+    TurnOptions,
+)
 
 _SAMPLES_PER_MS = LINE_RATE_HZ // 1000
 _LONGEST_BUFFER_MS = 300_000
 _BYTES_PER_SAMPLE = 2
+_PAUSE_KEPT_MS = 200
+"""What of a pause within a turn the recogniser hears: it takes long ones for a sign that no phrase was meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,7 @@ class InputHearing:
         self._pending: deque[_Pending] = deque()
         self._number = 0
         self._turn_start_ms = 0
+        self._pauses: list[tuple[int, int]] = []
 
     @property
     def position_ms(self) -> int:
@@ -118,15 +129,22 @@ class InputHearing:
                 return
 
     def next_turn_event(self) -> TurnEvent | None:
-        """Go on through the judged chunks to the next begin, pause or end of speech; None when they are used up."""
-        while self._detector is not None and self._pending:
+        """Go on through the judged chunks to the next begin, pause or end of speech; None when they are used up.
+
+        None, too, where the words must be known first (`end_after`).
+        """
+        while self._detector is not None and self._pending and not self._detector.awaits_words:
             head = self._pending[0]
             if head.probability is None:
                 return None
             self._pending.popleft()
+            paused_ms = self._detector.silence_ms
             event = self._detector.feed(head.end_ms, head.probability, head.level)
             if isinstance(event, SpeechStarted):
                 self._turn_start_ms = event.audio_start_ms
+                self._pauses.clear()
+            elif paused_ms > _PAUSE_KEPT_MS and self._detector.is_speaking and not self._detector.silence_ms:
+                self._pauses.append((head.end_ms - CHUNK_MS - paused_ms, head.end_ms - CHUNK_MS))
             if event is not None:
                 return event
             if not self._detector.is_speaking:
@@ -135,9 +153,19 @@ class InputHearing:
                 self._trim(self.position_ms - _LONGEST_BUFFER_MS)
         return None
 
+    def end_after(self, silence_ms: int) -> None:
+        """The words before the pause are known: so much silence ends the turn."""
+        if self._detector is not None:
+            self._detector.end_after(silence_ms)
+
     def turn_so_far(self, end_ms: int) -> bytes:
-        """The audio of the running turn up to `end_ms`, `int16[n]` at 8 kHz; all of it stays."""
-        return self._slice(self._turn_start_ms, end_ms)
+        """What was said in the running turn up to `end_ms`, pauses shortened, `int16[n]` at 8 kHz; all of it stays."""
+        parts: list[bytes] = []
+        start_ms = self._turn_start_ms
+        for pause_start_ms, pause_end_ms in self._pauses:
+            parts.append(self._slice(start_ms, pause_start_ms + _PAUSE_KEPT_MS // 2))
+            start_ms = pause_end_ms - _PAUSE_KEPT_MS // 2
+        return b"".join((*parts, self._slice(start_ms, end_ms)))
 
     def take_turn(self, end_ms: int) -> bytes:
         """The audio of the turn that ended at `end_ms`, `int16[n]` at 8 kHz; what comes after it stays."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,9 @@ class Recognition:
 
     text: str
     fit: float
+    beginning: str = ""
+    """The unfinished phrase that fits best, where one was asked for and fits better than `text`."""
+    beginning_fit: float = -math.inf
 
     @property
     def is_rejected(self) -> bool:
@@ -85,6 +88,14 @@ class _Decoder:
     decoder: Any
     dictionary: Mapping[str, Sequence[str]]
 
+    def last(self, frames: NDArray[np.float32]) -> Decoded | None:
+        """What it makes of the frames that it was given, at present; None where there is no word."""
+        hypothesis = self.decoder.hyp()
+        words = str(hypothesis.hypstr or "").split() if hypothesis is not None else []
+        text = " ".join(word for word in words if word != PAUSE)
+        decode = GrammarDecode.of(segments_of(self.decoder), self.dictionary) if text else None
+        return Decoded(text, decode, frames) if decode is not None and decode.phones else None
+
 
 class Recognizer:
     """The decoders of this process, one per grammar, the least recently used given up beyond eight (8 MB each).
@@ -105,29 +116,40 @@ class Recognizer:
         if listening.words:
             self._decoder(listening)
 
-    def recognize(self, samples: NDArray[np.int16], listening: Listening) -> Recognition:
-        """Decode one turn, `int16[n]` at 8 kHz."""
-        found = self.decode(samples, listening)
-        if found is None:
-            return NOTHING
+    def recognize(
+        self, samples: NDArray[np.int16], listening: Listening, *, wants_beginning: bool = False
+    ) -> Recognition:
+        """Decode one turn, `int16[n]` at 8 kHz; `wants_beginning` of a phrase that may not be finished."""
+        whole, begun = self._decode(samples, listening, wants_beginning=wants_beginning)
+        heard = Recognition(text=whole.text, fit=self._score(whole)) if whole is not None else NOTHING
+        if begun is None or begun.text == heard.text:
+            return heard
+        return replace(heard, beginning=begun.text, beginning_fit=self._score(begun))
+
+    def _score(self, found: Decoded) -> float:
         score = found.decode.clear_score()
-        if score is None:
-            score = found.decode.score_beside(self.hear_phones(found.frames))
-        return Recognition(text=found.text, fit=score)
+        return found.decode.score_beside(self.hear_phones(found.frames)) if score is None else score
 
     def decode(self, samples: NDArray[np.int16], listening: Listening) -> Decoded | None:
         """What the grammar hears in one turn, not yet judged; None where nothing is said."""
+        return self._decode(samples, listening)[0]
+
+    def _decode(
+        self, samples: NDArray[np.int16], listening: Listening, *, wants_beginning: bool = False
+    ) -> tuple[Decoded | None, Decoded | None]:
+        """A whole phrase, and one that need not be."""
         speech = _without_pauses(samples[-int(_LONGEST_TURN_S * LINE_RATE_HZ) :])
         if len(speech) < _SHORTEST_TURN_S * LINE_RATE_HZ or not listening.words:
-            return None
+            return None, None
         chosen, frames = self._decoder(listening), cepstra(speech)
-        text = _decode(chosen.decoder, frames)
-        decode = GrammarDecode.of(segments_of(chosen.decoder), chosen.dictionary) if text else None
-        return Decoded(text, decode, frames) if decode is not None and decode.phones else None
+        begun: list[Decoded | None] = []
+        look = (lambda: begun.append(chosen.last(frames))) if wants_beginning else None
+        _feed(chosen.decoder, frames, look)
+        return chosen.last(frames), begun[0] if begun else None
 
     def hear_phones(self, frames: NDArray[np.float32]) -> tuple[Segment, ...]:
         """What the phone loop hears in the same frames."""
-        _decode(self._phone_loop, frames)
+        _feed(self._phone_loop, frames)
         return segments_of(self._phone_loop)
 
     def _decoder(self, listening: Listening) -> _Decoder:
@@ -168,17 +190,16 @@ class Recognizer:
             )
 
 
-def _decode(decoder: Any, frames: NDArray[np.float32]) -> str:
-    """The best words for `float32[frames, 13]`; empty where there are none."""
+def _feed(decoder: Any, frames: NDArray[np.float32], before_end: Callable[[], None] | None = None) -> None:
+    """Give it `float32[frames, 13]`; before the end its best words need not make up a phrase of the grammar."""
     decoder.start_utt()
     try:
         decoder.process_cep(frames.tobytes(), False, True)
+        if before_end is not None:
+            before_end()
     finally:
         # A decoder left in mid-utterance refuses every later turn.
         decoder.end_utt()
-    hypothesis = decoder.hyp()
-    words = str(hypothesis.hypstr or "") if hypothesis is not None else ""
-    return " ".join(word for word in words.split() if word != PAUSE)
 
 
 def _without_pauses(samples: NDArray[np.int16]) -> NDArray[np.int16]:

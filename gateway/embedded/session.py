@@ -82,7 +82,7 @@ class ServerVad(Strict):
 
 
 class SemanticVad(Strict):
-    """Turns by meaning; this server hears only silence, so the eagerness chooses how long it must be."""
+    """Turns by what was said (`thought.py`); the eagerness chooses how long is waited for more."""
 
     type: Literal["semantic_vad"]
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"

@@ -45,6 +45,8 @@ class TurnOptions:
     """Audio kept from before the first chunk of speech."""
     silence_duration_ms: int = 500
     """Silence that ends the turn."""
+    words_count_from_ms: int | None = None
+    """Silence that is not judged before the words are known that came before it (`TurnDetector.end_after`)."""
     onset_chunks: int = 2
     """Chunks of speech in a row that begin a turn: one alone may be a click on the line."""
 
@@ -86,6 +88,7 @@ class TurnDetector:
         self._state = _State.SILENCE
         self._speech_chunks = 0
         self._silence_ms = 0
+        self._end_silence_ms: int | None = None
         self._loudest = 0.0
         self._earliest_start_ms = 0
 
@@ -93,6 +96,23 @@ class TurnDetector:
     def is_speaking(self) -> bool:
         """Whether a turn is running."""
         return self._state is _State.SPEECH
+
+    @property
+    def silence_ms(self) -> int:
+        """Silence of a running turn since it was last heard to speak."""
+        return self._silence_ms
+
+    @property
+    def awaits_words(self) -> bool:
+        """Whether it depends on the words before the pause if the next chunk ends the turn."""
+        counts_from_ms = self.options.words_count_from_ms
+        if not self.is_speaking or counts_from_ms is None or self._end_silence_ms is not None:
+            return False
+        return self._silence_ms + CHUNK_MS >= max(counts_from_ms, PAUSE_MS + CHUNK_MS)
+
+    def end_after(self, silence_ms: int) -> None:
+        """The words are known: the pause that is now ends the turn when it is so long, if not sooner."""
+        self._end_silence_ms = silence_ms
 
     def reset(self, position_ms: int) -> None:
         """Forget a turn that is running; the next one cannot start before `position_ms`."""
@@ -121,7 +141,10 @@ class TurnDetector:
         # Falling out of speech takes less certainty than falling in, or a weak syllable would cut the turn.
         is_speech = probability >= self.options.threshold - _HYSTERESIS
         self._silence_ms = 0 if is_speech else self._silence_ms + CHUNK_MS
-        if self._silence_ms < self.options.silence_duration_ms:
+        if self._silence_ms <= PAUSE_MS:
+            self._end_silence_ms = None
+        longest_ms = self.options.silence_duration_ms
+        if self._silence_ms < min(longest_ms, self._end_silence_ms or longest_ms):
             return SpeechPaused(audio_end_ms=end_ms) if self._silence_ms == PAUSE_MS else None
         self.reset(end_ms)
         return SpeechStopped(audio_end_ms=end_ms)

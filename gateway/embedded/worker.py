@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from enum import IntEnum
 from typing import BinaryIO
 
@@ -44,7 +45,7 @@ Role = Callable[[bytes, Callable[[bytes], None]], None]
 
 
 def make_recognizer(section: str = "") -> Role:
-    """Decodes turns: a JSON line with the grammar, then `int16[n]` at 8 kHz; answered by fit and text in JSON.
+    """Decodes turns: a JSON line with the grammar, then `int16[n]` at 8 kHz; answered by a `Recognition` in JSON.
 
     `section` is the brain file's `recognizer` in JSON.
     """
@@ -59,9 +60,9 @@ def make_recognizer(section: str = "") -> Role:
         if not samples:
             recognizer.prepare(listening)
             return
-        heard = recognizer.recognize(np.frombuffer(samples, dtype="<i2"), listening)
-        if heard.text:
-            reply(json.dumps({"text": heard.text, "fit": heard.fit}).encode())
+        turn = np.frombuffer(samples, dtype="<i2")
+        heard = recognizer.recognize(turn, listening, wants_beginning=request["wants_beginning"])
+        reply(json.dumps(asdict(heard)).encode())
 
     return recognize
 

@@ -41,7 +41,7 @@ class CardboardEngines:
 
     def prepare(self, _listening: object) -> None: ...
 
-    def recognize(self, _samples: bytes, _listening: object, on_heard: Any) -> None:
+    def recognize(self, _samples: bytes, _listening: object, on_heard: Any, **_: object) -> None:
         on_heard(NOTHING)
 
     def speak(self, _text: str, *, wire_format: Any, on_frame: Any, **_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import audioop
+import base64
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,30 @@ def test_words_of_a_pause_are_worth_nothing_when_the_client_ends_the_turn() -> N
     assert desk.during(lambda: desk.conversation.recognized(guess.number, WHO, desk.now)) == []
     desk.during(lambda: desk.conversation.recognized(asked.number, WHO, desk.now))
     assert desk.last_asked(Speak).text.startswith("I am the automatic receptionist")
+
+
+@pytest.mark.parametrize(("pause_ms", "heard_ms"), [(160, 160), (640, 200), (1600, 200)])
+def test_recogniser_hears_little_of_a_pause_and_the_history_all(pause_ms: int, heard_ms: int) -> None:
+    desk = Desk()
+    desk.turns(silence_duration_ms=2000, prefix_padding_ms=0)
+    desk.append(loud(640) + silent(pause_ms) + loud(640))
+    stopped = only(desk.append(silent(2560)), "input_audio_buffer.speech_stopped")
+    heard = np.frombuffer(desk.last_asked(Recognize).samples, "<i2")
+    assert len(heard) / 8 == pytest.approx(1280 + heard_ms + PAUSE_MS, abs=70)
+    assert np.count_nonzero(np.abs(heard) > 100) / 8 > 1100
+    retrieved = only(desk.send("conversation.item.retrieve", item_id=stopped["item_id"]), "conversation.item.retrieved")
+    audio_ms = len(base64.b64decode(retrieved["item"]["content"][0]["audio"])) / 48
+    assert audio_ms == pytest.approx(stopped["audio_end_ms"], abs=70)
+
+
+def test_pauses_of_a_turn_are_not_those_of_the_next() -> None:
+    desk = Desk()
+    desk.turns(silence_duration_ms=960, prefix_padding_ms=0)
+    desk.append(loud(640) + silent(640) + loud(640) + silent(1280))
+    events = desk.append(loud(640) + silent(1280))
+    start_ms = only(events, "input_audio_buffer.speech_started")["audio_start_ms"]
+    end_ms = only(events, "input_audio_buffer.speech_stopped")["audio_end_ms"]
+    assert len(desk.last_asked(Recognize).samples) == 16 * (end_ms - start_ms - 960 + PAUSE_MS)
 
 
 def test_turn_does_not_reach_back_into_the_one_before_it() -> None:
