@@ -103,15 +103,18 @@ def realtime(
 @app.command()
 def embedded(
     turns: Annotated[int, typer.Option(min=1, help="Questions that each caller asks.")] = 4,
+    calls: Annotated[
+        list[int] | None, typer.Option(min=1, help="Callers at once, in the place of 1, 8 and 20; then nothing else.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The embedded server: what it hears, simulated and over calls, and how soon it answers 1 and 8 of them."""
+    """The embedded server: what it hears, simulated and over calls, and how soon it answers 1, 8 and 20 of them."""
     from gateway.cli.heard_calls import measure_calls
     from gateway.simulate import bench_embedded
     from gateway.simulate.bench_hearing import VOICES
 
-    over_calls = asyncio.run(measure_calls(VOICES))
-    bench_embedded.run(json=as_json, turns=turns, over_calls=over_calls)
+    over_calls = () if calls else asyncio.run(measure_calls(VOICES))
+    bench_embedded.run(json=as_json, turns=turns, calls=tuple(calls or ()), over_calls=over_calls)
 
 
 @app.command(name="all")

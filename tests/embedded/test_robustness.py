@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 from gateway.embedded import connection, server
 from gateway.embedded.conversation import Conversation
 from gateway.embedded.worker import FrameKind
+from tests.bench import sessions
 from tests.embedded.cardboard import cardboard_server
 from tests.embedded.conversation_desk import LoudnessGate, loud
 from tests.embedded.telephone import PATIENCE_S, telephone
@@ -164,3 +165,11 @@ async def test_client_that_says_nothing_at_all_is_not_waited_for_at_the_end(monk
         async with asyncio.timeout(PATIENCE_S):
             await served.close()
         writer.close()
+
+
+@pytest.mark.heavy
+async def test_sessions_torn_away_and_ill_behaved_leave_nothing_in_the_engines() -> None:
+    before, after = await sessions.measure(24, rows=2)
+    assert after.answered >= 6
+    assert (after.streams, after.tasks) == (0, 0)
+    assert after.descriptors <= before.descriptors

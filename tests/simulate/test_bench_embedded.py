@@ -99,6 +99,21 @@ def test_report_tells_what_was_measured() -> None:
     assert all(part.as_text() in text for part in (latency, voice, row("a", 8, 4)))
 
 
+def test_calls_that_are_named_are_all_that_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[tuple[int, ...], int]] = []
+
+    async def measured(calls: tuple[int, ...], turns: int) -> tuple[LatencyRow, ...]:
+        asked.append((calls, turns))
+        return ()
+
+    monkeypatch.setattr(bench_embedded, "measure_latency", measured)
+    bench_embedded.run(calls=(20, 1), turns=2)
+    assert asked == [((20, 1), 2)]
+    assert "end of speech to first audio" in capsys.readouterr().out
+
+
 def test_question_ends_at_its_last_sound() -> None:
     samples = np.zeros(160 * 10 + 7, dtype=np.int16)
     samples[160 * 2 : 160 * 5] = 3000
