@@ -41,6 +41,8 @@ class CallerWords:
     def __init__(self, history: History, events: ServerEvents, request: Callable[[Recognize], None]) -> None:
         self.are_transcribed = False
         """Whether the client is told."""
+        self.have_logprobs = False
+        """Whether it is told how probable they are."""
         self._history = history
         self._events = events
         self._request = request
@@ -98,8 +100,11 @@ class CallerWords:
             return
         if part.transcript:
             seconds = part.duration_ms / 1000
-            self._events.transcription_delta(item_id=message.id, transcript=part.transcript)
-            self._events.transcription_completed(item_id=message.id, transcript=part.transcript, seconds=seconds)
+            logprob = heard.log_probability if self.have_logprobs else None
+            self._events.transcription_delta(item_id=message.id, transcript=part.transcript, logprob=logprob)
+            self._events.transcription_completed(
+                item_id=message.id, transcript=part.transcript, seconds=seconds, logprob=logprob
+            )
         else:
             reason = "The audio could not be transcribed."
             self._events.transcription_failed(item_id=message.id, code="audio_unintelligible", message=reason)

@@ -261,6 +261,7 @@ class Conversation:
         settings = self._config.audio.input
         self._hearing.configure(self._input_format, turn_options(settings))
         self._words.are_transcribed = settings.transcription is not None
+        self._words.have_logprobs = bool(self._config.include)
 
     def _listening(self) -> Listening:
         functions, expected = self._config.functions, self._dialogue.expected

@@ -50,7 +50,7 @@ class OpenRecognizer:
     ) -> Recognition:
         """Decode one turn, `int16[n]` at 8 kHz; without a grammar there are no unfinished phrases."""
         text = " ".join(self._ear.hear(samples).split())
-        return Recognition(text=text, fit=CERTAIN_FROM) if text else NOTHING
+        return Recognition(text=text, fit=CERTAIN_FROM, is_measured=False) if text else NOTHING
 
 
 def open_recognizer(section: RecognizerSection | None) -> Recognizer | OpenRecognizer:

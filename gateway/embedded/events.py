@@ -114,14 +114,16 @@ class ServerEvents:
         members = {"audio_start_ms": audio_start_ms, "audio_end_ms": audio_end_ms, "item_id": item_id}
         self._add("input_audio_buffer.timeout_triggered", members)
 
-    def transcription_delta(self, *, item_id: str, transcript: str) -> None:
+    def transcription_delta(self, *, item_id: str, transcript: str, logprob: float | None = None) -> None:
         """More of the words of a spoken turn."""
-        members = {"item_id": item_id, "content_index": 0, "delta": transcript}
+        members = {"item_id": item_id, "content_index": 0, "delta": transcript, **_logprobs(transcript, logprob)}
         self._add("conversation.item.input_audio_transcription.delta", members)
 
-    def transcription_completed(self, *, item_id: str, transcript: str, seconds: float) -> None:
+    def transcription_completed(
+        self, *, item_id: str, transcript: str, seconds: float, logprob: float | None = None
+    ) -> None:
         """The words of a spoken turn."""
-        members = {"item_id": item_id, "content_index": 0, "transcript": transcript}
+        members = {"item_id": item_id, "content_index": 0, "transcript": transcript, **_logprobs(transcript, logprob)}
         usage = {"type": "duration", "seconds": seconds}
         self._add("conversation.item.input_audio_transcription.completed", {**members, "usage": usage})
 
@@ -233,3 +235,10 @@ class ServerEvents:
         """A function call's arguments are complete."""
         members = {"response_id": response_id, "item_id": item_id, "output_index": output_index, "call_id": call_id}
         self._add("response.function_call_arguments.done", {**members, "name": name, "arguments": arguments})
+
+
+def _logprobs(transcript: str, logprob: float | None) -> dict[str, object]:
+    """The member `logprobs` where there is one: a phrase stands or falls as a whole, so that it is one token."""
+    if logprob is None:
+        return {}
+    return {"logprobs": [{"token": transcript, "logprob": logprob, "bytes": list(transcript.encode())}]}

@@ -57,11 +57,18 @@ class Recognition:
     beginning: str = ""
     """The unfinished phrase that fits best, where one was asked for and fits better than `text`."""
     beginning_fit: float = -math.inf
+    is_measured: bool = True
+    """Whether `fit` is more than a guess: open recognisers tell none."""
 
     @property
     def is_rejected(self) -> bool:
         """Whether the caller said something else, or nothing."""
         return not self.text or self.fit < REJECTED_BELOW
+
+    @property
+    def log_probability(self) -> float | None:
+        """Natural logarithm of the probability that the caller said `text`, by the odds of `fit`."""
+        return -float(np.logaddexp(0.0, -self.fit)) if self.text and self.is_measured else None
 
     @property
     def is_certain(self) -> bool:

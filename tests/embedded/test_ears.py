@@ -94,6 +94,7 @@ def test_engine_of_another_package_hears_the_turn_and_is_certain(tmp_path: Path)
     heard = recognizer.recognize(TURN, ANYTHING)
     assert heard.text == f"{tmp_path.name} hears 100"
     assert heard.is_certain
+    assert heard.log_probability is None
     assert recognizer.recognize(np.zeros(800, np.int16), ANYTHING) == NOTHING
 
 

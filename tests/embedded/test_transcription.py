@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
+
+from gateway.embedded.recognizer import Recognition
 from gateway.embedded.session import TranscriptionConfig
-from tests.embedded.conversation_desk import Desk, kinds, only, refusal
+from tests.embedded.conversation_desk import Desk, kinds, loud, only, refusal, silent
 
 TURN = [
     "input_audio_buffer.speech_started",
@@ -35,6 +40,31 @@ def test_turns_are_written_down_and_not_answered() -> None:
         "what are your opening hours",
         "goodbye",
     ]
+
+
+LOGPROBS = "item.input_audio_transcription.logprobs"
+
+
+@pytest.mark.parametrize(("fit", "probability"), [(0.0, 0.5), (3.0, 0.953), (-1.0, 0.269), (40.0, 1.0)])
+def test_client_that_asks_is_told_how_probable_the_words_are(fit: float, probability: float) -> None:
+    desk = transcribing()
+    desk.send("session.update", session={"type": "transcription", "include": [LOGPROBS]})
+    events = desk.hear("goodbye", fit=fit)[-2:]
+    assert kinds(events) == TURN[-2:]
+    for event in events:
+        (token,) = event["logprobs"]
+        assert (token["token"], bytes(token["bytes"])) == ("goodbye", b"goodbye")
+        assert math.exp(token["logprob"]) == pytest.approx(probability, abs=0.001)
+
+
+def test_probability_is_not_told_unasked_nor_where_there_is_none() -> None:
+    desk = transcribing()
+    assert not [event for event in desk.hear("goodbye") if "logprobs" in event]
+    desk.send("session.update", session={"type": "transcription", "include": [LOGPROBS]})
+    desk.words.append(Recognition(text="my cat is blue", fit=0.5, is_measured=False))
+    events = desk.append(loud(800)) + desk.append(silent(600))
+    assert kinds(events) == TURN
+    assert not [event for event in events if "logprobs" in event]
 
 
 def test_client_may_end_the_turns() -> None:
