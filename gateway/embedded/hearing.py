@@ -7,6 +7,7 @@ process, whose answers may come later; a chunk waits for the ones before it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -207,7 +208,8 @@ class InputHearing:
 
 def _level(chunk: NDArray[np.int16]) -> float:
     """Root mean square."""
-    return float(np.sqrt(np.mean(np.square(chunk, dtype=np.float32))))
+    samples = chunk.astype(np.float32)
+    return math.sqrt(float(samples @ samples) / len(samples))
 
 
 def _margin_ms(detector: TurnDetector) -> int:
