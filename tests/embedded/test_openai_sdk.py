@@ -6,6 +6,7 @@ import base64
 
 import numpy as np
 import openai
+import pytest
 from openai.types import realtime
 from pydantic import TypeAdapter
 
@@ -50,6 +51,7 @@ def test_every_event_of_a_long_conversation_passes_the_typed_classes() -> None:
     assert len({event["type"] for event in rig.events}) > 25
 
 
+@pytest.mark.heavy
 async def test_official_client_holds_a_conversation() -> None:
     async with serve(EmbeddedOptions(port=0, audio_speed=0)) as server:
         base_url = server.url.removesuffix("/realtime").replace("ws://", "http://")

@@ -232,6 +232,7 @@ def test_thought_that_is_not_all_said_is_waited_for(text: str) -> None:
     assert only(events, "input_audio_buffer.speech_stopped")["audio_end_ms"] - 300 - len(speech) / 8 > 1100
 
 
+@pytest.mark.heavy
 async def test_words_decide_over_the_socket_too(server_url: str) -> None:
     async with telephone(server_url) as client:
         await client.update(audio={"input": {"turn_detection": SEMANTIC}}, tools=[TRANSFER])

@@ -111,6 +111,7 @@ async def test_off_topic_sentence_is_asked_back(caller: RealtimeCaller) -> None:
     only(events, "conversation.item.input_audio_transcription.failed")
 
 
+@pytest.mark.heavy
 async def test_caller_who_breaks_in_cancels_the_reply_and_is_answered() -> None:
     async with serve(EmbeddedOptions(port=0, audio_speed=2.0)) as slow, calling(slow.url) as caller:
         await caller.configure()
