@@ -526,7 +526,17 @@ class Call:
         self._script.replace(actions)
         self._gathered.forget()
         quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
-        return [*self._stage.leave(), *quiet, *self._perform(at)]
+        return [*self._drop_announced(), *self._stage.leave(), *quiet, *self._perform(at)]
+
+    def _drop_announced(self) -> list[Command]:
+        """A transfer that was announced does not come about; the model, which waits for its outcome, is told."""
+        if self.state is not CallState.ANNOUNCING or self._transfer is None or self._tool_call is None:
+            return []
+        transfer, self._transfer = self._transfer, None
+        tool_call, self._tool_call = self._tool_call, None
+        self._grants.take_back(transfer.contact)
+        output = {"status": "failed", "reason": "the caller was sent elsewhere"}
+        return [ReplyToTool(call_id=tool_call, output=output, respond=False)]
 
     def _on_timer(self, event: TimerFired, at: datetime) -> list[Command]:
         match event.timer, self.state:

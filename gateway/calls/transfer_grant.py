@@ -94,6 +94,11 @@ class TransferGrants:
             return "this caller was transferred too often lately (limits.transfers_per_hour)"
         return ""
 
+    def take_back(self, contact: str) -> None:
+        """A transfer that was granted has not been begun, and does not count in this call."""
+        self._granted -= 1
+        self._granted_of[contact] -= 1
+
     def leads_to(self, contact: str, at: datetime) -> str | None:
         """Who takes the call if the contact of that name is asked for now; None: nobody."""
         resolved = self._plan.resolve_transfer(contact, at)

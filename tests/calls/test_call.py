@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -274,6 +275,25 @@ def test_model_hangs_up_after_its_sentence(plan: Dialplan) -> None:
     call = talking(plan)
     assert e.AwaitPlayout() in call.step(e.ToolAsked(call_id="c2", name="hang_up", arguments={}), NOON)
     assert call.step(e.PlayoutEnded(), NOON) == [e.HangUp()]
+
+
+def test_a_key_that_takes_an_announced_transfers_place_leaves_the_model_an_answer_and_the_transfer_uncounted(
+    tmp_path: Path,
+) -> None:
+    call = talking(
+        plan_of(
+            tmp_path,
+            PLAN.replace("- {name: zero", '- {name: nine, when: {dtmf: "9"}, do: [{wait: 1s}]}\n  - {name: zero'),
+        )
+    )
+    for number in range(4):
+        asked = transfer("sales", number=number)
+        call.step(replace(asked, call_id=f"c{number}"), NOON)
+        told = [c for c in call.step(e.DigitReceived(digit="9"), NOON) if isinstance(c, e.ReplyToTool)]
+        assert [(reply.call_id, reply.respond) for reply in told] == [(f"c{number}", False)]
+        call.step(e.TimerFired(timer=e.TimerName.STEP), NOON)
+        assert call.state is CallState.TALKING
+    assert referred(feed(call, replace(transfer("sales"), call_id="last"), e.PlayoutEnded())) == ["sip:6001"]
 
 
 def test_digit_of_an_escalation_works_while_the_model_says_goodbye(plan: Dialplan) -> None:
