@@ -211,6 +211,14 @@ def departments() -> Phrases:
     return Phrases(grammar, listening_for(grammar))
 
 
+@cache
+def answers() -> Phrases:
+    """A closed grammar of yes and no: what is listened for where nothing else is asked."""
+    words = ((intent, text.strip(".").replace(",", "").lower()) for text, intent in ANSWERS.items())
+    grammar = Grammar(phrases=tuple((intent, parse_phrase(phrase)) for intent, phrase in words))
+    return Phrases(grammar, listening_for(grammar))
+
+
 def told(meaning: Meaning | None) -> str:
     """A meaning in the words of the tables above."""
     return " ".join((meaning.intent, *meaning.slots.values())) if meaning else ""
@@ -240,7 +248,7 @@ def measure_hearing(
     for voice in voices:
         for line in lines:
             generator = np.random.default_rng(_SEED)
-            for name, phrases, meant in sentence_sets():
+            for name, phrases, meant in (*sentence_sets(), ("yes/no alone", answers(), ANSWERS)):
                 turns = {text: turn(text, voice, line, generator) for text in meant}
                 heard = {text: ours.recognize(turns[text], phrases.listening) for text in meant}
                 by_plain = {text: plain.recognize(turns[text], phrases.listening) for text in meant}

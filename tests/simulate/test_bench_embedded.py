@@ -19,6 +19,7 @@ from gateway.simulate.bench_hearing import (
     REQUESTS,
     HearingRow,
     PlainRecognizer,
+    answers,
     departments,
     measure_hearing,
     reception,
@@ -60,13 +61,15 @@ def test_dialogue_means_what_the_table_says(texts: dict[str, str]) -> None:
 def test_tables_have_the_length_that_the_targets_speak_of() -> None:
     assert (len(DEPARTMENTS), len(ANSWERS), len(REQUESTS), len(OFF_TOPIC)) == (15, 10, 10, 20)
     assert set(departments().grammar.words) == set(" ".join(DEPARTMENTS).split())
+    assert {intent for intent, _ in answers().grammar.phrases} == {"confirm", "deny"}
 
 
 def test_off_topic_counts_as_right_when_it_is_asked_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_hearing, "PlainRecognizer", lambda: Parrot(Recognition(text="yes", fit=9)))
     rows = measure_hearing(voices=["caller"], lines=["clean"], recognizer=Parrot(NOTHING))  # type: ignore[arg-type]
     found = {row.sentences: (row.right, row.baseline_right) for row in rows}
-    assert found == {"departments": (0, 0), "yes and no": (0, 5), "requests": (0, 0), "off topic": (20, 0)}
+    closed = {"departments": (0, 0), "yes/no alone": (0, 5)}
+    assert found == {**closed, "yes and no": (0, 5), "requests": (0, 0), "off topic": (20, 0)}
 
 
 def test_ratio_is_of_mistakes() -> None:
