@@ -253,8 +253,8 @@ class SessionBridge:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the model has nothing more to say at present (what is queued at the leg apart)."""
-        return not self._active and not self._early
+        """Whether the caller hears nothing more of the model at present (what is queued at the leg apart)."""
+        return self._is_silenced or (not self._active and not self._early)
 
     def barge_in(self) -> None:
         """Silence the model within the next packet, and cut its memory to what was heard.

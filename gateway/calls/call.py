@@ -140,6 +140,8 @@ MAX_CALL_S = 4 * 3600.0
 RETRY_AFTER_S = 10
 ENDLESS = "the dialplan goes in circles"
 HUNG_UP_AFTER = "hang_up_after"
+SOMEBODY_ELSE = "somebody else is on the line"
+PUT_THROUGH = "The caller has put another person through, who is on the line now. Greet them."
 
 
 class CallState(Enum):
@@ -255,7 +257,16 @@ class Call:
             commands += done
         if self._script.is_endless:
             return [*commands, *self._leave(ENDLESS)]
-        return commands + (self._back_to_session(at) if self._session is not None else self._leave("dialplan ended"))
+        return [*commands, *self._go_back(at)]
+
+    def _go_back(self, at: datetime) -> list[Command]:
+        """Nothing is left: back to the session, or what follows from its loss meanwhile, or the end."""
+        if self._session is not None:
+            return self._back_to_session(at)
+        if self._loss is not None:
+            loss, self._loss = self._loss, None
+            return self._on_session_lost(loss, at)
+        return self._leave("dialplan ended")
 
     def _perform_at_once(self, action: Action, at: datetime) -> list[Command] | None:
         """What takes no time, and asks for no answered call; None: it does."""
@@ -287,7 +298,7 @@ class Call:
             return self._connect(None if step is None else step.opening, at)
         self._script.drop_first()
         if step is not None:
-            return self._begin_step(step, at)
+            return self._begin_step(step, at, action)
         if isinstance(action, TransferAction | QueueAction):
             return self._start_transfer_action(action, at)
         return self._begin_session(at)
@@ -300,10 +311,10 @@ class Call:
         self._enter(CallState.DIALLING if self._is_outgoing else CallState.ANSWERING)
         return [Dial() if self._is_outgoing else Answer()]
 
-    def _begin_step(self, step: Step, at: datetime) -> list[Command]:
+    def _begin_step(self, step: Step, at: datetime, action: Action | None = None) -> list[Command]:
         self._enter(CallState.ACTING)
         silent = [BridgeAudio(is_open=False)] if self._is_answered else []
-        return [*silent, *self._go_on(self._stage.begin(step, at), at)]
+        return [*silent, *self._go_on(self._stage.begin(step, at, action), at)]
 
     def _on_step_news(self, event: Event, at: datetime) -> list[Command]:
         return [] if self._stage.is_free else self._go_on(self._stage.hear(event, at), at)
@@ -340,6 +351,7 @@ class Call:
 
     def _open_session(self, action: SessionAction) -> list[Command]:
         self._enter(CallState.PREPARING)
+        self._session = None  # one that is open is left
         ringing: list[Command] = [] if self._is_answered or self._is_outgoing else [Ring()]
         return [*ringing, OpenSession(name=action.name, variables=self._script.variables.values)]
 
@@ -369,6 +381,7 @@ class Call:
         """The model is gone: the dialplan's fallback, or an honest refusal."""
         session = self._session or self._awaited_session(at)
         self._session = None
+        self._gathered.forget()
         actions = None if self._is_unanswered_call_of_ours else self._escalations.on_session_lost(at, session)
         if actions is not None:
             self._script.replace(actions)
@@ -420,8 +433,7 @@ class Call:
         consent = self._agreement.answer(event.digit, self._record)
         if consent is not None:
             return self._settle_consent(consent, at)
-        commands = self._on_digit(event, at)
-        return [StopTimer(timer=TimerName.CONSENT), *commands] if commands else []
+        return self._on_digit(event, at)
 
     def _settle_consent(self, consent: RecordingConsent, at: datetime) -> list[Command]:
         return [*self._agreement.settle(consent), *self._greet(at)]
@@ -442,6 +454,7 @@ class Call:
 
     def _on_caller_replaced_unheard(self, _event: CallerReplaced, at: datetime) -> list[Command]:
         """Who is on the line now has not heard what was played to the other one."""
+        self._grants.forget_caller()
         return self._begin_session(at)
 
     # While caller and model talk.
@@ -467,6 +480,10 @@ class Call:
         is_heard = self.state is CallState.TALKING and self._session is not None
         return self._gathered.add(event.digit) if is_heard else []
 
+    def _on_digit_while_preparing(self, event: DigitReceived, at: datetime) -> list[Command]:
+        """A caller who waits in silence for a session may have had enough of it."""
+        return self._on_digit(event, at) if self._is_answered else []
+
     def _note_key(self) -> None:
         self._grants.note_key()
         self._script.note_caller()
@@ -479,9 +496,16 @@ class Call:
         changes = [action.change for action in actions if isinstance(action, RecordingAction)]
         if len(changes) == len(actions):
             return self._change_recording_by_key(changes, at)
-        if self.state is CallState.TALKING and keeps_talking(actions):
+        if keeps_talking(actions):
+            return self._go_on_besides(actions, at)
+        return [] if self._is_announced(actions, at) else self._interrupt(actions, at)
+
+    def _go_on_besides(self, actions: Sequence[Action], at: datetime) -> list[Command]:
+        """Do `actions`, which end nothing: a step that has to be interrupted for them is repeated."""
+        is_heard = any(isinstance(action, SayAction) for action in actions)
+        if self.state in (CallState.TALKING, CallState.ANNOUNCING) or not (is_heard or self.state in INTERRUPTED):
             return self._keep_talking(actions, at)
-        return self._interrupt(actions, at)
+        return self._interrupt((*actions, *self._stage.undone, *self._script.remaining), at)
 
     def _on_fact(self, event: FactNoticed, at: datetime) -> list[Command]:
         """Something that an escalation may wait for; it fires now, or when the caller is back with the model."""
@@ -526,15 +550,21 @@ class Call:
         self._script.replace(actions)
         self._gathered.forget()
         quiet = (StopTimer(timer=TimerName.DIGITS), StopTimer(timer=TimerName.ANNOUNCEMENT), BargeIn())
-        return [*self._drop_announced(), *self._stage.leave(), *quiet, *self._perform(at)]
+        left: Sequence[Command] = self._stage.leave()
+        if self.state is CallState.PREPARING:
+            left = (CloseSession(),)
+        elif self.state is CallState.CONSENTING:
+            left = NO_LONGER_ASKING
+        return [*self._drop_announced(), *left, *quiet, *self._perform(at)]
 
     def _drop_announced(self) -> list[Command]:
-        """A transfer that was announced does not come about; the model, which waits for its outcome, is told."""
-        if self.state is not CallState.ANNOUNCING or self._transfer is None or self._tool_call is None:
-            return []
-        transfer, self._transfer = self._transfer, None
+        """A transfer, or an end, that was announced does not come about; the model, which waits for it, is told."""
         tool_call, self._tool_call = self._tool_call, None
-        self._grants.take_back(transfer.contact)
+        if self.state is CallState.ANNOUNCING and self._transfer is not None:
+            transfer, self._transfer = self._transfer, None
+            self._grants.take_back(transfer.contact)
+        if tool_call is None or self._session is None:
+            return []
         output = {"status": "failed", "reason": "the caller was sent elsewhere"}
         return [ReplyToTool(call_id=tool_call, output=output, respond=False)]
 
@@ -572,6 +602,7 @@ class Call:
         if event.name == SessionTool.TRANSFER:
             return self._on_transfer_tool(event, at)
         if event.name == SessionTool.HANG_UP:
+            self._tool_call = event.call_id
             self._enter(CallState.CLOSING)
             return self._await_sentence()
         return [tool_answers.run(event)]
@@ -692,9 +723,6 @@ class Call:
         if tool_call is None and self._script.remaining:
             self._script.put_last((TellAction(text=Template(parts=(news,))),))
             return self._perform(at)
-        if self._loss is not None:
-            loss, self._loss = self._loss, None
-            return self._on_session_lost(loss, at)
         if self._session is None:
             return self._perform(at)
         told: Command = TellModel(text=news)
@@ -767,8 +795,18 @@ class Call:
 
     def _on_caller_replaced(self, _event: CallerReplaced, _at: datetime) -> list[Command]:
         self._grants.forget_caller()
-        told = TellModel(text="The caller has put another person through, who is on the line now. Greet them.")
-        return [*self._agreement.stop("somebody else is on the line"), told]
+        return [*self._agreement.stop(SOMEBODY_ELSE), TellModel(text=PUT_THROUGH)]
+
+    def _on_caller_replaced_acting(self, _event: CallerReplaced, at: datetime) -> list[Command]:
+        """Who is on the line now hears the step from its beginning, and the model is told when they are with it."""
+        self._grants.forget_caller()
+        commands = self._agreement.stop(SOMEBODY_ELSE)
+        if self._session is not None and not self._awaits_greeting:
+            self._script.put_last((TellAction(text=Template(parts=(PUT_THROUGH,))),))
+        if not self._stage.is_for_the_ear:
+            return commands
+        self._script.put_first(self._stage.undone)
+        return [*commands, *self._stage.leave(), *self._perform(at)]
 
     def _on_media_lost(self, event: MediaLost, _at: datetime) -> list[Command]:
         return self._end(Outcome.FAILED, event.cause, HangUp(reason='SIP;cause=408;text="no audio"'))
@@ -810,6 +848,9 @@ HEARD_STATES = (
 )
 """States in which a caller who sends nothing is missed; a PBX that moves the caller may well be silent."""
 
+UNHEARD = (CallState.DIALLING, CallState.RINGING, CallState.ANSWERING, CallState.CONSENTING, CallState.ACTING)
+"""States in which a session may be open, and neither it nor the caller hears the other."""
+
 INTERRUPTED = (CallState.TALKING, CallState.ANNOUNCING, CallState.CONCLUDING, CallState.CLOSING)
 """States in which the model talks, or says its last sentence: what a fact has set off breaks it off, as a key does."""
 
@@ -830,12 +871,13 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     (_S.NEW, Started): Call._on_started,
     (_S.PREPARING, SessionOpened): Call._on_session_opened,
     (_S.PREPARING, SessionLost): Call._on_session_lost,
+    (_S.PREPARING, DigitReceived): Call._on_digit_while_preparing,
     (_S.DIALLING, Rang): Call._on_rang,
     **{(state, Established): Call._on_established for state in (_S.DIALLING, _S.RINGING, _S.ANSWERING)},
     **{(state, Refused): Call._on_refused for state in (_S.DIALLING, _S.RINGING)},
     **{(state, SessionLost): Call._on_session_lost for state in (_S.DIALLING, _S.RINGING)},
     (_S.ANSWERING, SessionLost): Call._on_session_lost_unused,
-    **{(state, ToolAsked): Call._on_tool_unheard for state in (_S.ANSWERING, _S.CONSENTING, _S.ACTING)},
+    **{(state, ToolAsked): Call._on_tool_unheard for state in UNHEARD},
     (_S.CONSENTING, PlayoutEnded): Call._on_consent_played,
     (_S.CONSENTING, DigitReceived): Call._on_consent_digit,
     (_S.CONSENTING, SessionLost): Call._on_session_lost_unheard,
@@ -848,6 +890,7 @@ CALL_TRANSITIONS: dict[tuple[CallState, type[Event]], _Transition] = {
     **{(_S.ACTING, news): Call._on_step_news for news in (PlayoutEnded, *STEP_EVENTS)},
     (_S.ACTING, DigitReceived): Call._on_step_digit,
     (_S.ACTING, SessionLost): Call._on_session_lost_unused,
+    (_S.ACTING, CallerReplaced): Call._on_caller_replaced_acting,
     (_S.ANNOUNCING, CallerSpoke): Call._on_caller_spoke,
     (_S.ANNOUNCING, PlayoutEnded): Call._on_announced,
     (_S.ANNOUNCING, DigitReceived): Call._on_digit,

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 
 from gateway.calls.events import Command, DigitReceived, Event
 from gateway.calls.script import Script
-from gateway.calls.step_events import Speak, SpeechBegan, WordsHeard
+from gateway.calls.step_events import Speak, WordsHeard
 from gateway.calls.steps.simple import Preparation
 from gateway.calls.steps.step import Step
+from gateway.dialplan.actions import Action
 
 TRAILING = timedelta(seconds=2)
 """How long after a step its trailing key means nothing."""
@@ -25,6 +26,7 @@ class Stage:
     def __init__(self, script: Script) -> None:
         self._script = script
         self._step: Step | None = None
+        self._action: Action | None = None  # that it carries out
         self._trailing: tuple[str, datetime] | None = None  # a key that means nothing until then
         self._prepared: Speak | None = None  # what is ready to be heard first
 
@@ -33,14 +35,24 @@ class Stage:
         """Whether no step is under way."""
         return self._step is None
 
-    def begin(self, step: Step, at: datetime) -> list[Command]:
-        """A step begins; it may be over at once."""
-        self._step = step
+    @property
+    def undone(self) -> tuple[Action, ...]:
+        """The action that is under way, for who wants it done from the beginning."""
+        return () if self._step is None or self._action is None else (self._action,)
+
+    @property
+    def is_for_the_ear(self) -> bool:
+        """Whether a caller has to have heard what is under way from its beginning."""
+        return self._step is not None and self._action is not None and self._step.is_for_the_ear
+
+    def begin(self, step: Step, at: datetime, action: Action | None = None) -> list[Command]:
+        """A step begins, which carries `action` out; it may be over at once."""
+        self._step, self._action = step, action
         return self._look_behind(step, step.begin(at), at)
 
     def hear(self, event: Event, at: datetime) -> list[Command]:
         """Something of the step's happened; nothing where there is none."""
-        if isinstance(event, SpeechBegan | WordsHeard):
+        if isinstance(event, WordsHeard) and event.text:
             self._script.note_caller()
         step = self._step
         return [] if step is None else self._look_behind(step, step.on(event, at), at)

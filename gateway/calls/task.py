@@ -488,9 +488,9 @@ class CallTask:
 
     def _play_file(self, file: Path) -> None:
         """Queue a sound; `PlayoutEnded` follows when it has been heard."""
+        self._playout.wait()
         if self._line.leg is None:
             return
-        self._playout.wait()
         self._services.media.engine.play_pcm(self._line.leg, FILE_ITEM, load_sound(file))
         self._services.media.engine.end_item(self._line.leg, FILE_ITEM)
 

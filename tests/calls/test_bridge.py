@@ -192,6 +192,18 @@ async def test_the_end_of_a_sentence_is_told_although_the_provider_never_says_so
     assert scene.rig.finished[0].item_id == session.turns.name + ".out1"
 
 
+async def test_a_reply_that_the_caller_does_not_hear_is_not_waited_for(scene: Scene) -> None:
+    """A file has been heard when it has, though the model talks on, or its provider has died in a sentence."""
+    await scene.talk()
+    scene.stream(SOUND * 1000)
+    scene.bridge.set_open(is_open=False, lets_finish=True)
+    assert not scene.bridge.is_quiet
+    scene.bridge.set_open(is_open=False)
+    assert scene.bridge.is_quiet
+    scene.bridge.set_open(is_open=True)
+    assert not scene.bridge.is_quiet
+
+
 async def test_speech_at_the_pace_of_hearing_is_played_whole_and_without_gaps(scene: Scene) -> None:
     await scene.talk()
     scene.stream(SILENCE * 1000 + SOUND * 3000 + SILENCE * 1000)

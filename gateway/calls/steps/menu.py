@@ -16,6 +16,8 @@ ECHO_WORDS = 4
 """As many words of the prompt, and no others, are its echo; fewer may well be the caller's."""
 SPEECH_LIMIT_S = 10.0
 """How long somebody who has begun to speak is waited for."""
+MAX_SOUNDS = 3
+"""So often without a word that says anything; what goes on sounding is music, or a room, and nobody who answers."""
 
 
 class Menu(Question):
@@ -28,6 +30,7 @@ class Menu(Question):
         super().__init__(prompt, wait_s=action.wait_s, tries=action.tries)
         self._action = action
         self._variables = variables
+        self._sounds = 0  # without usable words, since it was asked last
 
     def begin(self, at: datetime) -> list[Command]:
         """Listen where words count, and ask."""
@@ -41,7 +44,8 @@ class Menu(Question):
         """Words are as good as keys."""
         match event:
             case SpeechBegan() if not self._is_asking:
-                return self._wait(max(SPEECH_LIMIT_S, self._wait_s))
+                self._sounds += 1
+                return self._wait_longer(max(SPEECH_LIMIT_S, self._wait_s))
             case WordsHeard(text=text):
                 return self._on_words(text, at)
             case _:
@@ -49,13 +53,21 @@ class Menu(Question):
 
     def _on_words(self, text: str, at: datetime) -> list[Command]:
         if self._is_echo(text):
-            return [] if self._is_asking else self._wait()
+            return [] if self._is_asking else self._wait_longer()
         key = key_for(text, self._action.words)
         if key is not None and key in self._action.choices:
             return self._choose(key)
         if self._is_asking:
             return []
-        return self._on_wrong(at) if text else self._wait()
+        return self._on_wrong(at) if text else self._wait_longer()
+
+    def _wait_longer(self, seconds: float | None = None) -> list[Command]:
+        """Wait anew, as long as somebody may be about to answer."""
+        return self._wait(seconds) if self._sounds <= MAX_SOUNDS else []
+
+    def _ask(self, at: datetime) -> list[Command]:
+        self._sounds = 0
+        return super()._ask(at)
 
     def _is_echo(self, text: str) -> bool:
         """Whether what was heard is nothing but words of the prompt, which comes back from a loudspeaker."""

@@ -31,6 +31,8 @@ PromptOf = Callable[[datetime], Command | None]
 class Question(Step):
     """Something that the caller is asked, up to so many times."""
 
+    is_for_the_ear = True
+
     def __init__(self, prompt: PromptOf, *, wait_s: float, tries: int) -> None:
         super().__init__()
         self._prompt = prompt

@@ -12,6 +12,8 @@ from gateway.calls.steps.step import Step
 class Sound(Step):
     """Lets the caller hear something, to its end."""
 
+    is_for_the_ear = True
+
     def __init__(self, sound: Command) -> None:
         """`sound` is answered with `PlayoutEnded`."""
         super().__init__()

@@ -29,6 +29,8 @@ class Step(ABC):
 
     needs_answer: bool = True
     """Whether the call has to be answered first."""
+    is_for_the_ear: bool = False
+    """Whether it makes no sense to somebody who has not heard its beginning."""
     opening: Speak | None = None
     """What it begins to speak with."""
     trailing: str = ""

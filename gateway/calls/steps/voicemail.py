@@ -45,6 +45,8 @@ class _State(Enum):
 class Voicemail(Step):
     """One message. It counts whatever ends it: a key, silence, its length, the end of the call."""
 
+    is_for_the_ear = True
+
     def __init__(self, mailbox: Mailbox, prompt: PromptOf) -> None:
         super().__init__()
         self._mailbox = mailbox

@@ -22,7 +22,7 @@ from gateway.calls.events import (
     TimerName,
 )
 from gateway.calls.step_events import Listen, Speak, SpeechBegan, StopListening, WordsHeard
-from gateway.calls.steps.menu import SPEECH_LIMIT_S, Menu, key_for
+from gateway.calls.steps.menu import MAX_SOUNDS, SPEECH_LIMIT_S, Menu, key_for
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import HangUpAction, MenuAction, TransferAction
 from tests.support.bare_plan import BARE_PLAN
@@ -168,3 +168,16 @@ def test_only_keys_with_a_choice_are_its_own() -> None:
 )
 def test_phrases_are_whole_words_the_longest_wins(text: str, expected: str | None) -> None:
     assert key_for(text, WORDS) == expected
+
+
+def test_noise_does_not_keep_a_menu_for_ever() -> None:
+    asked = menu(WORDS, tries=2, timeout=(NOBODY,))
+    asked.begin(NOON)
+    feed(asked, PlayoutEnded())
+    for _ in range(MAX_SOUNDS):
+        assert feed(asked, SpeechBegan()) != []
+        assert feed(asked, WordsHeard(text="")) == [WAIT]
+    assert feed(asked, SpeechBegan()) == []
+    assert feed(asked, WordsHeard(text="")) == []
+    assert PROMPT in feed(asked, TIME_IS_UP)
+    assert feed(asked, PlayoutEnded(), SpeechBegan()) != []
