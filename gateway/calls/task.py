@@ -54,6 +54,7 @@ from gateway.calls.timers import CallTimers
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
+from gateway.calls.whisper import caller_on_display
 from gateway.dialplan.triggers import Escalation, SilentFor
 from gateway.errors import GatewayError, shown
 from gateway.sip import events as sip_events
@@ -534,7 +535,7 @@ class CallTask:
             self.dispatch,
             trunk=self._brief.start.trunk,
             way=self._brief.way,
-            who=self._brief.facts.display_name or self._brief.facts.from_,
+            who=caller_on_display(self._brief.facts),
             links=IntroductionLinks(
                 services=self._services.tools,
                 plan=self._brief.plan,

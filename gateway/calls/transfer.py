@@ -134,6 +134,8 @@ class Transfer:
             return self._retry(event)
         if isinstance(event, SummaryReady):
             return self._call() if self._awaits_summary and self.state is _S.REQUESTED else []
+        if isinstance(event, TimerFired) and event.timer is TimerName.JOIN and self.state is _S.RELEASED:
+            return [PlayRinging(is_on=True, music=self._music)]  # the contact has gone, and the PBX takes its time
         if self.state is _S.WHISPERING and (told := self._whisper_on(event)) is not None:
             return told
         if self._is_too_early(event, is_fresh=is_fresh):

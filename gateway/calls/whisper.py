@@ -69,6 +69,11 @@ def caller_in_words(facts: CallFacts, words: CallWords) -> str:
     return " ".join(number) if number.strip("+").isdigit() else number
 
 
+def caller_on_display(facts: CallFacts) -> str:
+    """Who calls, as a telephone shows it; an INVITE takes no line breaks, which an escaped number may hold."""
+    return one_line(facts.display_name, MAX_NAME_CHARACTERS) or one_line(facts.from_, MAX_NAME_CHARACTERS)
+
+
 class Whisper:
     """The sentences of one warm transfer, spoken while it rings. `spawn` makes tasks that `close` ends."""
 

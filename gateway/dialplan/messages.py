@@ -95,8 +95,11 @@ class Message:
         return replace(self, notices=(*self.notices[:index], notice, *self.notices[index + 1 :]))
 
     def facts(self) -> dict[str, object]:
-        """What is told of it, as JSON values."""
-        return {
+        """What is told of it, as JSON values.
+
+        Halves of surrogate pairs, as the JSON of a model may bring, are question marks: no message is lost for them.
+        """
+        facts: dict[str, object] = {
             "kind": self.kind.value,
             "mailbox": self.mailbox,
             "dialplan": self.plan,
@@ -111,6 +114,12 @@ class Message:
             "call_id": self.call_id,
             "file": None if self.audio is None else str(self.audio),
         }
+        return {name: legible(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+
+
+def legible(text: str) -> str:
+    """`text` in characters that can be written down."""
+    return text.encode(errors="replace").decode()
 
 
 def notices_of(mailbox: Mailbox) -> tuple[NoticeRecord, ...]:
@@ -125,10 +134,7 @@ def notices_of(mailbox: Mailbox) -> tuple[NoticeRecord, ...]:
 
 
 def dump_message(message: Message) -> bytes:
-    """The message as it is kept; its name and audio are those of the file's neighbours.
-
-    Halves of surrogate pairs, as JSON of a model may bring, are question marks: no message is lost for them.
-    """
+    """The message as it is kept; its name and audio are those of the file's neighbours."""
     kept = message.facts() | {
         "seconds": message.seconds,
         "time": message.left_at.isoformat(),
@@ -138,7 +144,7 @@ def dump_message(message: Message) -> bytes:
         ],
     }
     kept = {key: value for key, value in kept.items() if key not in ("message", "file")}
-    return json.dumps(kept, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
+    return json.dumps(kept, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def parse_message(data: bytes) -> Message:

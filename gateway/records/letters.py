@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from gateway.dialplan.messages import Message, MessageKind
+from gateway.dialplan.messages import Message, MessageKind, legible
 from gateway.errors import shown
 from gateway.transport.mail import Letter
 
@@ -45,6 +45,5 @@ def _text(message: Message) -> str:
         lines.append(f"Call back: {shown(message.callback)}")
     if message.seconds:
         lines.append(f"Length: {message.seconds:.0f} s")
-    said = message.text.encode(errors="replace").decode()  # a model may write halves of surrogate pairs
-    words = said or ("(no transcript)" if message.kind is MessageKind.VOICEMAIL else "")
+    words = legible(message.text) or ("(no transcript)" if message.kind is MessageKind.VOICEMAIL else "")
     return "\n".join([*lines, *(["", words] if words else []), "", f"Call: {shown(message.call_id)}", ""])

@@ -177,8 +177,9 @@ def test_pbx_that_joins_nobody_in_time_leaves_both_to_us_unless_the_contact_has_
     attempt.hear(expired)
     assert (attempt.transfer.is_over, attempt.transfer.state) == (True, TransferState.BRIDGED)
     left = answered()
-    assert left.hear(e.TargetLeft(), expired) == []
+    assert left.hear(e.TargetLeft(), expired) == [WAITING], "the caller is left in silence until the PBX reports"
     assert left.transfer.state is TransferState.RELEASED
+    assert left.hear(reported(408)) == QUIET
 
 
 def test_hand_over_that_came_too_early_is_tried_again() -> None:

@@ -151,7 +151,7 @@ OpenScene = Callable[..., "asyncio.Future[Scene]"]
 async def open_scene(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
     async with AsyncExitStack() as stack:
 
-        async def build(trunk: str = "", srtp: SrtpPolicy = SrtpPolicy.OFF) -> Scene:
+        async def build(trunk: str = "", srtp: SrtpPolicy = SrtpPolicy.OFF, caller_id: str | None = None) -> Scene:
             tool = ToolCalls(calls=[Call(name="transfer", arguments='{"contact": "sales"}')])
             server = await stack.enter_async_context(RealtimeServer(replies=[tool]))
             gateway = Address("127.0.0.1", free_sip_port("127.0.0.1"))
@@ -164,7 +164,7 @@ async def open_scene(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
             file.write_text(CONFIGURATION % values)
             configuration, notes = load_configuration(file, {}), Notes([])
             service = await stack.enter_async_context(Service(configuration, notes, load_plans(configuration)))
-            caller = pbx.dial("gateway", "7000")
+            caller = pbx.dial("gateway", "7000", caller=caller_id)
             session = await server.session()
             contact = await asyncio.wait_for(pbx.incoming.get(), 5)
             return Scene(pbx, service, notes, caller, contact, session)
@@ -187,6 +187,18 @@ async def test_caller_hears_it_ring_and_is_referred_to_whoever_picked_up(open_sc
     assert replaces.from_tag == scene.pbx.consultation.from_.tag
     record = await scene.record()
     assert (record.outcome, record.transfer_state) == (Outcome.TRANSFERRED, TransferState.HANDED_OVER)
+    await scene.assert_nothing_is_left()
+
+
+async def test_a_line_break_in_a_callers_number_is_no_header_of_our_call_and_does_not_end_theirs(
+    open_scene: OpenScene,
+) -> None:
+    scene = await open_scene(caller_id="1\r\nX-Evil: 2")
+    assert scene.pbx.consultation is not None
+    assert scene.pbx.consultation.from_.display_name == "1 X-Evil: 2"
+    assert scene.pbx.consultation.headers.get("X-Evil") is None
+    scene.caller.hang_up()
+    await scene.record()
     await scene.assert_nothing_is_left()
 
 

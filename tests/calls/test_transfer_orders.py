@@ -178,7 +178,8 @@ class World:
             progress = call.notes.transfer_state
             assert progress is not None
             is_ours = call.notes.transfer_target != "blind"
-            assert self.is_waiting == (is_ours and progress.value in WAITING_STATES), "silence, or a tone over the talk"
+            is_due = is_ours and progress.value in WAITING_STATES
+            assert self.is_waiting == is_due or progress.value == "released", "silence, or a tone over the talk"
             assert not self.is_bridged
         elif state is not CallState.JOINED:
             assert self.leg is None, "a contact whom nobody needs is still called"

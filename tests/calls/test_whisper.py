@@ -11,7 +11,7 @@ import pytest
 
 from gateway.calls.call_summary import CallSummary
 from gateway.calls.call_words import ENGLISH, GERMAN, CallWords
-from gateway.calls.whisper import INSTEAD, Spoken, Whisper, caller_in_words
+from gateway.calls.whisper import INSTEAD, MAX_NAME_CHARACTERS, Spoken, Whisper, caller_in_words, caller_on_display
 from gateway.dialplan.contacts import Acceptance
 from gateway.dialplan.model import CallFacts
 from tests.calls.test_call_summary import on_a_clock
@@ -119,3 +119,18 @@ def test_a_silent_model_is_waited_for_four_seconds_once_picked_up_and_six_while_
     assert heard == [b"Call from 4 9.", b"ours", KEYS]
     assert took_s == pytest.approx(heard_s, abs=0.6)
     assert spoken_s["ours"] == pytest.approx(min(heard_s, 6.0), abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "shown"),
+    [
+        ("+49301", "Ann Bell", "Ann Bell"),
+        ("+49301", "", "+49301"),
+        ("+49301", "\u202e\x07", "+49301"),
+        ("1\r\nX-Evil: 2", "", "1 X-Evil: 2"),
+        ("", "", ""),
+    ],
+)
+def test_a_telephone_shows_who_calls_on_one_line(number: str, name: str, shown: str) -> None:
+    assert caller_on_display(facts(number, name)) == shown
+    assert len(caller_on_display(facts(number, name + "x" * 5000))) <= MAX_NAME_CHARACTERS
