@@ -158,7 +158,8 @@ async def place_call(
     told: list[str] = []
 
     def tell(state: CallState) -> None:
-        if state in _TOLD and _TOLD[state] not in told[-1:]:
+        is_prepared = state is CallState.ACTING and not told  # what is done before anybody is called
+        if state in _TOLD and _TOLD[state] not in told[-1:] and not is_prepared:
             told.append(_TOLD[state])
             say(told[-1])
 

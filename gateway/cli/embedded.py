@@ -84,7 +84,8 @@ class EmbeddedServer:
 
 
 async def _spawn(options: EmbeddedOptions) -> tuple[asyncio.subprocess.Process, str]:
-    arguments = ["-m", "gateway.embedded", "--port", str(options.port), "--parent-watch"]
+    # -P: what lies in the folder where the gateway was started is nobody's module.
+    arguments = ["-P", "-m", "gateway.embedded", "--port", str(options.port), "--parent-watch"]
     if options.brain is not None:
         arguments += ["--brain", str(options.brain)]
     process = await asyncio.create_subprocess_exec(

@@ -159,6 +159,7 @@ async def _gateway(address: Address, caller: Address, listener: Listener) -> Asy
         file = write_configuration(Path(folder), address, caller)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             __name__,
             str(file),

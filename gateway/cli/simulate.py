@@ -270,7 +270,7 @@ class GatewayProcess:
         Raises:
             ResourceError: it ended at its start, or took too long.
         """
-        arguments = ("-m", "gateway", "run", "-c", str(file))
+        arguments = ("-P", "-m", "gateway", "run", "-c", str(file))
         environment = {**os.environ, **overrides}
         process = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, limit=1 << 20

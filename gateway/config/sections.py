@@ -270,7 +270,7 @@ class VoicemailSection(Section):
         """The same for the store; None where messages are not kept."""
         if self.folder is None:
             return None
-        return VoicemailOptions(folder=self.folder, min_free_bytes=self.min_free, keep_days=self.keep_days)
+        return VoicemailOptions(folder=self.folder.absolute(), min_free_bytes=self.min_free, keep_days=self.keep_days)
 
 
 class CallersSection(Section):

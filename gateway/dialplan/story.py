@@ -175,7 +175,7 @@ class Story:
         if contact.acceptance:
             accept = contact.acceptance
             details.append(f"{accept.key} takes the call within {accept.wait_s:g}s, {accept.refuse} does not")
-        details += [f"told by {', '.join(sorted(way.value for way in contact.summary))}"] if contact.summary else []
+        details += [f"told by {', '.join(sorted(way.value for way in contact.ways))}"] if contact.ways else []
         details += [f"at most {contact.quota.per_call} times a call"] if contact.quota.per_call else []
         details += [f"at most {contact.quota.per_hour} times an hour"] if contact.quota.per_hour else []
         return tuple(details)

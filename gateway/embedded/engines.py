@@ -70,6 +70,7 @@ async def _spawn(role: str, *arguments: str) -> _Child:
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         "gateway.embedded.worker",
         role,

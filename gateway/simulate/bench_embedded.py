@@ -327,6 +327,7 @@ async def _server_on_one_core() -> AsyncIterator[tuple[str, int]]:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",
                 "-m",
                 "gateway.embedded",
                 "--port",

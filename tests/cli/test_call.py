@@ -294,6 +294,16 @@ async def test_a_call_of_ours_goes_by_the_plans_route_for_such_calls(open_desk: 
     assert desk.said.count("answered") == 1
 
 
+async def test_what_is_done_before_a_call_of_ours_is_dialled_is_no_answer(open_desk: OpenDesk, tmp_path: Path) -> None:
+    desk = await open_desk(answers=False)
+    hook = '[{hook: {url: "http://127.0.0.1:9/", timeout: 1s}}, {menu:'
+    (tmp_path / "plan.yaml").write_text(REMINDER.replace("[{menu:", hook))
+    placed = await asyncio.wait_for(desk.call(), 10)
+    assert (placed.is_ok, placed.record.refusal) == (False, Refusal.BUSY)
+    assert desk.said[0] == "dialling"
+    assert "answered" not in desk.said
+
+
 async def test_a_call_of_ours_without_a_route_is_not_placed(open_desk: OpenDesk, tmp_path: Path) -> None:
     desk = await open_desk()
     no_session = REMINDER.replace("{session: reminder}", "{hang_up: true}").replace("sessions:", "sessions: {}\n#")

@@ -15,12 +15,25 @@ from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
 from gateway.errors import ResourceError
 from tests.support.aio import eventually
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def is_listening(url: str) -> bool:
     host, port = url.split("/")[2].split(":")
     with socket.socket() as probe:
         probe.settimeout(0.2)
         return probe.connect_ex((host, int(port))) == 0
+
+
+async def test_files_of_the_folder_where_it_is_started_are_no_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "http.py").write_text("raise SystemExit('somebody else's program')")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('somebody else's program')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    server = await EmbeddedServer.start(EmbeddedOptions())
+    await server.stop()
 
 
 async def test_server_listens_when_start_returns_and_is_gone_after_stop() -> None:

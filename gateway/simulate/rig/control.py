@@ -46,6 +46,7 @@ class RigProcess:
             sys.executable,
             "-W",
             "ignore:'audioop' is deprecated:DeprecationWarning",
+            "-P",
             "-m",
             f"{__package__}.{name}",
             json.dumps(options),
