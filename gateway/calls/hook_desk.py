@@ -20,7 +20,7 @@ from gateway.calls.events import Event
 from gateway.calls.step_events import AskHook, HookAnswered, HookFailed
 from gateway.calls.tools.http_tool import HttpClients, run_request
 from gateway.calls.tools.outcome import Failure
-from gateway.dialplan.hook_answer import HookAnswer, read_hook_answer
+from gateway.dialplan.hook_answer import HookAnswer, HookRefusal, read_hook_answer
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -54,14 +54,21 @@ class HookDesk:
             asking.cancel()
 
     async def _ask(self, command: AskHook) -> None:
-        outcome = await run_request(self._clients, command.request, self._body(command), self._facts(command))
-        answer = outcome if isinstance(outcome, Failure) else read_hook_answer(self._brief.plan, outcome.value)
+        try:
+            answer = await self._answer(command)
+        except Exception as error:  # noqa: BLE001 - a fault of the service's must not end the call
+            self._log.debug("the answer to a hook could not be read", exc_info=True)
+            answer = Failure(f"a fault while it was asked or read ({type(error).__name__})")
         self._asking = None
         if isinstance(answer, HookAnswer):
             self._dispatch(HookAnswered(actions=answer.actions, values=answer.values))
             return
         self._log.warning("hook failed", reason=answer.reason)
         self._dispatch(HookFailed())
+
+    async def _answer(self, command: AskHook) -> HookAnswer | HookRefusal | Failure:
+        outcome = await run_request(self._clients, command.request, self._body(command), self._facts(command))
+        return outcome if isinstance(outcome, Failure) else read_hook_answer(self._brief.plan, outcome.value)
 
     def _body(self, command: AskHook) -> Mapping[str, object]:
         """What is sent where the plan does not say."""

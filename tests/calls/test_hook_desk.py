@@ -112,3 +112,20 @@ async def test_nobody_hears_of_an_answer_that_was_given_up(rig: Rig) -> None:
 
     rig.server.answers = [give_up]
     assert await rig.ask() == []
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"do": ' * 30_000, b'{"do": [' + b'{"menu": {"1": [' * 10_000])
+async def test_an_answer_that_is_endlessly_deep_fails(rig: Rig, body: bytes) -> None:
+    rig.server.answers = [answer(body)]
+    assert await rig.ask() == [HookFailed()]
+
+
+async def test_a_fault_while_the_answer_is_read_does_not_end_the_call(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(_plan: object, _value: object) -> object:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("gateway.calls.hook_desk.read_hook_answer", break_down)
+    rig.server.answers = [answer({})]
+    assert await rig.ask() == [HookFailed()]
