@@ -47,7 +47,7 @@ class TransferReport:
         self._services = services
         self._request = request
         self._contact = contact
-        self._begins = _S.REQUESTED if is_blind else _S.RINGING
+        self._begins = (_S.REQUESTED,) if is_blind else (_S.RINGING, _S.WHISPERING, _S.ANSWERED)  # some never ring
         self._record = record
         self._facts = {
             "caller.number": facts.from_,
@@ -61,8 +61,8 @@ class TransferReport:
 
     def note(self, attempt: TransferAttempt) -> None:
         """An attempt has come so far."""
-        if attempt.state is self._begins and not self._told:
-            self._tell("referred" if self._begins is _S.REQUESTED else "ringing", attempt)
+        if attempt.state in self._begins and not self._told:
+            self._tell("referred" if attempt.state is _S.REQUESTED else "ringing", attempt)
         elif attempt.state in (_S.HANDED_OVER, _S.BRIDGED):
             self._tell("joined", attempt)
         elif attempt.state is _S.CALLER_GONE:

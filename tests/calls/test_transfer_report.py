@@ -78,6 +78,15 @@ async def test_a_target_that_gives_way_to_the_next_is_no_end() -> None:
     assert [(report["state"], report["why"]) for report in reports] == [("ringing", ""), ("failed", "no answer")]
 
 
+async def test_a_caller_who_hangs_up_is_an_end_too_and_a_telephone_that_never_rang_is_told_when_it_is_picked_up() -> (
+    None
+):
+    async with HttpServer() as server:
+        reports = await told(server, [(S.WHISPERING, "", False), (S.ANSWERED, "", False), (S.CALLER_GONE, "", False)])
+    told_of = [(report["state"], report["why"]) for report in reports]
+    assert told_of == [("ringing", ""), ("failed", "the caller hung up")]
+
+
 async def test_of_a_blind_transfer_the_request_is_told_since_a_pbx_may_not_tell_of_ringing() -> None:
     async with HttpServer() as server:
         reports = await told(

@@ -130,6 +130,15 @@ async def test_web_service_is_told_the_facts_and_may_answer_anything(tmp_path: P
     assert open_in(tmp_path) == []
 
 
+async def test_each_web_service_of_a_mailbox_is_told_by_its_own_request(tmp_path: Path) -> None:
+    async with HttpServer() as one, HttpServer() as other:
+        house = House(tmp_path, (hook(one), EmailNotice(to=("a@b.example",)), hook(other)), pauses_s=())
+        async with house.open() as (store, _):
+            await house.leave(store)
+            assert await house.settled() == [DELIVERED, FAILED, DELIVERED]
+    assert (len(one.asked), len(other.asked)) == (1, 1)
+
+
 async def test_recording_goes_along_where_the_plan_says_so(tmp_path: Path) -> None:
     async with HttpServer() as server:
         house = House(tmp_path, (hook(server, attaches=True),))
