@@ -14,6 +14,8 @@ from gateway.dialplan.tools import HttpRequest
 ACCEPT_KEY, REFUSE_KEY = "1", "2"
 ACCEPT_WAIT_S = 10.0
 _NUMBER = re.compile(r"\+?[0-9]{1,20}")
+_PLUS = re.compile(r"\\\+|\[[^]]*\+")
+"""A plus sign of an expression that is one: escaped, or in a class of characters."""
 
 
 class TransferMode(Enum):
@@ -100,6 +102,11 @@ class Contact:
         if self.pattern is None or not _NUMBER.fullmatch(number):
             return None
         is_international = number.startswith("+")
-        if (is_international and "+" not in self.pattern.text) or not self.pattern.matches(number):
+        if (is_international and not _has_plus(self.pattern)) or not self.pattern.matches(number):
             return None
         return DialTarget(kind=TargetKind.TELEPHONE if is_international else TargetKind.EXTENSION, user=number)
+
+
+def _has_plus(pattern: Pattern) -> bool:
+    """Whether `pattern` means the character; in an expression it repeats what stands before, unless it is escaped."""
+    return _PLUS.search(pattern.text) is not None if pattern.regex is not None else "+" in pattern.text

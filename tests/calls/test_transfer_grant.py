@@ -153,6 +153,16 @@ def test_a_pattern_takes_digits_as_a_whole_and_other_contacts_no_number(
     assert targets or "takes other numbers" in str(granted)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "is_dialled"),
+    [("/.+/", False), ("/.*30123/", False), ("/[+]49[0-9]+/", True), ("/\\\\+49[0-9]+/", True), ("+49*", True)],
+)
+def test_a_plus_is_dialled_only_where_the_pattern_means_one(tmp_path: Path, pattern: str, is_dialled: bool) -> None:
+    plan = load_dialplan(write_plan(tmp_path, NUMBERED.replace('"/[1-7][0-9]{3}/"', f'"{pattern}"')))
+    grants = TransferGrants(plan, TransferLimits(), ())
+    assert dialled(grants.grant("staff", NOON, "+4930123")) == (["tel:+4930123"] if is_dialled else [])
+
+
 def test_a_number_of_our_own_is_not_dialled_however_it_is_written(numbered: Dialplan) -> None:
     assert "leads back" in str(grants_of(numbered).grant("staff", NOON, "7000"))
     for number in ("+49171234567", "0049171234567", "49171234567", "0171234567", "171234567", "01149171234567"):
