@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +52,8 @@ class LiveOptions:
     """Names of tests; none: all."""
     at_once: int = AT_ONCE
     patience: Patience = field(default_factory=Patience)
+    on_held: Callable[[Path, DialogueReport], None] = lambda _file, _report: None
+    """Told of each dialogue as soon as it is over, with the plan's file."""
 
 
 class Rig:
@@ -102,7 +104,9 @@ class Rig:
                 watch.look()
                 is_busy = watch.overall("here").waited >= BUSY_PERCENT
                 if report.is_passed or not is_busy or held == TRIES:
-                    return replace(report, held=held)
+                    report = replace(report, held=held, at_once=self._options.at_once)
+                    self._options.on_held(plan.file, report)
+                    return report
 
     def _stage(self, plan: Dialplan, example: ExampleCall, dialogue: Dialogue) -> Stage:
         options = self._options

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -106,6 +107,8 @@ def run_examples(
     _check_names(plans, only or [])
     configuration = None if config is None else load_configuration(config)
     options = LiveOptions(configuration=configuration, wav=wav, only=tuple(only or ()), at_once=at_once)
+    if not as_json:  # minutes may pass until all have been held
+        options = replace(options, on_held=lambda file, report: typer.echo(report.headline(file), err=True))
     held = hold_dialogues(plans, options)
     for report, dialogues in zip(reports, held, strict=True):
         if as_json:

@@ -41,6 +41,8 @@ class DialogueReport:
     """Of the dialogue as a whole: nothing that a turn did."""
     held: int = 1
     """How often; more than once where the machine was too busy."""
+    at_once: int = 1
+    """How many dialogues shared the machine, at most."""
     wav: Path | None = None
 
     @property
@@ -53,6 +55,11 @@ class DialogueReport:
         """Whether everything came as expected."""
         return not self.failure and self.failed_turn is None
 
+    def headline(self, file: Path) -> str:
+        """One line, for whoever waits for the others."""
+        verdict = "passed" if self.is_passed else "failed"
+        return f"held  {file}:{self.line}  {shown(self.name)}: {verdict}, {self.seconds:.1f} s"
+
     def text(self, file: Path) -> str:
         """The verdict, what was played, and for a failure what was said and who was called."""
         turn = self.failed_turn
@@ -62,7 +69,8 @@ class DialogueReport:
         elif self.failure:
             verdict = f"FAIL  {file}:{self.line}  {shown(self.name)}: {self.failure}"
         if self.held > 1:
-            verdict += f" (held {self.held} times: other programs kept this machine busy)"
+            remedy = "; try --at-once 1" if self.at_once > 1 else ""
+            verdict += f" (held {self.held} times: other programs kept this machine busy{remedy})"
         lines = [verdict, *(f"      {played.at_s:6.1f} s  {self._line(played)}" for played in self.turns)]
         lines += [
             f"      called {number} ({contacts or 'no contact'}): {outcome or 'no answer yet'}"
