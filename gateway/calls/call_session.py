@@ -30,6 +30,7 @@ from gateway.calls.events import (
     ShortenAnswers,
     TellModel,
 )
+from gateway.calls.keywords import awaited_phrases, expecting
 from gateway.calls.line import Line
 from gateway.calls.record import CallRecord
 from gateway.calls.services import CallServices
@@ -200,9 +201,10 @@ class CallSession:
         law = self._links.line().law(None if offered is None else offered.offer)
         instructions = self._brief.plan.instructions(name, self._brief.facts, variables)
         tools = self._tools.offered(name, self._services.wall_clock())
+        phrases = awaited_phrases(self._brief.plan, name)
         return [
             replace(
-                base.in_law(law),
+                expecting(base.in_law(law), phrases),
                 instructions="\n\n".join(text for text in (base.instructions, instructions) if text),
                 caller=caller if base.identifies_callers else "",
                 tools=tools,

@@ -17,6 +17,7 @@ from dataclasses import replace
 import structlog
 
 from gateway.calls.events import Event
+from gateway.calls.keywords import EMBEDDED, takes_keywords
 from gateway.calls.side_session import SideSessions
 from gateway.calls.step_events import SpeechBegan, WordsHeard
 from gateway.errors import ProviderError, ProviderRefused
@@ -26,7 +27,7 @@ INSTRUCTIONS = "You only listen. Say nothing, whatever you hear."
 TURN_DETECTIONS: tuple[realtime.TurnDetectionKind, ...] = ("server_vad", "semantic_vad")
 TRANSCRIPTION_MODELS = {"openai": "gpt-4o-mini-transcribe"}
 """What writes down the caller's words where the configuration asks for nothing; the others take any name."""
-ANY_MODEL = EMBEDDED = "embedded"
+ANY_MODEL = EMBEDDED
 LEAST_TOKENS = 16
 """Of an answer that nobody hears, where a provider does not do without."""
 
@@ -160,7 +161,7 @@ def _listening(
     )
     if not options.transcription_languages:
         heard = replace(heard, transcription_language=options.transcription_language or language)
-    if options.transcription_keywords or options.provider == EMBEDDED:
+    if takes_keywords(options):
         return replace(heard, transcription_keywords=tuple(dict.fromkeys((*phrases, *options.transcription_keywords))))
     expected = f"Keywords: {', '.join(phrases)}" if phrases else ""
     prompt = " ".join(text for text in (options.transcription_prompt, expected) if text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -15,6 +16,14 @@ from gateway.calls.record import CallRecord
 from gateway.calls.services import CallServices
 from gateway.calls.spending import CallSpending
 from gateway.calls.tools.desk import ToolDesk
+from gateway.dialplan import actions as a
+from gateway.dialplan import triggers as t
+from gateway.dialplan.model import Match, Route, SessionPlan
+from gateway.realtime.session import SessionOptions
+from gateway.sip.message import Uri
+from tests.support.bare_plan import BARE_PLAN
+from tests.support.call_house import CallHouse, play_out
+from tests.support.wire import PBX, description
 
 
 class Flushed:
@@ -80,3 +89,30 @@ async def test_a_session_that_is_not_there_is_silent_and_closed() -> None:
     session.stop_opening()
     await session.close()
     assert not session.is_speaking
+
+
+def test_a_session_is_opened_with_what_escalations_wait_for_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = SessionOptions(provider="scripted", url="ws://x", transcription_model="m", transcription_keywords=("Acme",))
+    monkeypatch.setattr("tests.support.call_house._AnySession.__getitem__", lambda _self, _name: base)
+    elsewhere = t.Circumstances(sessions=("support",))
+    plan = replace(
+        BARE_PLAN,
+        sessions={"desk": SessionPlan(name="desk", use="default", greeting=None, instructions=None, tools=())},
+        routes=(Route(name="talk", match=Match(), actions=(a.SessionAction(name="desk"),)),),
+        escalations=(
+            t.Escalation(name="human", trigger=t.Said(("a human",)), actions=()),
+            t.Escalation(name="other", trigger=t.Said(("an engineer",)), actions=(), circumstances=elsewhere),
+        ),
+    )
+    house = CallHouse(plan, lambda _party, _event, _now: None)
+
+    async def script() -> None:
+        uri, offer = Uri.parse("sip:7000@10.0.0.1"), description(PBX.host, 20000)
+        house.pbx.user_agent.invite("gateway", uri, offer=offer, now=house.wire.now)
+        await house.live(1)
+        for call in list(house.manager._calls):
+            call.hang_up()
+        await house.live(10)
+
+    play_out(house, script)
+    assert [session.options.transcription_keywords for session in house.sessions] == [("Acme", "a human")]

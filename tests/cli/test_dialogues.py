@@ -96,6 +96,38 @@ intents:
 CONFIGURATION = """\
 realtime: {default: {provider: embedded, brain: brain.yaml, turn_detection: {silence_duration_ms: 300}}}
 """
+HUMAN = """\
+version: 1
+name: front
+timezone: UTC
+contacts:
+  desk: {dial: ["sip:6002"]}
+sessions:
+  reception: {use: default, greeting: Good day., tools: [transfer]}
+routes:
+  - {name: all, do: [{session: reception}]}
+escalations:
+  - {name: human, when: {said: [a human, speak to a person]}, do: [{transfer: desk}]}
+tests:
+  - name: phrase
+    call: {to: "7000", from: "+49301"}
+    dialogue:
+      - hear: good day
+      - say: A human.
+      - expect: {escalation: human, tools: [], transfer: desk, outcome: transferred}
+  - name: sentence
+    call: {to: "7000", from: "+49301"}
+    dialogue:
+      - hear: good day
+      - say: I want to talk to a human.
+      - expect: {escalation: human, tools: [], transfer: desk, outcome: transferred}
+  - name: request
+    call: {to: "7000", from: "+49301"}
+    dialogue:
+      - hear: good day
+      - say: Speak to a person.
+      - expect: {escalation: human, tools: [], transfer: desk, outcome: transferred}
+"""
 
 
 def gateway(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -143,6 +175,20 @@ def test_web_services_keys_and_contacts_do_what_the_test_says(tmp_path: Path) ->
     assert [called["outcome"] for called in refusal["called"]] == ["answered"]
     spoken = [line["text"] for line in transfer["transcript"] if line["who"] == "caller"]
     assert spoken == ["where is my order"]
+
+
+@pytest.mark.heavy
+def test_a_phrase_that_no_brain_has_is_heard_where_an_escalation_waits_for_it(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(HUMAN)
+    done = gateway("dialplan", "test", "--live", plan)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("held  ")]
+    assert sorted(line[: line.index(",")] for line in told) == [
+        f"held  {plan}:13  phrase: passed",
+        f"held  {plan}:19  sentence: passed",
+        f"held  {plan}:25  request: passed",
+    ]
 
 
 def test_a_name_that_no_dialogue_has_is_refused(tmp_path: Path) -> None:
