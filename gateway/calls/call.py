@@ -301,6 +301,7 @@ class Call:
             return self._begin_step(step, at, action)
         if isinstance(action, TransferAction | QueueAction):
             return self._start_transfer_action(action, at)
+        self._script.replace(())  # a session is the last that is done, also where it came of a menu
         return self._begin_session(at)
 
     def _connect(self, opening: Speak | None, at: datetime) -> list[Command]:

@@ -87,7 +87,8 @@ class Escalations:
 
     def on_session_lost(self, at: datetime, session: str | None) -> tuple[Action, ...] | None:
         """The model is gone; None: nothing is provided for that, or it was tried."""
-        return self._fire_once(self._react(ProviderDown(), at, session))
+        answering = (e for e in self._plan.escalations if isinstance(e.trigger, ProviderDown) and self._is_armed(e))
+        return self._fire_once(next((e for e in answering if self._holds(e, at, session)), None))
 
     # Facts.
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 MAX_CHARACTERS = 4000
 """Of a text that is read; the rest is nobody's words."""
+ECHO_WORDS = 4
+"""As many words of a prompt, and no others, are its echo; fewer may well be the caller's."""
 RECENT = 4
 """Texts whose words are remembered: the same is held against many phrases at once."""
 
@@ -66,6 +68,24 @@ class Phrase:
 def parse_phrase(text: str) -> Phrase:
     """The phrase that `text` is; one without words is found nowhere."""
     return Phrase(_readings(text))
+
+
+def key_for(text: str, words: Mapping[str, tuple[str, ...]]) -> str | None:
+    """The key whose phrase is in `text`, the longest phrase first; None where none is, or two are alike."""
+    found = [
+        (max(len(place) for place in places), key)
+        for key, listed in words.items()
+        for phrase in listed
+        if (places := tuple(parse_phrase(phrase).places(text)))
+    ]
+    longest = {key for length, key in found if length == max(found)[0]}
+    return longest.pop() if len(longest) == 1 else None
+
+
+def is_echo(text: str, prompt: str) -> bool:
+    """Whether `text` is nothing but words of the `prompt`, which comes back from a loudspeaker."""
+    heard = words_of(text)
+    return len(heard) >= ECHO_WORDS and set(heard) <= set(words_of(prompt))
 
 
 @lru_cache(maxsize=RECENT)

@@ -18,12 +18,11 @@ from gateway.dialplan.actions import (
     RejectAction,
     SayAction,
     SessionAction,
-    TransferAction,
     VoicemailAction,
 )
 from gateway.dialplan.examples import ExampleCall, Expectation
 from gateway.dialplan.explain import action_report
-from gateway.dialplan.model import Dialplan, TransferGranted
+from gateway.dialplan.model import Dialplan
 from gateway.dialplan.rehearsal import Rehearsal
 from gateway.errors import shown
 
@@ -134,7 +133,8 @@ def _differences(
         ("recording", expected.recording.value if expected.recording else None),
         ("answers", expected.answers.value if expected.answers else None),
     ]
-    outcomes = {_outcome(plan, example, action, rehearsal) for action in rehearsal.done}
+    outcomes = {_outcome(action, rehearsal) for action in rehearsal.done}
+    outcomes |= {("transfer", contact) for contact in rehearsal.called}
     came = "; ".join(action_report(plan, action, example.facts).text() for action in rehearsal.done) or "nothing"
     differences = [
         f"expected {word}{'' if value is True else f' {value}'}, but it is: {came}"
@@ -149,16 +149,11 @@ def _differences(
     return differences
 
 
-def _outcome(
-    plan: Dialplan, example: ExampleCall, action: Action, rehearsal: Rehearsal
-) -> tuple[str, str | int | Path | None]:
-    """What an action comes to, in the words of ``expect``; a transfer comes to whoever is called in the end."""
+def _outcome(action: Action, rehearsal: Rehearsal) -> tuple[str, str | int | Path | None]:
+    """What an action comes to, in the words of ``expect``; a transfer, by whoever is called."""
     match action:
         case SessionAction():
             return "session", action.name
-        case TransferAction():
-            resolved = plan.resolve_transfer(action.contact, example.facts.at)
-            return "transfer", resolved.contact if isinstance(resolved, TransferGranted) else None
         case QueueAction():
             return "queue", action.contact
         case VoicemailAction() | CallbackAction():

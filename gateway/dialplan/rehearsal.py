@@ -9,11 +9,13 @@
             └─ nothing left, reject, hang_up, a contact that answers ─> OVER
 
 A transfer without an event that tells its end is taken for one that fails: what stands behind it is gone through, too.
+What a real call does of the same plan is decided by `gateway.calls`; both have to come to the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import Enum, auto
 
@@ -25,13 +27,16 @@ from gateway.dialplan.actions import (
     HangUpAfterAction,
     HookAction,
     MenuAction,
+    Prompt,
     QueueAction,
     RejectAction,
+    SayAction,
     SessionAction,
     SetAction,
     TransferAction,
     VoicemailAction,
 )
+from gateway.dialplan.contacts import Contact
 from gateway.dialplan.examples import (
     Advised,
     DigitsEntered,
@@ -49,25 +54,15 @@ from gateway.dialplan.examples import (
 )
 from gateway.dialplan.facts import CallFacts
 from gateway.dialplan.model import Dialplan, TransferRefused
-from gateway.dialplan.phrases import parse_phrase
-from gateway.dialplan.template import Template
+from gateway.dialplan.phrases import is_echo, key_for
+from gateway.dialplan.setting_off import is_used_up, levels, sets_off
+from gateway.dialplan.template import MAX_VALUE_CHARACTERS, Template
 from gateway.dialplan.triggers import (
-    BudgetUsed,
-    CostOver,
     DigitPressed,
     Escalation,
-    LanguageHeard,
-    LastedFor,
-    NotUnderstood,
-    ProviderDown,
-    Repeated,
-    Said,
-    SentimentReported,
     SilentFor,
-    ToolsFailed,
-    Trigger,
-    VerdictGiven,
 )
+from gateway.errors import shown
 
 MAX_ACTIONS = 1000
 
@@ -89,6 +84,8 @@ class Rehearsal:
         self.standing = Standing.DOING
         self.done: list[Action] = []
         self.variables: dict[str, str] = {**plan.variables, **facts.given}
+        self.called: list[str] = []
+        """The contacts that were called since the last escalation, after their hours and whoever stands in."""
         self.problem = ""
         """Why an event could not happen."""
         self._plan = plan
@@ -96,8 +93,13 @@ class Rehearsal:
         self._left = list(actions)
         self._choice: MenuAction | CollectAction | HookAction | None = None
         self._tries = 0
+        self._digits = ""
         self._session: str | None = None
         self._fired: set[str] = set()
+        self._due: list[Escalation] = []  # set off while others are gone through
+        self._granted: Counter[str] = Counter()  # calls of contacts
+        self._refused = ""  # why the last transfer called nobody
+        self._unknown = ""  # the contact of whom nobody said whether it answers
         self._is_leaving = False
 
     def run(self, events: Sequence[ExampleEvent]) -> None:
@@ -111,6 +113,7 @@ class Rehearsal:
             else:
                 self._happen(event, waiting)
                 self._carry_on(waiting)
+                self._fire_due(waiting)
 
     def text(self, template: Template) -> str:
         """A text of the plan, filled in plainly."""
@@ -134,13 +137,14 @@ class Rehearsal:
         match action:
             case SetAction(values=values):
                 self.done.append(action)
-                self.variables |= {name: self.text(template) for name, template in values.items()}
+                self._set({name: self.text(template) for name, template in values.items()})
             case GotoAction(route=name):
                 self.done.append(action)
                 self._left = list(next(route.actions for route in self._plan.routes if route.name == name))
             case MenuAction() | CollectAction():
-                self.done += [action, *([action.prompt] if action.prompt else [])]
-                self._choice, self._tries, self.standing = action, action.tries, Standing.ASKING
+                self.done += [action, *([self._heard(action.prompt)] if action.prompt else [])]
+                self._choice, self._tries, self._digits = action, action.tries, ""
+                self.standing = Standing.ASKING
             case HookAction():
                 self.done.append(action)
                 self._choice, self.standing = action, Standing.HOOKED
@@ -153,31 +157,59 @@ class Rehearsal:
             case TransferAction() | QueueAction():
                 self.done.append(action)
                 self._transfer(action, waiting)
+            case SayAction():
+                self.done.append(self._heard(action))
             case HangUpAfterAction():
                 self.done.append(action)
                 self._is_leaving = True
             case _:
                 self.done.append(action)
 
+    def _heard(self, prompt: Prompt) -> Prompt:
+        """What is heard now, whatever becomes of the variables later."""
+        return SayAction(text=Template(parts=(self.text(prompt.text),))) if isinstance(prompt, SayAction) else prompt
+
     def _transfer(self, action: TransferAction | QueueAction, waiting: list[ExampleEvent]) -> None:
-        resolved = self._plan.resolve_transfer(action.contact, self._facts.at)
+        contact, self._refused, mailbox = self._grant(action)
+        if contact is None:
+            self._leave_message(mailbox)
+            return
         told = waiting[0] if waiting and isinstance(waiting[0], TransferEnd) else None
-        if told is None:
-            self._session = None
-        else:
+        if told is not None:
             waiting.pop(0)
-        if isinstance(resolved, TransferRefused):
-            if told is not None:
-                self.problem = f"transfer {told.value} happens, but nobody is called: {resolved.message}"
-            self._leave_message(resolved.mailbox)
-        elif told is TransferEnd.ANSWERED:
+        self.called.append(contact.name)
+        self._granted[contact.name] += 1
+        if told is TransferEnd.ANSWERED:
             self._end()
-        elif told is not None:
-            self._leave_message(self._plan.contacts[resolved.contact].mailbox)
+        elif told is None:
+            self._session, self._unknown = None, contact.name
+        else:
+            self._leave_message(contact.mailbox)
+
+    def _grant(self, action: TransferAction | QueueAction) -> tuple[Contact | None, str, str | None]:
+        """Who is called; or None, why nobody is, and the mailbox that takes the caller instead."""
+        resolved = self._plan.resolve_transfer(action.contact, self._facts.at)
+        if isinstance(resolved, TransferRefused):
+            return None, resolved.message, resolved.mailbox
+        contact = self._plan.contacts[resolved.contact]
+        if contact.pattern is not None:
+            written = action.number if isinstance(action, TransferAction) else None
+            number = "" if written is None else self.text(written)
+            if contact.target_of(number) is None:
+                return None, f"{contact.name} takes other numbers than {shown(number)!r}", None
+        per_call = contact.quota.per_call
+        if per_call is not None and self._granted[contact.name] >= per_call:
+            return None, f"no more than {per_call} transfers to {contact.name} in one call (quota.per_call)", None
+        return contact, "", None
 
     def _leave_message(self, mailbox: str | None) -> None:
+        """A message is taken in the place of whoever was not reached; the caller does not go back to the model."""
         if mailbox is not None:
             self.done.append(VoicemailAction(mailbox=mailbox))
+            self._session = None
+
+    def _set(self, values: Mapping[str, str]) -> None:
+        self.variables |= {name: text[:MAX_VALUE_CHARACTERS] for name, text in values.items()}
 
     def _end(self) -> None:
         self._session, self._left, self.standing = None, [], Standing.OVER
@@ -185,11 +217,13 @@ class Rehearsal:
     # What happens.
 
     def _happen(self, event: ExampleEvent, waiting: list[ExampleEvent]) -> None:
-        if isinstance(event, KeyPressed) and self._is_free(event.digit) and self._has_escalation(event):
-            self._fire(event, waiting)
+        if isinstance(event, KeyPressed) and self._is_free(event.digit) and (escalation := self._first(event)):
+            self._fire(escalation)
             return
         match self.standing, self._choice, event:
-            case Standing.ASKING, MenuAction() as menu, KeyPressed() | WordsSaid() | NothingDone():
+            case Standing.ASKING, MenuAction() as menu, KeyPressed() | NothingDone():
+                self._choose(menu, event)
+            case Standing.ASKING, MenuAction(words=words) as menu, WordsSaid() if words:
                 self._choose(menu, event)
             case Standing.ASKING, CollectAction() as collect, DigitsEntered() | KeyPressed() | NothingDone():
                 self._collect(collect, event)
@@ -201,24 +235,29 @@ class Rehearsal:
                 self.problem = self._refusal(event)
 
     def _is_free(self, digit: str) -> bool:
-        """Whether a question is open that has no use for this key, which is then an escalation's."""
+        """Whether what is under way has no use for this key, which is then an escalation's, session or not."""
         match self.standing, self._choice:
             case Standing.ASKING, MenuAction(choices=choices):
                 return digit not in choices
             case Standing.ASKING, CollectAction(end=end):
                 return not digit.isdigit() and digit != end
-            case _:
-                return False
-
-    def _has_escalation(self, event: ExampleEvent) -> bool:
-        return bool(self._session) and any(self._is_armed(known) for known in firing(self._plan, event))
+            case standing, _:
+                return standing is Standing.HOOKED
 
     def _refusal(self, event: ExampleEvent) -> str:
         what = event_text(event)
+        if isinstance(event, TransferEnd) and self._refused:
+            return f"{what} happens, but nobody is called: {self._refused}"
+        if self.standing is Standing.TALKING:
+            return f"{what} happens in a session, where nothing waits for it"
         if self.standing is Standing.ASKING:
-            return f"{what} happens while the caller is asked by {'menu' if self._is_menu else 'collect'}"
+            asked = ("menu without words" if isinstance(event, WordsSaid) else "menu") if self._is_menu else "collect"
+            return f"{what} happens while the caller is asked by {asked}"
         if self.standing is Standing.HOOKED:
             return f"{what} happens while a hook is asked; expected hook: ... before it"
+        if self._unknown:
+            end = f"what became of the transfer to {self._unknown}"
+            return f"{what} happens, and nobody said {end}; expected transfer: busy, for example, before it"
         return f"{what} happens outside a session, where nothing reacts"
 
     @property
@@ -229,7 +268,11 @@ class Rehearsal:
         if isinstance(event, NothingDone):
             self._go_on(menu.timeout)
             return
-        key = event.digit if isinstance(event, KeyPressed) else _key_for(event.text, menu)
+        prompt = self.text(menu.prompt.text) if isinstance(menu.prompt, SayAction) else ""
+        if isinstance(event, WordsSaid) and is_echo(event.text, prompt):
+            self.problem = f"{event_text(event)} holds words of the prompt alone, and counts as its echo"
+            return
+        key = event.digit if isinstance(event, KeyPressed) else key_for(event.text, menu.words)
         chosen = None if key is None else menu.choices.get(key)
         if chosen is None:
             self._fail(menu.otherwise)
@@ -237,19 +280,27 @@ class Rehearsal:
             self._go_on(chosen)
 
     def _collect(self, collect: CollectAction, event: DigitsEntered | KeyPressed | NothingDone) -> None:
-        if isinstance(event, NothingDone):
-            self._go_on(collect.failed)
-            return
-        pressed = event.digits if isinstance(event, DigitsEntered) else event.digit
-        digits = "".join(key for key in pressed.partition(collect.end or "\0")[0] if key.isdigit())[: collect.most]
+        """Keys come one by one; a number that is entered is followed by a pause, and by nothing more."""
+        keys = event.digit if isinstance(event, KeyPressed) else getattr(event, "digits", "")
+        for key in keys:
+            self._digits += key if key.isdigit() else ""
+            if key == collect.end or len(self._digits) >= collect.most:
+                self._settle(collect)
+                return
+        if not isinstance(event, KeyPressed):
+            self._tries = 0 if isinstance(event, NothingDone) else self._tries
+            self._settle(collect)
+
+    def _settle(self, collect: CollectAction) -> None:
+        digits, self._digits = self._digits, ""
         if len(digits) >= collect.least:
-            self.variables[collect.into] = digits
+            self._set({collect.into: digits})
             self._go_on(None)
         else:
             self._fail(collect.failed)
 
     def _follow(self, hook: HookAction, answer: HookAnswer) -> None:
-        self.variables |= answer.values
+        self._set(answer.values)
         self._go_on(hook.failed if answer.actions is None else answer.actions)
 
     def _fail(self, actions: Sequence[Action] | None) -> None:
@@ -264,86 +315,53 @@ class Rehearsal:
 
     def _talk(self, event: ExampleEvent, waiting: list[ExampleEvent]) -> None:
         if isinstance(event, TransferEnd | HookAnswer) or (isinstance(event, NothingDone) and not self._is_leaving):
-            self.problem = f"{event_text(event)} happens in a session, where nothing waits for it"
+            self.problem = self._refusal(event)
         elif isinstance(event, NothingDone):
             self.done.append(HangUpAction())
             self._end()
-        elif isinstance(event, KeyPressed | WordsSaid):
-            self._is_leaving = False
-        self._fire(event, waiting)
+        elif isinstance(event, ProviderLost) or is_used_up(event):
+            self._lose(event)
+        else:
+            if isinstance(event, KeyPressed | WordsSaid):
+                self._is_leaving = False
+            self._set_off(event)
+            self._fire_due(waiting)
 
-    def _fire(self, event: ExampleEvent, waiting: list[ExampleEvent]) -> None:
-        """Do what escalations have for it, one after the other while the session is open."""
-        for escalation in firing(self._plan, event):
-            if self._session and self.standing is not Standing.OVER and self._is_armed(escalation):
-                self._fired.add(escalation.name)
-                self.done, self._left, self._choice = [], list(escalation.actions), None
-                self.standing = Standing.DOING
-                self._carry_on(waiting)
+    def _lose(self, event: ExampleEvent) -> None:
+        """The model is gone: what the plan has for that follows, else nothing does."""
+        for level in levels(self._plan, event):
+            escalation = self._first(event, level)
+            if escalation is not None and (isinstance(event, ProviderLost) or level == 1):
+                self._session = None
+                self._fire(escalation)
+                return
+        self._end()
+
+    def _set_off(self, event: ExampleEvent) -> None:
+        """One escalation, of what is counted one for each step of the way: of several the first in the plan."""
+        for level in levels(self._plan, event):
+            if (escalation := self._first(event, level)) is not None:
+                self._due.append(escalation)
+
+    def _fire_due(self, waiting: list[ExampleEvent]) -> None:
+        """What was set off is done one after the other, each while the caller is with the model."""
+        while self._due and self.standing is Standing.TALKING and not self.problem:
+            self._fire(self._due.pop(0))
+            self._carry_on(waiting)
+
+    def _fire(self, escalation: Escalation) -> None:
+        self._fired.add(escalation.name)
+        self.done, self.called, self._left, self._choice = [], [], list(escalation.actions), None
+        self.standing = Standing.DOING
+
+    def _first(self, event: ExampleEvent, level: Decimal | None = None) -> Escalation | None:
+        """The first escalation of the plan that `event` sets off."""
+        return next((e for e in self._plan.escalations if sets_off(e, event, level) and self._is_armed(e)), None)
 
     def _is_armed(self, escalation: Escalation) -> bool:
         is_repeated = isinstance(escalation.trigger, DigitPressed | SilentFor)
-        is_due = is_repeated or escalation.name not in self._fired
+        is_due = is_repeated or (escalation.name not in self._fired and escalation not in self._due)
         return is_due and self._plan.holds(escalation.circumstances, self._facts, self._facts.at, self._session)
-
-
-# What sets what off --------------------------------------------------------------------------------------------------
-
-
-def firing(plan: Dialplan, event: ExampleEvent) -> list[Escalation]:
-    """The escalations that wait for what has happened: in the order of the plan, what is counted by how much."""
-    found = [known for known in plan.escalations if _fires(known, event)]
-    return sorted(found, key=lambda known: _threshold(known.trigger) or Decimal(0))
-
-
-def _fires(escalation: Escalation, event: ExampleEvent) -> bool:
-    trigger = escalation.trigger
-    match trigger, event:
-        case DigitPressed(digit=digit), KeyPressed():
-            return digit == event.digit
-        case Said(phrases=phrases), WordsSaid():
-            return any(parse_phrase(phrase).is_in(event.text) for phrase in phrases)
-        case LanguageHeard(languages=languages), LanguageChanged():
-            return event.language in languages
-        case SentimentReported(kinds=kinds), MoodReported():
-            return event.kind in kinds
-        case VerdictGiven(), Advised():
-            return event.escalation == escalation.name
-        case ProviderDown(), ProviderLost():
-            return True
-        case _, Reached():
-            threshold = _threshold(trigger)
-            return threshold is not None and _HAPPENINGS[type(trigger)] is event.what and event.amount >= threshold
-        case _:
-            return False
-
-
-_HAPPENINGS: dict[type[Trigger], Happening] = {
-    ToolsFailed: Happening.FAILED_TOOLS,
-    Repeated: Happening.REPEATS,
-    SilentFor: Happening.SILENCE,
-    NotUnderstood: Happening.NOT_UNDERSTOOD,
-    LastedFor: Happening.MINUTES,
-    CostOver: Happening.COST_OVER,
-    BudgetUsed: Happening.BUDGET,
-}
-
-
-def _threshold(trigger: Trigger) -> Decimal | None:
-    match trigger:
-        case ToolsFailed(count=number) | Repeated(times=number) | NotUnderstood(turns=number):
-            return Decimal(number)
-        case SilentFor(seconds=amount) | LastedFor(minutes=amount) | BudgetUsed(share=amount):
-            return Decimal(str(amount))
-        case CostOver(usd=usd):
-            return usd
-        case _:
-            return None
-
-
-def _key_for(text: str, menu: MenuAction) -> str | None:
-    said = ((key, phrase) for key, phrases in menu.words.items() for phrase in phrases)
-    return next((key for key, phrase in said if parse_phrase(phrase).is_in(text)), None)
 
 
 def event_text(event: ExampleEvent) -> str:

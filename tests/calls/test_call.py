@@ -13,6 +13,7 @@ from gateway.calls import events as e
 from gateway.calls.call import CALL_TRANSITIONS, Call, CallState
 from gateway.calls.record import CallDirection
 from gateway.calls.refusal import Refusal
+from gateway.calls.step_events import MessageEnded
 from gateway.calls.transfer_grant import TransferLimits
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.actions import SessionAction
@@ -262,6 +263,28 @@ def test_what_stands_behind_a_transfer_of_an_escalation_follows_before_the_model
     (told,) = (command for command in commands if isinstance(command, e.TellModel))
     assert "declined" in told.text
     assert (call.state, e.BridgeAudio(is_open=True) in commands) == (CallState.TALKING, True)
+
+
+def test_a_model_that_is_lost_while_an_escalation_is_carried_out_is_missed_behind_it(tmp_path: Path) -> None:
+    zero = 'when: {dtmf: "0"}, do: [{transfer: sales}]'
+    assert zero in PLAN
+    call = talking(plan_of(tmp_path, PLAN.replace(zero, 'when: {dtmf: "0"}, do: [{tone: beep}]') + FALLBACK))
+    feed(call, e.DigitReceived(digit="0"), e.SessionLost(reason="gone"))
+    assert referred(feed(call, e.PlayoutEnded())) == ["sip:6001"]
+    assert call.notes.escalations == ["zero", "down"]
+
+
+def test_what_stands_behind_a_menu_does_not_follow_a_session_that_was_chosen(tmp_path: Path) -> None:
+    menu = "do: [{menu: {1: [{session: reception}]}}, {tone: beep}]"
+    text = PLAN.replace("do: [{session: reception}]", menu, 1).replace("sales: {", "sales: {else: box, ")
+    call = call_to(plan_of(tmp_path, text + "mailboxes: {box: {transcript: false, beep: false}}\n"), "7000")
+    feed(call, e.Started(), e.Established(), e.DigitReceived(digit="1"), e.SessionOpened())
+    assert call.state is CallState.TALKING
+    feed(call, transfer("sales"), e.PlayoutEnded())
+    refused = e.TransferReported(status=486, reason="", is_final=True)
+    feed(call, refused, refused)
+    assert call.state is CallState.ACTING
+    assert feed(call, e.TimerFired(timer=e.TimerName.STEP), MessageEnded())[-1] == e.HangUp()
 
 
 def test_failed_transfer_with_nothing_behind_it_hangs_up(plan: Dialplan) -> None:

@@ -55,6 +55,13 @@ def test_a_lost_session_fires_once_in_a_call(escalations: Escalations, notes: e.
     assert notes.escalations == ["down"]
 
 
+def test_a_session_lost_once_more_is_for_the_next_escalation_that_waits_for_it(tmp_path: Path) -> None:
+    nights = "  - {name: first, when: {provider_down: true, session: reception}, do: [{hang_up: true}]}\n"
+    text = PLAN.replace("  - {name: down,", f"{nights}  - {{name: down,")
+    escalations = Escalations(load_dialplan(write_plan(tmp_path, text)), e.CallNotes())
+    assert [escalations.on_session_lost(NOON, "reception") for _ in range(3)] == [HANG_UP, SALES, None]
+
+
 def test_a_budget_fires_once_and_without_an_escalation_nothing_follows(escalations: Escalations) -> None:
     escalations.expect(NEARLY)
     assert escalations.on_budget(NOON, None) == ()

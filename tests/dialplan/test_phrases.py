@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialplan.phrases import parse_phrase, words_of
+from gateway.dialplan.phrases import key_for, parse_phrase, words_of
 
 WORDS = st.lists(st.text("abcdefgäöüß", min_size=1, max_size=6), min_size=1, max_size=6)
 
@@ -82,3 +82,19 @@ def test_phrase_is_found_wherever_its_words_stand(before: list[str], phrase: lis
 @given(st.text(max_size=60))
 def test_any_text_holds_itself_if_it_has_words(text: str) -> None:
     assert parse_phrase(text).is_in(text) == bool(words_of(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sales department please", "1"),
+        ("das Buro", "2"),
+        ("Verkaufen", None),
+        ("", None),
+        ("Verkauf oder Büro", None),
+        ("sales department oder Büro", "1"),
+        ("verkauf", "1"),
+    ],
+)
+def test_phrases_are_whole_words_the_longest_wins(text: str, expected: str | None) -> None:
+    assert key_for(text, {"1": ("Verkauf", "sales department"), "2": ("Büro",)}) == expected

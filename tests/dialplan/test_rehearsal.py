@@ -18,6 +18,9 @@ contacts:
   desk: {dial: ["1"]}
   day: {dial: ["2"], when: office, else: box}
   night: {dial: ["3"], when: office}
+  rare: {dial: ["4"], quota: {per_call: 1}}
+  line: {pattern: "/[1-3]{3}/"}
+vars: {x: a}
 mailboxes: {box: {transcript: false, notify: [{email: {to: a@b.example}}]}}
 sessions:
   talk: {use: default, tools: [hang_up, switch_language], languages: [en, fr, it]}
@@ -47,11 +50,20 @@ routes:
   - {name: day, match: {to: "5"}, do: [{transfer: day}, {hang_up: true}]}
   - {name: night, match: {to: "6"}, do: [{transfer: night}, {say: Nobody.}]}
   - {name: talk, match: {to: "7"}, do: [{session: talk}]}
+  - name: hidden
+    match: {to: "8"}
+    do: [{say: "Before, {vars.x}."}, {transfer: night}, {transfer: desk}, {transfer: desk}, {set: {x: b}}]
+  - {name: deaf, match: {to: "10"}, do: [{menu: {1: [{say: One.}]}}]}
+  - {name: echo, match: {to: "11"}, do: [{menu: {say: "One, two, three, four.", 1: [{say: One.}], words: {1: [one]}}}]}
+  - {name: more, match: {to: "9"}, do: [{session: talk}]}
 escalations:
+  - {name: once, when: {dtmf: "*"}, do: [{transfer: rare}]}
+  - {name: line, when: {dtmf: "#"}, do: [{transfer: {to: line, number: "{vars.x}"}}]}
   - {name: zero, when: {dtmf: "0"}, do: [{transfer: desk}]}
   - {name: vip, when: {dtmf: "1", from: "6*"}, do: [{say: VIP.}]}
   - {name: choice, when: {dtmf: "2"}, do: [{menu: {5: [{say: Five.}]}}, {session: other}]}
   - {name: asked, when: {said: [a human, être aidé]}, do: [{transfer: desk}]}
+  - {name: another, when: {said: [another]}, do: [{say: Another.}]}
   - {name: fails, when: {failed_tools: 2}, do: [{say: Fails.}]}
   - {name: again, when: {repeats: 3}, do: [{say: Again.}]}
   - {name: silent, when: {silence: 25s}, do: [{say: "There?"}, {hang_up_after: 15s}]}
@@ -126,6 +138,17 @@ def failures(folder: Path, number: int, then: str, expect: str, more: str = AT) 
         (7, "{dtmf: 2}, {dtmf: 5}", "say: Five., session: other"),
         (7, "{dtmf: 2}, {dtmf: 0}", "transfer: desk"),
         (7, "{dtmf: 0}, {transfer: busy}, {repeats: 3}", "say: Again."),
+        # as a call goes: see test_rehearsed_calls.py
+        (1, "{said: 'I want to buy, let us talk'}", "transfer: desk"),
+        (1, "{dtmf: 0}", "transfer: desk"),
+        (2, "{dtmf: 1}, {dtmf: 2}, {dtmf: 3}, {dtmf: 4}, {dtmf: '#'}", "say: You said 1234."),
+        (2, "{dtmf: 1}, {dtmf: 2}, {dtmf: '#'}, {digits: '12'}", "say: None."),
+        (2, "{digits: '1234'}", "say: You said 1234."),
+        (3, "{dtmf: 0}, {transfer: answered}", "transfer: desk"),
+        (8, "{transfer: busy}, {transfer: busy}", "say: 'Before, a.', vars: {x: b}"),
+        (9, "{dtmf: '*'}, {transfer: busy}, {dtmf: '*'}, {repeats: 3}", "say: Again."),
+        (9, "{said: a human and another}, {transfer: busy}, {said: a human and another}", "say: Another."),
+        (9, "{dtmf: '#'}, {repeats: 3}", "say: Again."),
     ],
 )
 def test_what_comes_of_a_call_is_found_out(tmp_path: Path, number: int, then: str, expect: str) -> None:
@@ -141,6 +164,19 @@ def test_what_comes_of_a_call_is_found_out(tmp_path: Path, number: int, then: st
         (1, "", "vars: {kind: sales}", "expected vars.kind 'sales', but it is 'none'"),
         (2, "{said: hello}", "route: digits", "said 'hello' happens while the caller is asked by collect"),
         (2, "", "vars: {order: '1'}", "expected vars.order '1', but it is not set"),
+        (7, "{provider_down: true}, {dtmf: 0}", "say: Down.", "dtmf 0 happens outside a session"),
+        (9, "{budget: 100%}, {dtmf: 0}", "route: more", "dtmf 0 happens outside a session"),
+        (
+            9,
+            "{dtmf: '*'}, {transfer: busy}, {dtmf: '*'}, {transfer: busy}",
+            "route: more",
+            "transfer busy happens, but",
+        ),
+        (9, "{dtmf: '#'}, {transfer: busy}", "route: more", "transfer busy happens, but nobody is called: line takes"),
+        (5, "{transfer: no_answer}, {dtmf: 0}", "route: day", "dtmf 0 happens outside a session"),
+        (9, "{dtmf: 0}, {dtmf: 0}", "route: more", "dtmf 0 happens, and nobody said what became of the transfer"),
+        (10, "{said: hello}", "route: deaf", "said 'hello' happens while the caller is asked by menu without words"),
+        (11, "{said: one two three four}", "route: echo", "said 'one two three four' holds words of the prompt alone"),
         (3, "{dtmf: 1}", "route: hook", "dtmf 1 happens while a hook is asked; expected hook: ... before it"),
         (
             3,

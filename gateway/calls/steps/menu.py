@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from gateway.calls.events import Command, Event
@@ -10,10 +9,8 @@ from gateway.calls.step_events import Listen, SpeechBegan, StopListening, WordsH
 from gateway.calls.steps.question import PromptOf, Question
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import Action, MenuAction
-from gateway.dialplan.phrases import parse_phrase, words_of
+from gateway.dialplan.phrases import is_echo, key_for
 
-ECHO_WORDS = 4
-"""As many words of the prompt, and no others, are its echo; fewer may well be the caller's."""
 SPEECH_LIMIT_S = 10.0
 """How long somebody who has begun to speak is waited for."""
 MAX_SOUNDS = 3
@@ -71,9 +68,7 @@ class Menu(Question):
 
     def _is_echo(self, text: str) -> bool:
         """Whether what was heard is nothing but words of the prompt, which comes back from a loudspeaker."""
-        heard = words_of(text)
-        prompt = "" if self.opening is None else self.opening.text
-        return len(heard) >= ECHO_WORDS and set(heard) <= set(words_of(prompt))
+        return is_echo(text, "" if self.opening is None else self.opening.text)
 
     def _on_key(self, digit: str, at: datetime) -> list[Command]:
         self._variables.keys += digit
@@ -102,15 +97,3 @@ class Menu(Question):
 
     def _quiet(self) -> list[Command]:
         return [*super()._quiet(), *([StopListening()] if self._action.words else [])]
-
-
-def key_for(text: str, words: Mapping[str, tuple[str, ...]]) -> str | None:
-    """The key whose phrase is in `text`, the longest phrase first; None where none is, or two are alike."""
-    found = [
-        (max(len(place) for place in places), key)
-        for key, listed in words.items()
-        for phrase in listed
-        if (places := tuple(parse_phrase(phrase).places(text)))
-    ]
-    longest = {key for length, key in found if length == max(found)[0]}
-    return longest.pop() if len(longest) == 1 else None

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from gateway.calls.events import (
     Command,
     DigitReceived,
@@ -22,7 +20,7 @@ from gateway.calls.events import (
     TimerName,
 )
 from gateway.calls.step_events import Listen, Speak, SpeechBegan, StopListening, WordsHeard
-from gateway.calls.steps.menu import MAX_SOUNDS, SPEECH_LIMIT_S, Menu, key_for
+from gateway.calls.steps.menu import MAX_SOUNDS, SPEECH_LIMIT_S, Menu
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import HangUpAction, MenuAction, TransferAction
 from tests.support.bare_plan import BARE_PLAN
@@ -152,22 +150,6 @@ def test_keys_are_noted_in_the_order_they_were_pressed() -> None:
 
 def test_only_keys_with_a_choice_are_its_own() -> None:
     assert [digit for digit in "0123456789*#" if menu().takes(digit)] == ["1", "2"]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("sales department please", "1"),
-        ("das Buro", "2"),
-        ("Verkaufen", None),
-        ("", None),
-        ("Verkauf oder Büro", None),
-        ("sales department oder Büro", "1"),
-        ("verkauf", "1"),
-    ],
-)
-def test_phrases_are_whole_words_the_longest_wins(text: str, expected: str | None) -> None:
-    assert key_for(text, WORDS) == expected
 
 
 def test_noise_does_not_keep_a_menu_for_ever() -> None:
