@@ -12,6 +12,7 @@ import pytest
 
 from gateway.calls.keys import DtmfMode
 from gateway.calls.media_hosts import MediaHost
+from gateway.cli.service import load_plans
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError
 from gateway.media.codec import AudioFormat
@@ -878,3 +879,21 @@ def test_the_documentation_of_budgets_shows_what_can_be_configured(load: Load) -
     assert configuration.unpriced() == ()
     with pytest.raises(ConfigurationError, match="nobody knows what our-model costs"):
         load(GOOD + limits + prices[: prices.index("    prices:")])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("dialplans:\n  - nope.yaml\n", "gateway.yaml:2:5: {folder}/nope.yaml cannot be read: No such file"),
+        ("log: {level: info}\n", "gateway.yaml:1:1: no dialplan is named (expected dialplans: [FILE])"),
+    ],
+)
+def test_a_dialplan_that_is_not_there_is_shown_at_the_line_that_names_it(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as raised:
+        load_plans(load_configuration(file, {}))
+    (found,) = raised.value.problems
+    assert str(found).startswith(f"{tmp_path}/{problem.format(folder=tmp_path)}")

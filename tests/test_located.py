@@ -122,6 +122,16 @@ def test_aliases_repeat_a_value() -> None:
     assert read.peers["a"] == read.peers["b"] == Peer(host="h")
 
 
+def test_merge_keys_are_refused_with_what_to_do_instead() -> None:
+    (problem,) = (text for text in problems("a: &x {b: c}\nd: {<<: *x}\n") if "merges" in text)
+    assert problem == "2:5: '<<' merges nothing here (write the keys out; *NAME stands for a whole value)"
+
+
+def test_a_star_as_a_key_is_told_to_need_quotes() -> None:
+    (problem,) = problems("a:\n  *: 1\n")
+    assert problem.endswith("(put quotes around text that begins with *)")
+
+
 # Places.
 
 

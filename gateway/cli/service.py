@@ -33,7 +33,7 @@ from gateway.cli.status import report_sources, watch_signalling
 from gateway.config import Configuration
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
-from gateway.errors import ConfigurationError, Problem, ResourceError
+from gateway.errors import ConfigurationError, Problem, ResourceError, shown
 from gateway.media.engine import MediaEngine
 from gateway.media.pacing import append_ms_for
 from gateway.realtime.day_ledger import DayLedger
@@ -73,11 +73,11 @@ def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
     """
     problems: list[Problem] = []
     plans: list[Dialplan] = []
-    for file in configuration.dialplans:
+    for index, file in enumerate(configuration.dialplans):
         try:
             plan = load_dialplan(file)
         except ConfigurationError as error:
-            problems += error.problems
+            problems += [_named_by(configuration, index, problem) for problem in error.problems]
             continue
         problems += plan.check_references(
             configuration.realtime,
@@ -92,12 +92,17 @@ def load_plans(configuration: Configuration) -> tuple[Dialplan, ...]:
         load_sounds(plan)
         plans.append(plan)
     if not configuration.dialplans:
-        problems.append(
-            Problem(file="configuration", message="no dialplan is named", expected="expected dialplans: […]")
-        )
+        problems.append(configuration.problem(("dialplans",), "no dialplan is named", "expected dialplans: [FILE]"))
     if problems:
         raise ConfigurationError(problems)
     return tuple(plans)
+
+
+def _named_by(configuration: Configuration, index: int, problem: Problem) -> Problem:
+    """A `problem` of the dialplan of that index; of one that cannot be read, at the line that names it."""
+    if problem.line or problem.file != str(configuration.dialplans[index]):
+        return problem
+    return configuration.problem(("dialplans", index), f"{shown(problem.file)} {problem.message}", problem.expected)
 
 
 class Service:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from gateway.calls.facts import NumberPolicy
 from gateway.calls.keys import DtmfMode
@@ -24,8 +24,8 @@ from gateway.config.sections import (
 )
 from gateway.config.sip import SipSection, trunk_options_of
 from gateway.config.values import DNS_PORT, EMBEDDED, check_network, parse_address
-from gateway.errors import shown
-from gateway.located import Section, WrongValue, hint
+from gateway.errors import Problem, shown
+from gateway.located import Document, Key, Section, WrongValue, hint
 from gateway.media.engine import MediaOptions
 from gateway.media.pacing import APPENDS_MS
 from gateway.realtime.prices import SessionPrices, session_prices
@@ -55,6 +55,18 @@ class Configuration(Section):
     mail: MailSection = MailSection()
     limits: LimitsSection = LimitsSection()
     log: LogSection = LogSection()
+    _document: Document | None = PrivateAttr(default=None)
+
+    def read_from(self, document: Document) -> Configuration:
+        """The same, with the places of what was read."""
+        self._document = document
+        return self
+
+    def problem(self, path: Sequence[Key], message: str, expected: str) -> Problem:
+        """A problem at the place in the file that `path` leads to."""
+        if self._document is None:
+            return Problem(file="configuration", message=message, expected=expected)
+        return self._document.problem(path, message, expected)
 
     @model_validator(mode="after")
     def _traces_what_exists(self) -> Configuration:

@@ -31,17 +31,22 @@ def check_abilities(
     if profile is None:
         return
     if audio == "g711" and not profile.has_g711:
-        raise WrongValue(f"asks for audio g711, which {provider} does not take", expected="expected audio: pcm16")
+        raise _unfit("audio", f"is g711, which {provider} does not take", "expected audio: pcm16")
     if audio == "pcm16" and profile.linear_formats is None:
-        raise WrongValue(f"asks for audio pcm16, which {provider} does not take", expected="expected audio: g711")
+        raise _unfit("audio", f"is pcm16, which {provider} does not take", "expected audio: g711")
     kinds = [kind for kind in profile.capabilities.turn_detections if kind != "none"]
     if turn_detection is not None and turn_detection not in kinds:
         expected = f"expected turn_detection.kind: {' or '.join(kinds)}" if kinds else "expected no turn_detection.kind"
-        raise WrongValue(f"asks for {turn_detection}, which {provider} does not have", expected=expected)
+        raise _unfit("turn_detection.kind", f"is {turn_detection}, which {provider} does not have", expected)
     for key in sorted(profile.needs.difference(given)):
         raise WrongValue(f"has no {key}, which {provider} needs", expected=f"expected {key}")
     for key in sorted(profile.lacks.intersection(given)):
-        raise WrongValue(f"has {key}, which {provider} does not have", expected=f"expected no {key}")
+        raise _unfit(key, f"is nothing that {provider} has", f"expected no {key}")
+
+
+def _unfit(key: str, message: str, expected: str) -> WrongValue:
+    """What is wrong with a `key` of a session, at its own place."""
+    return WrongValue(message, expected=expected, at=key.split("."))
 
 
 def formats_of(provider: str, audio: str) -> tuple[AudioFormat, AudioFormat]:

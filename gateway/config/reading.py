@@ -39,7 +39,7 @@ def load_configuration(
         problems += _unpriced(examined.value, examined.document)
     if problems or examined.value is None:
         raise ConfigurationError(in_order(problems, str(file)))
-    return _with_paths(examined.value, file.parent)
+    return _with_paths(examined.value, file.parent).read_from(document)
 
 
 def _unpriced(configuration: Configuration, document: Document) -> list[Problem]:

@@ -49,14 +49,24 @@ def build_dialplan(document: Document, path: Path, environment: Mapping[str, str
     secrets = Substitution(os.environ if environment is None else environment)
     document = document.with_texts(secrets, below=SECTIONS_WITH_SECRETS, under=KEYS_WITH_SECRETS)
     examined = examine(PlanSource, document)
-    if examined.value is None:
+    usable = examined if examined.value is not None else examine(PlanSource, _with_head(document))
+    if usable.value is None:
         raise ConfigurationError(examined.problems)
-    loading = Loading(plan=examined.value, document=examined.document, whole=document, folder=path.absolute().parent)
+    loading = Loading(plan=usable.value, document=usable.document, whole=document, folder=path.absolute().parent)
     dialplan = _plan(loading, path)
     problems = (*examined.problems, *loading.problems)
     if problems:
         raise ConfigurationError(in_order(problems, document.file))
     return dialplan
+
+
+def _with_head(document: Document) -> Document:
+    """`document` with a head that is right, so that the rest of a plan without one is looked at, too."""
+    known = document.keys()
+    head = {"version": "1", "name": "plan"} | ({} if "timezone" in known else {"timezone": "UTC"})
+    for key, text in head.items():
+        document = document.with_value((key,), load_yaml(text, document.file))
+    return document
 
 
 def _plan(loading: Loading, path: Path) -> Dialplan:

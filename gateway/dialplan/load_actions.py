@@ -44,6 +44,7 @@ from gateway.dialplan.actions import (
 from gateway.dialplan.hours import may_coincide
 from gateway.dialplan.load_contacts import load_prompt
 from gateway.dialplan.loading import Loading, Way
+from gateway.dialplan.phrases import words_of
 from gateway.dialplan.source_values import counts
 from gateway.errors import shown
 from gateway.located import hint
@@ -209,7 +210,7 @@ class ActionLoader:
         taken: dict[str, str] = {}
         for key, phrases in menu.words.items():
             for index, phrase in enumerate(phrases):
-                said = " ".join(phrase.casefold().split())
+                said = " ".join(words_of(phrase))
                 if taken.setdefault(said, key) != key:
                     message = f"{shown(phrase)!r} is said for {taken[said]!r} and {key!r}"
                     self.loading.note((*path, "words", key, index), message, "expected each phrase once")

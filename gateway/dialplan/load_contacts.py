@@ -75,9 +75,10 @@ def _contact(loading: Loading, name: str, contact: ContactSource) -> Contact:
 
 
 def _mode(contact: ContactSource) -> TransferMode:
-    """Warm where the contact is to be asked or told something, blind otherwise."""
-    is_warm = contact.accept is not None or contact.confirm == "dtmf" or bool(contact.summary)
-    return TransferMode.WARM if is_warm else TransferMode.BLIND
+    """Warm where the contact is to be asked or told something, attended where we dial it by a trunk, else blind."""
+    if contact.accept is not None or contact.confirm == "dtmf" or contact.summary:
+        return TransferMode.WARM
+    return TransferMode.ATTENDED if contact.trunk else TransferMode.BLIND
 
 
 def _acceptance(loading: Loading, path: Way, contact: ContactSource) -> Acceptance | None:

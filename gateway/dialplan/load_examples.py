@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
+from gateway.dialplan.actions import HookAction, walk
 from gateway.dialplan.example_source import CallSource, CaseSource, ExpectSource, HappeningSource
 from gateway.dialplan.examples import (
     Advised,
@@ -131,6 +132,9 @@ def _hook_answer(loading: Loading, path: Way, written: HappeningSource) -> HookA
         return HookAnswer()
     loader = ActionLoader(loading=loading, in_session=True)
     actions = loader.load((*path, "do"), written.hook.do, is_answered=False)
+    if any(isinstance(action, HookAction) for action in walk(actions)):
+        message = "'do' has a hook of its own, which the gateway takes for no answer"
+        loading.note((*path, "do"), message, "expected other actions, or hook: failed")
     return HookAnswer(actions=actions, values=MappingProxyType(written.hook.set))
 
 

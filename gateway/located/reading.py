@@ -103,6 +103,8 @@ _REMEDIES = {
     **{opener: f"put quotes around text that begins with {opener}" for opener in "*&!%@`"},
 }
 """What to do about the character where reading stopped."""
+_OPENERS = {"while scanning an alias": "*", "while scanning an anchor": "&"}
+"""What began what could not be read, where that is the trouble."""
 
 _BARE_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]*::")
 
@@ -175,6 +177,8 @@ class _Composer:
         mark = error.problem_mark or error.context_mark
         place = self._place(mark)
         message = f"not YAML: {error.problem or error.context or 'cannot be read'}"
+        if error.context in _OPENERS:
+            return self._problem(place, message, _REMEDIES[_OPENERS[error.context]])
         if mark and (remedy := self._remedy(mark.index, place)):
             return self._problem(place, message, remedy)
         context = f"{error.context} of line {self._place(error.context_mark).line}" if error.context_mark else ""
@@ -241,6 +245,8 @@ class _Composer:
             children.append(self._node(next(events), events, depth + 1))
             if not isinstance(key, Scalar):
                 self._note(event, "a key is a list or a table", "expected text as key")
+            elif key.text == "<<" and key.is_plain:
+                self._note(event, "'<<' merges nothing here", "write the keys out; *NAME stands for a whole value")
             elif key.text in entries:
                 first = entries[key.text][0].place.line
                 self._note(event, f"key {shown(key.text)!r} appears twice", f"the first is in line {first}")

@@ -326,6 +326,14 @@ def test_all_problems_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> N
     assert found == sorted(found, key=lambda problem: int(problem.split(":")[1]))
 
 
+def test_the_rest_of_a_plan_is_looked_at_though_its_head_is_missing(tmp_path: Path) -> None:
+    head, rest = PLAN.split("hours:", 1)
+    text = f"hours:{rest}".replace("closed.wav", "open.wav")
+    found = "\n".join(problems(tmp_path, text))
+    assert all(f"key {key!r} is missing" in found for key in ("version", "name", "timezone")), head
+    assert "'open.wav' is not a file" in found
+
+
 def test_a_mistake_within_an_entry_does_not_make_its_name_unknown(tmp_path: Path) -> None:
     text = (
         PLAN.replace("ring: 15s", "ring: soon")

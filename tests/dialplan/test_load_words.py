@@ -117,7 +117,7 @@ WORDS = [
     ),
     (
         'queue: {dial: ["sip:700"]}',
-        'queue: {dial: ["sip:700"], ¦trunk: carrier}',
+        'queue: {dial: ["sip:700"], mode: blind, ¦trunk: carrier}',
         "'trunk' with mode: blind would ask a PBX to call by another one (expected mode: attended or warm)",
     ),
     (

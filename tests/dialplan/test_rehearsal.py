@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.dialplan.proof import run_tests
+from gateway.errors import ConfigurationError
 from tests.support.plans import load_plan
 
 PLAN = """\
@@ -219,3 +220,10 @@ def test_facts_of_a_test_decide_its_route(tmp_path: Path) -> None:
     assert run_tests(load_plan(tmp_path, text + case)).is_passed
     for old, new in (("Bobby", "Rob"), ('"55"', '"54"'), ("fr, de", "fr"), ("10d", "40d"), ("10d", "false")):
         assert not run_tests(load_plan(tmp_path, text + case.replace(old, new))).is_passed
+
+
+def test_a_hook_that_answers_by_a_hook_is_refused_as_the_gateway_refuses_it(tmp_path: Path) -> None:
+    further = '{hook: {do: [{menu: {1: [{hook: {url: "https://c.example/"}}]}}]}}'
+    case = f'  - {{call: {{to: "3", {AT}}}, then: [{further}], expect: {{route: hook}}}}\n'
+    with pytest.raises(ConfigurationError, match="has a hook of its own"):
+        load_plan(tmp_path, PLAN + case)

@@ -206,9 +206,9 @@ def test_configuration_of_gemini(tmp_path: Path) -> None:
     ("keys", "expected"),
     [
         ("url: ''", "has no model, which gemini needs"),
-        ("model: m\n    audio: g711", "asks for audio g711, which gemini does not take"),
-        ("model: m\n    language: en", "has language, which gemini does not have"),
-        ("model: m\n    turn_detection: {kind: semantic_vad}", "asks for semantic_vad, which gemini does not have"),
+        ("model: m\n    audio: g711", "'audio' is g711, which gemini does not take"),
+        ("model: m\n    language: en", "'language' is nothing that gemini has"),
+        ("model: m\n    turn_detection: {kind: semantic_vad}", "'kind' is semantic_vad, which gemini does not have"),
     ],
 )
 def test_configuration_that_gemini_could_not_follow_is_refused(tmp_path: Path, keys: str, expected: str) -> None:
