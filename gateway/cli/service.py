@@ -102,7 +102,9 @@ def _named_by(configuration: Configuration, index: int, problem: Problem) -> Pro
     """A `problem` of the dialplan of that index; of one that cannot be read, at the line that names it."""
     if problem.line or problem.file != str(configuration.dialplans[index]):
         return problem
-    return configuration.problem(("dialplans", index), f"{shown(problem.file)} {problem.message}", problem.expected)
+    return configuration.problem(
+        ("dialplans", index), f"{shown(problem.file, 200)} {problem.message}", problem.expected
+    )
 
 
 class Service:
