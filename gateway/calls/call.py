@@ -38,7 +38,7 @@ from typing import TypeAlias, get_args
 
 from gateway.calls import tool_answers
 from gateway.calls.agreement import NO_LONGER_ASKING, RecordingAgreement
-from gateway.calls.escalating import Escalations, keeps_talking
+from gateway.calls.escalating import Escalations
 from gateway.calls.escalation.events import FactNoticed, Interject
 from gateway.calls.escalation.facts import ToolsBroken
 from gateway.calls.events import (
@@ -125,6 +125,7 @@ from gateway.dialplan.actions import (
     TellAction,
     TransferAction,
     VoicemailAction,
+    keeps_talking,
 )
 from gateway.dialplan.contacts import SummaryWay, TransferMode
 from gateway.dialplan.model import CallFacts, Consent, Dialplan, RecordPlan

@@ -12,7 +12,7 @@ budget that is reached. Of several that one fact sets off, the first in the file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from gateway.calls.escalation.events import AskVerdict
@@ -22,12 +22,7 @@ from gateway.calls.escalation.judges import Judge, judge_of, own_words
 from gateway.calls.events import BudgetReached, CallNotes, Command, StartTimer, TimerName
 from gateway.dialplan.actions import (
     Action,
-    AnswersAction,
-    HangUpAfterAction,
-    RecordingAction,
-    SayAction,
-    SetAction,
-    TellAction,
+    keeps_talking,
 )
 from gateway.dialplan.model import CallFacts, Dialplan
 from gateway.dialplan.triggers import (
@@ -39,14 +34,6 @@ from gateway.dialplan.triggers import (
     Trigger,
     VerdictGiven,
 )
-
-KEEPS_TALKING = (SayAction, TellAction, HangUpAfterAction, RecordingAction, AnswersAction, SetAction)
-"""What is done while caller and model go on talking; anything else interrupts them."""
-
-
-def keeps_talking(actions: Sequence[Action]) -> bool:
-    """Whether the conversation goes on."""
-    return all(isinstance(action, KEEPS_TALKING) for action in actions)
 
 
 class Escalations:

@@ -297,3 +297,12 @@ def walk(actions: Sequence[Action]) -> Iterator[Action]:
                 yield from walk(failed or ())
             case HookAction(failed=failed):
                 yield from walk(failed or ())
+
+
+KEEPS_TALKING = (SayAction, TellAction, HangUpAfterAction, RecordingAction, AnswersAction, SetAction)
+"""What an escalation may do while caller and model go on talking; anything else interrupts them."""
+
+
+def keeps_talking(actions: Sequence[Action]) -> bool:
+    """Whether the conversation goes on, or whatever the caller is asked."""
+    return all(isinstance(action, KEEPS_TALKING) for action in actions)

@@ -35,6 +35,7 @@ from gateway.dialplan.actions import (
     SetAction,
     TransferAction,
     VoicemailAction,
+    keeps_talking,
 )
 from gateway.dialplan.contacts import Contact
 from gateway.dialplan.examples import (
@@ -218,7 +219,10 @@ class Rehearsal:
 
     def _happen(self, event: ExampleEvent, waiting: list[ExampleEvent]) -> None:
         if isinstance(event, KeyPressed) and self._is_free(event.digit) and (escalation := self._first(event)):
-            self._fire(escalation)
+            if keeps_talking(escalation.actions):
+                self._do_besides(escalation)
+            else:
+                self._fire(escalation)
             return
         match self.standing, self._choice, event:
             case Standing.ASKING, MenuAction() as menu, KeyPressed() | NothingDone():
@@ -233,6 +237,18 @@ class Rehearsal:
                 self._talk(event, waiting)
             case _:
                 self.problem = self._refusal(event)
+
+    def _do_besides(self, escalation: Escalation) -> None:
+        """Its actions end nothing: what is under way goes on, or begins again where something is said."""
+        choice, left = self._choice, self._left
+        if any(isinstance(action, SayAction) for action in escalation.actions):
+            self._fire(escalation)
+            self._left += [*([choice] if choice is not None else []), *left]
+            return
+        self._fired.add(escalation.name)
+        self.done, self.called = [], []
+        for action in escalation.actions:
+            self._do(action, [])
 
     def _is_free(self, digit: str) -> bool:
         """Whether what is under way has no use for this key, which is then an escalation's, session or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -65,8 +65,8 @@ def test_what_is_too_old_is_forgotten(tmp_path: Path) -> None:
         callers.note("2", NOON + timedelta(days=9))
     with opened(tmp_path / "c.db", NOON + timedelta(days=11), keep_days=10) as callers:
         assert [callers.last_seen(number) is not None for number in "12"] == [False, True]
-    rows = sqlite3.connect(tmp_path / "c.db").execute("SELECT count(*) FROM callers").fetchone()
-    assert rows == (1,)
+    with closing(sqlite3.connect(tmp_path / "c.db")) as database:
+        assert database.execute("SELECT count(*) FROM callers").fetchone() == (1,)
 
 
 def test_memory_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,15 +276,16 @@ async def test_letter_is_sent_whatever_a_model_has_written(tmp_path: Path) -> No
 
 async def test_nobody_is_told_of_a_deleted_message(tmp_path: Path) -> None:
     async with HttpServer([answer(status=503)]) as server:
-        house = House(tmp_path, (hook(server),), pauses_s=(0.3,) * 9)
+        house = House(tmp_path, (hook(server),), pauses_s=(1.0,) * 9)
         async with house.open() as (store, _):
             kept = await house.leave(store)
             async with asyncio.timeout(PATIENCE_S):
                 while not server.asked:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             remove_message(tmp_path, kept.name)
-            await asyncio.sleep(0.5)
-        assert len(server.asked) == 1
+            told = len(server.asked)
+            await asyncio.sleep(1.3)
+        assert len(server.asked) == told == 1
     assert list_messages(tmp_path) == ([], [])
 
 
