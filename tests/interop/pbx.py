@@ -66,13 +66,19 @@ class Ports:
         return cls(sip=free_port(), tls=free_port(), rtp_first=first, rtp_last=first + 399, http=free_port())
 
 
-def free_port() -> int:
+WORKERS, PORTS_OF_A_WORKER = 4, 2500
+
+
+def free_port(lowest: int = 10000) -> int:
     """A port that is free for UDP and TCP, three free UDP ones behind it (RTCP, SIPp's video).
 
-    Of a range that the kernel gives nobody by chance (ip_local_port_range), so that it is still free when it is used.
+    Of a range that the kernel gives nobody by chance (ip_local_port_range), and that no other worker of the same test
+    run draws from, so that it is still free when it is used: 10,000 ports from `lowest`.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    first = lowest + worker * PORTS_OF_A_WORKER
     while True:
-        port = random.randrange(10000, 20000, 2)
+        port = random.randrange(first, first + PORTS_OF_A_WORKER - 4, 2)
         with ExitStack() as probes, suppress(OSError):
             probes.enter_context(socket.socket()).bind((HOST, port))
             for number in range(port, port + 4):

@@ -16,6 +16,9 @@ from typing import Self
 
 from tests.interop.pbx import HOST, free_port
 
+MEDIA_PORTS = 21000
+"""From here on: no PBX has its ports for audio there."""
+
 END_DEADLINE_S = 10.0
 RECORDINGS = Path("/usr/share/sip-tester")
 """Where Debian keeps the RTP that SIPp's own scenarios play."""
@@ -225,7 +228,7 @@ class Sipp:
         own_port = free_port()
         return [
             *run.command, "sipp", *scenario, f"{run.host}:{run.port}", "-s", run.number,
-            "-i", run.own_host, "-p", str(own_port), "-mi", run.own_host, "-mp", str(free_port()),
+            "-i", run.own_host, "-p", str(own_port), "-mi", run.own_host, "-mp", str(free_port(MEDIA_PORTS)),
             "-m", str(run.calls), "-l", str(run.calls), "-r", str(run.rate_cps), "-d", str(run.hold_ms),
             "-timeout", f"{run.within_s:g}s", "-timeout_error", "-nostdin",
             "-trace_err", "-error_file", "errors", "-trace_msg", "-message_file", "messages",
