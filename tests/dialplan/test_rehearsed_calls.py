@@ -325,7 +325,7 @@ def told(rehearsal: Rehearsal, plan: Dialplan) -> list[str]:
 def alike(done: list[str]) -> list[str]:
     """What was done, as far as both tell it the same: calls of contacts behind the rest, and no prompt of a menu.
 
-    A call says it again for each try, also behind a key that set something else off meanwhile; a rehearsal says it once.
+    A call says it again for each try, also behind a key that set something else off; a rehearsal says it once.
     """
     rest = [text for text in done if not text.startswith(("transfer ", "say Thank", "say Choose"))]
     calls = ["transfer ?" if text.startswith("transfer 1") and len(text) > 10 else text for text in done]
