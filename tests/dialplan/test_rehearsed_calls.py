@@ -328,7 +328,7 @@ def alike(done: list[str]) -> list[str]:
     A call says it again for each try, also behind a key that set something else off; a rehearsal says it once.
     """
     rest = [text for text in done if not text.startswith(("transfer ", "say Thank", "say Choose"))]
-    calls = ["transfer ?" if text.startswith("transfer 1") and len(text) > 10 else text for text in done]
+    calls = ["transfer ?" if text.startswith("transfer ") and len(text) > len("transfer 1") else text for text in done]
     return [*rest, *(text for text in calls if text.startswith("transfer "))]
 
 
