@@ -9,6 +9,7 @@ from pathlib import Path
 
 FOLDER_MODE = 0o700
 FREE_SPACE_CHECK_S = 5.0
+SWEEP_S = 3600.0
 
 
 class FreeSpace:
@@ -31,6 +32,24 @@ class FreeSpace:
             self._is_low = disk.f_bavail * disk.f_frsize < self._min_free_bytes
             self._checked_s = now
         return self._is_low
+
+
+class KeepDays:
+    """When a folder is to be looked through for files that are past their days."""
+
+    def __init__(self, days: int | None, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+        """`days` None: never. `clock` gives monotonic seconds, `wall_clock` those since 1970 as files have them."""
+        self._days = days
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._swept_s = float("-inf")
+
+    def oldest_s(self) -> float | None:
+        """What is older (seconds since 1970) is to go now; None while it was looked at less than `SWEEP_S` ago."""
+        if self._days is None or self._clock() < self._swept_s + SWEEP_S:
+            return None
+        self._swept_s = self._clock()
+        return self._wall_clock() - self._days * 86400
 
 
 def make_folder(folder: Path) -> None:

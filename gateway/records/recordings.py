@@ -10,12 +10,11 @@
 A recording that fails (disk full, folder gone, writes that hang) ends there: one log line, what was written so far is
 completed as a file, what follows is dropped. A process that dies leaves ``NAME.wav.part``, which plays as it is.
 
-The thread holds no lock while it writes; a disk that hangs costs every recording 30 s of queue, and no call anything.
+A disk that hangs costs every recording 30 s of queue, and no call anything.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -28,15 +27,15 @@ from typing import TypeAlias
 import structlog
 
 from gateway.records.audio_file import AudioFile, FileFormat, Samples, open_audio_file, opus_problem
-from gateway.records.folder import FreeSpace, folder_problem, make_folder, sync_folder
+from gateway.records.folder import FreeSpace, KeepDays, folder_problem, make_folder, sync_folder
 from gateway.records.names import CallFacts, check_pattern, name_of
+from gateway.records.writing_thread import WritingThread
 
 PART_SUFFIX = ".part"
 MAX_WAITING_S = 30.0
 """Audio of one recording that may wait for the disk."""
 MAX_WAITING_BYTES = 64 << 20
 """Audio of all recordings that may wait for the disk."""
-SWEEP_S = 3600.0
 MAX_SAME_NAMES = 1000
 
 _log = structlog.stdlib.get_logger("gateway.records")
@@ -198,14 +197,14 @@ class Recordings:
         """`clock` gives monotonic seconds, `wall_clock` those since 1970 as files have them."""
         self.options = options
         self.open_file = open_file
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._jobs: queue.SimpleQueue[tuple[Recording, Samples | None] | None] = queue.SimpleQueue()
-        self._queued_bytes = 0  # by the event loop alone
-        self._written_bytes = 0  # by the thread alone, as what follows
         self._free_space = FreeSpace(options.folder, options.min_free_bytes, clock)
-        self._swept_s = float("-inf")
-        self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
+        self._keep_days = KeepDays(options.keep_days, clock, wall_clock)
+        self._thread = WritingThread(
+            "recordings",
+            max_waiting_bytes=MAX_WAITING_BYTES,
+            upkeep=self._sweep,
+            on_failure=lambda error: _log.error("recording not written", why=repr(error)),
+        )
 
     def start(self) -> None:
         """Begin to write."""
@@ -213,10 +212,8 @@ class Recordings:
 
     def close(self, patience_s: float = 10.0) -> None:
         """Write what is queued, for `patience_s` at most, and end the thread. Blocks."""
-        self._jobs.put(None)
-        self._thread.join(patience_s)
-        if self._thread.is_alive():
-            _log.error("recordings not written", waiting_bytes=self._queued_bytes - self._written_bytes)
+        if not self._thread.close(patience_s):
+            _log.error("recordings not written", waiting_bytes=self._thread.waiting_bytes)
 
     def open(
         self,
@@ -235,27 +232,9 @@ class Recordings:
 
     def put(self, recording: Recording, samples: Samples | None) -> bool:
         """Queue a piece, or the end, of a recording; whether there was room."""
-        size = 0 if samples is None else samples.nbytes
-        if size and self._queued_bytes - self._written_bytes + size > MAX_WAITING_BYTES:
-            return False
-        self._queued_bytes += size
-        self._jobs.put((recording, samples))
-        return True
+        return self._thread.put(lambda: recording.take(samples), 0 if samples is None else samples.nbytes)
 
     # In the thread.
-
-    def _run(self) -> None:
-        while True:
-            self._sweep()
-            try:
-                job = self._jobs.get(timeout=SWEEP_S)
-            except queue.Empty:
-                continue
-            if job is None:
-                return
-            recording, samples = job
-            recording.take(samples)
-            self._written_bytes += 0 if samples is None else samples.nbytes
 
     def is_disk_full(self) -> bool:
         """Whether less than `min_free_bytes` is left, looked at now and then. Raises: OSError."""
@@ -263,10 +242,9 @@ class Recordings:
 
     def _sweep(self) -> None:
         """Delete recordings, and what crashes left of them, when their days are over."""
-        if self.options.keep_days is None or self._clock() < self._swept_s + SWEEP_S:
+        oldest_s = self._keep_days.oldest_s()
+        if oldest_s is None:
             return
-        self._swept_s = self._clock()
-        oldest_s = self._wall_clock() - self.options.keep_days * 86400
         deleted = 0
         try:
             for suffix in (".wav", ".opus"):

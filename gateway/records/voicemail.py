@@ -17,8 +17,6 @@ A disk that is full or hangs costs the message, with a word in the log, and no c
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 import time
 import wave
 from collections.abc import Callable
@@ -32,22 +30,21 @@ import structlog
 from gateway.dialplan.messages import Message, MessageKind
 from gateway.records.audio_file import WavFile
 from gateway.records.claims import Claims
-from gateway.records.folder import FreeSpace, make_folder, sync_folder
+from gateway.records.folder import FreeSpace, KeepDays, make_folder, sync_folder
 from gateway.records.message_draft import RATE_HZ, Draft, reason
 from gateway.records.message_files import AUDIO, NEW, OPEN, PART, SIDECAR, read_message, remove_message, write_whole
 from gateway.records.names import plain
+from gateway.records.writing_thread import Job, WritingThread
 
 MIN_RECOVERED_S = 1.0
 """Audio that a process which died has to have written, for it to be a message."""
 MAX_WAITING_BYTES = 16 << 20
 """Audio of all messages that may wait for the disk: 17 minutes of one."""
-SWEEP_S = 3600.0
 MAX_SAME_NAMES = 1000
 
 _log = structlog.stdlib.get_logger("gateway.records")
 
 _Opener: TypeAlias = Callable[[Path], WavFile]
-_Job: TypeAlias = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,17 +77,18 @@ class MessageStore:
         self.options = options
         self.open_audio = open_audio
         self._on_kept: Callable[[Message], None] = lambda message: None
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._jobs: queue.SimpleQueue[tuple[_Job, int] | None] = queue.SimpleQueue()
-        self._queued_bytes = 0  # by the event loop alone
-        self._written_bytes = 0  # by the thread alone, as what follows
-        self._dropped_bytes = 0  # by the event loop alone
-        self._swept_s = float("-inf")
+        self._loses_audio = False
         self._free_space = FreeSpace(options.folder, options.min_free_bytes, clock)
+        self._keep_days = KeepDays(options.keep_days, clock, wall_clock)
         self._claims = Claims(options.folder)
         self._unwritten: set[str] = set()  # messages that are told although the disk did not take them
-        self._thread = threading.Thread(target=self._run, name="voicemail", daemon=True)
+        self._thread = WritingThread(
+            "voicemail",
+            max_waiting_bytes=MAX_WAITING_BYTES,
+            upkeep=self._sweep,
+            on_failure=lambda error: _log.error("message not kept", why=reason(error)),
+            at_end=self._claims.close,
+        )
 
     def start(self, on_kept: Callable[[Message], None]) -> None:
         """Begin to write, after what an earlier process left is taken up.
@@ -103,10 +101,8 @@ class MessageStore:
 
     def close(self, patience_s: float = 10.0) -> None:
         """Write what is queued, for `patience_s` at most, and end the thread. Blocks."""
-        self._jobs.put(None)
-        self._thread.join(patience_s)
-        if self._thread.is_alive():
-            _log.error("messages not written", waiting_bytes=self._queued_bytes - self._written_bytes)
+        if not self._thread.close(patience_s):
+            _log.error("messages not written", waiting_bytes=self._thread.waiting_bytes)
 
     def open(self, message: Message) -> Draft:
         """Begin a message with what is known of it; its files are made when there is something to keep."""
@@ -120,34 +116,13 @@ class MessageStore:
         """Whether nobody has deleted it. Blocks for the length of a look."""
         return message.name in self._unwritten or self._file(message.name, SIDECAR).exists()
 
-    def put(self, job: _Job, size_bytes: int = 0) -> None:
+    def put(self, job: Job, size_bytes: int = 0) -> None:
         """Have the thread do it; audio for which the disk is too slow is left out, with a word in the log."""
-        if size_bytes and self._queued_bytes - self._written_bytes + size_bytes > MAX_WAITING_BYTES:
-            if not self._dropped_bytes:
-                _log.error("messages lose audio", why="the disk is too slow")
-            self._dropped_bytes += size_bytes
-            return
-        self._queued_bytes += size_bytes
-        self._jobs.put((job, size_bytes))
+        if not self._thread.put(job, size_bytes) and not self._loses_audio:
+            self._loses_audio = True
+            _log.error("messages lose audio", why="the disk is too slow")
 
     # In the thread.
-
-    def _run(self) -> None:
-        while True:
-            self._sweep()
-            try:
-                entry = self._jobs.get(timeout=SWEEP_S)
-            except queue.Empty:
-                continue
-            if entry is None:
-                self._claims.close()
-                return
-            job, size_bytes = entry
-            try:
-                job()
-            except Exception as error:  # noqa: BLE001 - one message must not cost the others
-                _log.error("message not kept", why=reason(error))
-            self._written_bytes += size_bytes
 
     def is_disk_full(self) -> bool:
         """Whether less than `min_free_bytes` is left. Raises: OSError."""
@@ -256,10 +231,9 @@ class MessageStore:
 
     def _sweep(self) -> None:
         """Delete messages, and what crashes left of them, when their days are over."""
-        if self.options.keep_days is None or self._clock() < self._swept_s + SWEEP_S:
+        oldest_s = self._keep_days.oldest_s()
+        if oldest_s is None:
             return
-        self._swept_s = self._clock()
-        oldest_s = self._wall_clock() - self.options.keep_days * 86400
         deleted = 0
         for suffix in (AUDIO, AUDIO + PART, SIDECAR, SIDECAR + NEW, OPEN):
             for file in self.options.folder.glob(f"*/*{suffix}"):

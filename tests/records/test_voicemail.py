@@ -251,7 +251,7 @@ def test_audio_that_waits_for_a_slow_disk_has_an_end(folder: Path) -> None:
         for _ in range(1200):
             draft.write(np.zeros(8000, np.int16))
     assert [line["event"] for line in lines] == ["messages lose audio"]
-    assert store._queued_bytes <= 16 << 20
+    assert store._thread.waiting_bytes <= 16 << 20
     store.start(nobody)
     draft.discard()
     store.close(DEADLINE_S)
