@@ -28,8 +28,9 @@ from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
 from gateway.calls.bridge import MAX_TRANSCRIPT
 from gateway.calls.brief import CallBrief, Placement
-from gateway.calls.call import HEARD_STATES, Call, CallState
+from gateway.calls.call import Call, CallState
 from gateway.calls.call_session import CallSession, SessionLinks
+from gateway.calls.call_state import HEARD_STATES
 from gateway.calls.escalation.events import AskVerdict, FactNoticed, Interject
 from gateway.calls.escalation.facts import Fact
 from gateway.calls.escalation.silence import SilenceWatch

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.calls import events as e
-from gateway.calls.call import ENDLESS, Call, CallState
+from gateway.calls.call import Call, CallState
+from gateway.calls.phases.acting import ENDLESS
 from gateway.calls.record import CallDirection
 from gateway.calls.step_events import (
     AskHook,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.calls import events as e
-from gateway.calls.call import CALL_TRANSITIONS, Call, CallState
+from gateway.calls.call import CALL_TRANSITIONS, PHASES, Call, CallState
 from gateway.calls.record import CallDirection
 from gateway.calls.refusal import Refusal
 from gateway.calls.step_events import MessageEnded
@@ -379,7 +379,7 @@ def test_no_message_of_ours_to_the_model_holds_what_the_far_end_wrote(plan: Dial
 
 def test_tool_that_is_asked_for_while_a_file_is_played_is_answered_and_not_run(tmp_path: Path) -> None:
     call = talking(plan_of(tmp_path))
-    call._enter(CallState.ACTING)
+    call._course.enter(CallState.ACTING)
     for name in ("hang_up", "transfer", "no_such_tool"):
         asked = e.ToolAsked(call_id=name, name=name, arguments={"contact": "sales"})
         (reply,) = call.step(asked, NOON)
@@ -415,6 +415,10 @@ def test_second_transfer_while_one_is_under_way_is_refused(plan: Dialplan) -> No
     commands = call.step(transfer("day"), NOON)
     assert [type(command) for command in commands] == [e.ReplyToTool]
     assert call.state is CallState.TRANSFERRING
+
+
+def test_no_two_phases_decide_on_the_same_event_of_a_state() -> None:
+    assert sum(len(phase) for phase in PHASES) == len(CALL_TRANSITIONS)
 
 
 @pytest.mark.parametrize("state", [state for state in CallState if state is not CallState.ENDED])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.calls import events as e
-from gateway.calls.call import PUT_THROUGH, Call, CallState
+from gateway.calls.call import Call, CallState
+from gateway.calls.phases.conversing import PUT_THROUGH
 from gateway.calls.record import CallDirection
 from gateway.calls.step_events import EndMessage, LeaveWish, Speak
 from gateway.dialplan import actions as a

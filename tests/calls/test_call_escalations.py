@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from gateway.calls import events as e
-from gateway.calls.call import HUNG_UP_AFTER, Call, CallState
+from gateway.calls.call import Call, CallState
 from gateway.calls.escalation import facts as f
 from gateway.calls.escalation.events import AskVerdict, FactNoticed, Interject
+from gateway.calls.phases.interruptions import HUNG_UP_AFTER
 from gateway.dialplan import actions as a
 from gateway.dialplan import triggers as t
 from gateway.dialplan.contacts import Contact

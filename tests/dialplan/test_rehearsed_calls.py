@@ -17,7 +17,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from gateway.calls import events as e
-from gateway.calls.call import HUNG_UP_AFTER, Call, CallState
+from gateway.calls.call import Call, CallState
 from gateway.calls.escalation.events import FactNoticed, Interject
 from gateway.calls.escalation.facts import (
     CallerSaid,
@@ -28,6 +28,7 @@ from gateway.calls.escalation.facts import (
     TalkLasted,
     ToolsBroken,
 )
+from gateway.calls.phases.interruptions import HUNG_UP_AFTER
 from gateway.calls.step_events import (
     AskHook,
     HookAnswered,
@@ -287,8 +288,8 @@ class Driver:
 
     def be_silent(self) -> None:
         """Until nothing is asked any more, or something else is: a question has three tries at most here."""
-        asking = self.call._stage._step  # whether the same question is still open is told nowhere else
-        while self.call._stage._step is asking and asking is not None:
+        asking = self.call._course.stage._step  # whether the same question is still open is told nowhere else
+        while self.call._course.stage._step is asking and asking is not None:
             self.feed(e.TimerFired(timer=e.TimerName.STEP))
 
     def notice(self, fact: Fact) -> None:
