@@ -27,9 +27,10 @@ from gateway.dialplan.load_routes import load_routes
 from gateway.dialplan.load_sessions import load_sessions
 from gateway.dialplan.loading import UTC, Loading
 from gateway.dialplan.model import Dialplan
-from gateway.dialplan.source import PlanSource
+from gateway.dialplan.source import PlanSource, RouteSource
+from gateway.dialplan.source_values import VERSION, Name, Version
 from gateway.errors import ConfigurationError
-from gateway.located import Document, Substitution, WrongValue, examine, in_order, load_yaml
+from gateway.located import Document, Examined, Substitution, WrongValue, examine, in_order, load_yaml
 
 SECTIONS_WITH_SECRETS = ("tools", "mcp")
 KEYS_WITH_SECRETS = ("hook", "webhook")
@@ -44,12 +45,23 @@ def load_dialplan(path: Path, environment: Mapping[str, str] | None = None) -> D
     return build_dialplan(load_yaml(path), path, environment)
 
 
+class _AnyPlan(PlanSource):
+    """A plan of which nothing is needed, so that all that is there is looked at, whatever lacks or is wrong."""
+
+    version: Version = VERSION
+    name: Name = "plan"
+    timezone: str = UTC.key
+    routes: tuple[RouteSource, ...] = ()
+
+
 def build_dialplan(document: Document, path: Path, environment: Mapping[str, str] | None = None) -> Dialplan:
     """Like `load_dialplan`, from a document already read; `path` is where it lies."""
     secrets = Substitution(os.environ if environment is None else environment)
     document = document.with_texts(secrets, below=SECTIONS_WITH_SECRETS, under=KEYS_WITH_SECRETS)
     examined = examine(PlanSource, document)
-    usable = examined if examined.value is not None else examine(PlanSource, _with_head(document))
+    usable: Examined[PlanSource] | Examined[_AnyPlan] = examined
+    if examined.value is None:
+        usable = examine(_AnyPlan, document)
     if usable.value is None:
         raise ConfigurationError(examined.problems)
     loading = Loading(plan=usable.value, document=usable.document, whole=document, folder=path.absolute().parent)
@@ -58,15 +70,6 @@ def build_dialplan(document: Document, path: Path, environment: Mapping[str, str
     if problems:
         raise ConfigurationError(in_order(problems, document.file))
     return dialplan
-
-
-def _with_head(document: Document) -> Document:
-    """`document` with a head that is right, so that the rest of a plan without one is looked at, too."""
-    known = document.keys()
-    head = {"version": "1", "name": "plan"} | ({} if "timezone" in known else {"timezone": "UTC"})
-    for key, text in head.items():
-        document = document.with_value((key,), load_yaml(text, document.file))
-    return document
 
 
 def _plan(loading: Loading, path: Path) -> Dialplan:

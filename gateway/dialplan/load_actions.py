@@ -145,8 +145,7 @@ class ActionLoader:
                 self.loading.refer("sessions", action.session, path)
                 return SessionAction(name=action.session)
             case "goto":
-                if action.goto not in (routes := self.loading.route_names):
-                    self.loading.note(path, f"there is no route {shown(action.goto)!r}", hint(action.goto, routes))
+                self.loading.refer_route(action.goto, path)
                 return GotoAction(route=action.goto)
             case "queue":
                 self.loading.refer("contacts", action.queue, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import MappingProxyType
 
 from gateway.dialplan.dialogue import (
@@ -103,7 +103,7 @@ def _expected(loading: Loading, path: Way, written: TurnExpectSource) -> Expecte
         words = ", ".join(type(written).model_fields)
         loading.note(path, "'expect' is empty", f"expected one of {words}")
     if written.route:
-        refer_route(loading, written.route, (*path, "route"))
+        loading.refer_route(written.route, (*path, "route"), [NO_ROUTE])
     if written.session:
         loading.refer("sessions", written.session, (*path, "session"))
     if written.transfer:
@@ -132,17 +132,8 @@ def _expected(loading: Loading, path: Way, written: TurnExpectSource) -> Expecte
     )
 
 
-def refer_route(loading: Loading, name: str, path: Way) -> None:
-    """Note a name that no route has."""
-    _note_unknown(loading, "route", name, (*loading.route_names, NO_ROUTE), path)
-
-
 def refer_listed(loading: Loading, kind: str, section: str, name: str, path: Way) -> None:
     """Note a name that no entry of the list `section` has."""
-    _note_unknown(loading, kind, name, loading.whole.texts((section,), "name"), path)
-
-
-def _note_unknown(loading: Loading, kind: str, name: str, known: Iterable[str], path: Way) -> None:
-    known = tuple(known)
+    known = loading.whole.texts((section,), "name")
     if name not in known:
         loading.note(path, f"there is no {kind} {shown(name)!r}", hint(name, known))

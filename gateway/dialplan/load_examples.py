@@ -27,8 +27,9 @@ from gateway.dialplan.examples import (
 from gateway.dialplan.facts import CallFacts
 from gateway.dialplan.hours import parse_instant
 from gateway.dialplan.load_actions import ActionLoader
-from gateway.dialplan.load_dialogue import load_dialogue, refer_listed, refer_route
+from gateway.dialplan.load_dialogue import load_dialogue, refer_listed
 from gateway.dialplan.loading import Loading, Way
+from gateway.dialplan.model import NO_ROUTE
 from gateway.dialplan.source_values import days
 from gateway.errors import shown
 from gateway.located import WrongValue, hint
@@ -140,7 +141,7 @@ def _hook_answer(loading: Loading, path: Way, written: HappeningSource) -> HookA
 
 def _expectation(loading: Loading, path: Way, expect: ExpectSource) -> Expectation:
     if expect.route:
-        refer_route(loading, expect.route, (*path, "route"))
+        loading.refer_route(expect.route, (*path, "route"), [NO_ROUTE])
     named = [
         ("sessions", "session", expect.session),
         ("contacts", "transfer", expect.transfer),

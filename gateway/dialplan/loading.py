@@ -74,6 +74,12 @@ class Loading:
             self.note(path, f"there {_NONE_OF[section]} {shown(name)!r}", hint(name, known))
         return name in known
 
+    def refer_route(self, name: str, path: Sequence[Key], more: Iterable[str] = ()) -> None:
+        """Note a name that no route of the file has, nor `more`; a file without routes has a mistake enough."""
+        routes = self.whole.texts(("routes",), "name")
+        if routes and name not in (known := (*routes, *more)):
+            self.note(path, f"there is no route {shown(name)!r}", hint(name, known))
+
     def note_repeated(self, kind: str, section: str, names: Iterable[str]) -> None:
         """Note names of a list's entries that are there twice."""
         seen: dict[str, int] = {}
@@ -112,11 +118,6 @@ class Loading:
             self.leave(ReferenceKind.REALTIME_SESSION, self.plan.use, place)
 
     # Names.
-
-    @property
-    def route_names(self) -> tuple[str, ...]:
-        """The names of all routes of the file, left out or not."""
-        return self.whole.texts(("routes",), "name")
 
     @cached_property
     def variables(self) -> frozenset[str] | None:

@@ -334,6 +334,30 @@ def test_the_rest_of_a_plan_is_looked_at_though_its_head_is_missing(tmp_path: Pa
     assert "'open.wav' is not a file" in found
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("routes:\n", "rotues:\n", "unknown key 'rotues' (did you mean 'routes'?)"),
+        ("routes:\n", "routes: {}\nx:\n", "'routes' is an empty table (expected a list)"),
+        (
+            "routes:\n",
+            "routes: []\nx:\n",
+            "'routes' is an empty list (expected at least 1 of them)",
+        ),
+        ("    do: [", "    does: [", "unknown key 'does' (did you mean 'do'?)"),
+    ],
+)
+def test_the_rest_of_a_plan_is_looked_at_though_no_route_can_be_used(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = PLAN.replace(old, new).replace("ring: 15s", "ring: soon").replace("else: desk", "else: dsk")
+    found = [problem.split(": ", 1)[1] for problem in problems(tmp_path, text)]
+    assert message in found
+    assert "'ring' is 'soon' (expected a time such as 20s, 500ms or 2m)" in found
+    assert "there is no contact 'dsk' (did you mean 'desk'?)" in found
+    assert not any("there is no route" in problem for problem in found)
+
+
 def test_a_mistake_within_an_entry_does_not_make_its_name_unknown(tmp_path: Path) -> None:
     text = (
         PLAN.replace("ring: 15s", "ring: soon")
