@@ -160,6 +160,36 @@ def test_keys_and_texts_of_parts() -> None:
     assert document.texts(("backups",), "host") == ("x", "z")
 
 
+@pytest.mark.parametrize(
+    ("text", "comments"),
+    [
+        ("# a\nx: y # b\n", [("# a", (1, 1)), ("# b", (2, 6))]),
+        ("x: 'y # no\n  # no'\nz: |\n  # no\n", []),
+        ("\ufeffx: y#no #yes\r\n#: z\r\n", [("#yes", (1, 9)), ("#: z", (2, 1))]),
+        ("x: [a, # b\n  c]\n", [("# b", (1, 8))]),
+    ],
+)
+def test_comments_are_kept_with_their_places(text: str, comments: list[tuple[str, tuple[int, int]]]) -> None:
+    read = load_yaml(text.encode(), "f.yaml")
+    assert [(comment.text, tuple(comment.place)) for comment in read.comments] == comments
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("x: y # b", "# b"),
+        ("x: y  # b", ""),
+        ("x: 'y' # b", ""),
+        ("x: y", ""),
+        ("x:   # b", "# b"),
+        ("x: y\n  z # b", "# b"),
+    ],
+)
+def test_a_text_knows_the_comment_that_may_have_cut_it(text: str, cut: str) -> None:
+    (_, value), *_ = load_yaml(text, "f.yaml").root.entries  # type: ignore[union-attr]
+    assert value.cut == cut  # type: ignore[union-attr]
+
+
 # What is refused, and where.
 
 
@@ -198,6 +228,15 @@ def test_keys_and_texts_of_parts() -> None:
             "2:1: not YAML: found character '\\t' that cannot start any token (indent with spaces, not tabs)",
         ),
         ("name: a: b", "1:8: not YAML: mapping values are not allowed here (put quotes around text that holds ': ')"),
+        (
+            "peers: {pbx: {host: h # x}}\nratio: 1",
+            "1:23: not YAML: '# x}}' is a comment, and closes nothing (put quotes around text that holds ' #' or begin",
+        ),
+        ("numbers: [#]\nratio: 1", "1:11: not YAML: '#]' is a comment, and closes nothing"),
+        ("# ]\nratio: 1 # x\nname: [a", "3:9: not YAML: expected ',' or ']', but got '<stream end>'"),
+        ("name: a # b\n  c\nratio: 1", "1:9: not YAML: '# b' is a comment, and ends the text"),
+        ("name: a  # b\n  c\nratio: 1", "2:3: not YAML: expected <block end>"),
+        ("name: #\nratio: 1", "1:6: 'name' is empty, as # without quotes begins a comment (expected text)"),
         ("name: [a", "1:9: not YAML: expected ',' or ']', but got '<stream end>'"),
         (
             "name: @x",

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from gateway.dialplan.hours import parse_zone
+from gateway.dialplan.load_comments import lost_in_comments
 from gateway.dialplan.load_contacts import load_contacts, load_mailboxes
 from gateway.dialplan.load_escalations import load_escalations
 from gateway.dialplan.load_examples import load_examples
@@ -66,7 +67,7 @@ def build_dialplan(document: Document, path: Path, environment: Mapping[str, str
         raise ConfigurationError(examined.problems)
     loading = Loading(plan=usable.value, document=usable.document, whole=document, folder=path.absolute().parent)
     dialplan = _plan(loading, path)
-    problems = (*examined.problems, *loading.problems)
+    problems = (*examined.problems, *loading.problems, *lost_in_comments(document))
     if problems:
         raise ConfigurationError(in_order(problems, document.file))
     return dialplan

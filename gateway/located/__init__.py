@@ -26,11 +26,12 @@ from gateway.located.checking import (
     in_order,
     validate,
 )
-from gateway.located.nodes import Document, Items, Key, Node, Place, Scalar, Table, WrongValue
+from gateway.located.nodes import Comment, Document, Items, Key, Node, Place, Scalar, Table, WrongValue
 from gateway.located.reading import YamlLimits, load_yaml, place_behind, read_text
 from gateway.located.substitution import Substitution
 
 __all__ = [
+    "Comment",
     "Document",
     "Examined",
     "Items",

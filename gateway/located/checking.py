@@ -243,7 +243,9 @@ def _described(node: Node) -> str:
         return "is a table of keys" if node.entries else "is an empty table"
     if isinstance(node, Items):
         return "is a list" if node.values else "is an empty list"
-    return "is empty" if node.is_null else f"is {shown(node.written)!r}"
+    if node.is_null:
+        return "is empty, as # without quotes begins a comment" if node.cut else "is empty"
+    return f"is {shown(node.written)!r}"
 
 
 _EXPECTATIONS = {

@@ -23,15 +23,27 @@ class Place(NamedTuple):
     column: int
 
 
+class Comment(NamedTuple):
+    """What YAML leaves out: from ``#`` to the end of its line."""
+
+    text: str
+    place: Place
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scalar:
-    """One value as text. ``written`` is what the file says where a substitution put other text in its stead."""
+    """One value as text. ``written`` is what the file says where a substitution put other text in its stead.
+
+    ``cut`` is the comment, its # included, that ends a text without quotes after a single blank, or stands where
+    there is none.
+    """
 
     text: str
     written: str
     is_plain: bool
     file: str
     place: Place
+    cut: str = ""
 
     @property
     def is_null(self) -> bool:
@@ -71,6 +83,7 @@ class Document:
     file: str
     root: Node
     problems: tuple[Problem, ...] = ()
+    comments: tuple[Comment, ...] = ()
 
     def locate(self, path: Iterable[Key]) -> Place:
         """Where the value at `path` stands; its nearest ancestor that exists, where it does not."""

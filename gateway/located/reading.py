@@ -16,7 +16,7 @@ from typing import NoReturn, Protocol
 import yaml
 
 from gateway.errors import ConfigurationError, Problem, shown
-from gateway.located.nodes import Document, Items, Node, Place, Scalar, Table
+from gateway.located.nodes import Comment, Document, Items, Node, Place, Scalar, Table
 
 MAX_BYTES = 1 << 20
 
@@ -106,7 +106,27 @@ _REMEDIES = {
 _OPENERS = {"while scanning an alias": "*", "while scanning an anchor": "&"}
 """What began what could not be read, where that is the trouble."""
 
+_NO_KEY, _ONE_LINE_BACK = "expected <block end>, but found '<scalar>'", "could not find expected ':'"
+"""What is told of a line that goes on with a text; of the latter only behind that line."""
+_COMMENT = re.compile(r"#[^\r\n\x85\u2028\u2029]*")
+_CUT = re.compile(r"[ \t]#[^\r\n\x85\u2028\u2029]*")
+_BLANKS = re.compile(r"[ \t]*")
 _BARE_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]*::")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, which notes where the comments are that it skips: `comments`, (first, behind the last) character."""
+
+    def __init__(self, text: str) -> None:
+        self.comments: list[tuple[int, int]] = []
+        self._text = text
+        super().__init__(text)
+
+    def scan_to_next_token(self) -> None:
+        """Skip blanks, ends of lines and comments."""
+        start = self.index
+        super().scan_to_next_token()
+        self.comments += [match.span() for match in _COMMENT.finditer(self._text, start, self.index)]
 
 
 class _Mark(Protocol):
@@ -134,6 +154,7 @@ class _Composer:
     problems: list[Problem] = field(default_factory=list)
     anchors: dict[str, _Composed | None] = field(default_factory=dict)
     values: int = 0
+    comments: list[tuple[int, int]] = field(default_factory=list)
     line_starts: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -151,12 +172,14 @@ class _Composer:
                 started = True
                 top = self._node(next(events), events, depth=1).node
                 root = root if isinstance(top, Scalar) and top.is_null else top
-        return Document(file=self.file, root=root, problems=tuple(self.problems))
+        comments = tuple(Comment(self.text[start:end], self._at(start)) for start, end in self.comments)
+        return Document(file=self.file, root=root, problems=tuple(self.problems), comments=comments)
 
     def _events(self) -> Iterator[yaml.Event]:
         loader = None
         try:
-            loader = yaml.SafeLoader(self.text)
+            loader = _Loader(self.text)
+            self.comments = loader.comments
             while event := loader.get_event():  # type: ignore[no-untyped-call]  # typeshed leaves it bare
                 yield event
         except yaml.MarkedYAMLError as error:
@@ -176,6 +199,8 @@ class _Composer:
     def _syntax_problem(self, error: yaml.MarkedYAMLError) -> Problem:
         mark = error.problem_mark or error.context_mark
         place = self._place(mark)
+        if problem := self._misread_comment(error):
+            return problem
         message = f"not YAML: {error.problem or error.context or 'cannot be read'}"
         if error.context in _OPENERS:
             return self._problem(place, message, _REMEDIES[_OPENERS[error.context]])
@@ -183,6 +208,25 @@ class _Composer:
             return self._problem(place, message, remedy)
         context = f"{error.context} of line {self._place(error.context_mark).line}" if error.context_mark else ""
         return self._problem(place, message, context)
+
+    def _misread_comment(self, error: yaml.MarkedYAMLError) -> Problem | None:
+        """The problem of the last comment that was meant to be read: it has the brackets that lack, or ends a text
+        which goes on in the next line, where the error is.
+        """
+        mark = error.problem_mark or error.context_mark
+        index = mark.index if mark else 0
+        goes_on = self._place(error.context_mark if error.problem == _ONE_LINE_BACK else mark).line
+        is_text = error.problem in (_ONE_LINE_BACK, _NO_KEY)
+        for start, end in reversed(self.comments):
+            at = self._at(start)
+            if start >= index or not self.text[self.line_starts[at.line - 1] : start].strip():
+                continue
+            closes = _balance(self.text[start:end]) < 0
+            if closes or (is_text and at.line == goes_on - 1 and not self.text[start - 2].isspace()):
+                text = shown(self.text[start:end])
+                message = f"not YAML: {text!r} is a comment, and {'closes nothing' if closes else 'ends the text'}"
+                return self._problem(at, message, "put quotes around text that holds ' #' or begins with #")
+        return None
 
     def _remedy(self, index: int, place: Place) -> str | None:
         line = self.text[self.line_starts[place.line - 1] :].splitlines()[:1]
@@ -225,8 +269,17 @@ class _Composer:
         if re.search(r"[\x00\ud800-\udfff]", event.value):
             self._note(event, "the text holds a NUL or half a surrogate pair", "expected text")
         is_plain = event.style is None and event.tag is None
+        cut = self._cut(event) if is_plain else ""
         place = self._place(event.start_mark)
-        return Scalar(text=event.value, written=event.value, is_plain=is_plain, file=self.file, place=place)
+        return Scalar(text=event.value, written=event.value, is_plain=is_plain, file=self.file, place=place, cut=cut)
+
+    def _cut(self, event: yaml.ScalarEvent) -> str:
+        """The comment that ends a text without quotes after one blank; of no text at all, after any."""
+        end = event.end_mark.index if event.end_mark else len(self.text)
+        if not event.value and (blanks := _BLANKS.match(self.text, end)):
+            end = max(blanks.end() - 1, end)
+        match = _CUT.match(self.text, end)
+        return match[0][1:] if match else ""
 
     def _items(self, start: yaml.Event, events: Iterator[yaml.Event], depth: int) -> _Composed:
         children = []
@@ -256,10 +309,11 @@ class _Composer:
         return _composed(node, children)
 
     def _place(self, mark: _Mark | None) -> Place:
-        if mark is None:
-            return Place(1, 1)
-        line = bisect.bisect_right(self.line_starts, mark.index)
-        return Place(line, mark.index - self.line_starts[line - 1] + 1)
+        return self._at(mark.index) if mark else Place(1, 1)
+
+    def _at(self, index: int) -> Place:
+        line = bisect.bisect_right(self.line_starts, index)
+        return Place(line, index - self.line_starts[line - 1] + 1)
 
     def _count(self, event: yaml.Event, values: int, depth: int) -> None:
         self.values += values
@@ -285,3 +339,8 @@ class _Composer:
 def _composed(node: Node, children: Sequence[_Composed]) -> _Composed:
     height = 1 + max((child.height for child in children), default=0)
     return _Composed(node, height, 1 + sum(child.values for child in children))
+
+
+def _balance(text: str) -> int:
+    """How many brackets are opened more than closed."""
+    return sum((character in "[{") - (character in "]}") for character in text)

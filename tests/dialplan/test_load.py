@@ -42,6 +42,27 @@ SHAPE = [
     ("tools: [transfer, hang_up]", "tools: [¦transfr]", "there is no tool 'transfr' (did you mean 'transfer'?)"),
     ("name: acme", "name: ¦*acme", "alias *acme has no anchor (put quotes around text that begins with *)"),
     (
+        "greeting: Hello.",
+        "greeting: ¦Hello, press # now.",
+        (
+            "the text ends before '# now.', which is a comment "
+            "(put quotes around the text, or two blanks before a comment)"
+        ),
+    ),
+    (
+        "do: [{transfer: sales}, {session: reception}]",
+        "do: [{say: Sales is ¦#1}, {session: reception}]",
+        (
+            "not YAML: '#1}, {session: reception}]' is a comment, and closes nothing "
+            "(put quotes around text that holds ' #' or begins with #)"
+        ),
+    ),
+    (
+        "    greeting: Hello.\n",
+        "    greeting: Press ¦# to\n      go on.\n",
+        "not YAML: '# to' is a comment, and ends the text (put quotes around text that holds ' #' or begins with #)",
+    ),
+    (
         "timezone: Europe/Berlin\n",
         "¦\ttimezone: UTC\n",
         "not YAML: found character '\\t' that cannot start any token (indent with spaces, not tabs)",

@@ -21,6 +21,11 @@ TRIGGERS = (
 )
 WORDS = [
     (
+        '          "#": [{queue: queue}]',
+        "          ¦#: [{queue: queue}]",
+        "'#:' begins a comment: the key and what stands behind it are left out (put quotes around the key: \"#\":)",
+    ),
+    (
         "use: default\nlanguage",
         "use: ¦the default\nlanguage",
         "'use' is 'the default' (expected letters, digits, - and _, at most 64)",
@@ -518,6 +523,34 @@ def test_a_voice_is_needed_where_the_plan_itself_speaks(tmp_path: Path) -> None:
     assert (problem.line, problem.message) == (4, "the configuration has no realtime session 'voice'")
     silent = plan_of("  - {name: a, do: [{play: closed.wav}]}\n")
     assert load_plan(tmp_path, silent).check_references([], []) == ()
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["say: Hello.  # to all", 'say: "Press # now." # to all', "say: Press#1", "say: >\n            Press # now."],
+)
+def test_what_is_clearly_a_comment_or_a_text_is_no_problem(tmp_path: Path, written: str) -> None:
+    text = plan_of(f"  - name: a  # the first\n    # : no key\n    do:\n      - {written}\n")
+    assert load_plan(tmp_path, text).routes
+
+
+def test_a_text_of_a_variable_that_ends_in_a_comment_is_refused(tmp_path: Path) -> None:
+    text = plan_of("  - name: a\n    do:\n      - set:\n          order: number # 1\n      - say: Hi.\n")
+    assert [problem.split(" (")[0] for problem in problems(tmp_path, text)] == [
+        "plan.yaml:8:18: the text ends before '# 1', which is a comment"
+    ]
+
+
+def test_a_key_without_quotes_that_is_a_comment_is_told(tmp_path: Path) -> None:
+    text = EVERY_WORD.replace(
+        'when: {dtmf: "0", from: "@vip", hours: office, session: reception, to: 7*}', "when:\n      dtmf: #"
+    ).replace(
+        "  - {name: zero, when:\n      dtmf: #, do: [{transfer: desk}]}",
+        "  - name: zero\n    when:\n      dtmf: #\n    do: [{transfer: desk}]",
+    )
+    assert [problem.split(": ", 1)[1] for problem in problems(tmp_path, text)] == [
+        "'dtmf' is empty, as # without quotes begins a comment (expected text)"
+    ]
 
 
 @pytest.mark.parametrize("key", ["hook", "webhook"])
