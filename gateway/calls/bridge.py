@@ -26,6 +26,7 @@ from gateway.calls.escalation.events import FactNoticed
 from gateway.calls.escalation.facts import CallerHeard, Fact
 from gateway.calls.escalation.silence import LastHeard
 from gateway.calls.greeting import GreetingCache
+from gateway.calls.held_speech import HeldSpeech
 from gateway.calls.live_playout import fitted
 from gateway.calls.opening import Opening
 from gateway.calls.patience import PATIENCE_ITEM, Patience
@@ -91,6 +92,8 @@ class SessionBridge:
         self._leg: int | None = None
         self._is_open = False
         self._is_uplink_open = False
+        self._keeps_caller = False
+        self._held_speech = HeldSpeech(options.input_format)
         self._is_silenced = False
         self._is_retired = False
         self._opening = Opening(greetings, options, greeting)
@@ -186,9 +189,16 @@ class SessionBridge:
 
     # Uplink.
 
-    def set_open(self, *, is_open: bool, lets_finish: bool = False) -> None:
-        """Whether caller and model hear each other; what the model says meanwhile is lost, unless it `lets_finish`."""
+    def set_open(self, *, is_open: bool, lets_finish: bool = False, keeps_caller: bool = False) -> None:
+        """Whether caller and model hear each other; what the model says meanwhile is lost, unless it `lets_finish`.
+
+        What the caller says is lost, too, unless it `keeps_caller`: the model hears it then when both hear each other
+        again. One that is full duplex hears at the pace of speech, and never what was said before.
+        """
         self._is_uplink_open = is_open
+        self._keeps_caller = keeps_caller and not is_open and not self._is_full_duplex
+        if not is_open and not self._keeps_caller:
+            self._held_speech.forget()
         self._is_silenced = not is_open and self._leg is not None and not lets_finish
 
     def retire(self) -> None:
@@ -200,7 +210,10 @@ class SessionBridge:
     def append_audio(self, audio: bytes) -> None:
         """The caller's audio, in the session's input format."""
         if self._is_uplink_open and self._session is not None:
-            self._session.append_audio(audio)
+            for piece in self._held_speech.next(audio):
+                self._session.append_audio(piece)
+        elif self._keeps_caller:
+            self._held_speech.hear(audio)
 
     def tell(self, text: str) -> None:
         """Put a fact into the conversation and let the model react."""

@@ -24,7 +24,7 @@ its session is open. What happens within TRANSFERRING is `Transfer`'s to decide.
 Which states follow is decided by the phases (`gateway.calls.phases`), each with its rows of the table; they share a
 `Course`. What has a memory of its own is asked: `RecordingAgreement` who is recorded, `Escalations` what a fact, a key,
 a lost session or a budget sets off, `TransferGrants` who may be dialled, `ToolAnswers` what the model hears at once,
-`GatheredKeys` what was pressed.
+`GatheredKeys` what was pressed, `ProtectedPrompts` what has to be heard before a session begins.
 
 ``CALL_TRANSITIONS`` is the whole machine. An event that stands in no row for the present state is late news (a
 transfer reported after the caller hung up) and changes nothing.
@@ -50,6 +50,7 @@ from gateway.calls.phases.interruptions import INTERRUPTIONS
 from gateway.calls.phases.keys import KEYS
 from gateway.calls.phases.tool_calls import TOOL_CALLS
 from gateway.calls.phases.transferring import TRANSFERRING
+from gateway.calls.protected_prompts import ProtectedPrompts
 from gateway.calls.record import CallDirection
 from gateway.calls.script import Script
 from gateway.calls.stage import Stage
@@ -113,6 +114,7 @@ class Call:
             agreement=RecordingAgreement(notes),
             grants=TransferGrants(plan, TransferLimits() if limits is None else limits, own_numbers, trunk),
             tools=ToolAnswers(plan),
+            protected=ProtectedPrompts(plan),
             notes=notes,
             is_outgoing=direction is CallDirection.OUTGOING,
             trunk=trunk,

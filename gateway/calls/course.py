@@ -28,6 +28,7 @@ from gateway.calls.events import (
     TimerName,
 )
 from gateway.calls.gathered_keys import GatheredKeys
+from gateway.calls.protected_prompts import ProtectedPrompts
 from gateway.calls.script import Script
 from gateway.calls.stage import Stage
 from gateway.calls.tool_answers import ToolAnswers
@@ -50,6 +51,7 @@ class Course:
     agreement: RecordingAgreement
     grants: TransferGrants
     tools: ToolAnswers
+    protected: ProtectedPrompts
     notes: CallNotes
     is_outgoing: bool
     trunk: str
@@ -90,6 +92,12 @@ class Course:
     def go_on(self, at: datetime) -> list[Command]:
         """Carry on with the first of the remaining actions; with none left, go back to the session, or hang up."""
         return self.perform(self, at)
+
+    def forget_caller(self) -> None:
+        """Somebody else is on the line, who has heard and pressed nothing."""
+        self.grants.forget_caller()
+        self.protected.forget_caller()
+        self.stage.forget_keys()
 
     def await_sentence(self, limit_s: float = ANNOUNCEMENT_LIMIT_S) -> list[Command]:
         """Let the model finish; digits that were pressed before are no longer of interest."""

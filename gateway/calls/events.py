@@ -313,11 +313,13 @@ class BargeIn:
 class BridgeAudio:
     """Let caller and model hear each other, or not (while a file plays, or the PBX moves the caller).
 
-    With ``lets_finish`` the caller still hears what the model is about to say, and is heard no more.
+    With ``lets_finish`` the caller still hears what the model is about to say, and is heard no more. With
+    ``keeps_caller`` the model hears afterwards what the caller says meanwhile.
     """
 
     is_open: bool
     lets_finish: bool = False
+    keeps_caller: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ class SideSessions:
     brief: CallBrief
     line: Callable[[], Line]
     spending: CallSpending
+    use: str = ""
+    """Whose kind they are of, where not the plan's."""
 
     def chain(
         self, change: Callable[[realtime.SessionOptions], realtime.SessionOptions]
@@ -54,4 +56,4 @@ class SideSessions:
 
     @property
     def _uses(self) -> tuple[str, ...]:
-        return self.services.chain(self.brief.plan.use)
+        return self.services.chain(self.use or self.brief.plan.use)

@@ -47,7 +47,7 @@ def load_sounds(plan: Dialplan) -> None:
         if contact.music is not None:
             load_sound(contact.music)
     lists = [route.actions for route in plan.routes] + [escalation.actions for escalation in plan.escalations]
-    for actions in lists:
+    for actions in (*lists, *(session.protected for session in plan.sessions.values())):
         for action in walk(actions):
             if isinstance(action, PlayAction):
                 load_sound(action.file)

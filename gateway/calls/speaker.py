@@ -91,13 +91,15 @@ class Speaker:
 
     def _find(self) -> Speech:
         """The text as it sounds, or will."""
-        chain, text, is_kept = self._sessions.chain(reading), self._wanted.text, not self._wanted.is_personal
+        sessions = replace(self._sessions, use=self._wanted.use)
+        chain, text, is_kept = sessions.chain(reading), self._wanted.text, not self._wanted.is_personal
         key, audio_format = greeting_key(chain[0], text), chain[0].output_format
         speech = self._store.find(key, audio_format) if is_kept else None
         if speech is None:
             speech = self._store.begin(key, audio_format) if is_kept else Speech(audio_format)
             cache = self._store.cache if is_kept else GreetingCache(0)
-            work = self._speak(speech, key, GreetingRecorder(cache, key, audio_format.bytes_per_ms), text, chain)
+            recorder = GreetingRecorder(cache, key, audio_format.bytes_per_ms)
+            work = self._speak(speech, key, recorder, sessions, chain)
             task = self._tasks().create_task(work, name=f"speech {self._sessions.brief.start.call_id}")
             self._speaking.add(task)
             task.add_done_callback(self._speaking.discard)
@@ -126,11 +128,11 @@ class Speaker:
         speech: Speech,
         key: GreetingKey,
         recorder: GreetingRecorder,
-        text: str,
+        sessions: SideSessions,
         chain: list[realtime.SessionOptions],
     ) -> None:
         try:
-            await speech.speak(self._sessions.open(chain), text, recorder, self._sessions.count(chain))
+            await speech.speak(sessions.open(chain), key[-1], recorder, sessions.count(chain))
         except ProviderError as error:  # there is no such session at all
             speech.give_up(str(error))
         finally:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime, timedelta
 
 from gateway.calls.events import Command, DigitReceived, Event
@@ -18,6 +19,7 @@ from gateway.dialplan.actions import Action
 
 TRAILING = timedelta(seconds=2)
 """How long after a step its trailing key means nothing."""
+MAX_WAITING_KEYS = 64
 
 
 class Stage:
@@ -29,6 +31,7 @@ class Stage:
         self._action: Action | None = None  # that it carries out
         self._trailing: tuple[str, datetime] | None = None  # a key that means nothing until then
         self._prepared: Speak | None = None  # what is ready to be heard first
+        self._waiting_keys: deque[str] = deque()  # pressed while something protected is heard
 
     @property
     def is_free(self) -> bool:
@@ -60,6 +63,26 @@ class Stage:
     def takes(self, digit: str) -> bool:
         """Whether a key is the step's own, whatever else there is for it."""
         return self._step is not None and self._step.takes(digit)
+
+    def keeps_waiting(self, digit: str) -> bool:
+        """Whether a key counts only when what is heard now has been heard to its end. Of very many some are lost."""
+        if not self._is_protected:
+            return False
+        if len(self._waiting_keys) < MAX_WAITING_KEYS:
+            self._waiting_keys.append(digit)
+        return True
+
+    def next_key(self) -> str | None:
+        """A key that has waited and counts now; None: there is none, or they go on waiting."""
+        return self._waiting_keys.popleft() if self._waiting_keys and not self._is_protected else None
+
+    def forget_keys(self) -> None:
+        """Whoever pressed them has gone."""
+        self._waiting_keys.clear()
+
+    @property
+    def _is_protected(self) -> bool:
+        return self._step is not None and self._step.is_protected
 
     def is_trailing(self, event: DigitReceived, at: datetime) -> bool:
         """Whether a key belonged to the step before. The next one does not, in any case."""

@@ -58,11 +58,13 @@ StepEvent: TypeAlias = SpeechBegan | WordsHeard | SpeechReady | HookAnswered | H
 class Speak:
     """Speak a text to the caller; `PlayoutEnded` follows when it was heard, and also when it cannot be spoken.
 
-    One that ``is_personal`` holds something of this caller: its sound is not kept for others.
+    One that ``is_personal`` holds something of this caller: its sound is not kept for others. ``use`` is the realtime
+    session of the configuration that speaks it; "" is the plan's.
     """
 
     text: str
     is_personal: bool = False
+    use: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,14 @@ def _rejection(value: object) -> object:
     return {"code": value} if isinstance(value, str) else value
 
 
+def _say(value: object) -> object:
+    return {"text": value} if isinstance(value, str) else value
+
+
+def _play(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
 def _tone(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
@@ -72,6 +80,20 @@ class RejectSource(Section):
     reason: Annotated[str, AfterValidator(reason_phrase)] = Field(
         default="", description="Phrase; the status's own without."
     )
+
+
+class SaySource(Section):
+    """A text that callers hear."""
+
+    text: Said = Field(description="Spoken; may hold variables.")
+    protect: bool = Field(default=False, description="Whether it is heard to its end, whatever the caller presses.")
+
+
+class PlaySource(Section):
+    """A sound that callers hear."""
+
+    file: Annotated[str, Field(min_length=1)] = Field(description="A WAV file, relative to the plan.")
+    protect: bool = Field(default=False, description="Whether it is heard to its end, whatever the caller presses.")
 
 
 class ToneSource(Section):
@@ -162,6 +184,8 @@ class HookSource(RequestSource):
 
 
 Rejection = Annotated[RejectSource, BeforeValidator(_rejection, json_schema_input_type=Status | RejectSource)]
+SayText = Annotated[SaySource, BeforeValidator(_say, json_schema_input_type=Said | SaySource)]
+PlayFile = Annotated[PlaySource, BeforeValidator(_play, json_schema_input_type=str | PlaySource)]
 ToneChoice = Annotated[ToneSource, BeforeValidator(_tone, json_schema_input_type=Tone | ToneSource)]
 TransferTo = Annotated[TransferSource, BeforeValidator(_transfer, json_schema_input_type=Name | TransferSource)]
 CallbackTo = Annotated[CallbackSource, BeforeValidator(_callback, json_schema_input_type=Name | CallbackSource)]
@@ -172,8 +196,8 @@ class ActionSource(OneOf):
     """One thing to do."""
 
     session: Name = Field(default="", description="Connect the caller with a session of this plan.")
-    play: str = Field(default="", min_length=1, description="Play a WAV file, relative to the plan.")
-    say: Said = Field(default="", description="Speak a text; may hold variables.")
+    play: PlayFile = Field(default=PlaySource(file="x"), description="Play a WAV file, relative to the plan.")
+    say: SayText = Field(default=SaySource(text="x"), description="Speak a text; may hold variables.")
     tone: ToneChoice = Field(default=ToneSource(name=Tone.BEEP), description="Play a tone.")
     ring: Pause = Field(default=1, description="Let it ring before anything else is done.")
     answer: OnlyTrue = Field(default=False, description="Answer now; most actions do so by themselves.")

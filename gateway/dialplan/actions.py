@@ -8,7 +8,7 @@ the session that is open.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TypeAlias
@@ -35,13 +35,21 @@ class PlayAction:
     """Answer and play a file: WAV, 16-bit PCM, mono, 8000 Hz. The path is complete."""
 
     file: Path
+    is_protected: bool = False
+    """Whether the caller hears it to its end, whatever they press meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SayAction:
-    """Speak a text: by the session that is open, else by the plan's realtime session ``use``, after the answer."""
+    """Speak a text: by the session that is open, else by a realtime session of the configuration, after the answer.
+
+    One that ``is_protected`` is never left to a session that is open: the caller hears it to its end.
+    """
 
     text: Template
+    is_protected: bool = False
+    use: str = field(default="", compare=False)
+    """The realtime session of the configuration whose voice it has; the plan's ``use`` unless given."""
 
 
 Prompt: TypeAlias = SayAction | PlayAction
@@ -305,4 +313,9 @@ KEEPS_TALKING = (SayAction, TellAction, HangUpAfterAction, RecordingAction, Answ
 
 def keeps_talking(actions: Sequence[Action]) -> bool:
     """Whether the conversation goes on, or whatever the caller is asked."""
-    return all(isinstance(action, KEEPS_TALKING) for action in actions)
+    return all(isinstance(action, KEEPS_TALKING) and not is_protected(action) for action in actions)
+
+
+def is_protected(action: Action) -> bool:
+    """Whether the caller hears it to its end, whatever they say or press."""
+    return isinstance(action, PlayAction | SayAction) and action.is_protected

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gateway.dialplan.actions import WORDS, Action, RejectAction, SessionAction, TransferAction
+from gateway.dialplan.actions import WORDS, Action, RejectAction, SessionAction, TransferAction, is_protected
 from gateway.dialplan.model import CallFacts, Decision, Dialplan, TransferRefused
 from gateway.dialplan.narration import argument_of
 from gateway.dialplan.story import Step, Story
@@ -24,7 +24,7 @@ class ActionReport:
 
     ``reason`` is the phrase of a rejection. ``dials`` are the targets of a transfer, ``contact`` whose they are;
     ``refused`` says why there are none. ``record`` is how callers of a session come to agree to be recorded; "" where
-    they are not.
+    they are not. ``is_protected``: the caller hears it to its end.
     """
 
     action: str
@@ -34,6 +34,7 @@ class ActionReport:
     dials: tuple[str, ...] = ()
     refused: str = ""
     record: str = ""
+    is_protected: bool = False
 
     def text(self) -> str:
         """One line."""
@@ -43,6 +44,8 @@ class ActionReport:
             return f"{line}: {self.refused}"
         if self.record:
             return f"{line}, recorded (consent: {self.record})"
+        if self.is_protected:
+            return f"{line}, to its end"
         if not self.dials:
             return line
         stand_in = f" by {self.contact}" if self.contact != self.argument else ""
@@ -55,7 +58,8 @@ class ActionReport:
             "transfer": {"contact": self.contact, "dials": list(self.dials), "refused": self.refused},
         }
         recorded = {"record": self.record} if self.record else {}
-        return {self.action: self.argument, **details.get(self.action, {}), **recorded}
+        protected = {"protect": True} if self.is_protected else {}
+        return {self.action: self.argument, **details.get(self.action, {}), **recorded, **protected}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,4 +149,5 @@ def action_report(plan: Dialplan, action: Action, facts: CallFacts) -> ActionRep
             dials = tuple(str(target) for target in resolved.targets)
             return ActionReport(action=word, argument=action.contact, contact=resolved.contact, dials=dials)
         case _:
-            return ActionReport(action=word, argument=argument_of(plan, action, facts) or True)
+            argument = argument_of(plan, action, facts) or True
+            return ActionReport(action=word, argument=argument, is_protected=is_protected(action))

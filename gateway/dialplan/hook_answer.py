@@ -142,7 +142,8 @@ def _names(plan: Dialplan) -> dict[str, object]:
 
 def _files(plan: Dialplan) -> Iterable[Path]:
     lists = [*(route.actions for route in plan.routes), *(escalation.actions for escalation in plan.escalations)]
-    return (action.file for actions in lists for action in walk(actions) if isinstance(action, PlayAction))
+    prompts = [session.protected for session in plan.sessions.values()]
+    return (action.file for actions in (*lists, *prompts) for action in walk(actions) if isinstance(action, PlayAction))
 
 
 def _asks_further(written: Sequence[ActionSource]) -> bool:

@@ -124,11 +124,13 @@ class ActionLoader:
     def _sound(self, path: Way, action: ActionSource) -> Action:
         match action.word:
             case "play":
-                return PlayAction(file=self.loading.sound(path, action.play))
+                file = self.loading.sound((*path, "file"), action.play.file)
+                return PlayAction(file=file, is_protected=action.play.protect)
             case "say":
-                if not self.in_session:
+                if action.say.protect or not self.in_session:
                     self.loading.need_voice(path)
-                return SayAction(text=self.loading.text(path, action.say))
+                text = self.loading.text((*path, "text"), action.say.text)
+                return SayAction(text=text, is_protected=action.say.protect)
             case "tone":
                 default = BEEP_S if action.tone.name is Tone.BEEP else TONE_S
                 return ToneAction(tone=action.tone.name, seconds=action.tone.for_ or default)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from gateway.dialplan.actions import PlayAction, Prompt, SayAction
 from gateway.dialplan.loading import Loading, Way
 from gateway.dialplan.model import Consent, RecordPlan, ReferenceKind, SessionLimits, SessionPlan
 from gateway.dialplan.source import RecordSource, SessionSource
+from gateway.dialplan.source_values import MAX_SAID_CHARACTERS
 from gateway.dialplan.template import Template, parse_template
 from gateway.dialplan.tools import SessionTool
 from gateway.errors import ConfigurationError, shown
 from gateway.located import read_text
 
 PROMPT_SUFFIXES = (".md", ".txt")
+SOUND_SUFFIX = ".wav"
 NEEDS_PRICE = "expected realtime.{}.prices there, see docs/budget.md"
 NEEDS_FOLDER = "expected records.recordings.folder there"
 _OF_ANNOUNCEMENTS = {"play"}
@@ -54,6 +57,10 @@ def _session(loading: Loading, name: str, session: SessionSource) -> SessionPlan
         record=_record(loading, (*path, "record"), session.record) if session.record else None,
         limits=SessionLimits(minutes=session.limits.minutes, money=session.limits.money),
         mailbox=session.mailbox or None,
+        protected=tuple(
+            _protected(loading, (*path, "protect", index), text, session.use)
+            for index, text in enumerate(session.protect)
+        ),
     )
 
 
@@ -108,18 +115,44 @@ def _record(loading: Loading, path: Way, record: RecordSource) -> RecordPlan:
 
 
 def _instructions(loading: Loading, path: Way, text: str) -> Template | None:
-    if text.endswith(PROMPT_SUFFIXES) and len(text.split()) == 1:
-        return _prompt_file(loading, path, text)
+    if _is_file(text, *PROMPT_SUFFIXES):
+        written = _text_of_file(loading, path, text)
+        return None if written is None else loading.prompt(loading.folder / text, written)
     template = loading.text(path, text)
     return template if text.strip() else None
 
 
-def _prompt_file(loading: Loading, path: Way, name: str) -> Template | None:
+def _protected(loading: Loading, path: Way, text: str, use: str) -> Prompt:
+    """A prompt that is heard to its end, spoken as the session `use` of the configuration speaks."""
+    if _is_file(text, SOUND_SUFFIX):
+        return PlayAction(file=loading.sound(path, text), is_protected=True)
+    if not _is_file(text, *PROMPT_SUFFIXES):
+        loading.text(path, text)
+        return _spoken(text, use)
+    written = _text_of_file(loading, path, text)
+    if written is not None and (not written.strip() or len(written) > MAX_SAID_CHARACTERS):
+        expected = f"expected 1 to {MAX_SAID_CHARACTERS} characters"
+        loading.note(path, f"{shown(text)!r} is empty or too long to be spoken", expected)
+    loading.prompt(loading.folder / text, written or "")
+    return _spoken(written or "", use)
+
+
+def _spoken(text: str, use: str) -> SayAction:
+    """`text` on one line: where a file breaks its lines is not heard."""
+    template, _ = parse_template(" ".join(text.split()))
+    return SayAction(text=template, is_protected=True, use=use)
+
+
+def _is_file(text: str, *suffixes: str) -> bool:
+    return text.endswith(suffixes) and len(text.split()) == 1
+
+
+def _text_of_file(loading: Loading, path: Way, name: str) -> str | None:
+    """What stands in a file beside the plan; None, and noted, where it cannot be read."""
     file = loading.folder / name
     try:
-        text = read_text(file, str(file))
+        return read_text(file, str(file))
     except ConfigurationError as error:
         trouble = error.problems[0]
         loading.note(path, f"{shown(name)!r}: {trouble.message}", trouble.expected)
         return None
-    return loading.prompt(path, file, text)

@@ -153,7 +153,7 @@ class Loading:
             self.note(path, message, expected)
         return template
 
-    def prompt(self, path: Sequence[Key], file: Path, text: str) -> Template:
+    def prompt(self, file: Path, text: str) -> Template:
         """The template of a text that stands in a `file` of its own, whose problems are shown there."""
         template, problems = self.template(text)
         for offset, message, expected in problems:

@@ -24,7 +24,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from gateway.dialplan import tools as tool_model
-from gateway.dialplan.actions import Action, RejectAction
+from gateway.dialplan.actions import Action, Prompt, RejectAction
 from gateway.dialplan.contacts import Contact, TransferMode
 from gateway.dialplan.examples import ExampleCall, Expectation
 from gateway.dialplan.facts import EMPTY, CallFacts
@@ -130,7 +130,8 @@ class SessionLimits:
 class SessionPlan:
     """Whom the caller talks to. ``use`` names a realtime session of the configuration.
 
-    ``greeting`` is spoken first, as it stands; without one the model begins. ``instructions`` None leaves them to the
+    ``protected`` is heard before all else, each to its end and once in a call. ``greeting`` is spoken first of what the
+    model says, as it stands; without one the model begins. ``instructions`` None leaves them to the
     configuration. ``record`` None: the caller is not recorded.
     """
 
@@ -145,6 +146,7 @@ class SessionPlan:
     limits: SessionLimits = SessionLimits()
     mailbox: str | None = None
     """Where a message goes that the model takes (the tool ``take_message``), besides the call's record."""
+    protected: tuple[Prompt, ...] = ()
 
 
 # What it is asked and answers ----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from enum import Enum, auto
 
@@ -99,6 +100,7 @@ class Rehearsal:
         self._fired: set[str] = set()
         self._due: list[Escalation] = []  # set off while others are gone through
         self._granted: Counter[str] = Counter()  # calls of contacts
+        self._told: list[Prompt] = []  # protected prompts of sessions that were heard
         self._refused = ""  # why the last transfer called nobody
         self._unknown = ""  # the contact of whom nobody said whether it answers
         self._is_leaving = False
@@ -150,7 +152,7 @@ class Rehearsal:
                 self.done.append(action)
                 self._choice, self.standing = action, Standing.HOOKED
             case SessionAction(name=name):
-                self.done.append(action)
+                self.done += [*self._protected(name), action]
                 self._session, self._left, self.standing = name, [], Standing.TALKING
             case RejectAction() | HangUpAction():
                 self.done.append(action)
@@ -168,7 +170,15 @@ class Rehearsal:
 
     def _heard(self, prompt: Prompt) -> Prompt:
         """What is heard now, whatever becomes of the variables later."""
-        return SayAction(text=Template(parts=(self.text(prompt.text),))) if isinstance(prompt, SayAction) else prompt
+        if not isinstance(prompt, SayAction):
+            return prompt
+        return replace(prompt, text=Template(parts=(self.text(prompt.text),)))
+
+    def _protected(self, session: str) -> list[Prompt]:
+        """What is heard before a session, once in a call."""
+        new = [prompt for prompt in self._plan.sessions[session].protected if prompt not in self._told]
+        self._told += new
+        return [self._heard(prompt) for prompt in new]
 
     def _transfer(self, action: TransferAction | QueueAction, waiting: list[ExampleEvent]) -> None:
         contact, self._refused, mailbox = self._grant(action)

@@ -32,6 +32,7 @@ from gateway.dialplan.source_values import (
     Names,
     Numbers,
     Part,
+    Saids,
     TextPatterns,
     TimeRanges,
     Usd,
@@ -90,6 +91,10 @@ class SessionSource(Section):
     """What the caller talks to."""
 
     use: Name = Field(description="A realtime session of the configuration.")
+    protect: Saids = Field(
+        default=(),
+        description="Heard before all else, to its end: a text, a file ending in .md or .txt, a sound ending in .wav.",
+    )
     greeting: Greeting = Field(default="", description="Spoken first, as it stands.")
     instructions: str = Field(default="", description="The text, or a file ending in .md or .txt.")
     tools: tuple[str, ...] = Field(default=(), description="What the model may do: built in, or named in tools or mcp.")

@@ -260,6 +260,7 @@ Languages = Annotated[
 Phrases = Annotated[
     tuple[Phrase, ...], LIST, BeforeValidator(one_or_more, json_schema_input_type=Phrase | tuple[Phrase, ...])
 ]
+Saids = Annotated[tuple[Said, ...], LIST, BeforeValidator(one_or_more, json_schema_input_type=Said | tuple[Said, ...])]
 Emails = Annotated[
     tuple[Email, ...], LIST, BeforeValidator(one_or_more, json_schema_input_type=Email | tuple[Email, ...])
 ]

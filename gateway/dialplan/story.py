@@ -25,6 +25,7 @@ from gateway.dialplan.actions import (
     SetAction,
     TransferAction,
     VoicemailAction,
+    is_protected,
 )
 from gateway.dialplan.contacts import Contact
 from gateway.dialplan.facts import CallFacts
@@ -111,7 +112,7 @@ class Story:
                 name = argument_of(self.plan, action, self.facts, self.variables)
                 if isinstance(action, SetAction):
                     self.variables |= {key: self._text(text) for key, text in action.values.items()}
-                return Step(kind=word, name=name)
+                return Step(kind=word, name=name, details=("to its end",) if is_protected(action) else ())
 
     def _text(self, template: Template) -> str:
         return text_of(self.plan, template, self.facts, self.variables)
@@ -207,6 +208,7 @@ class Story:
     def _session(self, name: str) -> Step:
         session = self.plan.sessions[name]
         details = [f"uses {session.use}"]
+        details += [f"first {told}, to its end" for prompt in session.protected for told in self._prompt(prompt)]
         details += [f"greets {shown(session.greeting)!r}"] if session.greeting else []
         details += [f"tools {', '.join(session.tools)}"] if session.tools else []
         details += [f"recorded (consent: {session.record.consent.value})"] if session.record else []

@@ -43,12 +43,18 @@ CONTACTS = (
     _contact(TransferMode.ATTENDED, music=WAV),
     _contact(TransferMode.WARM, mailbox="night"),
 )
+LAW = replace(say("You speak with a machine."), is_protected=True)
+LAW_PLAYED = a.PlayAction(file=WAV, is_protected=True)
 PLAIN = SessionPlan(name="plain", use="default", greeting=None, instructions=None, tools=TOOLS)
 MAILBOXES = (Mailbox(name="night", prompt=say("Leave a message.")), Mailbox(name="bare", has_beep=False))
 PLAN = replace(
     BARE_PLAN,
     contacts={contact.name: contact for contact in CONTACTS},
-    sessions={"plain": PLAIN, "recorded": replace(PLAIN, name="recorded", record=ASKED)},
+    sessions={
+        "plain": PLAIN,
+        "recorded": replace(PLAIN, name="recorded", record=ASKED),
+        "protected": replace(PLAIN, name="protected", record=ASKED, protected=(LAW, LAW_PLAYED)),
+    },
     mailboxes={mailbox.name: mailbox for mailbox in MAILBOXES},
 )
 
@@ -64,6 +70,9 @@ SIMPLE = st.sampled_from(
         a.WaitAction(seconds=1),
         a.SessionAction(name="plain"),
         a.SessionAction(name="recorded"),
+        a.SessionAction(name="protected"),
+        LAW,
+        LAW_PLAYED,
         a.TransferAction(contact="blind"),
         a.TransferAction(contact="attended"),
         a.TransferAction(contact="warm"),

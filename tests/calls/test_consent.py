@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.calls import events as e
+from gateway.calls.agreement import NO_LONGER_ASKING
 from gateway.calls.call import Call, CallState
 from gateway.calls.events import RecordingConsent, TimerName
 from gateway.calls.refusal import Refusal
@@ -142,7 +143,8 @@ def test_caller_whom_nobody_hears_is_missed_during_the_question(tmp_path: Path) 
 
 def test_who_takes_the_callers_place_during_the_announcement_hears_it_from_the_start(tmp_path: Path) -> None:
     call = call_with(tmp_path, ANNOUNCE, e.Established())
-    assert call.step(e.CallerReplaced(), NOON) == [e.BridgeAudio(is_open=False), e.Play(file=tmp_path / "ask.wav")]
+    asked = [e.BridgeAudio(is_open=False), e.Play(file=tmp_path / "ask.wav")]
+    assert call.step(e.CallerReplaced(), NOON) == [*NO_LONGER_ASKING, *asked]
 
 
 def test_who_takes_the_callers_place_later_is_not_recorded(tmp_path: Path) -> None:

@@ -149,6 +149,21 @@ VALUES = [
     ("hang_up: true", "recording: ¦halt", "'recording' is 'halt' (expected one of pause, resume, stop)"),
     ("greeting: Hello.", 'greeting: ¦" "', "'greeting' is empty or too long (expected 1 to 1000 characters)"),
     (
+        "greeting: Hello.",
+        'protect: [Listen, ¦" "]',
+        "item 2 of 'protect' is empty or too long (expected 1 to 1000 characters)",
+    ),
+    (
+        "greeting: Hello.",
+        "protect: ¦notice.md",
+        "'notice.md': cannot be read: No such file or directory (expected a readable file)",
+    ),
+    (
+        "greeting: Hello.",
+        "protect: [Hear, ¦notice.wav]",
+        "'notice.wav' is not a file (expected WAV, 16 bit, mono, 8 kHz; sox IN -b 16 -c 1 -r 8000 OUT.wav makes one)",
+    ),
+    (
         "expect: {route: day, transfer: desk}",
         "expect: ¦{}",
         f"'expect' is empty (expected one of {EXPECTED})",

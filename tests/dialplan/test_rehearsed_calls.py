@@ -74,8 +74,8 @@ contacts:
 mailboxes: {{box: {{transcript: false, notify: [{{email: {{to: a@b.example}}}}]}}}}
 vars: {{v: "", w: w}}
 sessions:
-  talk: {{use: default, tools: [hang_up, switch_language], languages: [en, fr]}}
-  other: {{use: default, tools: [hang_up]}}
+  talk: {{use: default, protect: [Law.], tools: [hang_up, switch_language], languages: [en, fr]}}
+  other: {{use: default, protect: [Law., "More law, {{vars.w}}."], tools: [hang_up]}}
 routes:
   - {{name: first, match: {{to: "1"}}, do: {first}}}
   - {{name: second, match: {{to: "2"}}, do: {second}}}
@@ -100,7 +100,15 @@ escalations:
 CALLER = ["zero", "star", "human", "person", "tongue", "anger", "silent", "long"]
 ESCALATIONS = [*CALLER, "three", "two", "too", "most", "all", "down_talk", "down"]
 
-SIMPLE = ["{say: Yes.}", "{say: No.}", "{tone: beep}", "{set: {w: x}}", "{set: {v: y}}", '{say: "Now {vars.w}."}']
+SIMPLE = [
+    "{say: Yes.}",
+    "{say: {text: Whole., protect: true}}",
+    "{say: No.}",
+    "{tone: beep}",
+    "{set: {w: x}}",
+    "{set: {v: y}}",
+    '{say: "Now {vars.w}."}',
+]
 TRANSFERS = ["desk", "once", "shut", "boxed", "missed", "stand"]
 STEPS = [
     *SIMPLE,
@@ -112,7 +120,14 @@ STEPS = [
     "{callback: {mailbox: box, number: '123'}}",
 ]
 LAST = ["{session: talk}", "{session: other}", "{hang_up: true}", "{goto: rest}"]
-IN_SESSION = ["{answers: short}", "{tell: Listen.}", "{hang_up_after: 5s}", "{say: Hm.}", "{set: {w: z}}"]
+IN_SESSION = [
+    "{say: {text: Whole., protect: true}}",
+    "{answers: short}",
+    "{tell: Listen.}",
+    "{hang_up_after: 5s}",
+    "{say: Hm.}",
+    "{set: {w: z}}",
+]
 
 
 @st.composite

@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import get_args
 
-from gateway.calls.call_state import CallState
+from gateway.calls.call_state import INTERRUPTED, CallState
 from gateway.calls.course import Course, Transitions
 from gateway.calls.events import (
     Answer,
@@ -28,9 +28,15 @@ from gateway.calls.events import (
     TimerName,
 )
 from gateway.calls.phases.answering import open_session, reject
-from gateway.calls.phases.conversing import PUT_THROUGH, SOMEBODY_ELSE, back_to_session, begin_session, lose_session
+from gateway.calls.phases.conversing import (
+    SOMEBODY_ELSE,
+    TELL_PUT_THROUGH,
+    back_to_session,
+    begin_session,
+    lose_session,
+)
 from gateway.calls.phases.in_passing import do_at_once
-from gateway.calls.phases.keys import escalate_by_key, note_key
+from gateway.calls.phases.keys import escalate_by_key, note_key, on_digit
 from gateway.calls.phases.transferring import start_action
 from gateway.calls.step_events import Speak, StepEvent
 from gateway.calls.steps.make import make_step
@@ -41,10 +47,8 @@ from gateway.dialplan.actions import (
     QueueAction,
     RejectAction,
     SessionAction,
-    TellAction,
     TransferAction,
 )
-from gateway.dialplan.template import Template
 
 ENDLESS = "the dialplan goes in circles"
 
@@ -82,7 +86,7 @@ def _perform_next(call: Course, action: Action, at: datetime) -> list[Command]:
         return open_session(call, action)
     step = make_step(action, call.script.variables, at)
     if not call.is_answered and (step is None or step.needs_answer):
-        return _connect(call, None if step is None else step.opening, at)
+        return _connect(call, _opening(call, at) if step is None else step.opening, at)
     call.script.drop_first()
     if step is not None:
         return _begin_step(call, step, at, action)
@@ -90,6 +94,13 @@ def _perform_next(call: Course, action: Action, at: datetime) -> list[Command]:
         return start_action(call, action, at)
     call.script.replace(())  # a session is the last that is done, also where it came of a menu
     return begin_session(call, at)
+
+
+def _opening(call: Course, at: datetime) -> Speak | None:
+    """What is spoken before the session that is open begins."""
+    first = next(iter(call.protected.waiting(call.session)), None)
+    step = None if first is None else make_step(first, call.script.variables, at)
+    return None if step is None else step.opening
 
 
 def _connect(call: Course, opening: Speak | None, at: datetime) -> list[Command]:
@@ -103,13 +114,25 @@ def _connect(call: Course, opening: Speak | None, at: datetime) -> list[Command]
 
 def _begin_step(call: Course, step: Step, at: datetime, action: Action | None = None) -> list[Command]:
     call.enter(CallState.ACTING)
-    silent = [BridgeAudio(is_open=False)] if call.is_answered else []
+    silent = [BridgeAudio(is_open=False, keeps_caller=step.is_protected)] if call.is_answered else []
     return [*silent, *_look_behind(call, call.stage.begin(step, at, action), at)]
 
 
 def _look_behind(call: Course, commands: list[Command], at: datetime) -> list[Command]:
     """Once the step is over, do what is left."""
-    return [*commands, *perform(call, at)] if call.stage.is_free else commands
+    return [*commands, *perform(call, at), *_press_what_waits(call, at)] if call.stage.is_free else commands
+
+
+def _press_what_waits(call: Course, at: datetime) -> list[Command]:
+    """Keys that were pressed while something protected was heard count now: none answers a question that is new."""
+    commands: list[Command] = []
+    while (digit := call.stage.next_key()) is not None:
+        pressed = DigitReceived(digit=digit)
+        if call.state is CallState.ACTING:
+            commands += _on_digit(call, pressed, at)
+        elif call.state in (CallState.PREPARING, CallState.CONSENTING, *INTERRUPTED):
+            commands += on_digit(call, pressed, at)
+    return commands
 
 
 def _on_step_news(call: Course, event: Event, at: datetime) -> list[Command]:
@@ -118,7 +141,7 @@ def _on_step_news(call: Course, event: Event, at: datetime) -> list[Command]:
 
 def _on_digit(call: Course, event: DigitReceived, at: datetime) -> list[Command]:
     """A key of the step's own, or one that the dialplan has something else for, or none: the step says so."""
-    if call.stage.is_trailing(event, at):
+    if call.stage.is_trailing(event, at) or call.stage.keeps_waiting(event.digit):
         return []
     note_key(call)
     commands = None if call.stage.takes(event.digit) else escalate_by_key(call, event, at)
@@ -127,13 +150,15 @@ def _on_digit(call: Course, event: DigitReceived, at: datetime) -> list[Command]
 
 def _on_caller_replaced(call: Course, _event: CallerReplaced, at: datetime) -> list[Command]:
     """Who is on the line now hears the step from its beginning, and the model is told when they are with it."""
-    call.grants.forget_caller()
+    call.forget_caller()
     commands = call.agreement.stop(SOMEBODY_ELSE)
+    prompts = call.protected.of(call.session)  # those of the session begin anew, too
+    call.script.replace([action for action in call.script.remaining if action not in prompts])
     if call.session is not None and not call.awaits_greeting:
-        call.script.put_last((TellAction(text=Template(parts=(PUT_THROUGH,))),))
+        call.script.put_last((*call.protected.take(call.session), TELL_PUT_THROUGH))
     if not call.stage.is_for_the_ear:
         return commands
-    call.script.put_first(call.stage.undone)
+    call.script.put_first([action for action in call.stage.undone if action not in prompts])
     return [*commands, *call.stage.leave(), *perform(call, at)]
 
 

@@ -48,8 +48,8 @@ def _on_session_lost(call: Course, event: SessionLost, at: datetime) -> list[Com
 
 def _on_caller_replaced(call: Course, _event: CallerReplaced, at: datetime) -> list[Command]:
     """Who is on the line now has not heard what was played to the other one."""
-    call.grants.forget_caller()
-    return begin_session(call, at)
+    call.forget_caller()
+    return [*NO_LONGER_ASKING, *begin_session(call, at)]
 
 
 _S = CallState

@@ -22,14 +22,19 @@ from gateway.calls.events import (
 )
 from gateway.calls.phases.concluding import answer_budget
 from gateway.calls.phases.interruptions import answer_facts
-from gateway.dialplan.actions import SessionAction
+from gateway.dialplan.actions import SessionAction, TellAction
+from gateway.dialplan.template import Template
 
 PUT_THROUGH = "The caller has put another person through, who is on the line now. Greet them."
+TELL_PUT_THROUGH = TellAction(text=Template(parts=(PUT_THROUGH,)))
 SOMEBODY_ELSE = "somebody else is on the line"
 
 
 def begin_session(call: Course, at: datetime) -> list[Command]:
-    """Let the caller and the model talk; where they are recorded, once that is settled."""
+    """Let the caller and the model talk, once the prompts are heard and it is settled whether they are recorded."""
+    if prompts := call.protected.take(call.session):
+        call.script.put_first(prompts)
+        return call.go_on(at)
     question = call.agreement.question(call.record)
     if question is None:
         return [*call.agreement.begin(call.record), *_greet(call, at)]
@@ -93,9 +98,14 @@ def _on_caller_spoke(_call: Course, _event: CallerSpoke, _at: datetime) -> list[
     return [BargeIn()]
 
 
-def _on_caller_replaced(call: Course, _event: CallerReplaced, _at: datetime) -> list[Command]:
-    call.grants.forget_caller()
-    return [*call.agreement.stop(SOMEBODY_ELSE), TellModel(text=PUT_THROUGH)]
+def _on_caller_replaced(call: Course, _event: CallerReplaced, at: datetime) -> list[Command]:
+    call.forget_caller()
+    commands = call.agreement.stop(SOMEBODY_ELSE)
+    prompts = call.protected.take(call.session)
+    if not prompts:
+        return [*commands, TellModel(text=PUT_THROUGH)]
+    call.script.replace((*prompts, TELL_PUT_THROUGH))
+    return [*commands, *call.go_on(at)]
 
 
 _S = CallState

@@ -35,7 +35,7 @@ def make_step(action: Action, variables: Variables, at: datetime) -> Step | None
     """The step for `action`; None where it takes no time of its own, or is done otherwise."""
     match action:
         case PlayAction() | SayAction():
-            return Sound(_sound(action, variables, at))
+            return Sound(_sound(action, variables, at), is_protected=action.is_protected)
         case ToneAction(tone=tone, seconds=seconds):
             return Sound(PlayTone(tone=tone, seconds=seconds))
         case WaitAction(seconds=seconds):
@@ -63,7 +63,7 @@ def _sound(prompt: Prompt, variables: Variables, at: datetime) -> Command:
 
 
 def _speech(say: SayAction, variables: Variables, at: datetime) -> Speak:
-    return Speak(text=variables.spoken(say.text, at), is_personal=is_personal(say.text))
+    return Speak(text=variables.spoken(say.text, at), is_personal=is_personal(say.text), use=say.use)
 
 
 def _prompt(prompt: Prompt | None, variables: Variables) -> PromptOf:

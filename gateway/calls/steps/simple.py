@@ -14,9 +14,10 @@ class Sound(Step):
 
     is_for_the_ear = True
 
-    def __init__(self, sound: Command) -> None:
+    def __init__(self, sound: Command, *, is_protected: bool = False) -> None:
         """`sound` is answered with `PlayoutEnded`."""
         super().__init__()
+        self.is_protected = is_protected
         self._sound = sound
         self.opening = sound if isinstance(sound, Speak) else None
 

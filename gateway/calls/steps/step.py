@@ -31,6 +31,8 @@ class Step(ABC):
     """Whether the call has to be answered first."""
     is_for_the_ear: bool = False
     """Whether it makes no sense to somebody who has not heard its beginning."""
+    is_protected: bool = False
+    """Whether the caller hears it to its end: keys wait until then."""
     opening: Speak | None = None
     """What it begins to speak with."""
     trailing: str = ""
