@@ -18,9 +18,11 @@ CLIENTS_VENV := .venv-clients
 CLIENTS_READY := $(CLIENTS_VENV)/.ready-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-interop test-clients test-load test-flood test-drops test-interop-long \
-	test-leaks fuzz lint bench asterisk \
-	asterisk-stop clean
+.PHONY: help demo run test test-unit test-loopback test-interop test-clients test-load test-flood test-drops test-long \
+	test-interop-long test-leaks fuzz lint bench asterisk asterisk-stop clean
+
+# Whole calls, servers and clients, in real time.
+LOOPBACK := tests/cli tests/embedded tests/realtime tests/simulate tests/transport
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,10 +33,14 @@ demo: $(RUN_READY) ## place a real call to the gateway over loopback; leaves dem
 run: $(RUN_READY) ## the gateway with CONFIG (config/gateway.yaml)
 	$(BIN)/gateway run -c $(CONFIG) $(ARGS)
 
-test: test-unit test-interop ## every test; against a real Asterisk where one can be had (REQUIRE_ASTERISK=1: a skip fails)
+# With `make -j3 -Otarget test` all three at once, in the time of the longest.
+test: test-unit test-loopback test-interop ## every test; against a real Asterisk where one can be had (REQUIRE_ASTERISK=1: a skip fails)
 
-test-unit: $(DEV_READY) $(QUALITY_READY) ## the tests that need no Asterisk, on all cores
-	$(BIN)/pytest --ignore=tests/interop -n auto --dist loadfile $(ARGS)
+test-unit: $(DEV_READY) $(QUALITY_READY) ## the tests that keep no time, on all cores, behind everything else
+	nice -n 19 $(BIN)/pytest --ignore=tests/interop $(LOOPBACK:%=--ignore=%) -n auto --dist loadfile $(ARGS)
+
+test-loopback: $(DEV_READY) ## whole calls, servers and clients over loopback, in real time: they wait half of it
+	$(BIN)/pytest $(LOOPBACK) -n 2 --dist loadfile $(ARGS)
 
 test-interop: $(DEV_READY) ## those against a real Asterisk and other telephones, three at a time: they wait most of it
 	$(BIN)/pytest tests/interop -n 3 --dist loadfile $(ARGS)
@@ -47,6 +53,11 @@ test-load: $(DEV_READY) ## 20 calls at once through a real Asterisk for 60 s
 
 test-flood: $(DEV_READY) ## 2,000 messages a second of strangers for 60 s beside 10 calls
 	FLOOD_CALLS=10 FLOOD_PER_S=2000 FLOOD_SECONDS=60 $(BIN)/pytest -s tests/cli/test_flood.py $(ARGS)
+
+test-long: $(DEV_READY) ## 10,000 barge-ins, half an hour of drifting clocks, 3,000 calls over a bad wire, many more examples
+	BARGE_INS=10000 DRIFT_MINUTES=30 SIP_CALLS=3000 EXAMPLES=2000 $(BIN)/pytest --timeout=1800 -n auto $(addprefix tests/, \
+		calls/test_truncation.py media/test_impaired.py sip/test_calls_on_a_bad_wire.py dialplan/test_mutations.py \
+		dialplan/test_rehearsed_calls.py calls/test_call_storm.py calls/tools/test_targets.py) $(ARGS)
 
 test-drops: $(DEV_READY) ## 200 connections to the provider broken in 50 calls
 	DROP_CALLS=50 DROPS=200 DROP_SECONDS=40 $(BIN)/pytest -s tests/cli/test_drops.py $(ARGS)

@@ -95,9 +95,9 @@ class ProviderBench:
         return "\n".join([head, *(row.as_text() for row in self.rows)])
 
 
-def run(*, json: bool = False, connections: int = 50, kept: int = 200) -> ProviderBench:
+def run(*, json: bool = False, connections: int = 50, kept: int = 200, rounds: int = _ROUNDS) -> ProviderBench:
     """Measure, print a table or one JSON document to stdout, and return what was measured."""
-    result = measure(connections=connections, kept=kept)
+    result = measure(connections=connections, kept=kept, rounds=rounds)
     sys.stdout.write((json_module.dumps(result.as_json()) if json else result.as_text()) + "\n")
     return result
 

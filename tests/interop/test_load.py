@@ -50,8 +50,8 @@ def test_calls_at_once_lose_nothing(
     assert sum(lost for _, lost in counted) == 0
     assert sum(line["rtp_lost"] for line in ended) == 0
     for line in ended:
-        assert line["rtp_sent"] == pytest.approx(line["duration_s"] * 50, rel=0.02, abs=10)
-        # Nothing was lost, as both sides count; when the PBX begins to play is its own affair.
+        # Nothing was lost, as both sides count; when each of them begins to send is up to the machine.
+        assert line["rtp_sent"] == pytest.approx(line["duration_s"] * 50, rel=0.02, abs=50)
         assert line["rtp_received"] == pytest.approx(line["duration_s"] * 50, rel=0.02, abs=50)
     for conversation in server.conversations:
         assert tone_seconds(resampled(conversation.uplink, MODEL_RATE_HZ, 8000), MODEL_TONE_HZ) < 1

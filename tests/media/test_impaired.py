@@ -5,6 +5,7 @@ the model is listened to: 24 kHz PCM, the way it goes to most of them. Times cou
 """
 
 import audioop
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.support.media_rig import START_S, MediaRig, leg_options
 from tests.support.rtp_packets import packet_batch, rtp_packet
 
 MODEL_HZ = 24_000
+DRIFT_MINUTES = int(os.environ.get("DRIFT_MINUTES", "6"))
 SCALE_HZ = (400, 500, 630, 800, 1000, 1250, 1600, 2000)
 STRANGER_HZ = 2500
 NOTE_S, PAUSE_S = 0.4, 0.2
@@ -195,9 +197,10 @@ def test_drifting_clocks_move_no_note_in_a_minute(ppm):
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(900)  # 90,000 reads take a quarter of a minute, on a busy machine several times as much
-def test_a_call_of_30_minutes_with_drifting_clocks_keeps_its_delay():
-    engine, speeds, notes = MediaEngine(MediaOptions(max_legs=2), seed=1), (1 - 200e-6, 1 + 200e-6), 3000
+@pytest.mark.timeout(900)  # 30 minutes, as `make test-long` asks for, take one or two on a busy machine
+def test_a_long_call_with_drifting_clocks_keeps_its_delay():
+    engine, speeds = MediaEngine(MediaOptions(max_legs=2), seed=1), (1 - 200e-6, 1 + 200e-6)
+    notes = round(DRIFT_MINUTES * 60 / BEAT_S)
     sent = [packets(np.tile(melody(8), notes // 8), ptime_ms=60, speed=speed) for speed in speeds]
     for _ in speeds:
         leg = engine.open_leg(leg_options(uplink=AudioFormat.PCM16_8K), START_S)
@@ -217,7 +220,7 @@ def test_a_call_of_30_minutes_with_drifting_clocks_keeps_its_delay():
         index, rest = divmod(tick + 1, ticks_of_scale)
         if rest == 0:
             for leg, speed in enumerate(speeds):
-                if index % 75 == 1 or index == notes // 8:
+                if index % 25 == 1 or index == notes // 8:
                     assert_in_place(np.frombuffer(uplink[leg], "<i2"), (index - 1) * 8 * BEAT_S * (speed - 1))
                 uplink[leg] = b""
     for leg in (0, 1):

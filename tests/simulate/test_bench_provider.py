@@ -12,7 +12,7 @@ pytestmark = pytest.mark.heavy
 
 
 def test_both_reports_tell_what_was_measured_and_the_plain_client_is_beaten(capsys: pytest.CaptureFixture[str]) -> None:
-    result = bench_provider.run(json=True, connections=10, kept=20)
+    result = bench_provider.run(json=True, connections=10, kept=20, rounds=5)
     told = json.loads(capsys.readouterr().out)
     assert told["bench"] == "provider"
     rows = {row["name"]: row for row in told["rows"]}
