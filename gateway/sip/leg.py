@@ -99,6 +99,9 @@ class Leg:
         self.usage.check_command("refer")
         self._refer_client.refer(refer_to, referred_by, headers, now)
 
+    def give_up_transfer(self, now: float) -> None:
+        self._refer_client.give_up(now)
+
     def replaces_value(self) -> str:
         self.usage.check_command("replaces_value")
         return self.usage.replaces_value()

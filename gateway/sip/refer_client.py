@@ -34,6 +34,8 @@ class _Subscription:
     limit: Alarm
     has_result: bool = False
     is_terminated: bool = False
+    is_given_up: bool = False
+    """Nobody waits for its result any more; one that comes all the same is answered."""
 
     @property
     def event_id(self) -> str:
@@ -71,6 +73,14 @@ class ReferClient:
         usage.is_transferring = True
         self._subscriptions = [*self._subscriptions, subscription][-MAXIMUM_SUBSCRIPTIONS:]
 
+    def give_up(self, now: float) -> None:
+        """Await the result of the transfer under way no longer: no event follows, and another one may be asked for."""
+        for subscription in self._subscriptions:
+            if not subscription.has_result:
+                subscription.has_result = subscription.is_given_up = True
+                subscription.limit.cancel()
+                self._usage.settle_transfer(now)
+
     def receive_notify(self, transaction: Transaction, now: float) -> None:
         """A NOTIFY within the dialog."""
         request = transaction.request
@@ -89,9 +99,9 @@ class ReferClient:
     def _find(self, event_id: str | None) -> _Subscription | None:
         """RFC 3515 2.4.6: the id may be missing for the first REFER of a dialog; some peers never send it.
 
-        Without an id the oldest subscription is meant that has not terminated.
+        Without an id the oldest subscription is meant that has not terminated; one that was given up comes last.
         """
-        alive = (one for one in self._subscriptions if not one.is_terminated)
+        alive = sorted((one for one in self._subscriptions if not one.is_terminated), key=lambda one: one.is_given_up)
         return next((one for one in alive if event_id is None or event_id == one.event_id), None)
 
     def _take(self, subscription: _Subscription, request: Request, now: float) -> None:

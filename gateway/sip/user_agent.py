@@ -293,6 +293,10 @@ class UserAgent:
         """
         self._legs.get(leg_id).refer(refer_to, referred_by, _checked(headers, str(refer_to), referred_by), now)
 
+    def give_up_transfer(self, leg_id: str, now: float) -> None:
+        """Await the result of a `refer` no longer; nothing more is told of it. Raises: `StateError`."""
+        self._legs.get(leg_id).give_up_transfer(now)
+
     def replaces_value(self, leg_id: str) -> str:
         """``call-id;to-tag=..;from-tag=..``, unescaped: the Replaces with which another call takes this leg's place.
 

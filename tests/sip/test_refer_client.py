@@ -357,3 +357,28 @@ def test_transfers_of_one_call_are_bounded() -> None:
     for _ in range(20):
         referring(call, response=603)
     assert len(call.user_agent._legs.get(call.leg_id)._refer_client._subscriptions) <= 8
+
+
+def test_a_result_that_is_given_up_is_told_to_nobody_and_another_transfer_may_follow() -> None:
+    call, first = referring()
+    call.user_agent.give_up_transfer(call.leg_id, call.wire.now)
+    call, second = referring(call)
+    assert second.cseq.number > first.cseq.number
+    notify(call, "SIP/2.0 200 OK", event=f"refer;id={first.cseq.number}")
+    assert told(call) == [(202, False), (202, False)]
+    notify(call, "SIP/2.0 603 Decline")
+    assert told(call) == [(202, False), (202, False), (603, True)], "one without an id is of the transfer under way"
+    assert call.statuses("NOTIFY") == [200, 200]
+    call.user_agent.give_up_transfer(call.leg_id, call.wire.now)
+    call.wire.run(100)
+    assert len(told(call)) == 3
+
+
+def test_a_result_that_is_given_up_does_not_delay_the_end_of_the_call() -> None:
+    call, _ = referring(response=None)
+    call.user_agent.give_up_transfer(call.leg_id, call.wire.now)
+    call.reply("REFER", 501)
+    assert told(call) == []
+    call.pbx.send(call.request("BYE"))
+    call.wire.run(0.1)
+    assert [event.cause for event in call.gateway.all(CallEnded)] == [EndCause.REMOTE_BYE]
