@@ -118,12 +118,14 @@ class Course:
         part = self.part(Reject(status=480))
         return self.end(Outcome.GATEWAY_HUNG_UP if isinstance(part, HangUp) else Outcome.REJECTED, cause, part)
 
-    def end(self, outcome: Outcome, cause: str, *commands: Command) -> list[Command]:
-        """The call is over; `commands` are the farewell."""
+    def end(self, outcome: Outcome, cause: str, *commands: Command, has_hung_up: bool = False) -> list[Command]:
+        """The call is over; `commands` are the farewell. `has_hung_up`: the peer has, and nothing else was the cause."""
         self.notes.outcome, self.notes.cause = outcome, cause
         is_moving = self.state in (CallState.TRANSFERRING, CallState.JOINED)
         self.enter(CallState.ENDED)
-        left = self.transfer.leave() if is_moving and self.transfer is not None else []
+        left: list[Command] = []
+        if is_moving and self.transfer is not None:
+            left = self.transfer.leave() if has_hung_up else self.transfer.abandon(cause)
         return [*left, *self.stage.end(), *commands]
 
 

@@ -29,7 +29,7 @@ class TimerName(Enum):
     LIMIT = "limit"  # the longest a call may last
     RING = "ring"  # how long the target of an attended transfer may ring
     ACCEPT = "accept"  # how long a contact who has picked up may take to press a key
-    JOIN = "join"  # how long caller and contact wait in silence for a PBX to join them
+    JOIN = "join"  # how long caller and contact wait in silence for a PBX to join them, or to tell that it has
     RETRY = "retry"  # pause before a REFER that came too early is sent again
     CONSENT = "consent"  # how long the caller has to agree to be recorded
     STEP = "step"  # what the step under way waits for
@@ -160,6 +160,11 @@ class TargetLeft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallerFound:
+    """`SeekCaller`: the PBX has not moved the caller, whom we hear; what becomes of the REFER is not awaited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetPressed:
     """A key of the target, who has picked up and is not joined with the caller."""
 
@@ -244,6 +249,7 @@ Event: TypeAlias = (
     | TargetAnswered
     | TargetRefused
     | TargetLeft
+    | CallerFound
     | TargetPressed
     | WhisperEnded
     | SummaryReady
@@ -443,6 +449,11 @@ class HandOver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeekCaller:
+    """Answer with `CallerFound` if the caller, whom the PBX was asked to move, is heard here now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JoinTarget:
     """Let caller and target hear each other through us."""
 
@@ -509,6 +520,7 @@ Command: TypeAlias = (
     | AwaitSummary
     | Whisper
     | HandOver
+    | SeekCaller
     | JoinTarget
     | ReleaseTarget
     | NoteRefusedTransfer

@@ -311,6 +311,12 @@ class Line:
             return 0.0
         return self._services.clock() - max(seen.last_received_s or 0.0, seen.expected_since_s)
 
+    @property
+    def last_heard_s(self) -> float | None:
+        """When something came from the peer last; None: nothing yet, or none is expected, as on hold."""
+        seen = self.observe()
+        return None if seen is None else seen.last_received_s
+
     def patience_left_s(self, expected_since_s: float | None = None) -> float:
         """How long until a peer that sends nothing counts as gone; without end on hold.
 

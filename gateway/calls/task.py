@@ -55,6 +55,7 @@ from gateway.calls.timers import CallTimers
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
+from gateway.calls.transfer_state import TransferState
 from gateway.calls.whisper import caller_on_display
 from gateway.dialplan.triggers import Escalation, SilentFor
 from gateway.errors import GatewayError, shown
@@ -223,7 +224,8 @@ class CallTask:
         self._services.observer.escalated(self.record, escalation)
 
     def _note_transfer(self, attempt: TransferAttempt) -> None:
-        log = self._log.warning if attempt.why else self._log.info
+        has_failed = attempt.state in (TransferState.FAILED, TransferState.TIMED_OUT)
+        log = self._log.warning if has_failed else self._log.info
         contact = self._brief.plan.contacts.get(self._call.notes.transfer_target or "")
         is_personal = contact is not None and contact.pattern is not None  # a number that somebody has asked for
         target = masked(str(attempt.target)) if is_personal else str(attempt.target)
@@ -281,6 +283,7 @@ class CallTask:
                 | call_events.AwaitSummary()
                 | call_events.Whisper()
                 | call_events.HandOver()
+                | call_events.SeekCaller()
                 | call_events.JoinTarget()
                 | call_events.ReleaseTarget()
             ):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway.calls.events import (
     AwaitSummary,
+    CallerFound,
     CallTarget,
     Command,
     Event,
@@ -18,6 +19,7 @@ from gateway.calls.events import (
     PlayRinging,
     Refer,
     ReleaseTarget,
+    SeekCaller,
     StartTimer,
     StopTimer,
     SummaryReady,
@@ -43,12 +45,19 @@ MAX_TRIES = 5
 TOO_EARLY = (400, 500)
 JOIN_LIMIT_S = 4.0
 """How long a PBX may take to join caller and contact before we carry their audio; if it does later, we let go."""
+RESULT_LIMIT_S = 3.0
+"""How long a PBX may take to tell whether the contact, whose call to us has ended, has hung up or has the caller."""
+SEEK_S = 1.0
+"""How often a caller of whom no PBX tells is listened for then."""
 WHISPERS = 2
 """How often whoever picked up is told who calls, unless they press a key before."""
 WHISPER_LIMIT_S = 45.0
 """The longest that telling them once may take."""
+CALLER_HUNG_UP = "the caller hung up"
 
 _S, _N = TransferState, TransferNews
+UNDONE = (_S.FAILED, _S.TIMED_OUT, _S.CALLER_GONE, _S.CALL_ENDED)
+"""How an attempt ends that joins nobody; each has a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +107,12 @@ class Transfer:
         self._whispers = 0
         self._on_state = on_state
         self._tries = 0
+        self._is_seeking = False  # the caller has been listened for, without success
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to be tried or awaited."""
-        return self.state in (_S.HANDED_OVER, _S.BRIDGED, _S.FAILED, _S.TIMED_OUT, _S.CALLER_GONE)
+        return self.state in (_S.HANDED_OVER, _S.BRIDGED, *UNDONE)
 
     @property
     def _is_called(self) -> bool:
@@ -135,7 +145,7 @@ class Transfer:
         if isinstance(event, SummaryReady):
             return self._call() if self._awaits_summary and self.state is _S.REQUESTED else []
         if isinstance(event, TimerFired) and event.timer is TimerName.JOIN and self.state is _S.RELEASED:
-            return [PlayRinging(is_on=True, music=self._music)]  # the contact has gone, and the PBX takes its time
+            return self._seek_caller()
         if self.state is _S.WHISPERING and (told := self._whisper_on(event)) is not None:
             return told
         if self._is_too_early(event, is_fresh=is_fresh):
@@ -147,20 +157,35 @@ class Transfer:
         if state in (_S.FAILED, _S.TIMED_OUT):
             return self._fail(event, state)
         if state is _S.CALLER_GONE:
-            self.refusal, self.why = _reason_of(event)
+            refused, words = _reason_of(event)
+            self.refusal, self.why = refused, f"{CALLER_HUNG_UP}: {words}"
         self._enter(state)
         return self._follow()
 
+    def _seek_caller(self) -> list[Command]:
+        """The contact has gone, and the PBX takes its time to tell where to."""
+        waiting = [PlayRinging(is_on=True, music=self._music)] if self._is_seeking else []
+        self._is_seeking = True
+        return [*waiting, SeekCaller(), StartTimer(timer=TimerName.JOIN, delay_s=SEEK_S)]
+
     def leave(self) -> list[Command]:
-        """The caller's call ends: whoever is being called for them is let go."""
-        state = TRANSFER_TRANSITIONS.get((self.mode, self.state, _N.CALLER_LEFT))
+        """The caller hangs up: whoever is being called for them is let go."""
+        return self._leave(_N.CALLER_LEFT, CALLER_HUNG_UP)
+
+    def abandon(self, why: str) -> list[Command]:
+        """Likewise where the caller's call ends otherwise; `why` in words."""
+        return self._leave(_N.CALL_ENDED, f"the call was ended: {why}")
+
+    def _leave(self, news: TransferNews, why: str) -> list[Command]:
+        state = TRANSFER_TRANSITIONS.get((self.mode, self.state, news))
         if state is not None:
+            self.why = why
             self._enter(state)
         return [ReleaseTarget()] if self._is_called else []
 
     def _enter(self, state: TransferState) -> None:
         self.state = state
-        why = self.why if state in (_S.FAILED, _S.TIMED_OUT) else ""
+        why = self.why if state in UNDONE else ""
         self._on_state(TransferAttempt(target=self._target, state=state, why=why, is_last=not self._targets))
 
     def _referral(self) -> Command:
@@ -197,6 +222,8 @@ class Transfer:
                 return _N.ANSWERED
             case TargetLeft():
                 return _N.TARGET_LEFT
+            case CallerFound():
+                return _N.CALLER_FOUND
             case _:
                 return self._later_news(event)
 
@@ -238,6 +265,9 @@ class Transfer:
                 return [StopTimer(timer=TimerName.RING), *self._whisper()]
             case _S.CALLER_GONE:
                 return [ReleaseTarget()]
+            case _S.RELEASED:
+                self._is_seeking = False
+                return [StartTimer(timer=TimerName.JOIN, delay_s=RESULT_LIMIT_S)]
             case _S.ANSWERED if self._trunk is None:
                 waiting = StartTimer(timer=TimerName.JOIN, delay_s=JOIN_LIMIT_S)
                 return [*self._quiet(), HandOver(target=self._target), waiting]
@@ -276,7 +306,7 @@ def _reason_of(event: Event) -> tuple[Refusal, str]:
             return event.refusal, f"{event.refusal.value} ({event.status} {event.reason})"
         case TargetPressed():
             return Refusal.DECLINED, f"{Refusal.DECLINED.value} (by a key)"
-        case TargetLeft():
+        case TargetLeft() | CallerFound():
             return Refusal.DECLINED, f"{Refusal.DECLINED.value} (hung up)"
         case TimerFired(timer=TimerName.ACCEPT):
             return Refusal.NO_ANSWER, f"{Refusal.NO_ANSWER.value} (no key was pressed)"

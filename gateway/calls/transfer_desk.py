@@ -37,6 +37,8 @@ RINGING_ITEM = "ringing"
 LOST_CALLER_S = 3.0
 STRAGGLERS_S = 0.5
 """Packets that come so long after a failed transfer's report do not prove that the caller is still here."""
+HEARD_S = 1.0
+"""A caller of whom nothing has come for so long is not surely here."""
 CARRIED, CARRIED_WIDEBAND = AudioFormat.PCM16_8K, AudioFormat.PCM16_16K
 """The format in which audio goes from one line to the other; the second where both are wideband."""
 
@@ -48,6 +50,7 @@ TransferCommand: TypeAlias = (
     | call_events.AwaitSummary
     | call_events.Whisper
     | call_events.HandOver
+    | call_events.SeekCaller
     | call_events.JoinTarget
     | call_events.ReleaseTarget
 )
@@ -106,6 +109,8 @@ class TransferDesk:
                 self._begin(self._whisper(acceptance), "whisper")
             case call_events.HandOver(target=target):
                 self._hand_over(target)
+            case call_events.SeekCaller():
+                self._seek_caller()
             case call_events.JoinTarget():
                 self._join()
             case call_events.ReleaseTarget():
@@ -187,6 +192,17 @@ class TransferDesk:
     def _look_for_caller(self) -> None:
         if self.line.silent_s() > LOST_CALLER_S - STRAGGLERS_S:
             self._dispatch(call_events.MediaLost(cause="the PBX kept the caller of a transfer that failed"))
+
+    def _seek_caller(self) -> None:
+        """A caller whom a PBX has moved sends nothing here; one who is heard was not moved."""
+        heard_s, now = self.line.last_heard_s, self._services.clock()
+        if heard_s is None or now - heard_s >= HEARD_S:
+            return
+        try:
+            self._services.user_agent.give_up_transfer(self.line.leg_id, now)
+        except StateError:  # hung up a moment ago; the news of it waits behind this command
+            return
+        self._dispatch(call_events.CallerFound())
 
     def patience_left_s(self) -> float:
         """How long until a contact whose audio we carry, and who sends nothing, counts as gone."""

@@ -19,12 +19,11 @@ from gateway.calls.record import CallRecord
 from gateway.calls.tools.http_tool import run_request
 from gateway.calls.tools.outcome import Failure
 from gateway.calls.tools.services import ToolServices
-from gateway.calls.transfer import TransferAttempt
+from gateway.calls.transfer import UNDONE, TransferAttempt
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.model import CallFacts
 from gateway.dialplan.tools import HttpRequest
 
-CALLER_GONE = "the caller hung up"
 _S = TransferState
 
 _log = structlog.stdlib.get_logger("gateway.calls")
@@ -65,9 +64,7 @@ class TransferReport:
             self._tell("referred" if attempt.state is _S.REQUESTED else "ringing", attempt)
         elif attempt.state in (_S.HANDED_OVER, _S.BRIDGED):
             self._tell("joined", attempt)
-        elif attempt.state is _S.CALLER_GONE:
-            self._tell("failed", attempt, CALLER_GONE)
-        elif attempt.state in (_S.FAILED, _S.TIMED_OUT) and attempt.is_last:
+        elif attempt.state in UNDONE and (attempt.is_last or attempt.state in (_S.CALLER_GONE, _S.CALL_ENDED)):
             self._tell("failed", attempt, attempt.why)
 
     def _tell(self, state: str, attempt: TransferAttempt, why: str = "") -> None:

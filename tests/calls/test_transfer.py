@@ -9,7 +9,7 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.refusal import Refusal
-from gateway.calls.transfer import JOIN_LIMIT_S, MAX_TRIES, WHISPER_LIMIT_S, Transfer
+from gateway.calls.transfer import JOIN_LIMIT_S, MAX_TRIES, RESULT_LIMIT_S, SEEK_S, WHISPER_LIMIT_S, Transfer
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import parse_target
@@ -22,6 +22,8 @@ WAITING = e.PlayRinging(is_on=True)
 CALLED = [e.CallTarget(target=ONE), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
 AGAIN = [WAITING, e.CallTarget(target=TWO), e.StartTimer(timer=e.TimerName.RING, delay_s=15.0)]
 QUIET = [e.StopTimer(timer=e.TimerName.RING), e.PlayRinging(is_on=False), e.ReleaseTarget()]
+AWAIT_RESULT = e.StartTimer(timer=e.TimerName.JOIN, delay_s=RESULT_LIMIT_S)
+SEEK = [e.SeekCaller(), e.StartTimer(timer=e.TimerName.JOIN, delay_s=SEEK_S)]
 HAND_OVER = [
     e.StopTimer(timer=e.TimerName.RING),
     e.PlayRinging(is_on=False),
@@ -177,9 +179,25 @@ def test_pbx_that_joins_nobody_in_time_leaves_both_to_us_unless_the_contact_has_
     attempt.hear(expired)
     assert (attempt.transfer.is_over, attempt.transfer.state) == (True, TransferState.BRIDGED)
     left = answered()
-    assert left.hear(e.TargetLeft(), expired) == [WAITING], "the caller is left in silence until the PBX reports"
+    assert left.hear(e.TargetLeft()) == [AWAIT_RESULT]
+    assert left.hear(expired) == SEEK
     assert left.transfer.state is TransferState.RELEASED
     assert left.hear(reported(408)) == QUIET
+
+
+def test_a_caller_who_is_heard_when_the_contact_has_left_and_no_pbx_reports_is_back() -> None:
+    expired = e.TimerFired(timer=e.TimerName.JOIN)
+    attempt = answered(ONE, TWO)
+    assert attempt.hear(e.TargetLeft(), expired) == SEEK
+    assert attempt.hear(expired) == [WAITING, *SEEK], "whoever is not heard at once hears that something goes on"
+    assert attempt.hear(e.CallerFound()) == [QUIET[0], QUIET[2], *AGAIN]
+    attempt.hear(e.TargetAnswered(), e.TargetLeft(), expired)
+    assert attempt.hear(e.CallerFound()) == QUIET
+    assert (attempt.transfer.refusal, attempt.transfer.why) == (Refusal.DECLINED, "declined (hung up)")
+    moved = answered()
+    assert moved.hear(e.CallerFound()) == []
+    moved.hear(e.TargetLeft(), expired, reported(200))
+    assert moved.transfer.state is TransferState.HANDED_OVER, "a result counts as long as nobody is heard"
 
 
 def test_hand_over_that_came_too_early_is_tried_again() -> None:
@@ -191,7 +209,7 @@ def test_hand_over_that_came_too_early_is_tried_again() -> None:
 def test_end_of_the_consultation_is_no_failure_before_the_result_is_known() -> None:
     """A PBX ends it when it has joined caller and target, and may do so before it reports."""
     attempt = answered()
-    assert attempt.hear(e.TargetLeft()) == []
+    assert attempt.hear(e.TargetLeft()) == [AWAIT_RESULT]
     assert not attempt.transfer.is_over
     attempt.hear(reported(200))
     assert attempt.transfer.state is TransferState.HANDED_OVER
@@ -211,9 +229,17 @@ def test_caller_who_leaves_takes_the_targets_call_along() -> None:
     for attempt in (attended(), answered()):
         assert attempt.transfer.leave() == [e.ReleaseTarget()]
         assert attempt.transfer.state is TransferState.CALLER_GONE
+        assert attempt.transfer.why == "the caller hung up"
     referred = blind()
     assert referred.transfer.leave() == []
     assert referred.transfer.state is TransferState.CALLER_GONE
+
+
+def test_a_call_that_is_ended_otherwise_is_not_said_to_be_hung_up_by_the_caller() -> None:
+    for attempt in (attended(), answered(), whispering(), blind()):
+        released = [] if attempt.transfer.mode is TransferMode.BLIND else [e.ReleaseTarget()]
+        assert attempt.transfer.abandon("drain") == released
+        assert (attempt.transfer.state, attempt.transfer.why) == (TransferState.CALL_ENDED, "the call was ended: drain")
 
 
 def test_hand_over_that_fell_with_the_callers_call_joins_nobody() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.calls import transfer, transfer_desk
 from gateway.calls.events import Outcome
 from gateway.calls.record import CallRecord, Speech
 from gateway.calls.transfer_state import TransferState
@@ -323,4 +324,51 @@ async def test_caller_beyond_the_limit_of_the_hour_is_not_called_for(open_scene:
     assert scene.pbx.incoming.empty()
     scene.caller.hang_up()
     await scene.record()
+    await scene.assert_nothing_is_left()
+
+
+async def test_contact_who_hangs_up_at_a_pbx_that_never_reports_brings_the_caller_back(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "RESULT_LIMIT_S", 0.3)
+    scene = await open_scene()
+
+    def accept_and_forget(event: sip_events.TransferRequested) -> None:
+        scene.pbx.user_agent.accept_refer(event.leg_id, time.monotonic())
+        scene.contact.hang_up()
+
+    scene.pbx.answer_refer = accept_and_forget
+    scene.pbx.pick_up(scene.contact)
+    result = await asyncio.wait_for(scene.session.received("conversation.item.create"), 10)
+    assert '"declined (hung up)"' in result["item"]["output"]
+    scene.caller.hang_up()
+    await eventually(lambda: bool(scene.notes.ended), 5)  # at once: no result is waited for any more
+    assert (await scene.record()).transfer_state is TransferState.FAILED
+    await scene.assert_nothing_is_left()
+
+
+async def test_caller_whom_a_pbx_has_taken_is_not_taken_for_one_who_is_back_before_it_reports(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "RESULT_LIMIT_S", 0.8)  # long enough for the last packets, on a busy machine too
+    monkeypatch.setattr(transfer, "SEEK_S", 0.2)
+    monkeypatch.setattr(transfer_desk, "HEARD_S", 0.15)
+    scene = await open_scene()
+    referrals: list[sip_events.TransferRequested] = []
+
+    def take_silently(event: sip_events.TransferRequested) -> None:
+        referrals.append(event)
+        scene.pbx.user_agent.accept_refer(event.leg_id, time.monotonic())
+        assert scene.caller.leg is not None
+        scene.pbx.media.engine.set_direction(scene.caller.leg, send=False, receive=True)
+        scene.contact.hang_up()
+
+    scene.pbx.answer_refer = take_silently
+    ringing_s = tone_seconds(scene.caller.heard(), RING_BACK_HZ)
+    scene.pbx.pick_up(scene.contact)
+    await eventually(lambda: bool(referrals), 3)
+    await eventually(lambda: tone_seconds(scene.caller.heard(), RING_BACK_HZ) > ringing_s + 0.5, 5)
+    assert "conversation.item.create" not in scene.session.kinds()
+    scene.pbx.report(scene.caller, 200, "OK")
+    assert (await scene.record()).transfer_state is TransferState.HANDED_OVER
     await scene.assert_nothing_is_left()

@@ -13,6 +13,7 @@ FINAL = {
     TransferState.FAILED,
     TransferState.TIMED_OUT,
     TransferState.CALLER_GONE,
+    TransferState.CALL_ENDED,
 }
 
 
@@ -61,5 +62,6 @@ def test_a_warm_transfer_gets_to_a_human_by_a_key_alone() -> None:
 def test_the_caller_may_leave_wherever_something_is_awaited_and_an_end_stays_the_end(mode: TransferMode) -> None:
     for state in reachable(mode):
         rows = {news for (m, s, news) in TRANSFER_TRANSITIONS if (m, s) == (mode, state)}
-        assert (TransferNews.CALLER_LEFT in rows) == (state not in FINAL)
+        for news in (TransferNews.CALLER_LEFT, TransferNews.CALL_ENDED):
+            assert (news in rows) == (state not in FINAL)
         assert not rows or state not in FINAL

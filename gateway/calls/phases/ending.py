@@ -23,6 +23,8 @@ from gateway.calls.events import (
     TimerName,
 )
 
+HUNG_UP = ("remote_bye", "cancelled")
+"""Causes of `CallerLeft` that are the caller's own doing."""
 UNANSWERED = (CallState.NEW, CallState.PREPARING, CallState.ACTING)
 """States in which a caller may be who was not answered yet, and is not about to be."""
 
@@ -41,7 +43,8 @@ def _on_caller_left(call: Course, event: CallerLeft, _at: datetime) -> list[Comm
     is_early = call.state in UNANSWERED and not call.is_answered
     during = f" during transfer to {call.contact}" if call.state is CallState.TRANSFERRING else ""
     hung_up = Outcome.CALLEE_HUNG_UP if call.is_outgoing else Outcome.CALLER_HUNG_UP
-    return call.end(Outcome.CANCELLED if is_early else hung_up, event.cause + during)
+    outcome = Outcome.CANCELLED if is_early else hung_up
+    return call.end(outcome, event.cause + during, has_hung_up=event.cause in HUNG_UP)
 
 
 def _on_hang_up_asked(call: Course, _event: HangUpAsked, _at: datetime) -> list[Command]:

@@ -12,6 +12,7 @@ from gateway.calls.course import Course, Transitions
 from gateway.calls.events import (
     AskSummary,
     BridgeAudio,
+    CallerFound,
     CloseSession,
     Command,
     Event,
@@ -166,6 +167,7 @@ _NEWS = (
     TargetAnswered,
     TargetRefused,
     TargetLeft,
+    CallerFound,
     TargetPressed,
     WhisperEnded,
     SummaryReady,
