@@ -139,6 +139,11 @@ class Scene:
         await eventually(lambda: bool(self.notes.ended), 5)
         return self.notes.ended[0]
 
+    def accept_and_leave(self, event: sip_events.TransferRequested) -> None:
+        """A PBX that never reports, and a contact who hangs up just then."""
+        self.pbx.user_agent.accept_refer(event.leg_id, time.monotonic())
+        self.contact.hang_up()
+
     async def assert_nothing_is_left(self) -> None:
         service = self.service
         await eventually(lambda: service.user_agent.leg_count == 0, 5)
@@ -152,14 +157,16 @@ OpenScene = Callable[..., "asyncio.Future[Scene]"]
 async def open_scene(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
     async with AsyncExitStack() as stack:
 
-        async def build(trunk: str = "", srtp: SrtpPolicy = SrtpPolicy.OFF, caller_id: str | None = None) -> Scene:
+        async def build(
+            trunk: str = "", srtp: SrtpPolicy = SrtpPolicy.OFF, caller_id: str | None = None, plan: str = PLAN
+        ) -> Scene:
             tool = ToolCalls(calls=[Call(name="transfer", arguments='{"contact": "sales"}')])
             server = await stack.enter_async_context(RealtimeServer(replies=[tool]))
             gateway = Address("127.0.0.1", free_sip_port("127.0.0.1"))
             options = PhoneOptions(peers={"gateway": gateway}, rtp_ports=(46200, 46399), srtp=srtp)
             pbx = await stack.enter_async_context(PbxPhone(options))
             pbx.answer_refer = pbx.join
-            (tmp_path / "plan.yaml").write_text(PLAN)
+            (tmp_path / "plan.yaml").write_text(plan)
             file = tmp_path / "gateway.yaml"
             values = {"listen": str(gateway), "peer": str(pbx.address), "url": server.url, "trunk": trunk}
             file.write_text(CONFIGURATION % values)
@@ -332,18 +339,26 @@ async def test_contact_who_hangs_up_at_a_pbx_that_never_reports_brings_the_calle
 ) -> None:
     monkeypatch.setattr(transfer, "RESULT_LIMIT_S", 0.3)
     scene = await open_scene()
-
-    def accept_and_forget(event: sip_events.TransferRequested) -> None:
-        scene.pbx.user_agent.accept_refer(event.leg_id, time.monotonic())
-        scene.contact.hang_up()
-
-    scene.pbx.answer_refer = accept_and_forget
+    scene.pbx.answer_refer = scene.accept_and_leave
     scene.pbx.pick_up(scene.contact)
     result = await asyncio.wait_for(scene.session.received("conversation.item.create"), 10)
     assert '"declined (hung up)"' in result["item"]["output"]
     scene.caller.hang_up()
-    await eventually(lambda: bool(scene.notes.ended), 5)  # at once: no result is waited for any more
     assert (await scene.record()).transfer_state is TransferState.FAILED
+    await scene.assert_nothing_is_left()
+
+
+async def test_the_next_target_gets_the_caller_although_no_pbx_reported_of_the_first(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "RESULT_LIMIT_S", 0.3)
+    scene = await open_scene(plan=PLAN.replace("[sip:6001]", "[sip:6001, sip:6002]").replace("2s", "20s"))
+    scene.pbx.answer_refer = scene.accept_and_leave
+    scene.pbx.pick_up(scene.contact)
+    second = await asyncio.wait_for(scene.pbx.incoming.get(), 10)
+    scene.pbx.answer_refer = scene.pbx.join
+    scene.pbx.pick_up(second)
+    assert (await scene.record()).transfer_state is TransferState.HANDED_OVER
     await scene.assert_nothing_is_left()
 
 
