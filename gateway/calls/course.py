@@ -119,7 +119,7 @@ class Course:
         return self.end(Outcome.GATEWAY_HUNG_UP if isinstance(part, HangUp) else Outcome.REJECTED, cause, part)
 
     def end(self, outcome: Outcome, cause: str, *commands: Command, has_hung_up: bool = False) -> list[Command]:
-        """The call is over; `commands` are the farewell. `has_hung_up`: the peer has, and nothing else was the cause."""
+        """The call is over; `commands` are the farewell. `has_hung_up`: by the peer, and by nothing else."""
         self.notes.outcome, self.notes.cause = outcome, cause
         is_moving = self.state in (CallState.TRANSFERRING, CallState.JOINED)
         self.enter(CallState.ENDED)
