@@ -26,6 +26,7 @@ from gateway.dialplan.source_values import (
     Said,
     Status,
     VariableName,
+    VariableNames,
     reason_phrase,
 )
 from gateway.dialplan.tool_source import RequestSource
@@ -180,6 +181,7 @@ class CollectSource(PromptSource):
 class HookSource(RequestSource):
     """A web service that says what is to be done: {"do": [actions], "set": {NAME: text}}."""
 
+    sets: VariableNames = Field(default=(), description="Variables that its answers set: {vars.NAME}.")
     failed: Actions = Field(default=(), description="Where there is no usable answer; without it the list goes on.")
 
 

@@ -71,16 +71,19 @@ def read_hook_answer(plan: Dialplan, value: object) -> HookAnswer | HookRefusal:
     if examined.problems or examined.value is None:
         return _refusal(problem.message for problem in examined.problems)
     written = examined.value
+    names = _names(plan) | ({"do": value["do"]} if written.do else {})
     loading = _AnswerLoading(
         plan=PlanSource.model_validate(_names(plan)),
         document=document,
-        whole=Document(file=_FILE, root=_node(_names(plan))),
+        whole=Document(file=_FILE, root=_node(names)),
         folder=plan.file.absolute().parent,
     )
     loading.files = frozenset(_files(plan))
     if _asks_further(written.do):
         return HookRefusal("the answer has a hook of its own")
     actions = ActionLoader(loading=loading, in_session=True).load(("do",), written.do, is_answered=False)
+    for name in written.set:
+        loading.refer_variable(name, ("set", name), is_set=True)
     if loading.problems:
         return _refusal(problem.message for problem in loading.problems)
     if sum(1 for _ in walk(actions)) > MAX_ACTIONS:
@@ -89,7 +92,7 @@ def read_hook_answer(plan: Dialplan, value: object) -> HookAnswer | HookRefusal:
 
 
 class _AnswerLoading(Loading):
-    """An answer that is being loaded: it plays what the plan plays, and may ask for any variable."""
+    """An answer that is being loaded: it plays what the plan plays."""
 
     files: frozenset[Path] = frozenset()
 
@@ -120,12 +123,12 @@ def _scalar(text: str, *, is_plain: bool) -> Scalar:
 
 
 def _names(plan: Dialplan) -> dict[str, object]:
-    """The names of `plan`, as a plan that says no more. Its hooks let every variable be one that may be set."""
-    hook = {"hook": {"url": "https://hook.invalid/"}}
+    """The names of `plan`, as a plan that says no more."""
     return {
         "version": "1",
         "name": plan.name,
         "timezone": "UTC",
+        "vars": dict.fromkeys(plan.settable, ""),
         "hours": {name: {} for name in plan.hours},
         "contacts": {
             name: {"pattern": "/0/"} if contact.pattern else {"dial": ["sip:0"]}
@@ -136,7 +139,7 @@ def _names(plan: Dialplan) -> dict[str, object]:
             name: {"use": session.use} | ({"record": {"consent": "given"}} if session.record else {})
             for name, session in plan.sessions.items()
         },
-        "routes": [{"name": route.name, "do": [hook]} for route in plan.routes],
+        "routes": [{"name": route.name, "do": [{"hang_up": True}]} for route in plan.routes],
     }
 
 

@@ -87,6 +87,7 @@ def _plan(loading: Loading, path: Path) -> Dialplan:
         language=plan.language,
         hours=loading.hours,
         variables=MappingProxyType(loading.plan.vars),
+        settable=loading.variables,
         contacts=load_contacts(loading),
         mailboxes=load_mailboxes(loading),
         sessions=load_sessions(loading),

@@ -114,9 +114,7 @@ def _expected(loading: Loading, path: Way, written: TurnExpectSource) -> Expecte
     if written.escalation:
         refer_listed(loading, "escalation", "escalations", written.escalation, (*path, "escalation"))
     for name in written.vars:
-        if loading.variables is not None and name not in loading.variables:
-            message = f"variable {{vars.{name}}} is never set"
-            loading.note((*path, "vars", name), message, hint(name, loading.variables), at_key=True)
+        loading.refer_variable(name, (*path, "vars", name))
     return Expected(
         route=written.route or None,
         session=written.session or None,

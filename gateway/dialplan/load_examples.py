@@ -136,6 +136,8 @@ def _hook_answer(loading: Loading, path: Way, written: HappeningSource) -> HookA
     if any(isinstance(action, HookAction) for action in walk(actions)):
         message = "'do' has a hook of its own, which the gateway takes for no answer"
         loading.note((*path, "do"), message, "expected other actions, or hook: failed")
+    for name in written.hook.set:
+        loading.refer_variable(name, (*path, "set", name), is_set=True)
     return HookAnswer(actions=actions, values=MappingProxyType(written.hook.set))
 
 
@@ -153,9 +155,7 @@ def _expectation(loading: Loading, path: Way, expect: ExpectSource) -> Expectati
         if name:
             loading.refer(section, name, (*path, key))
     for name in expect.vars:
-        if loading.variables is not None and name not in loading.variables:
-            message = f"variable {{vars.{name}}} is never set"
-            loading.note((*path, "vars", name), message, hint(name, loading.variables), at_key=True)
+        loading.refer_variable(name, (*path, "vars", name))
     return Expectation(
         route=expect.route or None,
         session=expect.session or None,

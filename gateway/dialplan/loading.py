@@ -17,10 +17,10 @@ from gateway.dialplan.hours import OpeningHours
 from gateway.dialplan.model import Reference, ReferenceKind
 from gateway.dialplan.request_template import FACTS
 from gateway.dialplan.source import PlanSource
+from gateway.dialplan.source_values import is_variable_name
 from gateway.dialplan.template import (
     CallVariable,
     HoursState,
-    Placeholder,
     Template,
     Variable,
     offset_of,
@@ -120,24 +120,38 @@ class Loading:
     # Names.
 
     @cached_property
-    def variables(self) -> frozenset[str] | None:
-        """The variables that the plan sets anywhere; None where a hook may set any."""
+    def variables(self) -> frozenset[str]:
+        """The variables that the plan sets anywhere, or says that a hook sets; what its tests say sets nothing."""
         found = set(self.whole.keys(("vars",)))
-        for key, node in _entries(self.whole.root):
-            if key == "hook" and isinstance(node, Table) and node.entry("url"):
-                return None
-            if key == "set" and isinstance(node, Table):
-                found |= {name.text for name, _ in node.entries}
-            if key == "into" and isinstance(node, Scalar):
-                found.add(node.text)
+        for section, node in self.whole.root.entries if isinstance(self.whole.root, Table) else ():
+            parts = [(section.text, node)]
+            if section.text == "tests":
+                # Of the answers that a web service would give, the actions alone.
+                parts = [(key, value) for key, value in _entries(node) if key == "do"]
+            for part in parts:
+                for key, value in (part, *_entries(part[1])):
+                    found |= _set_by(key, value)
         return frozenset(found)
+
+    def lacks_variable(self, name: str) -> bool:
+        """Whether surely nothing sets it; where a name is no name, that one may have been meant."""
+        return name not in self.variables and all(is_variable_name(known) for known in self.variables)
+
+    def refer_variable(self, name: str, path: Sequence[Key], *, is_set: bool = False) -> None:
+        """Note a variable that the plan does not know, at the key that names it; `is_set`: which gives it a value."""
+        if self.lacks_variable(name):
+            message = f"the plan has no variable {shown(name)!r}" if is_set else _never_set(name)
+            self.note(path, message, self.variable_hint(name), at_key=True)
+
+    def variable_hint(self, name: str) -> str:
+        """What may have been meant by a variable that nothing sets."""
+        nearest = hint(name, self.variables)
+        return nearest if nearest.startswith("did") else f"{nearest}; a hook says by 'sets' which ones it sets"
 
     @property
     def facts(self) -> tuple[str, ...]:
         """What may be filled into a request that no model makes."""
-        used = self.variables
-        names = _names_in(self.whole.root) if used is None else used
-        return (*FACTS, *(f"vars.{name}" for name in sorted(names)))
+        return (*FACTS, *(f"vars.{name}" for name in sorted(self.variables)))
 
     def tools(self) -> ToolLoader:
         """The loader of tools and requests."""
@@ -175,15 +189,14 @@ class Loading:
             if isinstance(part, HoursState) and part.name not in hours:
                 message = f"there {_NONE_OF['hours']} {shown(part.name)!r}"
                 problems.append((offset_of(text, part), message, hint(part.name, hours)))
-            if isinstance(part, CallVariable) and self.variables is not None and part.name not in self.variables:
-                message = f"variable {{vars.{shown(part.name)}}} is never set"
-                problems.append((offset_of(text, part), message, hint(part.name, self.variables)))
+            if isinstance(part, CallVariable) and self.lacks_variable(part.name):
+                problems.append((offset_of(text, part), _never_set(part.name), self.variable_hint(part.name)))
         return template, problems
 
     def _hint(self, name: str) -> str:
         known: list[str] = [variable.value for variable in Variable]
         known += [f"hours.{hours}" for hours in self.whole.keys(("hours",))]
-        known += [f"vars.{variable}" for variable in sorted(self.variables or ())]
+        known += [f"vars.{variable}" for variable in sorted(self.variables)]
         return hint(name, known)
 
     def sound(self, path: Sequence[Key], name: str) -> Path:
@@ -210,13 +223,18 @@ def _entries(node: Node) -> Iterator[tuple[str, Node]]:
             yield from _entries(value)
 
 
-def _names_in(node: Node) -> set[str]:
-    """The variables of the call that any text below `node` mentions."""
-    if isinstance(node, Scalar):
-        parts: Iterable[str | Placeholder] = parse_template(node.text)[0].parts if "{vars." in node.text else ()
-        return {part.name for part in parts if isinstance(part, CallVariable)}
-    children = [value for _, value in node.entries] if isinstance(node, Table) else node.values
-    return {name for child in children for name in _names_in(child)}
+def _set_by(key: str, node: Node) -> set[str]:
+    """The variables that what stands under `key` sets."""
+    if key == "set" and isinstance(node, Table):
+        return {name.text for name, _ in node.entries}
+    if key in ("into", "sets"):
+        names = node.values if isinstance(node, Items) else (node,)
+        return {name.text for name in names if isinstance(name, Scalar)}
+    return set()
+
+
+def _never_set(name: str) -> str:
+    return f"variable {{vars.{shown(name)}}} is never set"
 
 
 def sound_problem(file: Path) -> str:

@@ -242,6 +242,8 @@ class Dialplan:
     """ISO 639-1, of what the plan itself says and listens for."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Those that every call begins with."""
+    settable: frozenset[str] = frozenset()
+    """The names of all variables of the plan, those that only its hooks set among them."""
     mailboxes: Mapping[str, Mailbox] = field(default_factory=dict)
     tool_plans: Mapping[str, ToolPlan] = field(default_factory=dict)
     mcp: Mapping[str, McpPlan] = field(default_factory=dict)

@@ -52,8 +52,13 @@ def _name(text: str) -> str:
     return text
 
 
+def is_variable_name(text: str) -> bool:
+    """Whether a variable may have this name."""
+    return bool(_VARIABLE_NAME.fullmatch(text))
+
+
 def _variable_name(text: str) -> str:
-    if not _VARIABLE_NAME.fullmatch(text):
+    if not is_variable_name(text):
         raise WrongValue(expected="expected letters a to z, digits and _, a letter first, at most 32")
     return text
 
@@ -238,6 +243,11 @@ Numbers = Annotated[
 ]
 Callers = Annotated[
     tuple[Caller, ...], LIST, BeforeValidator(one_or_more, json_schema_input_type=Caller | tuple[Caller, ...])
+]
+VariableNames = Annotated[
+    tuple[VariableName, ...],
+    LIST,
+    BeforeValidator(one_or_more, json_schema_input_type=VariableName | tuple[VariableName, ...]),
 ]
 Names = Annotated[tuple[Name, ...], LIST, BeforeValidator(one_or_more, json_schema_input_type=Name | tuple[Name, ...])]
 TextPatterns = Annotated[

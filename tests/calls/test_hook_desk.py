@@ -24,7 +24,7 @@ from tests.support.bare_plan import BARE_PLAN
 from tests.support.http_server import Asked, HttpServer, answer
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-PLAN = replace(BARE_PLAN, routes=(Route(name="day", match=Match(), actions=()),))
+PLAN = replace(BARE_PLAN, routes=(Route(name="day", match=Match(), actions=()),), settable=frozenset({"name"}))
 FACTS = CallFacts(to="7000", from_="+49301", at=NOON, display_name="Ann", trunk="pbx")
 
 

@@ -25,7 +25,7 @@ mailboxes:
 sessions:
   desk: {use: default}
 routes:
-  - {name: ask, match: {to: "1"}, do: [{hook: {method: POST, url: "https://hook.example/"}}, {play: menu.wav}]}
+  - {name: ask, match: {to: "1"}, do: [{hook: {url: "https://hook.example/", sets: [who, digits]}}, {play: menu.wav}]}
   - {name: night, do: [{menu: {play: choose.wav, 1: [{voicemail: night}]}}]}
 """
 
@@ -68,6 +68,13 @@ def test_actions_are_those_of_a_plan_and_values_are_texts(plan: Dialplan) -> Non
     assert goto == a.GotoAction(route="night")
 
 
+def test_an_answer_may_fill_in_what_it_sets_itself(plan: Dialplan) -> None:
+    do = [{"set": {"sum": "5"}}, {"collect": {"into": "pin"}}, {"say": "{vars.sum} and {vars.pin} for {vars.who}"}]
+    answer = read_hook_answer(plan, {"do": do})
+    assert isinstance(answer, HookAnswer), answer
+    assert len(answer.actions) == 3
+
+
 @pytest.mark.parametrize("nothing", [None, {}, {"do": []}, {"set": {}}, {"do": None}])
 def test_an_answer_may_want_nothing(plan: Dialplan, nothing: object) -> None:
     assert read_hook_answer(plan, nothing) == HookAnswer()
@@ -108,6 +115,8 @@ def test_files_that_the_plan_plays_may_be_played(plan: Dialplan) -> None:
         ({"do": {"say": "x"}, "more": 1}, "unknown key 'more'"),
         ({"set": {"who": ["Ann"]}}, "who"),
         ({"set": {"who is": "Ann"}}, "who is"),
+        ({"set": {"whom": "Ann"}}, "the plan has no variable 'whom'"),
+        ({"do": [{"say": "{vars.whom}"}]}, "variable {vars.whom} is never set"),
     ],
 )
 def test_what_a_plan_could_not_say_is_refused_as_a_whole(plan: Dialplan, value: object, why: str) -> None:

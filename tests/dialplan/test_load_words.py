@@ -294,9 +294,27 @@ WORDS = [
         "contact 'line' has a pattern, and nobody names its number (expected a contact with dial)",
     ),
     (
-        'hook: {url: "https://erp.example/{vars.order}", failed: [{say: Sorry.}]}',
-        'say: ¦"{vars.oder}"',
+        "failed: [{say: Sorry.}]",
+        'failed: [{say: ¦"{vars.oder}"}]',
         "variable {vars.oder} is never set (did you mean 'order'?)",
+    ),
+    (
+        "failed: [{say: Sorry.}]",
+        'failed: [{say: ¦"{vars.name}"}]',
+        (
+            "variable {vars.name} is never set "
+            "(expected one of order, state, who; a hook says by 'sets' which ones it sets)"
+        ),
+    ),
+    (
+        "set: {state: sent}}\n",
+        "set: {state: sent, ¦stat: x}}\n",
+        "the plan has no variable 'stat' (did you mean 'state'?)",
+    ),
+    (
+        "sets: [state]",
+        "sets: [state, ¦1st]",
+        "item 2 of 'sets' is '1st' (expected letters a to z, digits and _, a letter first, at most 32)",
     ),
     (
         "failed: [{goto: menu2}]}\n",

@@ -46,7 +46,7 @@ routes:
     do: [{collect: {into: order, digits: 4-6, tries: 2, failed: [{say: None.}]}}, {say: "You said {vars.order}."}]
   - name: hook
     match: {to: "3"}
-    do: [{hook: {url: "https://a.example/", failed: [{say: Failed.}]}}, {session: talk}]
+    do: [{hook: {url: "https://a.example/", sets: a, failed: [{say: Failed.}]}}, {session: talk}]
   - {name: plain, match: {to: "4"}, do: [{hook: {url: "https://a.example/"}}, {queue: desk}, {hang_up: true}]}
   - {name: day, match: {to: "5"}, do: [{transfer: day}, {hang_up: true}]}
   - {name: night, match: {to: "6"}, do: [{transfer: night}, {say: Nobody.}]}

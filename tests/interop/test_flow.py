@@ -38,7 +38,7 @@ routes:
     match: {to: "0"}
     do:
       - collect: {say: Please enter the number of your order., into: order, digits: 4}
-      - hook: {method: POST, url: "%(url)s/orders", failed: [{hang_up: true}]}
+      - hook: {url: "%(url)s/orders", sets: [name], failed: [{hang_up: true}]}
       - queue: support
 """
 PROMPT = "Press one to ask about an order."

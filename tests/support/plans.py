@@ -137,7 +137,7 @@ routes:
           1: [{transfer: sales}, {voicemail: night}]
           2:
             - collect: {say: "Order?", into: order, digits: 4-6, end: "#", wait: 3s, tries: 2, failed: [{goto: menu2}]}
-            - hook: {url: "https://erp.example/{vars.order}", failed: [{say: Sorry.}]}
+            - hook: {url: "https://erp.example/{vars.order}", sets: [state], failed: [{say: Sorry.}]}
             - session: reception
           3: [{transfer: {to: line, number: "{vars.order}"}}]
           "#": [{queue: queue}]
