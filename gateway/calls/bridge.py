@@ -30,8 +30,9 @@ from gateway.calls.held_speech import HeldSpeech
 from gateway.calls.live_playout import fitted
 from gateway.calls.opening import Opening
 from gateway.calls.patience import PATIENCE_ITEM, Patience
-from gateway.calls.record import CallObserver, CallRecord, Speech
+from gateway.calls.record import CallObserver, CallRecord
 from gateway.calls.transcript import Transcript
+from gateway.calls.transcript_book import TranscriptBook
 from gateway.errors import ProviderError, shown
 from gateway.realtime import session as realtime
 from gateway.realtime.context import ContextKeeper
@@ -39,7 +40,6 @@ from gateway.transport.media_loop import MediaLoop
 
 MAX_EARLY_AUDIO_MS = 60_000
 MAX_TOOL_NAMES = 300
-MAX_TRANSCRIPT = 5000
 GREETING_ITEM = "greeting"
 QUESTION = "call_question_"
 """How the ids of the call's questions begin."""
@@ -77,7 +77,6 @@ class SessionBridge:
         self._open_session = open_session or (lambda: realtime.open_session(options))
         self._media = media
         self._record = record
-        self._observer = observer
         self._dispatch = dispatch
         self._on_quiet = on_quiet
         self._clock = clock
@@ -103,7 +102,8 @@ class SessionBridge:
         self._questions: dict[str, Callable[[str], None]] = {}  # by id: who hears the answer
         self._active: set[str] = set()  # responses being spoken
         self._muted: set[str] = set()  # responses the caller has interrupted
-        self._transcript = Transcript(self._call_ms, self._write_down, self._notice)
+        book = TranscriptBook(record, observer, clock)
+        self._transcript = Transcript(book.now_ms, book.write_down, self._notice)
         self._last_heard = LastHeard()
         self._patience = Patience(media, lambda: self._leg if self._is_uplink_open else None)
         self._log = _log.bind(call_id=record.call_id)
@@ -502,12 +502,3 @@ class SessionBridge:
     def _notice(self, fact: Fact) -> None:
         if self._is_open and not self._is_retired:
             self._dispatch(FactNoticed(fact=fact))
-
-    def _call_ms(self) -> int:
-        since = self._record.established_s
-        return 0 if since is None else round((self._clock() - since) * 1000)
-
-    def _write_down(self, speech: Speech) -> None:
-        if len(self._record.transcript) < MAX_TRANSCRIPT:
-            self._record.transcript.append(speech)
-        self._observer.spoken(self._record, speech)

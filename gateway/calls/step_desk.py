@@ -1,8 +1,8 @@
-"""Carries out what the steps of a call ask for: tones, speech, words that are heard, questions to web services.
+"""Carries out what the steps of a call ask for: sounds, speech, words that are heard, questions to web services.
 
 ::
 
-    Step ──PlayTone──────────> media                  ──PlayoutEnded──> Step
+    Step ──Play, PlayTone────> media                  ──PlayoutEnded──> Step
          ──Speak─────────────> Speaker ─> media       ──PlayoutEnded──>
          ──Listen────────────> Listener               ──WordsHeard────>
          ──AskHook───────────> HookDesk               ──HookAnswered──>
@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
 
 from gateway.calls.brief import CallBrief
-from gateway.calls.events import Event
+from gateway.calls.events import AwaitPlayout, Event, Play, StopPlaying
 from gateway.calls.hook_desk import HookDesk
 from gateway.calls.leaving import MessageDesk
 from gateway.calls.line import Line
@@ -25,6 +27,7 @@ from gateway.calls.playout_watch import PlayoutWatch
 from gateway.calls.record import CallRecord
 from gateway.calls.services import CallServices
 from gateway.calls.side_session import SideSessions
+from gateway.calls.sounds import load_sound
 from gateway.calls.speaker import Speaker
 from gateway.calls.spending import CallSpending
 from gateway.calls.step_events import (
@@ -47,7 +50,10 @@ from gateway.calls.tones import samples_of
 from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.messages import MessageKind
 
+FILE_ITEM = "file"
 TONE_ITEM = "tone"
+
+SoundCommand: TypeAlias = Play | StopPlaying | AwaitPlayout
 
 
 class StepDesk:
@@ -85,9 +91,15 @@ class StepDesk:
         """Whether a text is being spoken (what is queued at the leg apart)."""
         return self._speaker.is_busy
 
-    def do(self, command: StepCommand) -> None:
-        """Carry out what a step asks for."""
+    def do(self, command: StepCommand | SoundCommand) -> None:
+        """Carry out what a step asks for, or another part of the call that plays something."""
         match command:
+            case AwaitPlayout():
+                self._playout.wait()
+            case Play(file=file):
+                self._play_file(file)
+            case StopPlaying():
+                self._stop_playing()
             case PlayTone():
                 self._play_tone(command)
             case PrepareSpeech(speech=speech):
@@ -125,16 +137,27 @@ class StepDesk:
         self._listener.append_audio(audio)
         self._messages.append_audio(audio)
 
-    def hush(self) -> None:
-        """Whatever is being spoken is to be heard no more."""
-        self._speaker.stop()
-
     def release(self) -> None:
         """The call is over; safe to repeat."""
         self._speaker.release()
         self._listener.stop()
         self._hooks.drop()
         self._messages.release()
+
+    def _play_file(self, file: Path) -> None:
+        """Queue a sound; `PlayoutEnded` follows when it has been heard."""
+        leg = self._line().leg
+        self._playout.wait()
+        if leg is not None:
+            engine = self._services.media.engine
+            engine.play_pcm(leg, FILE_ITEM, load_sound(file))
+            engine.end_item(leg, FILE_ITEM)
+
+    def _stop_playing(self) -> None:
+        """Whatever is being spoken or played is to be heard no more."""
+        self._speaker.stop()
+        self._line().flush()
+        self._playout.forget()
 
     def _play_tone(self, command: PlayTone) -> None:
         leg = self._line().leg
