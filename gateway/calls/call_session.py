@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from gateway.calls.bridge import SessionBridge
 from gateway.calls.brief import CallBrief
@@ -30,6 +29,7 @@ from gateway.calls.events import (
     ShortenAnswers,
     TellModel,
 )
+from gateway.calls.events.session import SessionCommand
 from gateway.calls.keywords import awaited_phrases, expecting
 from gateway.calls.line import Line
 from gateway.calls.record import CallRecord
@@ -37,10 +37,6 @@ from gateway.calls.services import CallServices
 from gateway.calls.spending import CallSpending
 from gateway.calls.tools.desk import ToolDesk
 from gateway.realtime.session import SessionOptions
-
-SessionCommand: TypeAlias = (
-    OpenSession | CloseSession | Greet | BargeIn | BridgeAudio | ReplyToTool | TellModel | ShortenAnswers | Interject
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +74,7 @@ class CallSession:
         self._options: SessionOptions | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    def do(self, command: SessionCommand) -> None:
+    def do(self, command: SessionCommand | Interject) -> None:
         """Carry out what the call has decided."""
         match command:
             case OpenSession(name=name, variables=variables):
@@ -93,7 +89,7 @@ class CallSession:
             case _:
                 pass
 
-    def _ask(self, bridge: SessionBridge, command: SessionCommand) -> None:
+    def _ask(self, bridge: SessionBridge, command: SessionCommand | Interject) -> None:
         match command:
             case Greet():
                 self._greet(bridge)

@@ -17,6 +17,7 @@ import structlog
 from gateway.calls import events as call_events
 from gateway.calls.brief import CallBrief, Placement
 from gateway.calls.call_state import CallState
+from gateway.calls.events.line import LineCommand
 from gateway.calls.line import Line
 from gateway.calls.record import CallRecord
 from gateway.calls.refusal import Refusal, refusal_of
@@ -28,7 +29,6 @@ from gateway.sip.message import Uri
 from gateway.sip.sdp import SessionDescription
 from gateway.transport.media_loop import MediaSink
 
-LineCommand = call_events.Ring | call_events.Answer | call_events.Dial | call_events.Reject | call_events.HangUp
 REPLACEABLE = (CallState.CONSENTING, CallState.TALKING, CallState.ACTING)
 """States in which somebody else may take the caller's place."""
 _log = structlog.stdlib.get_logger("gateway.calls")

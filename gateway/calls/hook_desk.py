@@ -17,7 +17,7 @@ import structlog
 
 from gateway.calls.brief import CallBrief
 from gateway.calls.events import Event
-from gateway.calls.step_events import AskHook, HookAnswered, HookFailed
+from gateway.calls.events.steps import AskHook, HookAnswered, HookFailed
 from gateway.calls.tools.http_tool import HttpClients, run_request
 from gateway.calls.tools.outcome import Failure
 from gateway.dialplan.hook_answer import HookAnswer, HookRefusal, read_hook_answer

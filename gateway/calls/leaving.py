@@ -19,12 +19,7 @@ import structlog
 
 from gateway.calls.brief import CallBrief
 from gateway.calls.events import Event
-from gateway.calls.line import Line
-from gateway.calls.listener import Listener
-from gateway.calls.message_keeper import MessageDraft, MessageKeeper
-from gateway.calls.record import CallRecord, LeftMessage
-from gateway.calls.side_session import SideSessions
-from gateway.calls.step_events import (
+from gateway.calls.events.steps import (
     EndMessage,
     LeaveWish,
     MessageEnded,
@@ -34,6 +29,11 @@ from gateway.calls.step_events import (
     SpeechBegan,
     WordsHeard,
 )
+from gateway.calls.line import Line
+from gateway.calls.listener import Listener
+from gateway.calls.message_keeper import MessageDraft, MessageKeeper
+from gateway.calls.record import CallRecord, LeftMessage
+from gateway.calls.side_session import SideSessions
 from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.messages import Message, MessageKind, notices_of
 from gateway.dialplan.pattern import normal_caller

@@ -15,16 +15,15 @@ import asyncio
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from gateway.calls.events import PauseRecording, StartRecording, StopRecording
+from gateway.calls.events.recording import RecordingCommand
 from gateway.calls.record import CallRecord, RecordingSummary
 from gateway.media.codec import Samples
 from gateway.transport.media_loop import MediaLoop
 
 FINISH_LIMIT_S = 5.0
-
-RecordingCommand: TypeAlias = StartRecording | PauseRecording | StopRecording
 
 
 class RecordingFile(Protocol):

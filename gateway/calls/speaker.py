@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import structlog
 
+from gateway.calls.events.steps import Speak
 from gateway.calls.greeting import GreetingCache, GreetingKey, GreetingRecorder, greeting_key
 from gateway.calls.plan_words import PlanWords
 from gateway.calls.side_session import SideSessions
 from gateway.calls.speech import Speech
-from gateway.calls.step_events import Speak
 from gateway.errors import ProviderError
 from gateway.realtime import session as realtime
 

@@ -11,8 +11,8 @@ from collections import deque
 from datetime import datetime, timedelta
 
 from gateway.calls.events import Command, DigitReceived, Event
+from gateway.calls.events.steps import Speak, WordsHeard
 from gateway.calls.script import Script
-from gateway.calls.step_events import Speak, WordsHeard
 from gateway.calls.steps.simple import Preparation
 from gateway.calls.steps.step import Step
 from gateway.dialplan.actions import Action

@@ -14,23 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 from gateway.calls.brief import CallBrief
 from gateway.calls.events import AwaitPlayout, Event, Play, StopPlaying
-from gateway.calls.hook_desk import HookDesk
-from gateway.calls.leaving import MessageDesk
-from gateway.calls.line import Line
-from gateway.calls.listener import Listener
-from gateway.calls.plan_words import PlanWords
-from gateway.calls.playout_watch import PlayoutWatch
-from gateway.calls.record import CallRecord
-from gateway.calls.services import CallServices
-from gateway.calls.side_session import SideSessions
-from gateway.calls.sounds import load_sound
-from gateway.calls.speaker import Speaker
-from gateway.calls.spending import CallSpending
-from gateway.calls.step_events import (
+from gateway.calls.events.sound import SoundCommand
+from gateway.calls.events.steps import (
     AskHook,
     DropHook,
     EndMessage,
@@ -46,14 +34,24 @@ from gateway.calls.step_events import (
     StopListening,
     WordsHeard,
 )
+from gateway.calls.hook_desk import HookDesk
+from gateway.calls.leaving import MessageDesk
+from gateway.calls.line import Line
+from gateway.calls.listener import Listener
+from gateway.calls.plan_words import PlanWords
+from gateway.calls.playout_watch import PlayoutWatch
+from gateway.calls.record import CallRecord
+from gateway.calls.services import CallServices
+from gateway.calls.side_session import SideSessions
+from gateway.calls.sounds import load_sound
+from gateway.calls.speaker import Speaker
+from gateway.calls.spending import CallSpending
 from gateway.calls.tones import samples_of
 from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.messages import MessageKind
 
 FILE_ITEM = "file"
 TONE_ITEM = "tone"
-
-SoundCommand: TypeAlias = Play | StopPlaying | AwaitPlayout
 
 
 class StepDesk:

@@ -29,31 +29,37 @@ from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
 from gateway.calls.brief import CallBrief
 from gateway.calls.call import Call, CallState
-from gateway.calls.call_session import CallSession, SessionCommand, SessionLinks
+from gateway.calls.call_session import CallSession, SessionLinks
 from gateway.calls.call_state import HEARD_STATES
-from gateway.calls.caller_line import CallerLine, CallerLinks, LineCommand
-from gateway.calls.escalation.events import AskVerdict, FactNoticed
+from gateway.calls.caller_line import CallerLine, CallerLinks
+from gateway.calls.escalation.events import AskVerdict, FactNoticed, Interject
 from gateway.calls.escalation.facts import Fact
 from gateway.calls.escalation.silence import SilenceWatch
 from gateway.calls.escalation.verdicts import VerdictDesk
+from gateway.calls.events.clock import TimerCommand
+from gateway.calls.events.line import LineCommand
+from gateway.calls.events.recording import RecordingCommand
+from gateway.calls.events.session import SessionCommand
+from gateway.calls.events.sound import SoundCommand
+from gateway.calls.events.steps import StepCommand
+from gateway.calls.events.transfer import TransferCommand
 from gateway.calls.introduction import IntroductionLinks
 from gateway.calls.line import Line
 from gateway.calls.logbook import masked
 from gateway.calls.peer_watch import PeerWatch
 from gateway.calls.plan_words import PlanWords
 from gateway.calls.playout_watch import PlayoutWatch
-from gateway.calls.recording import CallRecording, RecordingCommand
+from gateway.calls.recording import CallRecording
 from gateway.calls.services import CallServices
 from gateway.calls.side_session import SideSessions
 from gateway.calls.spending import CallSpending
 from gateway.calls.spoken_text import spoken
-from gateway.calls.step_desk import SoundCommand, StepDesk
-from gateway.calls.step_events import StepCommand
+from gateway.calls.step_desk import StepDesk
 from gateway.calls.timers import CallTimers
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transcript_book import TranscriptBook
 from gateway.calls.transfer import TransferAttempt
-from gateway.calls.transfer_desk import RINGING_ITEM, TransferCommand, TransferDesk
+from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
 from gateway.calls.transfer_state import TransferState
 from gateway.calls.whisper import caller_on_display
 from gateway.dialplan.triggers import Escalation, SilentFor
@@ -230,7 +236,7 @@ class CallTask:
         """Leave it to whoever owns what it is about."""
         if isinstance(command, LineCommand):
             self._caller.do(command)
-        elif isinstance(command, SessionCommand):
+        elif isinstance(command, SessionCommand | Interject):
             self._session.do(command)
         elif isinstance(command, TransferCommand):
             self._desk.do(command)
@@ -238,7 +244,7 @@ class CallTask:
             self._recording.do(command, self._line.leg)
         elif isinstance(command, StepCommand | SoundCommand):
             self._steps.do(command)
-        elif isinstance(command, call_events.StartTimer | call_events.StopTimer):
+        elif isinstance(command, TimerCommand):
             self._timers.do(command)
         else:
             self._do_here(command)

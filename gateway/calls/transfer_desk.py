@@ -16,11 +16,12 @@ import contextlib
 import math
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from gateway.calls import events as call_events
 from gateway.calls.brief import TrunkWay
 from gateway.calls.consultation import Consultation
+from gateway.calls.events.transfer import TransferCommand
 from gateway.calls.introduction import Introduction, IntroductionLinks
 from gateway.calls.line import Line
 from gateway.calls.refusal import Refusal
@@ -41,19 +42,6 @@ HEARD_S = 1.0
 """A caller of whom nothing has come for so long is not surely here."""
 CARRIED, CARRIED_WIDEBAND = AudioFormat.PCM16_8K, AudioFormat.PCM16_16K
 """The format in which audio goes from one line to the other; the second where both are wideband."""
-
-TransferCommand: TypeAlias = (
-    call_events.Refer
-    | call_events.CallTarget
-    | call_events.PlayRinging
-    | call_events.AskSummary
-    | call_events.AwaitSummary
-    | call_events.Whisper
-    | call_events.HandOver
-    | call_events.SeekCaller
-    | call_events.JoinTarget
-    | call_events.ReleaseTarget
-)
 
 
 class TransferDesk:

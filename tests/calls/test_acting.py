@@ -8,9 +8,7 @@ from pathlib import Path
 
 from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
-from gateway.calls.phases.acting import ENDLESS
-from gateway.calls.record import CallDirection
-from gateway.calls.step_events import (
+from gateway.calls.events.steps import (
     AskHook,
     DropHook,
     HookAnswered,
@@ -20,6 +18,8 @@ from gateway.calls.step_events import (
     Speak,
     SpeechReady,
 )
+from gateway.calls.phases.acting import ENDLESS
+from gateway.calls.record import CallDirection
 from gateway.dialplan import actions as a
 from gateway.dialplan.contacts import Contact, TransferMode
 from gateway.dialplan.model import Dialplan, Match, Route, SessionPlan

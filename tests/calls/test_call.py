@@ -11,9 +11,9 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.call import CALL_TRANSITIONS, PHASES, Call, CallState
+from gateway.calls.events.steps import MessageEnded
 from gateway.calls.record import CallDirection
 from gateway.calls.refusal import Refusal
-from gateway.calls.step_events import MessageEnded
 from gateway.calls.transfer_grant import TransferLimits
 from gateway.calls.transfer_state import TransferState
 from gateway.dialplan.actions import SessionAction

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
+from gateway.calls.events.steps import EndMessage, LeaveWish, Speak
 from gateway.calls.phases.conversing import PUT_THROUGH
 from gateway.calls.record import CallDirection
-from gateway.calls.step_events import EndMessage, LeaveWish, Speak
 from gateway.dialplan import actions as a
 from gateway.dialplan.contacts import Contact, TransferMode
 from gateway.dialplan.mailboxes import Mailbox

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
+from gateway.calls.events.steps import PrepareSpeech, Speak, SpeechReady
 from gateway.calls.phases.conversing import PUT_THROUGH
 from gateway.calls.stage import MAX_WAITING_KEYS
-from gateway.calls.step_events import PrepareSpeech, Speak, SpeechReady
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts
 from tests.calls.test_call import NOON, feed, referred

@@ -13,8 +13,8 @@ import pytest
 import structlog
 
 from gateway.calls.events import Event
+from gateway.calls.events.steps import AskHook, HookAnswered, HookFailed
 from gateway.calls.hook_desk import HookDesk
-from gateway.calls.step_events import AskHook, HookAnswered, HookFailed
 from gateway.calls.tools.http_tool import HttpClients
 from gateway.dialplan.actions import HangUpAction
 from gateway.dialplan.model import CallFacts, Match, Route

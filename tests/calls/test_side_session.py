@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from gateway.calls.events import Event
+from gateway.calls.events.steps import Speak, SpeechBegan, WordsHeard
 from gateway.calls.listener import Listener
 from gateway.calls.side_session import SideSessions
 from gateway.calls.speaker import Speaker
 from gateway.calls.speech import SpeechStore
-from gateway.calls.step_events import Speak, SpeechBegan, WordsHeard
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime
 from tests.realtime.test_conformance import _gemini, _openai

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
+from gateway.calls.events.steps import MessageEnded
 from gateway.calls.refusal import Refusal
-from gateway.calls.step_events import MessageEnded
 from gateway.calls.transfer_grant import TransferLimits
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, Dialplan

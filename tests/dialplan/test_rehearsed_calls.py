@@ -28,8 +28,7 @@ from gateway.calls.escalation.facts import (
     TalkLasted,
     ToolsBroken,
 )
-from gateway.calls.phases.interruptions import HUNG_UP_AFTER
-from gateway.calls.step_events import (
+from gateway.calls.events.steps import (
     AskHook,
     HookAnswered,
     HookFailed,
@@ -46,6 +45,7 @@ from gateway.calls.step_events import (
     StopListening,
     WordsHeard,
 )
+from gateway.calls.phases.interruptions import HUNG_UP_AFTER
 from gateway.calls.transfer_grant import TransferLimits
 from gateway.dialplan import actions as a
 from gateway.dialplan import examples as x

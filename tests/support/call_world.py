@@ -13,10 +13,10 @@ from decimal import Decimal
 from itertools import count
 
 from gateway.calls import events as e
-from gateway.calls import step_events as s
 from gateway.calls.call import Call, CallState
 from gateway.calls.escalation import facts as f
 from gateway.calls.escalation.events import FactNoticed
+from gateway.calls.events import steps as s
 from gateway.calls.refusal import Refusal
 from gateway.dialplan.actions import Action, SayAction
 from gateway.dialplan.template import parse_template

@@ -27,6 +27,7 @@ from gateway.calls.events import (
     PlayoutEnded,
     TimerName,
 )
+from gateway.calls.events.steps import Speak, StepEvent
 from gateway.calls.phases.answering import open_session, reject
 from gateway.calls.phases.conversing import (
     SOMEBODY_ELSE,
@@ -38,7 +39,6 @@ from gateway.calls.phases.conversing import (
 from gateway.calls.phases.in_passing import do_at_once
 from gateway.calls.phases.keys import escalate_by_key, note_key, on_digit
 from gateway.calls.phases.transferring import start_action
-from gateway.calls.step_events import Speak, StepEvent
 from gateway.calls.steps.make import make_step
 from gateway.calls.steps.step import Step
 from gateway.dialplan.actions import (

@@ -6,13 +6,13 @@ What happens within an attempt is `gateway.calls.transfer.Transfer`'s to decide.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import get_args
 
 from gateway.calls.call_state import CallState
 from gateway.calls.course import Course, Transitions
 from gateway.calls.events import (
     AskSummary,
     BridgeAudio,
-    CallerFound,
     CloseSession,
     Command,
     Event,
@@ -22,18 +22,12 @@ from gateway.calls.events import (
     PlayoutEnded,
     ReplyToTool,
     StopTimer,
-    SummaryReady,
-    TargetAnswered,
     TargetLeft,
-    TargetPressed,
-    TargetProgressed,
-    TargetRefused,
     TellModel,
     TimerFired,
     TimerName,
-    TransferReported,
-    WhisperEnded,
 )
+from gateway.calls.events.transfer import TransferEvent
 from gateway.calls.phases.conversing import back_to_session
 from gateway.calls.transfer import Transfer, TransferAttempt
 from gateway.calls.transfer_state import TransferState
@@ -162,15 +156,7 @@ def _on_target_left(call: Course, _event: TargetLeft, _at: datetime) -> list[Com
 
 _S = CallState
 _NEWS = (
-    TransferReported,
-    TargetProgressed,
-    TargetAnswered,
-    TargetRefused,
-    TargetLeft,
-    CallerFound,
-    TargetPressed,
-    WhisperEnded,
-    SummaryReady,
+    *get_args(TransferEvent),
     TimerName.RING,
     TimerName.ACCEPT,
     TimerName.JOIN,

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 from gateway.calls.events import Command, Event, PlayoutEnded
-from gateway.calls.step_events import LeaveWish, Speak
+from gateway.calls.events.steps import LeaveWish, Speak
 from gateway.calls.steps.step import Step
 from gateway.dialplan.mailboxes import Mailbox
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from gateway.calls.events import Command, Event
-from gateway.calls.step_events import AskHook, DropHook, HookAnswered, HookFailed
+from gateway.calls.events.steps import AskHook, DropHook, HookAnswered, HookFailed
 from gateway.calls.steps.step import Step
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import HookAction

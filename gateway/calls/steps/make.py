@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from gateway.calls.events import Command, Play, Ring
-from gateway.calls.step_events import PlayTone, Speak
+from gateway.calls.events.steps import PlayTone, Speak
 from gateway.calls.steps.callback import Callback
 from gateway.calls.steps.collect import Collect
 from gateway.calls.steps.hook import Hook

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from gateway.calls.events import Command, Event
-from gateway.calls.step_events import Listen, SpeechBegan, StopListening, WordsHeard
+from gateway.calls.events.steps import Listen, SpeechBegan, StopListening, WordsHeard
 from gateway.calls.steps.question import PromptOf, Question
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import Action, MenuAction

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from gateway.calls.events import Command, Event, PlayoutEnded, Ring, StartTimer, TimerFired, TimerName
-from gateway.calls.step_events import PrepareSpeech, Speak, SpeechReady
+from gateway.calls.events.steps import PrepareSpeech, Speak, SpeechReady
 from gateway.calls.steps.step import Step
 
 

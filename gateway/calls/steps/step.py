@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.calls.events import Command, Event, StopPlaying, StopTimer, TimerName
-from gateway.calls.step_events import Speak
+from gateway.calls.events.steps import Speak
 from gateway.dialplan.actions import Action
 
 QUIET: tuple[Command, ...] = (StopTimer(timer=TimerName.STEP), StopPlaying())

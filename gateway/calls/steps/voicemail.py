@@ -21,7 +21,7 @@ from gateway.calls.events import (
     TimerFired,
     TimerName,
 )
-from gateway.calls.step_events import EndMessage, MessageEnded, MessageReady, PlayTone, PrepareMessage, RecordMessage
+from gateway.calls.events.steps import EndMessage, MessageEnded, MessageReady, PlayTone, PrepareMessage, RecordMessage
 from gateway.calls.steps.question import PromptOf
 from gateway.calls.steps.step import QUIET, Step
 from gateway.dialplan.actions import Tone

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gateway.calls.events import PlayoutEnded
-from gateway.calls.step_events import AskHook, DropHook, HookAnswered, HookFailed
+from gateway.calls.events.steps import AskHook, DropHook, HookAnswered, HookFailed
 from gateway.calls.steps.hook import Hook
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import HangUpAction, HookAction, TransferAction

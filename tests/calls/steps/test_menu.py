@@ -19,7 +19,7 @@ from gateway.calls.events import (
     TimerFired,
     TimerName,
 )
-from gateway.calls.step_events import Listen, Speak, SpeechBegan, StopListening, WordsHeard
+from gateway.calls.events.steps import Listen, Speak, SpeechBegan, StopListening, WordsHeard
 from gateway.calls.steps.menu import MAX_SOUNDS, SPEECH_LIMIT_S, Menu
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import HangUpAction, MenuAction, TransferAction

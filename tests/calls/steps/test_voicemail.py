@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.calls import events as e
-from gateway.calls.step_events import (
+from gateway.calls.events.steps import (
     EndMessage,
     LeaveWish,
     MessageEnded,
