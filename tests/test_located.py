@@ -237,6 +237,40 @@ def test_a_text_knows_the_comment_that_may_have_cut_it(text: str, cut: str) -> N
         ("name: a # b\n  c\nratio: 1", "1:9: not YAML: '# b' is a comment, and ends the text"),
         ("name: a  # b\n  c\nratio: 1", "2:3: not YAML: expected <block end>"),
         ("name: #\nratio: 1", "1:6: 'name' is empty, as # without quotes begins a comment (expected text)"),
+        (
+            "a:\n  - say: Hello\n   - hang_up: {}",
+            (
+                "3:4: the indentation does not fit: column 4 here, column 3 in line 2 "
+                "(begin what belongs together in the same column)"
+            ),
+        ),
+        (
+            "a:\n  b: 1\n c: 2",
+            (
+                "3:2: the indentation does not fit: column 2 here, column 1 in line 1 "
+                "(begin what belongs together in the same column)"
+            ),
+        ),
+        (
+            "a:\n  - say: Hello\n\n      hang_up: {}",
+            (
+                "4:7: the indentation does not fit: this line is indented as if it went on with the text of line 2 "
+                "(begin keys that belong together in the same column)"
+            ),
+        ),
+        (
+            "a:\n  b: 1\n  - c",
+            (
+                "3:3: the indentation does not fit: an item of a list stands among the keys that begin in line 2 "
+                "(indent the list below its key)"
+            ),
+        ),
+        ("a\nb: 1", "1:1: not YAML: text where a key is due (put a colon behind the key)"),
+        ("a: 1\nb\nc: 1", "2:1: not YAML: text where a key is due (put a colon behind the key)"),
+        (
+            "a: words\n  and more\n  of them: so",
+            "3:10: not YAML: mapping values are not allowed here (put quotes around text that holds ': ')",
+        ),
         ("name: [a", "1:9: not YAML: expected ',' or ']', but got '<stream end>'"),
         (
             "name: @x",

@@ -27,8 +27,9 @@ from gateway.located.checking import (
     validate,
 )
 from gateway.located.nodes import Comment, Document, Items, Key, Node, Place, Scalar, Table, WrongValue
-from gateway.located.reading import YamlLimits, load_yaml, place_behind, read_text
+from gateway.located.reading import YamlLimits, load_yaml, read_text
 from gateway.located.substitution import Substitution
+from gateway.located.syntax import place_behind
 
 __all__ = [
     "Comment",

@@ -6,17 +6,17 @@ build whatever a tag asks for. Where the text stops being YAML, reading stops; e
 
 from __future__ import annotations
 
-import bisect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import yaml
 
 from gateway.errors import ConfigurationError, Problem, shown
 from gateway.located.nodes import Comment, Document, Items, Node, Place, Scalar, Table
+from gateway.located.syntax import Lines, place_behind, syntax_problem
 
 MAX_BYTES = 1 << 20
 
@@ -86,32 +86,9 @@ def _too_large(file: str, max_bytes: int) -> Problem:
     return Problem(file=file, message="is too large", expected=f"expected at most {max_bytes} bytes")
 
 
-def place_behind(text_before: str) -> Place:
-    """Where a file goes on that begins with `text_before`."""
-    starts = _line_starts(text_before)
-    return Place(len(starts), len(text_before) - starts[-1] + 1)
-
-
-def _line_starts(text: str) -> list[int]:
-    """Where lines begin, as editors and YAML 1.2 count them; PyYAML also ends lines at U+0085, U+2028 and U+2029."""
-    return [0, *(match.end() for match in re.finditer(r"\r\n?|\n", text))]
-
-
-_REMEDIES = {
-    "\t": "indent with spaces, not tabs",
-    ":": "put quotes around text that holds ': '",
-    **{opener: f"put quotes around text that begins with {opener}" for opener in "*&!%@`"},
-}
-"""What to do about the character where reading stopped."""
-_OPENERS = {"while scanning an alias": "*", "while scanning an anchor": "&"}
-"""What began what could not be read, where that is the trouble."""
-
-_NO_KEY, _ONE_LINE_BACK = "expected <block end>, but found '<scalar>'", "could not find expected ':'"
-"""What is told of a line that goes on with a text; of the latter only behind that line."""
 _COMMENT = re.compile(r"#[^\r\n\x85\u2028\u2029]*")
 _CUT = re.compile(r"[ \t]#[^\r\n\x85\u2028\u2029]*")
 _BLANKS = re.compile(r"[ \t]*")
-_BARE_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]*::")
 
 
 class _Loader(yaml.SafeLoader):
@@ -127,12 +104,6 @@ class _Loader(yaml.SafeLoader):
         start = self.index
         super().scan_to_next_token()
         self.comments += [match.span() for match in _COMMENT.finditer(self._text, start, self.index)]
-
-
-class _Mark(Protocol):
-    """A position of PyYAML: characters from the start of the text."""
-
-    index: int
 
 
 @dataclass(slots=True)
@@ -155,10 +126,10 @@ class _Composer:
     anchors: dict[str, _Composed | None] = field(default_factory=dict)
     values: int = 0
     comments: list[tuple[int, int]] = field(default_factory=list)
-    line_starts: list[int] = field(init=False)
+    lines: Lines = field(init=False)
 
     def __post_init__(self) -> None:
-        self.line_starts = _line_starts(self.text)
+        self.lines = Lines(self.text)
 
     def compose(self) -> Document:
         """Read the one document of the text. Raises: ConfigurationError where reading has to stop."""
@@ -172,7 +143,7 @@ class _Composer:
                 started = True
                 top = self._node(next(events), events, depth=1).node
                 root = root if isinstance(top, Scalar) and top.is_null else top
-        comments = tuple(Comment(self.text[start:end], self._at(start)) for start, end in self.comments)
+        comments = tuple(Comment(self.text[start:end], self.lines.place_at(start)) for start, end in self.comments)
         return Document(file=self.file, root=root, problems=tuple(self.problems), comments=comments)
 
     def _events(self) -> Iterator[yaml.Event]:
@@ -183,56 +154,20 @@ class _Composer:
             while event := loader.get_event():  # type: ignore[no-untyped-call]  # typeshed leaves it bare
                 yield event
         except yaml.MarkedYAMLError as error:
-            raise ConfigurationError([*self.problems, self._syntax_problem(error)]) from error
+            raise ConfigurationError(
+                [*self.problems, syntax_problem(error, self.lines, self.comments, self.file)]
+            ) from error
         except yaml.reader.ReaderError as error:
             place = place_behind(self.text[: error.position])
             message = f"character {shown(chr(error.character))} is not allowed here"
             raise ConfigurationError([self._problem(place, message, "remove it")]) from error
         except (ValueError, OverflowError) as error:
             # PyYAML converts \U escapes and %YAML versions without looking at their size.
-            place = self._place(loader.get_mark() if loader else None)
+            place = self.lines.place(loader.get_mark() if loader else None)
             raise ConfigurationError([*self.problems, self._problem(place, "a number is too large", "")]) from error
         finally:
             if loader:
                 loader.dispose()
-
-    def _syntax_problem(self, error: yaml.MarkedYAMLError) -> Problem:
-        mark = error.problem_mark or error.context_mark
-        place = self._place(mark)
-        if problem := self._misread_comment(error):
-            return problem
-        message = f"not YAML: {error.problem or error.context or 'cannot be read'}"
-        if error.context in _OPENERS:
-            return self._problem(place, message, _REMEDIES[_OPENERS[error.context]])
-        if mark and (remedy := self._remedy(mark.index, place)):
-            return self._problem(place, message, remedy)
-        context = f"{error.context} of line {self._place(error.context_mark).line}" if error.context_mark else ""
-        return self._problem(place, message, context)
-
-    def _misread_comment(self, error: yaml.MarkedYAMLError) -> Problem | None:
-        """The problem of the last comment that was meant to be read: it has the brackets that lack, or ends a text
-        which goes on in the next line, where the error is.
-        """
-        mark = error.problem_mark or error.context_mark
-        index = mark.index if mark else 0
-        goes_on = self._place(error.context_mark if error.problem == _ONE_LINE_BACK else mark).line
-        is_text = error.problem in (_ONE_LINE_BACK, _NO_KEY)
-        for start, end in reversed(self.comments):
-            at = self._at(start)
-            if start >= index or not self.text[self.line_starts[at.line - 1] : start].strip():
-                continue
-            closes = _balance(self.text[start:end]) < 0
-            if closes or (is_text and at.line == goes_on - 1 and not self.text[start - 2].isspace()):
-                text = shown(self.text[start:end])
-                message = f"not YAML: {text!r} is a comment, and {'closes nothing' if closes else 'ends the text'}"
-                return self._problem(at, message, "put quotes around text that holds ' #' or begins with #")
-        return None
-
-    def _remedy(self, index: int, place: Place) -> str | None:
-        line = self.text[self.line_starts[place.line - 1] :].splitlines()[:1]
-        if line and _BARE_IPV6.search(line[0]):
-            return 'put quotes around an IPv6 address, as "[::1]:5060"'
-        return _REMEDIES.get(self.text[index : index + 1])
 
     def _node(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> _Composed:
         if isinstance(event, yaml.AliasEvent):
@@ -270,7 +205,7 @@ class _Composer:
             self._note(event, "the text holds a NUL or half a surrogate pair", "expected text")
         is_plain = event.style is None and event.tag is None
         cut = self._cut(event) if is_plain else ""
-        place = self._place(event.start_mark)
+        place = self.lines.place(event.start_mark)
         return Scalar(text=event.value, written=event.value, is_plain=is_plain, file=self.file, place=place, cut=cut)
 
     def _cut(self, event: yaml.ScalarEvent) -> str:
@@ -286,7 +221,7 @@ class _Composer:
         while not isinstance(event := next(events), yaml.SequenceEndEvent):
             children.append(self._node(event, events, depth + 1))
         node = Items(
-            values=tuple(child.node for child in children), file=self.file, place=self._place(start.start_mark)
+            values=tuple(child.node for child in children), file=self.file, place=self.lines.place(start.start_mark)
         )
         return _composed(node, children)
 
@@ -305,15 +240,8 @@ class _Composer:
                 self._note(event, f"key {shown(key.text)!r} appears twice", f"the first is in line {first}")
             else:
                 entries[key.text] = (key, children[-1].node)
-        node = Table(entries=tuple(entries.values()), file=self.file, place=self._place(start.start_mark))
+        node = Table(entries=tuple(entries.values()), file=self.file, place=self.lines.place(start.start_mark))
         return _composed(node, children)
-
-    def _place(self, mark: _Mark | None) -> Place:
-        return self._at(mark.index) if mark else Place(1, 1)
-
-    def _at(self, index: int) -> Place:
-        line = bisect.bisect_right(self.line_starts, index)
-        return Place(line, index - self.line_starts[line - 1] + 1)
 
     def _count(self, event: yaml.Event, values: int, depth: int) -> None:
         self.values += values
@@ -330,17 +258,12 @@ class _Composer:
         return Problem(file=self.file, line=place.line, column=place.column, message=message, expected=expected)
 
     def _note(self, event: yaml.Event, message: str, expected: str) -> None:
-        self.problems.append(self._problem(self._place(event.start_mark), message, expected))
+        self.problems.append(self._problem(self.lines.place(event.start_mark), message, expected))
 
     def _stop(self, event: yaml.Event, message: str, expected: str) -> NoReturn:
-        raise ConfigurationError([*self.problems, self._problem(self._place(event.start_mark), message, expected)])
+        raise ConfigurationError([*self.problems, self._problem(self.lines.place(event.start_mark), message, expected)])
 
 
 def _composed(node: Node, children: Sequence[_Composed]) -> _Composed:
     height = 1 + max((child.height for child in children), default=0)
     return _Composed(node, height, 1 + sum(child.values for child in children))
-
-
-def _balance(text: str) -> int:
-    """How many brackets are opened more than closed."""
-    return sum((character in "[{") - (character in "]}") for character in text)
