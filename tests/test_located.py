@@ -32,6 +32,11 @@ class Peer(Section):
     transport: Literal["udp", "tcp"] = "udp"
 
 
+class Options(Section):
+    verbose: bool = False
+    level: int = 1
+
+
 class Settings(Section):
     name: str = ""
     numbers: tuple[str, ...] = ()
@@ -41,6 +46,7 @@ class Settings(Section):
     enabled: bool = True
     delay: Seconds = 1.0
     extra: JsonValue = None
+    options: Options = Options()
     from_: str = Field(default="", alias="from")
 
 
@@ -204,7 +210,8 @@ def test_a_text_knows_the_comment_that_may_have_cut_it(text: str, cut: str) -> N
         ("peers: {pbx: {host: h, port: }}", "1:29: 'port' is empty (expected a whole number)"),
         ("peers: {pbx: {host: h, transport: tpc}}", "1:35: 'transport' is 'tpc' (did you mean 'tcp'?)"),
         ("peers: [a]", "1:8: 'peers' is a list (expected a table of keys)"),
-        ("peers: {pbx: s3cret}", "1:14: 'pbx' is text (expected a table of keys)"),
+        ("peers: {pbx: s3cret}", "1:14: 'pbx' is text (expected a table of keys, as {host: …})"),
+        ("options: on", "1:10: 'options' is text (expected a table of keys, as {} or {verbose: …})"),
         ("numbers: 7000", "1:10: 'numbers' is '7000' (expected a list)"),
         ("numbers: [a, [b]]", "1:14: item 2 of 'numbers' is a list (expected text)"),
         ("numbers: [a, ]\nname: {a: b}", "2:7: 'name' is a table of keys (expected text)"),

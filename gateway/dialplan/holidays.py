@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Protocol
 
@@ -41,10 +42,23 @@ def parse_region(code: str) -> Region:
     known: Mapping[str, list[str]] = holidays.list_supported_countries()
     country, _, part = code.partition("-")
     if country not in known:
-        raise WrongValue(f"is {shown(code)!r}, which is no country known", expected=hint(country, known))
+        raise WrongValue(
+            f"is {shown(code)!r}, which is no country known", expected=hint(country, filter(_is_alpha_2, known))
+        )
     if part and part not in known[country]:
         raise WrongValue(
-            f"is {shown(code)!r}, which is no part of {country}",
-            expected=hint(code, [f"{country}-{known_part}" for known_part in known[country]] or [country]),
+            f"is {shown(code)!r}, which is no part of {country}", expected=_hint_of_part(country, part, known[country])
         )
     return Region(code, holidays.country_holidays(country, subdiv=part or None, language="en_US"))
+
+
+def _is_alpha_2(code: str) -> bool:
+    """Of the codes that plans name; the library also has those of three letters."""
+    return len(code) == 2
+
+
+def _hint_of_part(country: str, part: str, known: Sequence[str]) -> str:
+    """The nearest part, or all of them: what all share, ``DE-``, brings none nearer."""
+    near = get_close_matches(part, known, n=1)
+    codes = [f"{country}-{name}" for name in near or known] or [country]
+    return f"did you mean {codes[0]!r}?" if near else f"expected one of {shown(', '.join(codes), 200)}"

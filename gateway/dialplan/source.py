@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -41,7 +41,7 @@ from gateway.dialplan.source_values import (
 )
 from gateway.dialplan.tool_source import FunctionName, McpSource, ToolSource
 from gateway.dialplan.trigger_source import EscalationSource
-from gateway.located import Seconds, Section
+from gateway.located import Seconds, Section, WrongValue
 
 _DAY = "(mon|tue|wed|thu|fri|sat|sun)"
 _KEYS_OF_HOURS = f"^({_DAY}(-{_DAY})?(, ?{_DAY}(-{_DAY})?)*|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|except)$"
@@ -58,6 +58,13 @@ class HoursSource(Section):
         alias="except",
         description="What is closed: dates, ranges of dates, the public holidays of a country or part of it (DE-BE).",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_days(cls, written: object) -> object:
+        if isinstance(written, Mapping) and "holidays" in written:
+            raise WrongValue("names no day", expected="expected public holidays in except: [DE-BE]", at=("holidays",))
+        return written
 
     @property
     def week(self) -> Mapping[str, tuple[str, ...]]:

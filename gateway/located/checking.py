@@ -228,6 +228,8 @@ def _problem(model: type[BaseModel], document: Document, error: ErrorDetails) ->
     expected = _expectation(error)
     # Where a table is expected, text may be a secret that stands one level too high.
     is_text = expected == _EXPECTATIONS["model"] and isinstance(node, Scalar) and not node.is_null
+    if is_text and path:
+        expected += _form(_models(model, path))
     return document.problem(path, f"{subject} {'is text' if is_text else _described(node)}", expected)
 
 
@@ -280,11 +282,33 @@ def _expectation(error: ErrorDetails) -> str:
 
 def _known_keys(model: type[BaseModel], path: Iterable[Key]) -> list[str]:
     """The keys the model takes at `path`."""
+    return [info.alias or name for kind in _models(model, path) for name, info in kind.model_fields.items()]
+
+
+def _models(model: type[BaseModel], path: Iterable[Key]) -> list[type[BaseModel]]:
+    """The models of which the value at `path` may be."""
     kinds: set[object] = {model}
     for key in path:
         kinds = {inner for kind in kinds for inner in _inner(kind, key)}
-    models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return [info.alias or name for kind in models for name, info in kind.model_fields.items()]
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def _form(models: Sequence[type[BaseModel]]) -> str:
+    """How a table of the model is written, behind what was expected: with the keys it must have, or else its first."""
+    if len(models) != 1 or not (fields := models[0].model_fields):
+        return ""
+    required = [info.alias or name for name, info in fields.items() if info.is_required()]
+    keys = required or [info.alias or name for name, info in fields.items()][:1]
+    written = "{" + ", ".join(f"{key}: …" for key in keys) + "}"
+    return f", as {written}" if required or not _may_be_empty(models[0]) else f", as {{}} or {written}"
+
+
+def _may_be_empty(model: type[BaseModel]) -> bool:
+    try:
+        model.model_validate({})
+    except ValidationError:
+        return False
+    return True
 
 
 def _inner(kind: object, key: Key) -> set[object]:

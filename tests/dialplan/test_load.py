@@ -5,6 +5,7 @@ A case replaces a part of `PLAN`; ``¦`` marks where the problem has to be repor
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from gateway.errors import ConfigurationError
 from tests.dialplan.test_load_words import ALONE, WORDS
 from tests.support.plans import PLAN, load_plan, write_plan, write_sound
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "dialplan.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "dialplan-errors.md"
 DESK = 'desk: {dial: ["6001", "tel:+49-30-1234"], ring: 15s}'
 TARGET_FORMS = "expected an extension such as sip:6001, sip:USER@HOST, or tel:+4930123456"
 ACTIONS = (
@@ -346,9 +347,8 @@ def test_each_problem_is_reported_at_its_place(tmp_path: Path, old: str, new: st
 
 
 def test_the_documentation_shows_every_problem_once() -> None:
-    documented = [
-        line.split(": ", 1)[1] for line in DOCS.read_text("utf-8").splitlines() if line.startswith("plan.yaml:")
-    ]
+    blocks = re.findall(r"```text\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    documented = [line for block in blocks for line in block.splitlines()]
     known = {message for _, _, message in SHAPE + VALUES + MEANING + WORDS}
     assert sorted(documented) == sorted(known | set(WHOLE) | set(ALONE))
 

@@ -52,6 +52,11 @@ WORDS = [
     ),
     (
         "except: [2026-12-24..2026-12-26]",
+        "holidays: ¦DE-BE",
+        "'holidays' names no day (expected public holidays in except: [DE-BE])",
+    ),
+    (
+        "except: [2026-12-24..2026-12-26]",
         "except: [¦Germany]",
         "item 1 of 'except' is 'Germany' (expected a date, or whose public holidays: DE, or DE-BE for a part of it)",
     ),
@@ -99,6 +104,16 @@ WORDS = [
         'summary: [whisper, header, webhook]\n    webhook: {url: "https://crm.example/calls"}\n',
         "summary: ¦[whisper, header, webhook]\n",
         "'summary' by webhook without 'webhook' (expected webhook: {url: ...})",
+    ),
+    (
+        'accept: {key: "1", refuse: "3", wait: 8s}',
+        "accept: ¦true",
+        "'accept' is text (expected a table of keys, as {} or {key: …})",
+    ),
+    (
+        'webhook: {url: "https://crm.example/calls"}',
+        "webhook: ¦https://crm.example/calls",
+        "'webhook' is text (expected a table of keys, as {url: …})",
     ),
     (
         "per_call: 2,",
