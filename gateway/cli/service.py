@@ -29,6 +29,7 @@ from gateway.calls.spending import Accounting
 from gateway.calls.tools.services import ToolServices
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer
 from gateway.cli.messages import Messages
+from gateway.cli.placed import placed, tls_of
 from gateway.cli.status import report_sources, watch_signalling
 from gateway.config import Configuration
 from gateway.dialplan.load import load_dialplan
@@ -53,7 +54,7 @@ from gateway.transport.resolver import NameServiceError, Resolver
 from gateway.transport.rtp_ports import RtpPorts
 from gateway.transport.sip_endpoint import SipEndpoint
 from gateway.transport.stall_watch import StallWatch
-from gateway.transport.tls import TlsContexts, load_tls
+from gateway.transport.tls import TlsContexts
 
 UNREGISTER_LIMIT_S = 2.0
 FAREWELL_LIMIT_S = 1.5
@@ -223,7 +224,10 @@ class Service:
         targets = {name: trunk.targets for name, trunk in configuration.sip.trunks.items()}
         locate = locate_apart(resolver, configuration.families)
         self._locator = Locator(targets, locate, self, seed=secrets.randbits(64))
-        self._hops = await self._locator.start()
+        try:
+            self._hops = await self._locator.start()
+        except NameServiceError as error:
+            raise placed(configuration, error) from error
         self._policies = configuration.trunk_policies(self._hops_or_placeholders())
 
     def _hops_or_placeholders(self) -> dict[str, tuple[Hop, ...]]:
@@ -231,8 +235,7 @@ class Service:
 
     async def _load_tls(self) -> TlsContexts | None:
         """The contexts that the files give now. Raises: `ResourceError`."""
-        options = self._configuration.tls_options()
-        return None if options is None else await asyncio.to_thread(load_tls, options)
+        return await asyncio.to_thread(tls_of, self._configuration)
 
     def _server_names(self, hop: Hop) -> tuple[str, ...]:
         """Whom the certificate of the server at `hop` may name."""

@@ -58,6 +58,7 @@ class NameServiceError(ResourceError):
     """A name cannot be resolved. `is_absent`: there is no such thing, as opposed to nobody there who could tell."""
 
     def __init__(self, host: str, why: str, *, is_absent: bool) -> None:
+        self.host = host
         self.is_absent = is_absent
         self.why = why
         remedy = "configure its IP address or mend the name service (/etc/resolv.conf)"

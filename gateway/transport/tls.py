@@ -20,6 +20,17 @@ TlsVersion = Literal["1.2", "1.3"]
 _VERSIONS: Mapping[TlsVersion, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
+TlsFile = Literal["certificate", "key", "ca"]
+
+
+class TlsError(ResourceError):
+    """A file of TLS cannot be used, or is missing: the one that `key` of the options names."""
+
+    def __init__(self, message: str, key: TlsFile) -> None:
+        self.key = key
+        super().__init__(message)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
     """Files in PEM form, and how much is asked of peers."""
@@ -51,7 +62,7 @@ class TlsContexts:
 def load_tls(options: TlsOptions) -> TlsContexts:
     """The contexts for connections from now on. Reads files: on a running loop, call it in a thread.
 
-    Raises: `ResourceError` that names the file and what to do.
+    Raises: `TlsError` that names the file and what to do.
     """
     return TlsContexts(
         server=_server_context(options) if options.certificate is not None else None,
@@ -65,7 +76,7 @@ def _server_context(options: TlsOptions) -> ssl.SSLContext:
     _apply(context, options)
     if options.verify_client:
         if options.ca is None:
-            raise ResourceError("clients are to be verified and no ca is named: configure sip.tls.ca")
+            raise TlsError("clients are to be verified and no ca is named: configure sip.tls.ca", "ca")
         _load_authorities(context, options.ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
@@ -93,24 +104,26 @@ def _apply(context: ssl.SSLContext, options: TlsOptions) -> None:
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    for file, what in ((certificate, "certificate"), (key, "key")):
-        _check_readable(file, what)
+    _check_readable(certificate, "certificate")
+    _check_readable(key, "key")
     try:
         context.load_cert_chain(certificate, key, password=_no_pass_phrase)
     except _EncryptedKeyError as error:
-        raise ResourceError(
-            f"TLS key {shown_path(key)} has a pass phrase: decrypt it with `openssl pkey -in … -out …`"
+        raise TlsError(
+            f"TLS key {shown_path(key)} has a pass phrase: decrypt it with `openssl pkey -in … -out …`", "key"
         ) from error
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise ResourceError(
+            raise TlsError(
                 f"TLS key {shown_path(key)} does not belong to certificate {shown_path(certificate)}: "
-                "configure the two that were made together"
+                "configure the two that were made together",
+                "key",
             ) from error
-        raise ResourceError(
+        raise TlsError(
             f"TLS certificate {shown_path(certificate)} with key {shown_path(key)} cannot be used "
             f"({error.reason or 'not PEM'}): "
-            "expected PEM files, -----BEGIN CERTIFICATE----- and -----BEGIN PRIVATE KEY-----"
+            "expected PEM files, -----BEGIN CERTIFICATE----- and -----BEGIN PRIVATE KEY-----",
+            "certificate",
         ) from error
 
 
@@ -128,19 +141,21 @@ def _load_authorities(context: ssl.SSLContext, ca: Path) -> None:
     try:
         context.load_verify_locations(cafile=ca)
     except ssl.SSLError as error:
-        raise ResourceError(
+        raise TlsError(
             f"TLS ca {shown_path(ca)} holds no certificate ({error.reason or 'not PEM'}): "
-            "expected a PEM file with -----BEGIN CERTIFICATE-----"
+            "expected a PEM file with -----BEGIN CERTIFICATE-----",
+            "ca",
         ) from error
 
 
-def _check_readable(file: Path, what: str) -> None:
+def _check_readable(file: Path, what: TlsFile) -> None:
     try:
         file.read_bytes()
     except OSError as error:
-        raise ResourceError(
+        raise TlsError(
             f"TLS {what} {shown_path(file)} cannot be read: {error.strerror}; "
-            f"configure sip.tls.{what}, or let this user read it"
+            f"configure sip.tls.{what}, or let this user read it",
+            what,
         ) from error
 
 
