@@ -39,6 +39,12 @@ def shown_path(file: object) -> str:
     return shown(str(file), LONGEST_PATH_CHARACTERS)
 
 
+def counted(number: float, one: str, many: str = "") -> str:
+    """``1 trunk``, ``2 trunks``; `many` where it is not `one` and an s."""
+    text = str(number) if isinstance(number, int) else f"{number:g}"
+    return f"{text} {one if number == 1 else many or one + 's'}"
+
+
 class GatewayError(Exception):
     """Base of all errors this package raises on purpose."""
 

@@ -36,7 +36,7 @@ from gateway.dialplan.actions import SessionAction
 from gateway.dialplan.facts import EMPTY
 from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan
 from gateway.dialplan.targets import DialTarget
-from gateway.errors import GatewayError, NegotiationError, ResourceError, StateError, shown
+from gateway.errors import GatewayError, NegotiationError, ResourceError, StateError, counted, shown
 from gateway.sip import events as sip_events
 from gateway.sip.hop import Hop
 from gateway.sip.message import Uri
@@ -384,11 +384,12 @@ class CallManager:
         if self._tasks is None:
             raise NotAdmitted("the gateway is going down", RejectReason.DRAINING)
         if calls >= self._options.max_calls:
-            text = f"{calls} calls are up, limits.max_calls is {self._options.max_calls}"
+            verb = "is" if calls == 1 else "are"
+            text = f"{counted(calls, 'call')} {verb} up, limits.max_calls is {self._options.max_calls}"
             raise NotAdmitted(text, RejectReason.TOO_MANY_CALLS)
         reason = self._overload(calls)
         if reason is not None:
-            raise NotAdmitted(f"beside {calls} calls this machine has reached limits.{reason.value}", reason)
+            raise NotAdmitted(f"beside {counted(calls, 'call')} this machine has reached limits.{reason.value}", reason)
 
     def _decide(self, facts: CallFacts) -> tuple[Dialplan, Decision]:
         """The first dialplan with a route for this call; the last one's refusal when none has."""

@@ -15,7 +15,7 @@ import typer
 
 import gateway
 from gateway.cli import bench, dialplan, voicemail
-from gateway.errors import ConfigurationError, GatewayError
+from gateway.errors import ConfigurationError, GatewayError, counted
 
 # The filters are small matrix products: threads of OpenBLAS would only take the core from each other. Read at import.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -70,12 +70,12 @@ def check(config: ConfigOption) -> None:
     from gateway.calls.tools.mcp_server import REMEDY
     from gateway.calls.tools.services import servers_left_out
     from gateway.cli.locations import describe_trunks
+    from gateway.cli.placed import placed, tls_of
     from gateway.cli.service import load_plans
     from gateway.config import load_configuration
     from gateway.media.g722 import WIDEBAND_REMEDY
     from gateway.records.folder import folder_problem
     from gateway.records.recordings import problem_of
-    from gateway.transport.tls import load_tls
 
     configuration = load_configuration(config)
     plans = load_plans(configuration)
@@ -85,10 +85,8 @@ def check(config: ConfigOption) -> None:
     for trunk, codec in configuration.missing_codecs():
         typer.echo(f"trunk {trunk}: warning: {codec} is left out, its library is missing: {WIDEBAND_REMEDY}")
     if error is not None:
-        raise error
-    tls = configuration.tls_options()
-    if tls is not None:
-        load_tls(tls)
+        raise placed(configuration, error)
+    tls_of(configuration)
     recordings = configuration.recording_options()
     if recordings is not None and (problem := problem_of(recordings)):
         typer.echo(f"warning: nothing can be recorded in {recordings.folder}: {problem}")
@@ -101,8 +99,9 @@ def check(config: ConfigOption) -> None:
         typer.echo("warning: nobody can call without a trunk (expected sip.trunks)")
     room, wanted = len(configuration.rtp_port_options().ports), configuration.limits.max_calls
     if room < wanted:
-        typer.echo(f"warning: media.rtp.ports has ports for {room} calls, limits.max_calls lets in {wanted}")
-    typer.echo(f"{config}: good ({len(configuration.sip.trunks)} trunks, {len(plans)} dialplans)")
+        typer.echo(f"warning: media.rtp.ports has ports for {counted(room, 'call')}, limits.max_calls lets in {wanted}")
+    trunks, dialplans = counted(len(configuration.sip.trunks), "trunk"), counted(len(plans), "dialplan")
+    typer.echo(f"{config}: good ({trunks}, {dialplans})")
 
 
 @app.command()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 from gateway.config import Configuration, load_configuration
-from gateway.errors import ResourceError
+from gateway.errors import ResourceError, counted
 from gateway.simulate.cpu_watch import CpuWatch, descendants
 from gateway.simulate.latency import AddedLatency, Delay, ModelTimes
 from gateway.simulate.load import LoadOptions, LoadResult, percentile, run_load
@@ -120,7 +120,7 @@ class Simulation:
             f"after the ACK\n"
             f"audio        {load.packets_received} packets received, {load.packets_lost} lost, "
             f"{load.packets_late} late; {self.lost_to_gateway} lost to the gateway; "
-            f"{load.calls_heard} calls heard the agent\n"
+            f"{counted(load.calls_heard, 'call')} heard the agent\n"
             f"send delay   p50 {self.late_p50_ms} ms, p99 {self.late_p99_ms} ms, max {self.late_max_ms} ms\n"
             f"added        RTP to append {self.uplink}; delta to RTP {self.downlink}\n"
             f"gateway      {self.cpu_per_call_percent:.2f} % of a core a call, {self.memory_idle_mib:.0f} MiB idle, "

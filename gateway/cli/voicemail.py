@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway.dialplan.messages import Message, NoticeState
-from gateway.errors import GatewayError, shown
+from gateway.errors import GatewayError, counted, shown
 from gateway.records.message_files import list_messages, remove_message
 
 app = typer.Typer(help="Messages that callers have left: list, show, delete.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def list_(
     else:
         for message in messages:
             typer.echo(_line(message))
-        typer.echo(f"{len(messages)} message{'' if len(messages) == 1 else 's'}")
+        typer.echo(counted(len(messages), "message"))
     for name in unreadable:
         typer.echo(f"gateway: {shown(name)} is no message that can be read", err=True)
 
@@ -55,7 +55,7 @@ def show(config: ConfigOption, name: NameArgument, as_json: JsonOption = False) 
     for notice in message.notices:
         why = f" ({shown(notice.why)})" if notice.why else ""
         to = f" {notice.to}" if notice.to else ""
-        typer.echo(f"notice: {notice.way}{to} {notice.state.value}, {notice.tries} tries{why}")
+        typer.echo(f"notice: {notice.way}{to} {notice.state.value}, {counted(notice.tries, 'try', 'tries')}{why}")
     if message.text:
         typer.echo("\n" + "\n".join(shown(line, 4096) for line in message.text.splitlines()))
 

@@ -27,7 +27,7 @@ from gateway.dialplan.template import (
     parse_template,
 )
 from gateway.dialplan.tool_load import ToolLoader
-from gateway.errors import Problem, shown
+from gateway.errors import Problem, counted, shown
 from gateway.located import Document, Items, Key, Node, Place, Scalar, Table, WrongValue, hint, place_behind
 
 SOUND_FORMAT = "expected WAV, 16 bit, mono, 8 kHz; sox IN -b 16 -c 1 -r 8000 OUT.wav makes one"
@@ -246,4 +246,4 @@ def sound_problem(file: Path) -> str:
             shape = sound.getsampwidth() * 8, sound.getnchannels(), sound.getframerate()
     except (OSError, EOFError, ValueError, wave.Error) as error:
         return f"cannot be played: {shown(str(error) or 'it ends early')}"
-    return "" if shape == (16, 1, 8000) else f"has {shape[0]} bit, {shape[1]} channels, {shape[2]} Hz"
+    return "" if shape == (16, 1, 8000) else f"has {shape[0]} bit, {counted(shape[1], 'channel')}, {shape[2]} Hz"

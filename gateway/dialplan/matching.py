@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from gateway.dialplan.facts import CallFacts
 from gateway.dialplan.hours import OpeningHours
 from gateway.dialplan.pattern import Pattern, normal_caller, normal_number, normal_text
-from gateway.errors import shown
+from gateway.errors import counted, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def _tried_languages(wanted: tuple[str, ...], told: tuple[str, ...]) -> Criterio
 
 def _tried_seen(seen: Seen, facts: CallFacts) -> CriterionTrace:
     last, is_known = facts.last_seen, is_seen(seen, facts)
-    span = f" within {seen.within.days} days" if seen.within else ""
+    span = f" within {counted(seen.within.days, 'day')}" if seen.within else ""
     has = "has not called before" if last is None else f"called last on {last:%Y-%m-%d}"
     wanted = f"has to have called{span}" if seen.is_wanted else "may not have called before"
     reason = f"the caller {has}" if is_known == seen.is_wanted else f"the caller {has}, and {wanted}"

@@ -64,7 +64,7 @@ from gateway.dialplan.triggers import (
     Escalation,
     SilentFor,
 )
-from gateway.errors import shown
+from gateway.errors import counted, shown
 
 MAX_ACTIONS = 1000
 
@@ -210,7 +210,8 @@ class Rehearsal:
                 return None, f"{contact.name} takes other numbers than {shown(number)!r}", None
         per_call = contact.quota.per_call
         if per_call is not None and self._granted[contact.name] >= per_call:
-            return None, f"no more than {per_call} transfers to {contact.name} in one call (quota.per_call)", None
+            at_most = counted(per_call, "transfer")
+            return None, f"no more than {at_most} to {contact.name} in one call (quota.per_call)", None
         return contact, "", None
 
     def _leave_message(self, mailbox: str | None) -> None:

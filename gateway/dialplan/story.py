@@ -34,7 +34,7 @@ from gateway.dialplan.model import Dialplan
 from gateway.dialplan.narration import argument_of, text_of, trigger_text
 from gateway.dialplan.template import Template
 from gateway.dialplan.triggers import Escalation
-from gateway.errors import shown
+from gateway.errors import counted, shown
 
 _INDENT = "  "
 
@@ -91,8 +91,9 @@ class Story:
             case MenuAction():
                 return self._menu(action, session)
             case CollectAction():
-                amount = f"{action.least}" if action.least == action.most else f"{action.least} to {action.most}"
-                details = (*self._prompt(action.prompt), f"{amount} digits", *_patience(action.wait_s, action.tries))
+                least = "" if action.least == action.most else f"{action.least} to "
+                amount = least + counted(action.most, "digit")
+                details = (*self._prompt(action.prompt), amount, *_patience(action.wait_s, action.tries))
                 details += (f"ends with {action.end}",) if action.end else ()
                 ways = self._ways({"failed": action.failed}, session)
                 return Step(kind=word, name=action.into, details=details, follows=ways)
@@ -177,8 +178,8 @@ class Story:
             accept = contact.acceptance
             details.append(f"{accept.key} takes the call within {accept.wait_s:g}s, {accept.refuse} does not")
         details += [f"told by {', '.join(sorted(way.value for way in contact.ways))}"] if contact.ways else []
-        details += [f"at most {contact.quota.per_call} times a call"] if contact.quota.per_call else []
-        details += [f"at most {contact.quota.per_hour} times an hour"] if contact.quota.per_hour else []
+        details += [f"at most {counted(contact.quota.per_call, 'time')} a call"] if contact.quota.per_call else []
+        details += [f"at most {counted(contact.quota.per_hour, 'time')} an hour"] if contact.quota.per_hour else []
         return tuple(details)
 
     def _stand_ins(self, contact: Contact, chain: tuple[str, ...]) -> tuple[Step, ...]:
@@ -212,7 +213,9 @@ class Story:
         details += [f"greets {shown(session.greeting)!r}"] if session.greeting else []
         details += [f"tools {', '.join(session.tools)}"] if session.tools else []
         details += [f"recorded (consent: {session.record.consent.value})"] if session.record else []
-        details += [f"at most {session.limits.minutes:g} minutes"] if session.limits.minutes is not None else []
+        details += (
+            [f"at most {counted(session.limits.minutes, 'minute')}"] if session.limits.minutes is not None else []
+        )
         details += [f"at most {session.limits.money} USD"] if session.limits.money is not None else []
         may_fire = [known for known in self.plan.escalations if self._may_fire(known, name)]
         if f"session {name}" in self.told:
@@ -236,4 +239,4 @@ class Story:
 
 
 def _patience(wait_s: float, tries: int) -> tuple[str, ...]:
-    return f"waits {wait_s:g}s", f"{tries} tries" if tries > 1 else "1 try"
+    return f"waits {wait_s:g}s", counted(tries, "try", "tries")

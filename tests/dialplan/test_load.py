@@ -490,9 +490,9 @@ def test_a_prompt_file_has_to_be_utf_8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rate_hz", "channels", "sample_bytes", "trouble"),
     [
-        (44100, 1, 2, "has 16 bit, 1 channels, 44100 Hz"),
+        (44100, 1, 2, "has 16 bit, 1 channel, 44100 Hz"),
         (8000, 2, 2, "has 16 bit, 2 channels, 8000 Hz"),
-        (8000, 1, 1, "has 8 bit, 1 channels, 8000 Hz"),
+        (8000, 1, 1, "has 8 bit, 1 channel, 8000 Hz"),
     ],
 )
 def test_sounds_have_to_fit_the_telephone(
