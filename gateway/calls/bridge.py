@@ -22,12 +22,12 @@ from dataclasses import replace
 import structlog
 
 from gateway.calls import events as call_events
+from gateway.calls.downlink import GREETING_ITEM, Downlink
 from gateway.calls.escalation.events import FactNoticed
 from gateway.calls.escalation.facts import CallerHeard, Fact
 from gateway.calls.escalation.silence import LastHeard
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.held_speech import HeldSpeech
-from gateway.calls.live_playout import fitted
 from gateway.calls.opening import Opening
 from gateway.calls.patience import PATIENCE_ITEM, Patience
 from gateway.calls.record import CallObserver, CallRecord
@@ -38,9 +38,7 @@ from gateway.realtime import session as realtime
 from gateway.realtime.context import ContextKeeper
 from gateway.transport.media_loop import MediaLoop
 
-MAX_EARLY_AUDIO_MS = 60_000
 MAX_TOOL_NAMES = 300
-GREETING_ITEM = "greeting"
 QUESTION = "call_question_"
 """How the ids of the call's questions begin."""
 SHORT_ANSWERS = "From now on answer in one short sentence."
@@ -75,7 +73,6 @@ class SessionBridge:
     ) -> None:
         self._options = options
         self._open_session = open_session or (lambda: realtime.open_session(options))
-        self._media = media
         self._record = record
         self._dispatch = dispatch
         self._on_quiet = on_quiet
@@ -88,16 +85,12 @@ class SessionBridge:
         self._has_short_answers = False
         self._session: realtime.RealtimeSession | None = None
         self._context: ContextKeeper | None = None
-        self._leg: int | None = None
         self._is_open = False
         self._is_uplink_open = False
         self._keeps_caller = False
         self._held_speech = HeldSpeech(options.input_format)
-        self._is_silenced = False
         self._is_retired = False
         self._opening = Opening(greetings, options, greeting)
-        self._early: list[realtime.AudioDelta | realtime.AudioFinished] = []
-        self._early_bytes = 0
         self._is_overdue = False  # the model owes a reply for so long that the caller was told to wait
         self._questions: dict[str, Callable[[str], None]] = {}  # by id: who hears the answer
         self._active: set[str] = set()  # responses being spoken
@@ -105,7 +98,17 @@ class SessionBridge:
         book = TranscriptBook(record, observer, clock)
         self._transcript = Transcript(book.now_ms, book.write_down, self._notice)
         self._last_heard = LastHeard()
-        self._patience = Patience(media, lambda: self._leg if self._is_uplink_open else None)
+        self._downlink = Downlink(
+            media,
+            options.output_format,
+            record,
+            transcript=self._transcript,
+            last_heard=self._last_heard,
+            opening=self._opening,
+            clock=clock,
+            is_live=lambda: self._is_full_duplex,
+        )
+        self._patience = Patience(media, lambda: self._downlink.leg if self._is_uplink_open else None)
         self._log = _log.bind(call_id=record.call_id)
 
     # Life.
@@ -141,17 +144,13 @@ class SessionBridge:
 
     def abandon(self, leg: int | None) -> None:
         """The call's `leg`, if it has one, is about to go: what was not heard by now never will be."""
-        was_playing, self._leg = self._leg is not None and self._leg == leg, None
+        self._downlink.abandon(leg)
         self._patience.end()
-        self._early.clear()
-        if was_playing and leg is not None:
-            for item in self._media.engine.flush(leg):
-                self._transcript.agent_cut(item.item_id, item.heard_ms, item.received_ms)
 
     @property
     def silent_since(self) -> float | None:
         """Since when neither caller nor model has been heard; None where one is, or they do not hear each other."""
-        return self._last_heard.since(self._clock()) if self._is_uplink_open and self._leg is not None else None
+        return self._last_heard.since(self._clock()) if self._is_uplink_open and self.has_started else None
 
     def note_key(self) -> None:
         """The caller has pressed a key, and so is there."""
@@ -159,19 +158,11 @@ class SessionBridge:
 
     def start(self, leg: int) -> None:
         """The caller can hear: play the greeting, or what was said while the telephone rang."""
-        self._leg = leg
+        self._downlink.leg = leg
         self._last_heard.end_caller(self._clock())
         if self._is_full_duplex and self._session is not None:
             self._opening.begin_live(self._session)
-        greeting = self._opening.take_cached()
-        if greeting is not None and self._opening.text is not None:
-            self._play(leg, GREETING_ITEM, 0, greeting)
-            self._media.engine.end_item(leg, GREETING_ITEM)
-            self._transcript.agent_audio_ended(GREETING_ITEM)
-            self._transcript.agent_words(GREETING_ITEM, self._opening.text, is_final=True)
-        early, self._early = self._early, []
-        for event in early:
-            self._deliver(leg, event)
+        self._downlink.begin(leg)
 
     @property
     def _is_full_duplex(self) -> bool:
@@ -180,12 +171,12 @@ class SessionBridge:
     @property
     def has_started(self) -> bool:
         """Whether the caller can hear the session."""
-        return self._leg is not None
+        return self._downlink.leg is not None
 
     def move(self, leg: int) -> None:
         """Go on with another leg; what was queued at the old one is lost. Nothing where it has not started."""
-        if self._leg is not None:
-            self._leg = leg
+        if self.has_started:
+            self._downlink.leg = leg
 
     # Uplink.
 
@@ -199,7 +190,7 @@ class SessionBridge:
         self._keeps_caller = keeps_caller and not is_open and not self._is_full_duplex
         if not is_open and not self._keeps_caller:
             self._held_speech.forget()
-        self._is_silenced = not is_open and self._leg is not None and not lets_finish
+        self._downlink.is_silenced = not is_open and self.has_started and not lets_finish
 
     def retire(self) -> None:
         """Another session takes this one's place: nothing it does reaches the call any more."""
@@ -267,7 +258,7 @@ class SessionBridge:
     @property
     def is_quiet(self) -> bool:
         """Whether the caller hears nothing more of the model at present (what is queued at the leg apart)."""
-        return self._is_silenced or (not self._active and not self._early)
+        return self._downlink.is_silenced or (not self._active and not self._downlink.has_early)
 
     def barge_in(self) -> None:
         """Silence the model within the next packet, and cut its memory to what was heard.
@@ -275,14 +266,13 @@ class SessionBridge:
         One that is full duplex speaks on if it wants to: it hears for itself.
         """
         if self._is_full_duplex:
-            if self._leg is not None:
-                self._flush(self._leg)
+            if self._downlink.leg is not None:
+                self._downlink.flush(self._downlink.leg)
             return
         self._muted |= self._active
-        if self._leg is None or self._session is None:
+        if self._downlink.leg is None or self._session is None:
             return
-        heard = self._media.engine.flush(self._leg)
-        self._last_heard.cut_agent(self._clock())
+        heard = self._downlink.cut(self._downlink.leg)
         if heard or self._active:
             self._record.barge_ins += 1
         if self._active and not self._options.turn_detection.interrupts_response:
@@ -301,30 +291,6 @@ class SessionBridge:
         if item_id == GREETING_ITEM and self._session is not None:
             self._opening.tell_heard(self._session, 1, 1)
         self._transcript.agent_heard(item_id)
-
-    def _play(self, leg: int, item_id: str, content_index: int, audio: bytes, *, is_silence: bool = False) -> None:
-        if self._record.first_audio_ms is None and self._record.established_s is not None:
-            self._record.first_audio_ms = round((self._clock() - self._record.established_s) * 1000)
-        audio_ms = len(audio) / self._options.output_format.bytes_per_ms
-        queued_ms = self._media.engine.queued_ms(leg)
-        self._transcript.agent_audio(item_id, queued_ms, audio_ms)
-        if not is_silence:
-            self._last_heard.hear_agent(self._clock() + (queued_ms + audio_ms) / 1000)
-        self._media.engine.play(leg, item_id, audio, content_index)
-
-    def _flush(self, leg: int) -> None:
-        """Drop what is queued of a model that is full duplex; what it says goes on."""
-        self._last_heard.cut_agent(self._clock())
-        for item in self._media.engine.flush(leg):
-            self._transcript.agent_flushed(item.item_id, item.heard_ms, item.received_ms)
-
-    def _keep(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
-        self._transcript.agent_audio_waits(event.item_id)
-        if isinstance(event, realtime.AudioDelta):
-            self._early_bytes += len(event.audio)
-            if self._early_bytes > MAX_EARLY_AUDIO_MS * self._options.output_format.bytes_per_ms:
-                return
-        self._early.append(event)
 
     def _hear(self, event: realtime.SessionEvent) -> None:
         if not self._is_retired:
@@ -419,7 +385,7 @@ class SessionBridge:
             case realtime.InputTranscriptFailed():
                 self._transcript.caller_words_lost(event.item_id)
             case realtime.OutputTranscript():
-                if event.response_id in self._muted or self._is_silenced:
+                if event.response_id in self._muted or self._downlink.is_silenced:
                     self._transcript.agent_lost(event.item_id)
                 if event.is_final:
                     self._opening.hear_words(event.text)
@@ -453,33 +419,7 @@ class SessionBridge:
     def _on_audio(self, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
         if event.response_id in self._muted:
             return
-        is_late = self._leg is None and self._is_full_duplex  # it would be so for the rest of the call
-        if (self._is_silenced or is_late) and isinstance(event, realtime.AudioDelta):
-            self._transcript.agent_lost(event.item_id, len(event.audio) / self._options.output_format.bytes_per_ms)
-            return
-        if isinstance(event, realtime.AudioDelta):
-            self._opening.hear_audio(event.audio)
-        if self._leg is None:
-            if not is_late:
-                self._keep(event)
-        else:
-            self._deliver(self._leg, event)
-
-    def _deliver(self, leg: int, event: realtime.AudioDelta | realtime.AudioFinished) -> None:
-        if isinstance(event, realtime.AudioDelta):
-            audio = self._in_time(leg, event) if self._is_full_duplex else event.audio
-            self._play(leg, event.item_id, event.content_index, audio, is_silence=event.is_silence)
-        else:
-            self._transcript.agent_audio_ended(event.item_id)
-            self._media.engine.end_item(leg, event.item_id)
-
-    def _in_time(self, leg: int, event: realtime.AudioDelta) -> bytes:
-        """What of it is to be played, so that the caller hears the model when it speaks."""
-        engine = self._media.engine
-        audio, is_late = fitted(event, engine.queued_ms(leg), self._options.output_format.bytes_per_ms)
-        if is_late:
-            self._flush(leg)
-        return audio
+        self._downlink.hear(event)
 
     def _on_response_finished(self, event: realtime.ResponseFinished) -> None:
         self._active.discard(event.response_id)
