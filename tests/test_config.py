@@ -491,11 +491,62 @@ def test_a_trunk_on_tls_needs_no_listener_of_ours(load: Load, tmp_path: Path) ->
     assert (options.ca, options.certificate) == (tmp_path / "ca.pem", None)
 
 
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ("provider: openai, brain: x.yaml", "1:47: 'brain' has no effect (expected it with provider embedded only)"),
+        (
+            "provider: openai, noise_reduction_strength: 0.5",
+            "1:66: 'noise_reduction_strength' has no effect (expected it with noise_reduction only)",
+        ),
+        (
+            "provider: openai, keywords: [x]",
+            "1:50: 'keywords' has no effect (expected it with transcription: MODEL only)",
+        ),
+        (
+            "turn_detection: {kind: semantic_vad, idle_timeout_ms: 5000}",
+            "1:76: 'idle_timeout_ms' has no effect (expected it with kind server_vad only)",
+        ),
+        (
+            "provider: openai_live, model: x, noise_reduction: near_field",
+            "1:72: 'noise_reduction' is nothing that openai_live has (expected no noise_reduction)",
+        ),
+    ],
+)
+def test_a_key_that_does_not_go_with_the_others_is_shown_itself(load: Load, keys: str, found: str) -> None:
+    ((_, _, told),) = problems(load, f"realtime: {{default: {{{keys}}}}}")
+    assert told.endswith(f"gateway.yaml:{found}")
+
+
 def test_variable_with_one_underscore_is_not_passed_over(load: Load) -> None:
     found = problems(load, GOOD, {"GATEWAY_SIP__LISTEN": "127.0.0.1:6000", "GATEWAY_HOME": "/srv"})
     assert [text for _, _, text in found] == [
         "GATEWAY_SIP__LISTEN: has one underscore behind GATEWAY (did you mean GATEWAY__SIP__LISTEN?)"
     ]
+
+
+def test_variables_that_look_like_keys_and_are_none_are_told_with_the_key(load: Load) -> None:
+    environment = {
+        "GATEWAY_SIP_LISTEN": "127.0.0.1:6000",
+        "GATEWAY_REALTIME_DEFAULT_URL": "x",
+        "GATEWAY_SIP_TRUNKS_PBX_PASSWORD": "x",
+        "GATEWAY_LIMITS_MAX_CALLS": "7",
+        "GATEWAY__LIMITS__CALLS_PER_S": "7",
+        "GATEWAY_HOME": "/srv",
+        "GATEWAY_EMBEDDED_API_KEY": "x",
+        "SIP_LISTEN": "x",
+    }
+    assert [str(problem) for problem in load(GOOD, environment).overlooked] == [
+        "GATEWAY_LIMITS_MAX_CALLS: is not heeded (did you mean GATEWAY__LIMITS__MAX_CALLS?)",
+        "GATEWAY_REALTIME_DEFAULT_URL: is not heeded (did you mean GATEWAY__REALTIME__DEFAULT__URL?)",
+        "GATEWAY_SIP_LISTEN: is not heeded (did you mean GATEWAY__SIP__LISTEN?)",
+        "GATEWAY_SIP_TRUNKS_PBX_PASSWORD: is not heeded (did you mean GATEWAY__SIP__TRUNKS__PBX__PASSWORD?)",
+    ]
+
+
+def test_a_variable_that_the_file_names_is_no_misspelt_key(load: Load) -> None:
+    text = GOOD.replace("env:PASSWORD", "env:GATEWAY_SIP_LISTEN")
+    assert load(text, {"GATEWAY_SIP_LISTEN": "s3cret"}).overlooked == ()
 
 
 def test_problem_in_the_environment_names_the_variable(load: Load) -> None:

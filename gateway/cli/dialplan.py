@@ -85,26 +85,29 @@ def run_examples(
         Path | None,
         typer.Option("-c", "--config", help="With --live: whose realtime sessions speak; embedded ones by default."),
     ] = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="With --live: the test of this name.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="The test of this name alone; may be repeated.")
+    ] = None,
     wav: Annotated[Path | None, typer.Option("--wav", help="With --live: folder of stereo recordings.")] = None,
     at_once: Annotated[int, typer.Option(min=1, max=8, help="With --live: dialogues held at once.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a file, a line each.")] = False,
 ) -> None:
     """Run the `tests:` of dialplans. Exit status 1: a case failed."""
     plans = _all_plans(files)
-    reports = [run_tests(plan) for plan in plans]
+    if not live and (config is not None or wav is not None):
+        raise _bad_flag("test", "-c and --wav are for dialogues", "expected --live beside them")
+    _check_names(plans, only or [], live=live)
+    reports = [run_tests(plan, only or ()) for plan in plans]
     if not live:
-        if config is not None or only or wav is not None:
-            raise _bad_flag("test", "-c, --only and --wav are for dialogues", "expected --live beside them")
         for report in reports:
-            typer.echo(report.json() if as_json else report.text())
+            if text := report.json() if as_json else report.text():
+                typer.echo(text)
         if not all(report.is_passed for report in reports):
             sys.exit(1)
         return
     from gateway.cli.dialogues import LiveOptions, hold_dialogues
     from gateway.config import load_configuration
 
-    _check_names(plans, only or [])
     configuration = None if config is None else load_configuration(config)
     options = LiveOptions(configuration=configuration, wav=wav, only=tuple(only or ()), at_once=at_once)
     if not as_json:  # minutes may pass until all have been held
@@ -114,9 +117,8 @@ def run_examples(
         if as_json:
             passed = {"passed": report.is_passed and dialogues.is_passed}
             typer.echo(json.dumps({**report.document(), **passed, "dialogues": dialogues.documents()}))
-        else:
-            parts = [report.text(has_live=False), dialogues.text()]
-            typer.echo("\n".join(filter(None, parts)))
+        elif text := "\n".join(filter(None, [report.text(has_live=False), dialogues.text()])):
+            typer.echo(text)
     if not (all(report.is_passed for report in reports) and all(dialogues.is_passed for dialogues in held)):
         sys.exit(1)
 
@@ -141,12 +143,13 @@ def _all_plans(files: Sequence[Path]) -> list[Dialplan]:
     return plans
 
 
-def _check_names(plans: Sequence[Dialplan], names: Sequence[str]) -> None:
-    """Whether each of `names` is a test with a dialogue. Raises: `ConfigurationError`."""
-    known = [example.name for plan in plans for example in plan.examples if example.dialogue is not None]
+def _check_names(plans: Sequence[Dialplan], names: Sequence[str], *, live: bool) -> None:
+    """Whether each of `names` is a test; with `live`, one with a dialogue. Raises: `ConfigurationError`."""
+    examples = [example for plan in plans for example in plan.examples if example.dialogue is not None or not live]
+    known = [example.name for example in examples]
     for name in names:
         if name not in known:
-            raise _bad_flag("--only", f"there is no dialogue {name!r}", hint(name, known))
+            raise _bad_flag("--only", f"there is no {'dialogue' if live else 'test'} {name!r}", hint(name, known))
 
 
 def _pair(flag: str, pair: str) -> tuple[str, str]:

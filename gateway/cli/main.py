@@ -87,6 +87,8 @@ def check(config: ConfigOption) -> None:
     if error is not None:
         raise placed(configuration, error)
     tls_of(configuration)
+    for variable in configuration.overlooked:
+        typer.echo(f"warning: {variable}")
     recordings = configuration.recording_options()
     if recordings is not None and (problem := problem_of(recordings)):
         typer.echo(f"warning: nothing can be recorded in {recordings.folder}: {problem}")

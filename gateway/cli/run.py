@@ -32,6 +32,8 @@ async def run_service(configuration: Configuration) -> None:
     plans = load_plans(configuration)
     for trunk, codec in configuration.missing_codecs():
         _log.warning("codec left out", trunk=trunk, codec=codec, remedy=WIDEBAND_REMEDY)
+    for problem in configuration.overlooked:
+        _log.warning("variable not heeded", variable=problem.file, remedy=problem.expected)
     logbook = CallLogbook(masks_numbers=configuration.log.mask_numbers)
     leaving, hurried = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -56,11 +56,18 @@ class Configuration(Section):
     limits: LimitsSection = LimitsSection()
     log: LogSection = LogSection()
     _document: Document | None = PrivateAttr(default=None)
+    _overlooked: tuple[Problem, ...] = PrivateAttr(default=())
 
-    def read_from(self, document: Document) -> Configuration:
-        """The same, with the places of what was read."""
+    def read_from(self, document: Document, overlooked: Sequence[Problem] = ()) -> Configuration:
+        """The same, with the places of what was read, and the variables that were not."""
         self._document = document
+        self._overlooked = tuple(overlooked)
         return self
+
+    @property
+    def overlooked(self) -> tuple[Problem, ...]:
+        """Variables of the environment that look like keys of ours, and are none."""
+        return self._overlooked
 
     def problem(self, path: Sequence[Key], message: str, expected: str) -> Problem:
         """A problem at the place in the file that `path` leads to."""

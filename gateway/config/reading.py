@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gateway.config.file import Configuration
 from gateway.errors import ConfigurationError, Problem, shown
-from gateway.located import Document, Substitution, examine, in_order, load_yaml
+from gateway.located import Document, Section, Substitution, examine, in_order, load_yaml
 
 ENVIRONMENT_PREFIX = "GATEWAY__"
 
@@ -32,14 +32,16 @@ def load_configuration(
     for name, text in _overrides(environment, flags or {}):
         document, problem = _overridden(document, name, text)
         problems += problem
-    document = document.with_texts(Substitution(environment))
+    substitution = Substitution(environment)
+    document = document.with_texts(substitution)
     examined = examine(Configuration, document)
     problems += examined.problems
     if examined.value is not None:
         problems += _unpriced(examined.value, examined.document)
     if problems or examined.value is None:
         raise ConfigurationError(in_order(problems, str(file)))
-    return _with_paths(examined.value, file.parent).read_from(document)
+    overlooked = _overlooked(examined.value, [name for name in environment if name not in substitution.used])
+    return _with_paths(examined.value, file.parent).read_from(document, overlooked)
 
 
 def _unpriced(configuration: Configuration, document: Document) -> list[Problem]:
@@ -74,6 +76,30 @@ def _misspelt(environment: Mapping[str, str]) -> list[Problem]:
         )
         for name in sorted(near)
     ]
+
+
+def _overlooked(configuration: Configuration, names: Sequence[str]) -> list[Problem]:
+    """Variables that name a key with underscores of another number: they may be meant for us, or for somebody else."""
+    keys = {"_".join(path).upper(): ENVIRONMENT_PREFIX + "__".join(path).upper() for path in _paths(configuration)}
+    found = {name: keys.get(re.sub("_+", "_", name).removeprefix("GATEWAY_")) for name in sorted(names)}
+    return [
+        Problem(file=name, message="is not heeded", expected=f"did you mean {key}?")
+        for name, key in found.items()
+        if key is not None and re.match(r"GATEWAY_(?!_)", name)
+    ]
+
+
+def _paths(section: Section) -> Iterator[tuple[str, ...]]:
+    """The ways to all keys that have no keys below them."""
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        below = value if isinstance(value, Mapping) else {"": value}
+        for entry, inner in below.items():
+            way = tuple(filter(None, (info.alias or name, str(entry))))
+            if isinstance(inner, Section):
+                yield from ((*way, *rest) for rest in _paths(inner))
+            else:
+                yield way
 
 
 def _overridden(document: Document, name: str, text: str) -> tuple[Document, list[Problem]]:

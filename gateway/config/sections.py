@@ -102,7 +102,7 @@ class TurnDetectionSection(Section):
     @model_validator(mode="after")
     def _times_out_by_silence(self) -> TurnDetectionSection:
         if self.idle_timeout_ms is not None and self.kind != "server_vad":
-            raise WrongValue("has idle_timeout_ms", expected="expected it with kind server_vad only")
+            raise _without_effect("expected it with kind server_vad only", "idle_timeout_ms")
         return self
 
 
@@ -191,7 +191,7 @@ class RealtimeSection(Section):
         if not self.is_embedded_here and not _is_url(self.address):
             raise WrongValue("has no url that can be called", expected="expected url: wss://HOST/v1")
         if self.provider != EMBEDDED and self.brain is not None:
-            raise WrongValue("has a brain", expected="expected it with provider embedded only")
+            raise _without_effect("expected it with provider embedded only", "brain")
         given = [*_given(self), *(f"turn_detection.{name}" for name in _given(self.turn_detection))]
         check_abilities(self.provider, audio=self.audio, turn_detection=self.turn_detection.chosen, given=given)
         return self
@@ -199,19 +199,19 @@ class RealtimeSection(Section):
     @model_validator(mode="after")
     def _is_of_one_piece(self) -> RealtimeSection:
         if self.noise_reduction_strength is not None and self.noise_reduction is None:
-            raise WrongValue("has noise_reduction_strength", expected="expected it with noise_reduction only")
-        for key in _OF_TRANSCRIPTION.intersection(_given(self)) if self.provider != EMBEDDED else ():
+            raise _without_effect("expected it with noise_reduction only", "noise_reduction_strength")
+        for key in sorted(_OF_TRANSCRIPTION.intersection(_given(self))) if self.provider != EMBEDDED else ():
             if self.transcription is None:
-                raise WrongValue(f"has {key}", expected="expected it with transcription: MODEL only")
+                raise _without_effect("expected it with transcription: MODEL only", key)
         kind = turn_detection_of(self.provider, self.turn_detection.chosen)
         if self.turn_detection.idle_timeout_ms is not None and kind != "server_vad":
             expected = f"expected it with turn_detection.kind: server_vad only (here it is {kind})"
-            raise WrongValue("has idle_timeout_ms", expected=expected)
+            raise _without_effect(expected, "turn_detection", "idle_timeout_ms")
         labels = [server.label for server in self.mcp]
         if len(set(labels)) < len(labels):
             raise WrongValue("has two mcp servers of one label", expected="expected each label once")
         if self.mcp and self.provider == EMBEDDED:
-            raise WrongValue("has mcp servers", expected="expected them with a provider that calls them itself")
+            raise _without_effect("expected it with a provider that calls them itself", "mcp")
         return self
 
     def endurance(self) -> Endurance:
@@ -299,6 +299,11 @@ class LogSection(Section):
     mask_numbers: bool = True
     sip_trace: bool = False
     sip_trace_only: tuple[str, ...] = ()
+
+
+def _without_effect(expected: str, *at: str) -> WrongValue:
+    """What is wrong with a key that goes with another one, at its own place."""
+    return WrongValue("has no effect", expected=expected, at=at)
 
 
 def _given(section: Section) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -53,7 +54,7 @@ class TestResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestReport:
-    """How all example calls of a plan went."""
+    """How the example calls of a plan went, or those that were chosen."""
 
     __test__: ClassVar[bool] = False
 
@@ -73,7 +74,7 @@ class TestReport:
     def text(self, *, has_live: bool = True) -> str:
         """A line for each case, with its place in the file and what was wrong. `has_live`: those that are live only."""
         lines = [self._line(result) for result in self.results if has_live or not result.is_live_only]
-        return "\n".join(lines) or ("" if self.results else f"{self.plan.file}: no tests")
+        return "\n".join(lines) or ("" if self.plan.examples else f"{self.plan.file}: no tests")
 
     def json(self) -> str:
         """One JSON document."""
@@ -101,9 +102,13 @@ class TestReport:
         return f"{verdict}  {self.plan.file}:{result.example.line}  {shown(result.example.name)}{notes}"
 
 
-def run_tests(plan: Dialplan) -> TestReport:
-    """Decide each of the plan's ``tests``, let its events happen, and compare with what it expects."""
-    return TestReport(plan=plan, results=tuple(_run(plan, example) for example in plan.examples))
+def run_tests(plan: Dialplan, only: Collection[str] = ()) -> TestReport:
+    """Decide each of the plan's ``tests``, let its events happen, and compare with what it expects.
+
+    `only`: the names of those that are run; all where none is given.
+    """
+    chosen = [example for example in plan.examples if not only or example.name in only]
+    return TestReport(plan=plan, results=tuple(_run(plan, example) for example in chosen))
 
 
 def _run(plan: Dialplan, example: ExampleCall) -> TestResult:

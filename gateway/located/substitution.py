@@ -17,6 +17,8 @@ class Substitution:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
+        self.used: set[str] = set()
+        """Variables that were asked for."""
 
     def __call__(self, text: str) -> str:
         return _SUBSTITUTION.sub(self._value, text) if "${" in text else text
@@ -24,6 +26,7 @@ class Substitution:
     def _value(self, match: re.Match[str]) -> str:
         kind, name = match.groups()
         if kind == "env":
+            self.used.add(name)
             value = self._environment.get(name)
             if value is None:
                 raise WrongValue(f"environment variable {shown(name)} is not set", expected=f"export {shown(name)}=…")

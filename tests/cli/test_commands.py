@@ -268,6 +268,19 @@ def test_failing_case_of_a_dialplan_ends_with_1(tmp_path: Path) -> None:
     assert gateway("dialplan", "test", plan).returncode == 1
 
 
+def test_a_chosen_case_of_a_dialplan_is_run_alone(tmp_path: Path) -> None:
+    plan, other = tmp_path / "plan.yaml", tmp_path / "other.yaml"
+    head = "version: 1\nname: a\ntimezone: UTC\nroutes:\n  - {name: all, do: [{hang_up: true}]}\ntests:\n"
+    case = '  - {name: %s, call: {to: "1", from: "2", at: "2026-11-20T10:00"}, expect: {%s}}\n'
+    plan.write_text(head + case % ("bad", "reject: 603") + case % ("good", "hang_up: true"))
+    other.write_text(head + case % ("else", "reject: 603"))
+    done = gateway("dialplan", "test", "--only", "good", plan, other)
+    assert (done.returncode, done.stdout) == (0, f"pass  {plan}:8  good\n")
+    assert gateway("dialplan", "test", "--only", "bad", plan).returncode == 1
+    refused = gateway("dialplan", "test", "--only", "god", plan)
+    assert (refused.returncode, refused.stderr) == (2, "--only: there is no test 'god' (did you mean 'good'?)\n")
+
+
 def test_schema_is_json() -> None:
     assert json.loads(gateway("dialplan", "schema").stdout)["type"] == "object"
 

@@ -51,6 +51,11 @@ def test_both_reports_tell_what_was_measured(capsys: pytest.CaptureFixture[str])
         assert min(row.ours_us, row.baseline_us) > 0
         assert row_told["per_s"] == round(1e6 / row.ours_us)
         assert row.as_text() in result.as_text()
+    head, *_, ours, email, ratio = result.as_text().splitlines()
+    assert head.split() == ["sip", "ours", "email", "ratio", "we", "do"]
+    assert ours.startswith("ours: CPU time of a message parsed")
+    assert email.startswith("email: the same by Python's email.parser")
+    assert ratio == "ratio: email / ours; below 1x is what being right costs. we do: how many a second one core does"
 
 
 def test_a_row_tells_how_many_times_cheaper_than_the_baseline_we_are() -> None:
