@@ -15,8 +15,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
-from gateway.calls.call_words import CallWords
 from gateway.calls.record import CallRecord, Speaker
+from gateway.dialplan.own_phrases import OwnPhrases, filled
 
 PATIENCE_S = 4.0
 """How long a model is waited for while nobody needs its words yet."""
@@ -71,13 +71,13 @@ class CallSummary:
         return self._text
 
 
-def own_summary(record: CallRecord, words: CallWords) -> str:
+def own_summary(record: CallRecord, phrases: OwnPhrases) -> str:
     """What was written down of a call: the model's notes, messages, and what the caller said last."""
     said = [speech.text for speech in record.transcript if speech.speaker is Speaker.CALLER][-LAST_SENTENCES:]
     parts: Sequence[str] = [
         *record.notes,
-        *(words.message.format(message.text) for message in record.messages),
-        *([words.said.format(" ".join(said))] if said else []),
+        *(filled(phrases.message, text=message.text) for message in record.messages),
+        *([filled(phrases.said, text=" ".join(said))] if said else []),
     ]
     return " ".join(part.strip() for part in parts)
 

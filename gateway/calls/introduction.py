@@ -21,7 +21,6 @@ from gateway.calls.call_summary import (
     own_summary,
     reference_value,
 )
-from gateway.calls.call_words import words_of
 from gateway.calls.record import CallRecord
 from gateway.calls.tools.services import ToolServices
 from gateway.calls.transfer import TransferAttempt
@@ -53,18 +52,18 @@ class Introduction:
     def __init__(self, contact: Contact, mode: TransferMode, links: IntroductionLinks) -> None:
         self._contact = contact
         self._links = links
-        words = words_of(links.plan.language)
+        phrases = links.plan.phrases
         self._summary: CallSummary | None = None
         if contact.ways:
-            self._summary = CallSummary(links.clock, lambda: own_summary(links.record, words))
+            self._summary = CallSummary(links.clock, lambda: own_summary(links.record, phrases))
             links.ask(instructions(links.plan.language), self._summary.answer)
         self._whisper: Whisper | None = None
         if mode is TransferMode.WARM:
             self._whisper = Whisper(
                 links.speak,
                 links.spawn,
-                words=words,
-                caller=caller_in_words(links.facts, words),
+                phrases=phrases,
+                caller=caller_in_words(links.facts, phrases),
                 summary=self._of(SummaryWay.WHISPER),
             )
             self._whisper.prepare(contact.acceptance or Acceptance())

@@ -24,6 +24,7 @@ from gateway.calls.events.steps import (
     LeaveWish,
     MessageEnded,
     MessageReady,
+    NoteLostWish,
     PrepareMessage,
     RecordMessage,
     SpeechBegan,
@@ -52,7 +53,7 @@ BEGIN_LIMIT_S = 0.5
 CLOSING_SILENCE_S = 1.5
 """What lets whoever listens find the end of the last sentence, when the caller has gone."""
 
-MessageCommand = PrepareMessage | RecordMessage | EndMessage | LeaveWish
+MessageCommand = PrepareMessage | RecordMessage | EndMessage | LeaveWish | NoteLostWish
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -135,6 +136,8 @@ class MessageDesk:
                 self._end()
             case LeaveWish(mailbox=mailbox, number=number):
                 self.leave(mailbox, MessageKind.CALLBACK, now, callback=number)
+            case NoteLostWish(mailbox=mailbox, why=why):
+                self._log.warning("callback not noted", mailbox=mailbox.name, why=why)
 
     def append_audio(self, audio: bytes) -> None:
         """The caller's audio, in the line's uplink format."""

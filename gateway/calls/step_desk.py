@@ -24,6 +24,7 @@ from gateway.calls.events.steps import (
     EndMessage,
     LeaveWish,
     Listen,
+    NoteLostWish,
     PlayTone,
     PrepareMessage,
     PrepareSpeech,
@@ -113,7 +114,7 @@ class StepDesk:
                 self._hooks.ask(command)
             case DropHook():
                 self._hooks.drop()
-            case PrepareMessage() | RecordMessage() | EndMessage() | LeaveWish():
+            case PrepareMessage() | RecordMessage() | EndMessage() | LeaveWish() | NoteLostWish():
                 self._messages.do(command, self._services.wall_clock())
 
     def note_heard(self) -> None:

@@ -19,10 +19,10 @@ import numpy as np
 import structlog
 
 from gateway.calls.call_summary import LIMIT_S, PATIENCE_S, CallSummary, one_line
-from gateway.calls.call_words import CallWords
 from gateway.calls.sounds import RATE_HZ
 from gateway.dialplan.contacts import Acceptance
 from gateway.dialplan.model import CallFacts
+from gateway.dialplan.own_phrases import OwnPhrases, filled
 from gateway.dialplan.pattern import normal_caller
 from gateway.media.codec import AudioFormat
 
@@ -59,13 +59,13 @@ def _two_tones() -> Spoken:
 INSTEAD = _two_tones()
 
 
-def caller_in_words(facts: CallFacts, words: CallWords) -> str:
+def caller_in_words(facts: CallFacts, phrases: OwnPhrases) -> str:
     """Who calls: the name that the telephone network shows, else the number, digit by digit."""
     name, number = one_line(facts.display_name, MAX_NAME_CHARACTERS), one_line(facts.from_, MAX_NAME_CHARACTERS)
     if any(c.isalpha() for c in name) and normal_caller(name):
         return name
     if not normal_caller(number):
-        return words.unknown
+        return phrases.withheld
     return " ".join(number) if number.strip("+").isdigit() else number
 
 
@@ -82,26 +82,25 @@ class Whisper:
         speak: Speak,
         spawn: Callable[[Coroutine[object, object, Spoken], str], asyncio.Task[Spoken]],
         *,
-        words: CallWords,
+        phrases: OwnPhrases,
         caller: str,
         summary: CallSummary | None,
     ) -> None:
         self._speak = speak
         self._spawn = spawn
-        self._words = words
+        self._phrases = phrases
         self._summary = summary
         self._picked_up = asyncio.Event()
-        self._caller = spawn(self._spoken(words.call_from.format(caller)), "whisper caller")
+        self._caller = spawn(self._spoken(filled(phrases.call_from, caller=caller)), "whisper caller")
         self._about = spawn(self._spoken_summary(), "whisper summary")
         self._keys: dict[Acceptance, asyncio.Task[Spoken]] = {}
 
     def prepare(self, acceptance: Acceptance) -> asyncio.Task[Spoken]:
         """Begin to speak of the keys; the sentence."""
         if acceptance not in self._keys:
-            key, refuse = (self._words.key(key) for key in (acceptance.key, acceptance.refuse))
-            self._keys[acceptance] = self._spawn(
-                self._spoken(self._words.keys.format(key, refuse), is_kept=True), "whisper keys"
-            )
+            phrases = self._phrases
+            text = filled(phrases.keys, key=phrases.key(acceptance.key), refuse=phrases.key(acceptance.refuse))
+            self._keys[acceptance] = self._spawn(self._spoken(text, is_kept=True), "whisper keys")
         return self._keys[acceptance]
 
     async def sentences(self, acceptance: Acceptance) -> AsyncGenerator[Spoken, None]:

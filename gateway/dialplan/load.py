@@ -24,6 +24,7 @@ from gateway.dialplan.load_contacts import load_contacts, load_mailboxes
 from gateway.dialplan.load_escalations import load_escalations
 from gateway.dialplan.load_examples import load_examples
 from gateway.dialplan.load_hours import load_hours
+from gateway.dialplan.load_phrases import load_phrases
 from gateway.dialplan.load_routes import load_routes
 from gateway.dialplan.load_sessions import load_sessions
 from gateway.dialplan.loading import UTC, Loading
@@ -79,6 +80,10 @@ def _plan(loading: Loading, path: Path) -> Dialplan:
     loading.zone = _zone(loading)
     loading.hours = load_hours(loading)
     tools = loading.tools()
+    contacts, mailboxes, sessions = load_contacts(loading), load_mailboxes(loading), load_sessions(loading)
+    routes, escalations = load_routes(loading), load_escalations(loading)
+    actions = [action for rule in routes for action in rule.actions]
+    actions += [action for escalation in escalations for action in escalation.actions]
     return Dialplan(
         file=path,
         name=plan.name,
@@ -88,13 +93,14 @@ def _plan(loading: Loading, path: Path) -> Dialplan:
         hours=loading.hours,
         variables=MappingProxyType(loading.plan.vars),
         settable=loading.variables,
-        contacts=load_contacts(loading),
-        mailboxes=load_mailboxes(loading),
-        sessions=load_sessions(loading),
+        phrases=load_phrases(loading, contacts.values(), actions),
+        contacts=contacts,
+        mailboxes=mailboxes,
+        sessions=sessions,
         tool_plans=MappingProxyType(tools.tools(plan.tools, plan.mcp)),
         mcp=MappingProxyType(tools.servers(plan.mcp)),
-        routes=load_routes(loading),
-        escalations=load_escalations(loading),
+        routes=routes,
+        escalations=escalations,
         examples=load_examples(loading),
         references=tuple(loading.references),
     )

@@ -31,6 +31,7 @@ from gateway.dialplan.facts import EMPTY, CallFacts
 from gateway.dialplan.hours import WEEKDAY_NAMES, OpeningHours
 from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.matching import CriterionTrace, HeaderCriterion, Match, RuleTrace, Seen, tried
+from gateway.dialplan.own_phrases import ENGLISH, OwnPhrases
 from gateway.dialplan.pattern import normal_caller, normal_number
 from gateway.dialplan.routing import CallView, RouteIndex
 from gateway.dialplan.targets import DialTarget
@@ -240,6 +241,8 @@ class Dialplan:
     """The realtime session of the configuration that speaks and listens where no session of the plan is open."""
     language: str = "en"
     """ISO 639-1, of what the plan itself says and listens for."""
+    phrases: OwnPhrases = ENGLISH
+    """What the gateway itself says."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Those that every call begins with."""
     settable: frozenset[str] = frozenset()

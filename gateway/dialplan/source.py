@@ -17,6 +17,7 @@ from gateway.dialplan.action_source import Actions
 from gateway.dialplan.contact_source import ContactSource, MailboxSource
 from gateway.dialplan.example_source import CaseSource
 from gateway.dialplan.model import AGREE_KEY, CONSENT_WAIT_S, DECLINE_KEY, Consent
+from gateway.dialplan.phrase_source import PhrasesSource
 from gateway.dialplan.source_values import (
     LIST,
     Callers,
@@ -149,6 +150,9 @@ class PlanSource(Section):
         default="default", description="The realtime session that speaks and listens where no session is open."
     )
     language: Language = Field(default="en", description="Of what the plan itself says and listens for.")
+    phrases: PhrasesSource = Field(
+        default_factory=PhrasesSource, description="What the gateway itself says, in place of what is shipped."
+    )
     lists: dict[Name, Callers] = Field(default_factory=dict, description='Lists of callers: "@NAME" in from and to.')
     vars: dict[VariableName, FactText] = Field(
         default_factory=dict, description="Variables that every call begins with: {vars.NAME}."

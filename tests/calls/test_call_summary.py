@@ -24,8 +24,8 @@ from gateway.calls.call_summary import (
     own_summary,
     reference_value,
 )
-from gateway.calls.call_words import ENGLISH, GERMAN, words_of
 from gateway.calls.record import CallRecord, Speaker, Speech, TakenMessage
+from gateway.dialplan.own_phrases import ENGLISH, SHIPPED
 from gateway.sip.message import Headers
 
 
@@ -101,7 +101,7 @@ def test_ours_is_made_of_notes_messages_and_the_last_sentences_of_the_caller() -
     message = TakenMessage(text="call me back", callback="", at_ms=0)
     known = record(notes=("angry",), messages=(message,), transcript=said)
     assert own_summary(known, ENGLISH) == "angry Message: call me back The caller said: I want a refund. Order 12."
-    assert own_summary(known, GERMAN).endswith("Der Anrufer sagte: I want a refund. Order 12.")
+    assert own_summary(known, SHIPPED["de"]).endswith("Der Anrufer sagte: I want a refund. Order 12.")
     assert own_summary(record(), ENGLISH) == ""
 
 
@@ -128,12 +128,6 @@ def test_a_reference_goes_along_whole_or_not_at_all() -> None:
     assert reference_value("553e7558-31aa@10.0.0.1") == "553e7558-31aa@10.0.0.1"
     assert reference_value("a b\r\nX: y") == "a b%0D%0AX: y"
     assert reference_value("x" * 81) == ""
-
-
-def test_a_language_without_a_table_is_spoken_for_in_english() -> None:
-    assert words_of("fr") is ENGLISH
-    assert words_of("de").keys.format("1", "2").startswith("Drücken Sie die 1")
-    assert (GERMAN.key("#"), ENGLISH.key("*"), ENGLISH.key("1")) == ("Rautetaste", "star", "1")
 
 
 def test_reference_of_an_id_that_is_no_utf_8_is_that_id() -> None:

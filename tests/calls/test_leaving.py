@@ -18,6 +18,7 @@ from gateway.dialplan import actions as a
 from gateway.dialplan.mailboxes import EmailNotice, Mailbox
 from gateway.dialplan.messages import Message, MessageKind
 from gateway.dialplan.model import Match, Route, SessionPlan
+from gateway.dialplan.own_phrases import SHIPPED
 from gateway.errors import ProviderUnavailable
 from gateway.media.codec import Samples
 from gateway.realtime import session as realtime
@@ -89,7 +90,7 @@ class Scene:
             name="office",
             routes=(Route(name="night", match=Match(), actions=actions or (a.VoicemailAction(mailbox="night"),)),),
             mailboxes={"night": box},
-            language="de",
+            phrases=SHIPPED["de"],
         )
         self.keeper = BookedKeeper() if keeper is None else keeper
         self.house = CallHouse(plan, ObedientPbx(), messages=self.keeper)
@@ -352,6 +353,19 @@ def test_a_wish_to_be_called_back_is_kept_and_told() -> None:
         ("email", "c@d.example"),
     ]
     assert scene.left == (LeftMessage(kind=MessageKind.CALLBACK, mailbox="night", file=None, seconds=0.0),)
+
+
+def test_a_wish_to_be_called_back_at_no_number_is_told_to_the_caller_and_the_log_and_to_nobody_else() -> None:
+    scene = Scene(a.CallbackAction(mailbox="night", number=_text("4711 x")), a.WaitAction(seconds=1))
+
+    async def script() -> None:
+        await scene.call(2)
+        assert scene.house.sessions[0].said == [SHIPPED["de"].callback_invalid]
+        await scene.hang_up()
+
+    [line] = [line for line in scene.play(script) if line["event"] == "callback not noted"]
+    assert (line["mailbox"], line["why"]) == ("night", "what the caller entered is no number")
+    assert (scene.keeper.drafts, scene.left) == ([], ())
 
 
 def _text(text: str) -> Any:

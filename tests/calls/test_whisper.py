@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from gateway.calls.call_summary import CallSummary
-from gateway.calls.call_words import ENGLISH, GERMAN, CallWords
 from gateway.calls.whisper import INSTEAD, MAX_NAME_CHARACTERS, Spoken, Whisper, caller_in_words, caller_on_display
 from gateway.dialplan.contacts import Acceptance
 from gateway.dialplan.model import CallFacts
+from gateway.dialplan.own_phrases import ENGLISH, SHIPPED, OwnPhrases
 from tests.calls.test_call_summary import on_a_clock
 
 ACCEPT = Acceptance(key="#", refuse="*")
@@ -39,7 +40,9 @@ class Voice:
         return Spoken(text.encode())
 
 
-def whispered(voice: Voice, about: str | None, *, words: CallWords = ENGLISH, times: int = 1) -> list[bytes]:
+def whispered(
+    voice: Voice, about: str | None, *, phrases: OwnPhrases = ENGLISH, times: int = 1, caller: str = "4 9"
+) -> list[bytes]:
     async def listen() -> list[bytes]:
         def spawn(work: Coroutine[object, object, Any], name: str) -> asyncio.Task[Any]:
             return asyncio.get_running_loop().create_task(work, name=name)
@@ -47,7 +50,7 @@ def whispered(voice: Voice, about: str | None, *, words: CallWords = ENGLISH, ti
         summary = None if about is None else CallSummary(lambda: 0.0, lambda: "ours")
         if summary is not None:
             summary.answer(about or "")
-        whisper = Whisper(voice, spawn, words=words, caller="4 9", summary=summary)
+        whisper = Whisper(voice, spawn, phrases=phrases, caller=caller, summary=summary)
         heard = []
         for _ in range(times):
             heard += [spoken.audio async for spoken in whisper.sentences(ACCEPT)]
@@ -69,9 +72,15 @@ def test_it_tells_who_calls_what_about_and_which_keys_there_are() -> None:
 
 def test_without_a_summary_it_tells_the_rest() -> None:
     assert whispered(Voice(), None) == [b"Call from 4 9.", KEYS]
-    german = whispered(Voice(), None, words=GERMAN)
+    german = whispered(Voice(), None, phrases=SHIPPED["de"])
     assert german[0] == b"Anruf von 4 9."
     assert "Rautetaste" in german[1].decode()
+
+
+def test_a_plan_chooses_the_phrases_and_a_name_is_no_place_in_them() -> None:
+    own = replace(ENGLISH, call_from="For you: {caller}", keys="{key} or {{refuse}}", hash="pound")
+    assert whispered(Voice(), None, phrases=own) == [b"For you: 4 9", b"pound or {refuse}"]
+    assert whispered(Voice(), None, caller="Ann {caller} {key}")[0] == b"Call from Ann {caller} {key}."
 
 
 def test_what_cannot_be_spoken_is_two_tones() -> None:
@@ -109,7 +118,7 @@ def test_a_silent_model_is_waited_for_four_seconds_once_picked_up_and_six_while_
             return Spoken(text.encode())
 
         began_s = clock()
-        whisper = Whisper(speak, spawn, words=ENGLISH, caller="4 9", summary=CallSummary(clock, lambda: "ours"))
+        whisper = Whisper(speak, spawn, phrases=ENGLISH, caller="4 9", summary=CallSummary(clock, lambda: "ours"))
         await asyncio.sleep(picked_up_s)
         heard = [spoken.audio async for spoken in whisper.sentences(ACCEPT)]
         whisper.close()

@@ -36,6 +36,40 @@ WORDS = [
         "'language' is 'german' (expected two letters of ISO 639-1, such as de)",
     ),
     (
+        "language: de\nlists",
+        'language: de\nphrases: {call_from: ¦"Anruf von {calle}"}\nlists',
+        "unknown variable {calle} (did you mean 'caller'?)",
+    ),
+    (
+        "language: de\nlists",
+        'language: de\nphrases: {star: ¦"{key}"}\nlists',
+        "unknown variable {key} (expected no variable)",
+    ),
+    (
+        "language: de\nlists",
+        "language: de\nphrases: {keys: ¦Press one.}\nlists",
+        "'keys' leaves out what it is there for (expected {key} in it)",
+    ),
+    (
+        "language: de\nlists",
+        "language: de\nphrases: {¦key: x}\nlists",
+        "unknown key 'key' (did you mean 'keys'?)",
+    ),
+    (
+        "language: de\nlists",
+        'language: de\nphrases: {hash: ¦""}\nlists',
+        "'hash' is '' (expected one line of at most 200 characters)",
+    ),
+    (
+        "language: de\nlists",
+        "language: ¦tr\nlists",
+        (
+            "'language' is 'tr', which the gateway does not speak (expected phrases: {call_from: ..., withheld: ..., "
+            "keys: ..., message: ..., said: ..., callback: ..., callback_withheld: ..., callback_invalid: ...}, or one "
+            "of cs, da, de, en, es, fr, it, nl, pl, pt, sv)"
+        ),
+    ),
+    (
         'vip: ["+4930123*", "6*"]',
         'vip: ["+4930123*", ¦"6*7"]',
         "item 2 of 'vip' holds '6*7' with a * inside (expected * at the end, or an expression such as /7.*0/)",

@@ -138,6 +138,14 @@ class LeaveWish:
     number: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteLostWish:
+    """Write down that a wish to be called back could not be kept, and why."""
+
+    mailbox: Mailbox
+    why: str
+
+
 StepCommand: TypeAlias = (
     PrepareSpeech
     | Speak
@@ -150,4 +158,5 @@ StepCommand: TypeAlias = (
     | RecordMessage
     | EndMessage
     | LeaveWish
+    | NoteLostWish
 )

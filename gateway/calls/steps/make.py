@@ -29,6 +29,7 @@ from gateway.dialplan.actions import (
     VoicemailAction,
     WaitAction,
 )
+from gateway.dialplan.template import Variable
 
 
 def make_step(action: Action, variables: Variables, at: datetime) -> Step | None:
@@ -52,8 +53,9 @@ def make_step(action: Action, variables: Variables, at: datetime) -> Step | None
             mailbox = variables.plan.mailboxes[name]
             return _opened(Voicemail(mailbox, _prompt(mailbox.prompt, variables)), mailbox.prompt, variables, at)
         case CallbackAction(mailbox=name, number=number):
-            wanted = variables.caller if number is None else variables.text(number, at)
-            return Callback(variables.plan.mailboxes[name], wanted, variables.plan.language)
+            plan, wanted = variables.plan, variables.caller if number is None else variables.text(number, at)
+            is_own = number is None or Variable.CALLER_NUMBER in number.parts
+            return Callback(plan.mailboxes[name], wanted, plan.phrases, is_own=is_own)
         case _:
             return None
 

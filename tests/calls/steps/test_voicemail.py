@@ -14,12 +14,13 @@ from gateway.calls.events.steps import (
     LeaveWish,
     MessageEnded,
     MessageReady,
+    NoteLostWish,
     PlayTone,
     PrepareMessage,
     RecordMessage,
     Speak,
 )
-from gateway.calls.steps.callback import PROMISES, REFUSALS, Callback, dialable
+from gateway.calls.steps.callback import INVALID, WITHHELD, Callback, dialable
 from gateway.calls.steps.make import make_step
 from gateway.calls.steps.step import QUIET
 from gateway.calls.steps.voicemail import BEEP_S, READY_LIMIT_S, SPARE_S, Voicemail
@@ -27,12 +28,14 @@ from gateway.calls.variables import Variables
 from gateway.dialplan.actions import CallbackAction, PlayAction, Tone, VoicemailAction
 from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.model import CallFacts
+from gateway.dialplan.own_phrases import SHIPPED
 from gateway.dialplan.template import parse_template
 from tests.support.bare_plan import BARE_PLAN
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 BOX = Mailbox(name="night", limit_s=60)
 PREPARE, RECORD = PrepareMessage(mailbox=BOX), RecordMessage(mailbox=BOX)
+GERMAN = SHIPPED["de"]
 BEEP = PlayTone(tone=Tone.BEEP, seconds=BEEP_S)
 PROMPT = e.Play(file=Path("leave.wav"))
 TIME_IS_UP = e.TimerFired(timer=e.TimerName.STEP)
@@ -122,7 +125,7 @@ def test_only_its_key_is_taken_from_escalations() -> None:
 
 
 def facts(number: str) -> Variables:
-    plan = replace(BARE_PLAN, mailboxes={"night": BOX}, language="de")
+    plan = replace(BARE_PLAN, mailboxes={"night": BOX}, phrases=GERMAN)
     return Variables(plan, CallFacts(to="7000", from_=number, at=NOON))
 
 
@@ -137,7 +140,7 @@ def test_a_plans_actions_become_these_steps() -> None:
 def test_the_caller_is_called_back_at_their_own_number() -> None:
     step = make_step(CallbackAction(mailbox="night"), facts("+49 30 1234"), NOON)
     assert isinstance(step, Callback)
-    assert step.begin(NOON) == [LeaveWish(mailbox=BOX, number="+49301234"), Speak(text=PROMISES["de"])]
+    assert step.begin(NOON) == [LeaveWish(mailbox=BOX, number="+49301234"), Speak(text=GERMAN.callback)]
     assert step.on(key("#"), NOON) == []
     assert step.follows is None
     step.on(e.PlayoutEnded(), NOON)
@@ -151,17 +154,21 @@ def test_or_at_the_number_that_they_gave() -> None:
     assert step.begin(NOON)[0] == LeaveWish(mailbox=BOX, number="0171555")
 
 
-@pytest.mark.parametrize("number", ["anonymous", "", "unavailable"])
-def test_a_withheld_number_is_refused_in_words(number: str) -> None:
-    step = make_step(CallbackAction(mailbox="night"), facts(number), NOON)
+@pytest.mark.parametrize("given", [None, "{caller.number}"])
+@pytest.mark.parametrize("number", ["anonymous", "", "unavailable", "ann"])
+def test_a_withheld_number_is_refused_in_words(number: str, given: str | None) -> None:
+    action = CallbackAction(mailbox="night", number=None if given is None else parse_template(given)[0])
+    step = make_step(action, facts(number), NOON)
     assert step is not None
-    assert step.begin(NOON) == [Speak(text=REFUSALS["de"])]
+    assert step.begin(NOON) == [NoteLostWish(mailbox=BOX, why=WITHHELD), Speak(text=GERMAN.callback_withheld)]
 
 
-def test_languages_without_a_text_are_told_in_english_and_regions_in_their_language() -> None:
-    assert Callback(BOX, "6001", "eo").begin(NOON)[-1] == Speak(text=PROMISES["en"])
-    assert Callback(BOX, "6001", "de-AT").begin(NOON)[-1] == Speak(text=PROMISES["de"])
-    assert set(PROMISES) == set(REFUSALS)
+@pytest.mark.parametrize(("number", "given"), [("+49301234", "1"), ("anonymous", "1 2 x"), ("+49301234", "")])
+def test_what_is_no_number_is_not_said_to_be_withheld(number: str, given: str) -> None:
+    action = CallbackAction(mailbox="night", number=parse_template(given)[0])
+    step = make_step(action, facts(number), NOON)
+    assert step is not None
+    assert step.begin(NOON) == [NoteLostWish(mailbox=BOX, why=INVALID), Speak(text=GERMAN.callback_invalid)]
 
 
 @pytest.mark.parametrize(
