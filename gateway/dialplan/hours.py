@@ -240,6 +240,45 @@ def may_coincide(some: OpeningHours, others: OpeningHours) -> bool:
     return any(_meet(span, other) for span in _weekly(some) for other in _weekly(others))
 
 
+def is_always_open(hours: OpeningHours) -> bool:
+    """Whether nothing of it ever closes."""
+    is_plain = not (hours.special or hours.closed or hours.regions)
+    return is_plain and len(_minutes(hours)) == MINUTES_A_WEEK
+
+
+def surely_cover(wider: Sequence[OpeningHours], narrower: OpeningHours) -> bool:
+    """Whether one of `wider` is surely open whenever `narrower` is. Dates with times of their own leave that open."""
+    if any(hours is narrower for hours in wider):
+        return True
+    if narrower.special:
+        return False
+    wider = [
+        hours
+        for hours in wider
+        if not hours.special
+        and set(hours.closed) <= set(narrower.closed)
+        and set(hours.regions) <= set(narrower.regions)
+    ]
+    if any(hours.closed or hours.regions for hours in wider):
+        # A closed date takes away what begins on it, and no more: compare what begins on the same day.
+        return all(
+            _in_day(narrower, day) <= set().union(*(_in_day(hours, day) for hours in wider))
+            for day in range(len(WEEKDAYS))
+        )
+    return _minutes(narrower) <= set().union(*map(_minutes, wider))
+
+
+def _in_day(hours: OpeningHours, day: int) -> set[int]:
+    """The minutes of the ranges that begin on a weekday, from its midnight on."""
+    return {minute for span in hours.week[day] for minute in range(span.start_minute, span.end_minute)}
+
+
+def _minutes(hours: OpeningHours) -> set[int]:
+    """The minutes of a week."""
+    days = range(len(WEEKDAYS))
+    return {(day * MINUTES_A_DAY + minute) % MINUTES_A_WEEK for day in days for minute in _in_day(hours, day)}
+
+
 def _weekly(hours: OpeningHours) -> list[tuple[int, int]]:
     """(first minute, minute behind the last) of each range, counted from Monday's midnight."""
     return [

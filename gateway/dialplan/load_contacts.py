@@ -8,6 +8,7 @@ from gateway.dialplan.action_source import PromptSource
 from gateway.dialplan.actions import PlayAction, Prompt, SayAction
 from gateway.dialplan.contact_source import AcceptSource, ContactSource, MailboxSource, NoticeSource
 from gateway.dialplan.contacts import Acceptance, Contact, Quota, SummaryWay, TransferMode
+from gateway.dialplan.hours import is_always_open, surely_cover
 from gateway.dialplan.loading import Loading, Way
 from gateway.dialplan.mailboxes import EmailNotice, Mailbox, Notice, WebhookNotice
 from gateway.dialplan.messages import AUDIO_FACT, MESSAGE_FACTS
@@ -40,6 +41,8 @@ def load_contacts(loading: Loading) -> MappingProxyType[str, Contact]:
     """All contacts of the plan."""
     for name, contact in loading.plan.contacts.items():
         _check_stand_in(loading, ("contacts", name), contact)
+    for name in loading.plan.contacts:
+        _check_turns(loading, name)
     _check_loops(loading)
     return MappingProxyType({name: _contact(loading, name, contact) for name, contact in loading.plan.contacts.items()})
 
@@ -138,6 +141,28 @@ def _check_stand_in(loading: Loading, path: Way, contact: ContactSource) -> None
     if not contact.when and contact.else_ in contacts:
         message = "'else' has no effect without 'when'"
         loading.note((*path, "else"), message, "expected when: HOURS beside it", at_key=True)
+
+
+def _check_turns(loading: Loading, name: str) -> None:
+    """Note a contact that is never needed, or never open when it is: with it all that stand in for it."""
+    contacts = loading.plan.contacts
+    contact, place = contacts[name], ("contacts", name, "else")
+    if contact.else_ not in contacts or not (hours := loading.hours.get(contact.when)):
+        return
+    if is_always_open(hours):
+        message = f"contact {contact.else_!r} is never called: {contact.when!r} is always open"
+        loading.note(place, message, "expected no 'when', or hours that close")
+        return
+    before, chain = [hours], [contact.else_]
+    while stand_in := contacts.get(chain[-1]):
+        known = loading.hours.get(stand_in.when)
+        if known is None or stand_in.else_ in (name, *chain) or not surely_cover(before, known):
+            return
+        before.append(known)
+        chain.append(stand_in.else_)
+    if not chain[-1]:
+        message = f"contact {chain[0]!r} is never open while {contact.when!r} is closed"
+        loading.note(place, message, "expected another contact, or a mailbox")
 
 
 def _check_loops(loading: Loading) -> None:

@@ -13,6 +13,7 @@ from gateway.dialplan.hours import (
     DateRange,
     OpeningHours,
     TimeRange,
+    is_always_open,
     may_coincide,
     overlap,
     parse_date_range,
@@ -20,6 +21,7 @@ from gateway.dialplan.hours import (
     parse_time_range,
     parse_weekdays,
     parse_zone,
+    surely_cover,
 )
 from gateway.located import WrongValue
 
@@ -341,6 +343,78 @@ def test_the_end_that_is_told_is_the_first_minute_that_is_closed(minute: int) ->
     later = (now + timedelta(minutes=ahead) for ahead in range(1, 8 * 24 * 60))
     change = next(moment for moment in later if hours.is_open(moment) != hours.is_open(now))
     assert hours.state(now).endswith(f"{change:%H:%M}")
+
+
+def of_ranges(ranges: list[tuple[int, TimeRange]], closed: str = "") -> OpeningHours:
+    week = tuple(tuple(span for day, span in ranges if day == wanted) for wanted in range(7))
+    return OpeningHours(name="x", week=week, closed=(parse_date_range(closed),) if closed else ())
+
+
+RANGES = st.builds(
+    lambda day, start, length: (day, TimeRange(start_minute=start * 60, end_minute=(start + length) * 60)),
+    st.integers(0, 6),
+    st.integers(0, 23),
+    st.integers(1, 24),
+)
+
+
+@given(
+    wider=st.lists(st.lists(RANGES, max_size=4), min_size=1, max_size=2),
+    narrower=st.lists(RANGES, max_size=2),
+    closed=st.sampled_from([("", ""), ("2026-12-24", "2026-12-24"), ("2026-12-24", ""), ("", "2026-12-24")]),
+)
+def test_hours_that_cover_others_are_open_whenever_those_are(
+    wider: list[list[tuple[int, TimeRange]]], narrower: list[tuple[int, TimeRange]], closed: tuple[str, str]
+) -> None:
+    some = [of_ranges(ranges, closed[0]) for ranges in wider]
+    other = of_ranges(narrower, closed[1])
+    start = parse_instant("2026-12-21T00:00", BERLIN)
+    week = [start + timedelta(hours=hour) for hour in range(14 * 24)]
+    open_beyond = [at for at in week if other.is_open(at) and not any(hours.is_open(at) for hours in some)]
+    if surely_cover(some, other):
+        assert not open_beyond
+    elif closed == ("", ""):
+        assert open_beyond
+
+
+@pytest.mark.parametrize(
+    ("wider", "narrower", "is_sure"),
+    [
+        (("thu 09:00-17:00", "2026-12-24"), ("thu 10:00-12:00", ""), False),
+        (("thu 09:00-17:00", "2026-12-24"), ("thu 10:00-12:00", "2026-12-24"), True),
+        (("thu 09:00-17:00", ""), ("thu 10:00-12:00", "2026-12-24"), True),
+        (("thu 22:00-04:00", ""), ("fri 01:00-03:00", ""), True),
+        # On Christmas Eve nothing begins, which Friday morning was to be the end of.
+        (("thu 22:00-04:00", "2026-12-24"), ("fri 01:00-03:00", "2026-12-24"), False),
+    ],
+)
+def test_hours_cover_others_only_where_no_date_takes_that_away(
+    wider: tuple[str, str], narrower: tuple[str, str], *, is_sure: bool
+) -> None:
+    some, other = (
+        opening_hours(closed=closed, **{text.split()[0]: text.split()[1]}) for text, closed in (wider, narrower)
+    )
+    assert surely_cover([some], other) == is_sure
+
+
+def test_hours_that_cover_themselves_also_on_dates_of_their_own() -> None:
+    assert surely_cover([special()], special()) is False
+    hours = special()
+    assert surely_cover([hours], hours)
+
+
+@pytest.mark.parametrize(
+    ("hours", "always"),
+    [
+        (of_ranges([(day, parse_time_range("00:00-24:00")) for day in range(7)]), True),
+        (of_ranges([(day, parse_time_range("08:00-07:59")) for day in range(7)]), False),
+        (of_ranges([(day, TimeRange(start_minute=480, end_minute=1920)) for day in range(7)]), True),
+        (of_ranges([(day, parse_time_range("00:00-24:00")) for day in range(7)], "2026-12-24"), False),
+        (of_ranges([(day, parse_time_range("00:00-24:00")) for day in range(6)]), False),
+    ],
+)
+def test_hours_that_never_close_are_known(hours: OpeningHours, *, always: bool) -> None:
+    assert is_always_open(hours) == always
 
 
 @pytest.mark.parametrize(

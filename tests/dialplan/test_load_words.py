@@ -366,6 +366,16 @@ WORDS = [
         "item 2 of 'sets' is '1st' (expected letters a to z, digits and _, a letter first, at most 32)",
     ),
     (
+        'dial: ["sip:6001"], when: office, else: night}\n  standby: {dial: ["sip:6009"], when: early}',
+        'dial: ["sip:6001"], when: late, else: ¦standby}\n  standby: {dial: ["sip:6009"], when: late}',
+        "contact 'standby' is never open while 'late' is closed (expected another contact, or a mailbox)",
+    ),
+    (
+        'early: {sun: "06:00-07:00"}\ncontacts:\n  sales: {dial: ["sip:6001"], when: office, else: night}',
+        'early: {mon-sun: "00:00-24:00"}\ncontacts:\n  sales: {dial: ["sip:6001"], when: early, else: ¦desk}',
+        "contact 'desk' is never called: 'early' is always open (expected no 'when', or hours that close)",
+    ),
+    (
         "failed: [{goto: menu2}]}\n",
         "failed: [{goto: ¦menu3}]}\n",
         "there is no route 'menu3' (did you mean 'menu'?)",
@@ -618,6 +628,45 @@ def test_a_key_without_quotes_that_is_a_comment_is_told(tmp_path: Path) -> None:
     assert [problem.split(": ", 1)[1] for problem in problems(tmp_path, text)] == [
         "'dtmf' is empty, as # without quotes begins a comment (expected text)"
     ]
+
+
+IN_TURN = """hours:
+  day: {mon-fri: "09:00-17:00", except: [2026-12-24]}
+  noon: {mon-thu: "12:00-13:00", except: [2026-12-24, 2027-01-01]}
+  holiday: {mon-fri: "12:00-13:00", except: [2027-01-01]}
+  week: {mon-sun: "08:00-18:00"}
+contacts:
+  first: {dial: ["1"], when: FIRST, else: second}
+  second: {dial: ["2"], when: SECOND, else: third}
+  third: {dial: ["3"], when: THIRD}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "third", "useless"),
+    [
+        ("day", "noon", "noon", ["first", "second"]),
+        ("day", "noon", "day", ["first"]),
+        ("day", "noon", "week", []),
+        ("day", "week", "noon", ["second"]),
+        ("day", "holiday", "noon", ["second"]),
+        ("week", "holiday", "day", ["first"]),
+    ],
+)
+def test_stand_ins_that_are_closed_whenever_they_are_needed_are_told(
+    tmp_path: Path, first: str, second: str, third: str, useless: list[str]
+) -> None:
+    sections = IN_TURN.replace("FIRST", first).replace("SECOND", second).replace("THIRD", third)
+    text = plan_of("  - {name: a, do: [{transfer: first}]}\n", sections)
+    if not useless:
+        assert load_plan(tmp_path, text).contacts
+        return
+    told = {
+        "first": f"contact 'second' is never open while {first!r} is closed",
+        "second": f"contact 'third' is never open while {second!r} is closed",
+    }
+    found = [problem.split(": ", 1)[1].split(" (")[0] for problem in problems(tmp_path, text)]
+    assert found == [told[contact] for contact in useless]
 
 
 @pytest.mark.parametrize("key", ["hook", "webhook"])
