@@ -307,7 +307,7 @@ async def test_what_is_done_before_a_call_of_ours_is_dialled_is_no_answer(open_d
 async def test_a_call_of_ours_without_a_route_is_not_placed(open_desk: OpenDesk, tmp_path: Path) -> None:
     desk = await open_desk()
     no_session = REMINDER.replace("{session: reminder}", "{hang_up: true}").replace("sessions:", "sessions: {}\n#")
-    (tmp_path / "plan.yaml").write_text(no_session.replace("  reminder: {use", "#"))
+    (tmp_path / "plan.yaml").write_text(no_session.replace("  reminder: {use", "# "))
     with pytest.raises(ConfigurationError, match="no dialplan has a session"):
         await asyncio.wait_for(desk.call("7001"), 10)
     assert desk.phone.incoming.empty()
