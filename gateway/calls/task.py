@@ -11,8 +11,8 @@ call owns (port, leg, session, timers, tasks) is released in `run`, whatever end
 
 Who does what: `CallerLine` the line to the caller and its signalling, `CallSession` the session, `StepDesk` the steps
 of the dialplan and sounds, `TransferDesk` a second line, `ToolDesk` the model's tools, `CallRecording` the recording,
-`CallSpending` the budgets, `PlayoutWatch` the end of what is said, `PeerWatch` who has fallen silent, `CallTimers` the
-timers.
+`CallSpending` the budgets, `EscalationDesk` what escalations wait for, `PlayoutWatch` the end of what is said,
+`PeerWatch` who has fallen silent, `CallTimers` the timers.
 """
 
 from __future__ import annotations
@@ -32,10 +32,8 @@ from gateway.calls.call import Call, CallState
 from gateway.calls.call_session import CallSession, SessionLinks
 from gateway.calls.call_state import HEARD_STATES
 from gateway.calls.caller_line import CallerLine, CallerLinks
-from gateway.calls.escalation.events import AskVerdict, FactNoticed, Interject
-from gateway.calls.escalation.facts import Fact
-from gateway.calls.escalation.silence import SilenceWatch
-from gateway.calls.escalation.verdicts import VerdictDesk
+from gateway.calls.escalation.desk import EscalationDesk
+from gateway.calls.escalation.events import AskVerdict, Interject
 from gateway.calls.events.clock import TimerCommand
 from gateway.calls.events.line import LineCommand
 from gateway.calls.events.recording import RecordingCommand
@@ -62,7 +60,7 @@ from gateway.calls.transfer import TransferAttempt
 from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
 from gateway.calls.transfer_state import TransferState
 from gateway.calls.whisper import caller_on_display
-from gateway.dialplan.triggers import Escalation, SilentFor
+from gateway.dialplan.triggers import Escalation
 from gateway.errors import GatewayError
 from gateway.sip import events as sip_events
 from gateway.sip.sdp import SessionDescription
@@ -99,8 +97,7 @@ class CallTask:
         self._spending = self._call_spending()
         self._steps = self._step_desk()
         self._session = self._call_session()
-        self._verdicts = self._verdict_desk()
-        self._silence = self._silence_watch()
+        self._escalations = self._escalation_desk()
         self._desk = self._transfer_desk()
         self._peers = self._peer_watch()
 
@@ -192,8 +189,7 @@ class CallTask:
         self._playout.forget()
         self._tools.leave()
         self._steps.release()
-        self._verdicts.leave()
-        self._silence.stop()
+        self._escalations.release()
         self._session.abandon()
         self._desk.release()
         self._caller.release()
@@ -254,7 +250,7 @@ class CallTask:
             case call_events.RunTool():
                 self._tools.run(command, self._services.wall_clock())
             case AskVerdict():
-                self._verdicts.ask(command)
+                self._escalations.ask(command)
             case call_events.NoteRefusedTransfer(contact=contact, reason=reason):
                 self._log.warning("transfer refused", contact=contact, reason=reason)
 
@@ -268,7 +264,7 @@ class CallTask:
         self.record.established_s = self._services.clock()
         self.dispatch(call_events.Established())
         self._peers.begin()
-        self._silence.begin()
+        self._escalations.begin()
 
     def _take_over(self, line: Line, answer: SessionDescription | None) -> None:
         """Go on with `line`. The model knows how much of its words was heard on the old one."""
@@ -438,26 +434,15 @@ class CallTask:
             tasks=lambda: self._tasks,
         )
 
-    def _verdict_desk(self) -> VerdictDesk:
-        return VerdictDesk(
-            self._services.tools.http,
-            self._brief.facts,
+    def _escalation_desk(self) -> EscalationDesk:
+        return EscalationDesk(
+            self._services,
+            self._brief,
             self.record,
+            silent_since=lambda: None if self._line.is_on_hold else self._session.silent_since,
             spawn=self._spawn,
-            tell=self._notice,
+            dispatch=self.dispatch,
         )
-
-    def _silence_watch(self) -> SilenceWatch:
-        triggers = [escalation.trigger for escalation in self._brief.plan.escalations]
-        return SilenceWatch(
-            (trigger.seconds for trigger in triggers if isinstance(trigger, SilentFor)),
-            since=lambda: None if self._line.is_on_hold else self._session.silent_since,
-            clock=self._services.clock,
-            tell=self._notice,
-        )
-
-    def _notice(self, fact: Fact) -> None:
-        self.dispatch(FactNoticed(fact=fact))
 
     def _desk_links(self) -> DeskLinks:
         return DeskLinks(
