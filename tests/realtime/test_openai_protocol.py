@@ -751,7 +751,7 @@ def test_endless_stream_of_items_does_not_grow_memory() -> None:
         peer.protocol.cancel_response()
     assert len(peer.protocol._ledger._parts) <= 256
     assert len(peer.protocol._ledger._interrupted) <= 256
-    assert len(peer.protocol._commands) <= 64
+    assert len(peer.protocol._outbox) <= 64
 
 
 JSON_VALUES = st.recursive(

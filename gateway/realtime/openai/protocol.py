@@ -29,6 +29,7 @@ from gateway.realtime.openai import codec
 from gateway.realtime.openai.errors import BENIGN, BUSY, FATAL, ErrorDetail, close_verdict
 from gateway.realtime.openai.event_tables import IGNORED, TRANSLATED
 from gateway.realtime.openai.hosted_tools import APPROVAL_REQUEST, APPROVAL_RESPONSE, HostedTools
+from gateway.realtime.openai.outbox import Outbox
 from gateway.realtime.openai.response_queue import ResponseQueue
 from gateway.realtime.questions import Questions
 from gateway.realtime.scrub import scrubber
@@ -60,9 +61,6 @@ _log = logging.getLogger(__name__)
 
 MAX_EVENT_CHARACTERS = 1024 * 1024
 """Largest event other than audio; a real one has some kilobytes."""
-MAX_COMMANDS = 64
-"""Commands whose refusal is still told apart."""
-
 MAX_RATE_LIMITS = 8
 """Limits of the account that are kept; there are two."""
 MAX_RETRIEVED_CHARACTERS = 16 * 1024 * 1024
@@ -100,12 +98,10 @@ class OpenAIProtocol:
         self._queue = ResponseQueue(has_automatic_responses=is_automatic and turns.creates_response)
         self._phase = Phase.AWAITING_CREATED
         self._is_next_response_unwanted = False
-        self._commands: dict[str, str] = {}
-        self._command_count = 0
+        self._outbox = Outbox()
         self._approval_count = 0
         self._questions = Questions()
         self._replacing: dict[str, tuple[str, ...]] = {}  # by the summary that takes their place
-        self._outgoing: list[str] = []
         self._events: list[SessionEvent] = []
         self._in_force = SessionChange(
             instructions=options.instructions or None, tools=options.tools, max_output_tokens=options.max_output_tokens
@@ -145,8 +141,7 @@ class OpenAIProtocol:
 
     def messages_to_send(self) -> list[str]:
         """What is to be sent now, in order; each is given out once."""
-        messages, self._outgoing = self._outgoing, []
-        return messages
+        return self._outbox.take()
 
     def audio_message(self, audio: bytes) -> bytes:
         """`audio` of the caller on its way."""
@@ -185,23 +180,11 @@ class OpenAIProtocol:
             self.statistics.unknown_events += 1
             _log.debug("< unknown event %s", shown(kind))
 
-    def _send(self, event: Mapping[str, object]) -> str:
-        """Queue a client event; its id, by which an error names it."""
-        self._command_count += 1
-        event_id = f"c{self._command_count}"
-        kind = str(event["type"])
-        self._commands[event_id] = kind
-        if len(self._commands) > MAX_COMMANDS:
-            del self._commands[next(iter(self._commands))]
-        self._outgoing.append(codec.encode({"type": kind, "event_id": event_id} | dict(event)))
-        _log.debug("> %s", kind)
-        return event_id
-
     def _ask(self) -> None:
         """Ask for the reply that is due, if one is."""
         wanted = self._queue.due()
         if wanted is not None and self._phase is Phase.READY:
-            self._queue.request(self._send(codec.response_create(wanted.instructions)), wanted)
+            self._queue.request(self._outbox.put(codec.response_create(wanted.instructions)), wanted)
 
     def _fail(self, error: ProviderError) -> None:
         self._phase = Phase.FAILED
@@ -211,11 +194,11 @@ class OpenAIProtocol:
 
     def commit_audio(self) -> None:
         """End the caller's turn."""
-        self._send({"type": "input_audio_buffer.commit"})
+        self._outbox.put({"type": "input_audio_buffer.commit"})
 
     def send_text(self, role: Role, text: str) -> None:
         """Put a message into the conversation."""
-        self._send(codec.message(role, text))
+        self._outbox.put(codec.message(role, text))
 
     def say(self, text: str) -> None:
         """Let the model speak these words."""
@@ -229,24 +212,24 @@ class OpenAIProtocol:
     def ask(self, question_id: str, instructions: str) -> list[SessionEvent]:
         """Let the model write beside the conversation; the answer comes later."""
         key = self._questions.next_key()
-        self._questions.ask(key, question_id, self._send(codec.question(key, instructions)))
+        self._questions.ask(key, question_id, self._outbox.put(codec.question(key, instructions)))
         return []
 
     def clear_audio(self) -> None:
         """Forget what was appended and not committed: a turn of the caller that is not to be heard."""
-        self._send({"type": "input_audio_buffer.clear"})
+        self._outbox.put({"type": "input_audio_buffer.clear"})
 
     def retrieve_item(self, item_id: str) -> None:
         """Ask what the provider has of an item; `ItemRetrieved` follows where it has it."""
-        self._send(codec.retrieve_item(item_id))
+        self._outbox.put(codec.retrieve_item(item_id))
 
     def delete_item(self, item_id: str) -> None:
         """Take an item out of the conversation."""
-        self._send(codec.delete_item(item_id))
+        self._outbox.put(codec.delete_item(item_id))
 
     def replace_items(self, item_ids: Sequence[str], summary_id: str, summary: str) -> None:
         """Put a summary at the beginning of the conversation, and take out what it stands for once it is there."""
-        self._send(codec.message("assistant", summary, item_id=summary_id, is_first=True))
+        self._outbox.put(codec.message("assistant", summary, item_id=summary_id, is_first=True))
         self._replacing[summary_id] = tuple(item_ids)
 
     def update(self, change: SessionChange) -> None:
@@ -255,7 +238,7 @@ class OpenAIProtocol:
         changed = {n: value for n, value in members if value is not None and value != getattr(self._in_force, n)}
         if changed:
             self._in_force = replace(self._in_force, **changed)
-            self._send(codec.change(SessionChange(**changed), self._options))
+            self._outbox.put(codec.change(SessionChange(**changed), self._options))
 
     def cancel_response(self) -> None:
         """End the reply under way, or the one just asked for."""
@@ -263,24 +246,24 @@ class OpenAIProtocol:
         active = self._queue.active
         if active is not None:
             self._ledger.interrupt(active)
-            self._send(codec.response_cancel(active))
+            self._outbox.put(codec.response_cancel(active))
         elif self._queue.is_requested:
             self._is_next_response_unwanted = True
-            self._send(codec.response_cancel(None))
+            self._outbox.put(codec.response_cancel(None))
 
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None:
         """Keep of an item what was heard. More than was received is refused by the provider; so is an unknown item."""
         self._ledger.interrupt(item_id)
         received_ms = self._ledger.received_ms((item_id, content_index))
         if received_ms is not None:
-            self._send(codec.truncate(item_id, content_index, min(max(audio_end_ms, 0), received_ms)))
+            self._outbox.put(codec.truncate(item_id, content_index, min(max(audio_end_ms, 0), received_ms)))
 
     def send_tool_result(self, call_id: str, output: str, *, respond: bool) -> None:
         """Answer a tool call, once."""
         if not self._queue.answer(call_id, respond=respond):
             self.statistics.stale_results += 1
             return
-        self._send(codec.tool_result(call_id, output))
+        self._outbox.put(codec.tool_result(call_id, output))
         self._ask()
 
     # --- session ------------------------------------------------------------------------------------------------------
@@ -288,7 +271,7 @@ class OpenAIProtocol:
     def _on_created(self, _event: Fields) -> None:
         if self._phase is Phase.AWAITING_CREATED:
             self._phase = Phase.AWAITING_UPDATED
-            self._send(codec.session_update(self._options))
+            self._outbox.put(codec.session_update(self._options))
 
     def _on_updated(self, event: Fields) -> None:
         if self._phase is not Phase.AWAITING_UPDATED:
@@ -301,7 +284,7 @@ class OpenAIProtocol:
         self._phase = Phase.READY
         for item in self._options.history:
             for message in codec.history_item(item):
-                self._send(message)
+                self._outbox.put(message)
         self._events.append(
             SessionReady(
                 session_id=session.text("id", ""),
@@ -315,7 +298,7 @@ class OpenAIProtocol:
         if detail.is_fatal or self._phase is not Phase.READY:
             self._fail(detail.verdict("the provider refused the session"))
             return
-        command = self._commands.get(detail.event_id, "")
+        command = self._outbox.kind_of(detail.event_id)
         is_nameless = not detail.event_id and detail.code in (BUSY, _BAD_CREATE)
         # A refusal that names no event is that of the reply we wait for, or else of a question.
         if detail.event_id or (is_nameless and not self._queue.is_requested):
@@ -502,7 +485,7 @@ class OpenAIProtocol:
         self._queue.answer(request_id, respond=is_wanted)
         self._approval_count += 1
         item_id = f"approval_{self._approval_count}"
-        self._send(codec.approval(item_id, request_id, approves=approval.approves))
+        self._outbox.put(codec.approval(item_id, request_id, approves=approval.approves))
 
     def _take_call(self, item: Fields, response_id: str) -> None:
         """Tell a function call, once. Half a call, of a reply that was cut short, is not one.

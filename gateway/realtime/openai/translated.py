@@ -74,7 +74,7 @@ class DialectProtocol(OpenAIProtocol):
             return
         part = {"type": "output_text", "text": text}
         item = {"type": "force_message", "role": "assistant", "content": [part]}
-        self._send({"type": "conversation.item.create", "item": item})
+        self._outbox.put({"type": "conversation.item.create", "item": item})
 
     def ask(self, question_id: str, instructions: str) -> list[SessionEvent]:
         """See `OpenAIProtocol.ask`."""

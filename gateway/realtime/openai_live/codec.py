@@ -8,7 +8,6 @@ The provider counts in tokens of its own. Nobody here has its tokenizer: `tokens
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
@@ -81,11 +80,6 @@ def credentials(options: SessionOptions) -> list[tuple[str, str]]:
 
 def _is_azure(host: str | None) -> bool:
     return host is not None and host.endswith(".azure.com")
-
-
-def encode(event: Mapping[str, object]) -> str:
-    """One client event as text; everything beyond ASCII escaped, so that any string can be sent."""
-    return json.dumps(event, separators=(",", ":"))
 
 
 def append(audio: bytes) -> bytes:

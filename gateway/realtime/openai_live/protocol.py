@@ -26,6 +26,7 @@ from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable, 
 from gateway.realtime.fields import Fields, MalformedEventError, parse
 from gateway.realtime.openai.codec import decode_audio, say_instructions, tool_arguments
 from gateway.realtime.openai.errors import FATAL, ErrorDetail, close_verdict
+from gateway.realtime.openai.outbox import Outbox
 from gateway.realtime.openai_live import codec
 from gateway.realtime.openai_live.delegation import Delegations, Taken
 from gateway.realtime.openai_live.turns import CallerTurns, ModelTurns
@@ -51,8 +52,6 @@ _log = logging.getLogger(__name__)
 
 MAX_EVENT_CHARACTERS: Final = 1024 * 1024
 """Largest event: twenty seconds of audio in one, or a backend's whole answer."""
-MAX_COMMANDS: Final = 64
-"""Commands whose refusal is still told apart."""
 
 _NOW: Final = "Do this now and once, without waiting for the caller to speak first."
 _SPEAK: Final = "Speak to the caller now, without waiting for them to speak first."
@@ -89,14 +88,12 @@ class OpenAILiveProtocol:
         self._phase = Phase.AWAITING_STARTED
         self._is_close_requested = False
         self._billed_s = 0.0
-        self._commands: dict[str, str] = {}
-        self._command_count = 0
-        self._outgoing: list[str] = []
+        self._outbox = Outbox()
         self._events: list[SessionEvent] = []
         self.statistics = SessionStatistics()
         self.heard_ms = 0.0
         """Audio received, silence included: the provider's clock."""
-        self._send(codec.session_start(options))
+        self._outbox.put(codec.session_start(options))
 
     # --- in and out ---------------------------------------------------------------------------------------------------
 
@@ -127,8 +124,7 @@ class OpenAILiveProtocol:
 
     def messages_to_send(self) -> list[str]:
         """What is to be sent now, in order; each is given out once."""
-        messages, self._outgoing = self._outgoing, []
-        return messages
+        return self._outbox.take()
 
     def end_turns(self) -> list[SessionEvent]:
         """The provider's stream has stopped: nobody may wait for the end of what it carried."""
@@ -167,19 +163,9 @@ class OpenAILiveProtocol:
             self.statistics.unknown_events += 1
             _log.debug("< unknown event %s", shown(kind))
 
-    def _send(self, event: Mapping[str, object]) -> None:
-        """Queue a client event, with an id by which an error names it."""
-        self._command_count += 1
-        event_id, kind = f"c{self._command_count}", str(event["type"])
-        self._commands[event_id] = kind
-        if len(self._commands) > MAX_COMMANDS:
-            del self._commands[next(iter(self._commands))]
-        self._outgoing.append(codec.encode({"type": kind, "event_id": event_id} | dict(event)))
-        _log.debug("> %s", kind)
-
     def _append(self, channel: codec.Channel, text: str, delegation_id: str | None = None) -> None:
         for event in codec.appends(channel, text, delegation_id):
-            self._send(event)
+            self._outbox.put(event)
 
     def _told(self) -> list[SessionEvent]:
         events, self._events = self._events, []
@@ -219,7 +205,7 @@ class OpenAILiveProtocol:
             self._append("instructions", f"{_INSTEAD}\n\n{change.instructions}")
         update = codec.session_update(change)
         if update is not None and self._options.tools:
-            self._send(update)
+            self._outbox.put(update)
             self._append("instructions", codec.handed_on(change.tools or ()))
         elif change.tools:
             self.statistics.errors += 1
@@ -235,7 +221,7 @@ class OpenAILiveProtocol:
         """Answer a tool call, once; the backend goes on when every call has its result."""
         match self._delegations.answer(call_id, respond=respond):
             case Taken.RESULT:
-                self._send(codec.tool_result(call_id, output))
+                self._outbox.put(codec.tool_result(call_id, output))
                 self._go_on()
             case Taken.NEWS:
                 self._append("thinking", f"What was handed on has failed, but a part of it was done: {output}")
@@ -248,12 +234,12 @@ class OpenAILiveProtocol:
             return False
         if not self._is_close_requested:
             self._is_close_requested = True
-            self._send({"type": "session.close"})
+            self._outbox.put({"type": "session.close"})
         return True
 
     def _go_on(self) -> None:
         if self._delegations.take_request():
-            self._send({"type": "response.create"})
+            self._outbox.put({"type": "response.create"})
 
     # --- session ------------------------------------------------------------------------------------------------------
 
@@ -309,7 +295,7 @@ class OpenAILiveProtocol:
             self._fail(detail.verdict("the provider refused the session"))
             return
         self.statistics.errors += 1
-        command = self._commands.get(detail.event_id, "no command of ours")
+        command = self._outbox.kind_of(detail.event_id) or "no command of ours"
         _log.warning("error of the provider: %s: %s (%s)", shown(detail.code), detail.message, command)
 
     def _fail(self, error: ProviderError) -> None:
