@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from enum import Enum
 from typing import Literal, TypeAlias
 
@@ -352,3 +352,10 @@ class SessionStatistics:
     """Caller's audio lost because the link was too slow."""
     context_usage_ratio: float = 0.0
     """How full the model's memory is, 0 to 1, where the provider tells; it may fall again."""
+
+    def add(self, more: SessionStatistics) -> None:
+        """Add what is counted of `more`; of everything else take what it told last."""
+        for figure in fields(SessionStatistics):
+            before, latest = getattr(self, figure.name), getattr(more, figure.name)
+            is_count = isinstance(latest, int | float)
+            setattr(self, figure.name, before + latest if is_count else latest or before)

@@ -50,6 +50,18 @@ class RollOver:
         """When it is taken, pause or no pause."""
         return self._forced
 
+    def is_ripe(self, now: float, quiet_at: float | None) -> bool:
+        """Whether the session is to be replaced now; `quiet_at` is when a pause may be taken, None: not known yet."""
+        if self._due is None or self._forced is None or now < self._due:
+            return False
+        return now >= self._forced or (quiet_at is not None and now >= quiet_at)
+
+    def ripe_at(self, quiet_at: float | None) -> float | None:
+        """When `is_ripe` has to be asked next, as things stand."""
+        if self._due is None:
+            return None
+        return max(self._due, self._forced or self._due if quiet_at is None else quiet_at)
+
     def put_off(self, now: float) -> None:
         """The other session could not be opened."""
         self._due = now + self._retry_s

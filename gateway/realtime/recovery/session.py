@@ -8,8 +8,9 @@
                  └──close──> SessionClosed
 
 What decides is without input or output and has a module of its own: the order of tries (`attempts`), what outlives a
-connection (`memory`: `history`, `kept_audio`, `floor`, `tool_calls`), silence (`vigil`), the end of a session's life
-(`roll_over`), what all calls know of a provider (`circuit`). This module holds the connections and one timer.
+connection (`memory`: `history`, `kept_audio`, `floor`, `tool_calls`), silence (`vigil`), replies that failed
+(`retries`), the end of a session's life (`roll_over`), what all calls know of a provider (`circuit`). This module holds
+the connections, and one timer (`alarm`).
 
 The call is told `SessionReady` once, then `SessionSuspended` and `SessionResumed`. What a lost connection left open is
 closed for it: audio and replies end with ``connection_lost``.
@@ -20,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 
 from gateway.errors import ProviderError, ProviderUnavailable
@@ -49,11 +50,13 @@ from gateway.realtime.events import (
     ToolCancelled,
 )
 from gateway.realtime.options import Capabilities, Role, SessionChange, SessionOptions
+from gateway.realtime.recovery.alarm import Alarm
 from gateway.realtime.recovery.circuit import Circuit
 from gateway.realtime.recovery.link import Link, LinkState
 from gateway.realtime.recovery.link_maker import LinkMaker, Surroundings
 from gateway.realtime.recovery.memory import CONNECTION_LOST, OUTSIDE, Memory, in_words
 from gateway.realtime.recovery.options import RecoveryOptions
+from gateway.realtime.recovery.retries import Retries
 from gateway.realtime.recovery.roll_over import RollOver
 from gateway.realtime.recovery.tool_calls import NewCall
 from gateway.realtime.recovery.vigil import Verdict, Vigil
@@ -62,9 +65,6 @@ _PASSED_ON = (OutputTranscript, InputTranscript, ItemAdded, AudioFinished)
 """Words and the like: after them nothing is due earlier than before."""
 
 _log = logging.getLogger(__name__)
-
-RETRY_PAUSES_S = (1.0, 2.0, 4.0)
-"""Before a reply that failed is asked for again, unless the provider says how long."""
 
 
 class RecoveringSession:
@@ -98,14 +98,12 @@ class RecoveringSession:
         self._link: Link | None = None
         self._standby: Link | None = None
         self._lost_s = 0.0
-        self._retries = 0
-        self._retry_s: float | None = None
+        self._retries = Retries(options, surroundings.rng)
         self._opening: asyncio.Task[Link] | None = None
         self._search: asyncio.Task[None] | None = None
         self._rolling: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_s = 0.0
+        self._alarm = Alarm(self._on_alarm)
         self._is_closing = False
         self._is_over = False
         self._loop: asyncio.AbstractEventLoop
@@ -120,7 +118,7 @@ class RecoveringSession:
         """Sums over all connections."""
         total = replace(self._before)
         if self._link is not None:
-            _add(total, self._link.session.statistics)
+            total.add(self._link.session.statistics)
         total.stale_results += self._stale_results
         total.dropped_uplink_ms += self._dropped_ms
         return total
@@ -188,7 +186,7 @@ class RecoveringSession:
     def _stop(self) -> list[asyncio.Task[None] | asyncio.Task[Link]]:
         """No more connections; what is left to be waited for."""
         self._is_closing = True
-        self._cancel_timer()
+        self._alarm.cancel()
         tasks = [task for task in (self._opening, self._search, self._rolling) if task is not None]
         for task in tasks:
             task.cancel()
@@ -207,7 +205,7 @@ class RecoveringSession:
             return
         link.state = LinkState.GONE
         link.circuit.leave()
-        _add(self._before, link.session.statistics)
+        self._before.add(link.session.statistics)
         if link is self._link:
             self._link = None
         if link is self._standby:
@@ -330,7 +328,7 @@ class RecoveringSession:
     def cancel_response(self) -> None:
         """See `RealtimeSession.cancel_response`."""
         self._floor.cancel()
-        self._retry_s = None
+        self._retries.drop()
         self._memory.waive()
         if self._link is not None:
             self._link.session.cancel_response()
@@ -443,7 +441,7 @@ class RecoveringSession:
         if isinstance(event, ResponseStarted):
             self._vigil.reset()
         if isinstance(event, ResponseStarted | SpeechStarted):
-            self._retry_s = None
+            self._retries.drop()
         if isinstance(event, Answered):
             self._memory.questions.pop(event.question_id, None)
         if isinstance(event, ResponseFinished) and event.error is not None:
@@ -466,13 +464,7 @@ class RecoveringSession:
     def _on_failed_reply(self, event: ResponseFinished, error: ProviderError, now: float) -> None:
         """Ask again after a pause, if that may help; else leave this provider."""
         self._tell(replace(event, error=ProviderUnavailable(str(error), code=error.code)))
-        pause_s = error.retry_after_s
-        if pause_s is None:
-            pause_s = RETRY_PAUSES_S[min(self._retries, len(RETRY_PAUSES_S) - 1)] * self._around.rng.uniform(0.5, 1)
-        is_bearable = pause_s <= self._options.reconnect_after_s
-        if error.is_retryable and is_bearable and self._retries < self._options.reply_retries:
-            self._retries += 1
-            self._retry_s = now + pause_s
+        if self._retries.plan(error, now):
             self._tell(ReplyOverdue(waited_s=0.0))
         elif self._link is not None:
             self._lose(error, is_left=True, is_reply_owed=True)
@@ -504,7 +496,7 @@ class RecoveringSession:
         self._vigil.leave(now)
         if is_reply_owed:
             self._memory.owe()
-        self._retry_s = None
+        self._retries.drop()
         self._lost_s = now
         standby = self._standby
         if standby is not None and self._maker.is_usable(standby):
@@ -588,7 +580,7 @@ class RecoveringSession:
             return
         self._standby = self._link = None
         old.state = LinkState.GONE
-        _add(self._before, old.session.statistics)
+        self._before.add(old.session.statistics)
         self._leaving.add(task := self._start(self._leave(old)))
         task.add_done_callback(self._leaving.discard)
         now = self._now()
@@ -621,12 +613,9 @@ class RecoveringSession:
         self._arm()
 
     def _roll_over(self, now: float) -> None:
-        due, forced, standby = self._roll.due, self._roll.forced, self._standby
-        if due is None or forced is None or now < due:
+        if not self._roll.is_ripe(now, self._quiet_at(now)):
             return
-        quiet_at = self._quiet_at(now)
-        if now < forced and (quiet_at is None or now < quiet_at):
-            return
+        standby = self._standby
         if standby is not None:
             self._switch(standby)
         elif self._rolling is None and self._link is not None:
@@ -641,31 +630,20 @@ class RecoveringSession:
 
     def _next_s(self, now: float) -> float | None:
         """When something is to be looked at."""
-        times = [self._vigil.due, self._retry_s]
-        due, quiet_at = self._roll.due, self._quiet_at(now)
-        if due is not None and self._rolling is None:
-            times.append(max(due, self._roll.forced or due if quiet_at is None else quiet_at))
+        times = [self._vigil.due, self._retries.due]
+        if self._rolling is None:
+            times.append(self._roll.ripe_at(self._quiet_at(now)))
         return min((at for at in times if at is not None), default=None)
 
     def _arm(self) -> None:
         at = None if self._link is None or self._is_closing else self._next_s(self._now())
-        if at is None or (self._timer is not None and self._timer_s != at):
-            self._cancel_timer()
-        if at is not None and self._timer is None:
-            self._timer, self._timer_s = self._loop.call_at(at, self._on_timer), at
+        self._alarm.set(at, self._loop)
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _on_timer(self) -> None:
-        self._timer = None
+    def _on_alarm(self) -> None:
         now, link = self._now(), self._link
         if link is None:
             return
-        if self._retry_s is not None and now >= self._retry_s:
-            self._retry_s = None
+        if self._retries.take(now):
             self.respond(self._floor.instructions)
         match self._vigil.check(now):
             case Verdict.PROMPT:
@@ -686,11 +664,3 @@ class RecoveringSession:
     def _silence(self, now: float) -> ProviderUnavailable:
         waited_s = self._vigil.waited_s(now)
         return ProviderUnavailable(f"the model has been silent for {waited_s:.0f} s", code="silent")
-
-
-def _add(total: SessionStatistics, more: SessionStatistics) -> None:
-    """Sums of what is counted; of everything else the latest."""
-    for figure in fields(SessionStatistics):
-        before, latest = getattr(total, figure.name), getattr(more, figure.name)
-        is_count = isinstance(latest, int | float)
-        setattr(total, figure.name, before + latest if is_count else latest or before)
