@@ -9,7 +9,7 @@ import pytest
 
 from gateway.calls.sounds import load_sound, load_sounds
 from gateway.dialplan import actions as a
-from gateway.dialplan.model import Dialplan, Match, Route
+from gateway.dialplan.model import Dialplan, Match, Route, SessionPlan
 from gateway.errors import ConfigurationError
 from tests.support.bare_plan import BARE_PLAN
 from tests.support.plans import write_sound
@@ -38,3 +38,11 @@ def test_a_file_is_read_before_anybody_calls(tmp_path: Path, place: str) -> None
     write_sound(tmp_path / "x.wav")
     load_sounds(plan_that(action))
     assert load_sound.cache_info().currsize == 1
+
+
+def test_a_protected_sound_of_a_session_is_read_before_anybody_calls(tmp_path: Path) -> None:
+    protected = (a.PlayAction(file=tmp_path / "x.wav", is_protected=True),)
+    session = SessionPlan(name="s", use="default", greeting=None, instructions=None, tools=(), protected=protected)
+    plan = replace(BARE_PLAN, sessions={"s": session})
+    with pytest.raises(ConfigurationError, match=r"x\.wav"):
+        load_sounds(plan)

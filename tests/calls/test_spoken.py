@@ -29,10 +29,14 @@ class Provider:
 
     capabilities: realtime.Capabilities = CAPABILITIES
     last_words: list[realtime.SessionEvent] = field(default_factory=list)
+    heard: list[bytes] = field(default_factory=list)
     on_event: Callable[[realtime.SessionEvent], None] = lambda _event: None
 
     async def connect(self, on_event: Callable[[realtime.SessionEvent], None]) -> None:
         self.on_event = on_event
+
+    def append_audio(self, audio: bytes) -> None:
+        self.heard.append(audio)
 
     def respond(self, instructions: str | None = None) -> None: ...
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None: ...
@@ -191,6 +195,23 @@ async def test_what_the_model_says_while_the_caller_is_elsewhere_was_not_heard(s
     scene.bridge.set_open(is_open=False)
     provider.say(1000)
     assert scene.lines == [(WORDS, "agent", 0)]
+
+
+@pytest.mark.parametrize("goes_elsewhere", [False, True])
+async def test_model_hears_what_was_kept_of_the_caller_unless_they_have_been_elsewhere_since(
+    scene: Scene, *, goes_elsewhere: bool
+) -> None:
+    provider = await scene.talk()
+    scene.bridge.set_open(is_open=False, keeps_caller=True)
+    scene.bridge.append_audio(b"\x10" * 160)
+    assert provider.heard == []
+    if goes_elsewhere:
+        scene.bridge.set_open(is_open=False)
+        scene.bridge.append_audio(b"\x20" * 160)
+    scene.bridge.set_open(is_open=True)
+    scene.bridge.append_audio(b"\x30" * 160)
+    kept = [] if goes_elsewhere else [b"\x10" * 160]
+    assert provider.heard == [*kept, b"\x30" * 160]
 
 
 async def test_sentence_of_which_a_part_was_played_ends_and_says_how_much_was_heard(scene: Scene) -> None:

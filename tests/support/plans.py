@@ -115,6 +115,7 @@ mailboxes:
 sessions:
   reception:
     use: default
+    protect: ["You, {caller.name}, hear a machine."]
     instructions: "We are {hours.office}. Order {vars.order}."
     tools: [transfer, switch_language]
     languages: [de, fr]
@@ -129,6 +130,8 @@ routes:
       - ring: 2s
       - answer: true
       - wait: 500ms
+      - say: {text: Hear this., protect: true}
+      - play: {file: closed.wav, protect: true}
       - tone: beep
       - tone: {name: busy, for: 2s}
       - set: {who: "{caller.name}"}
