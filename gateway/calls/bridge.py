@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import structlog
 
@@ -28,6 +27,7 @@ from gateway.calls.escalation.facts import CallerHeard, Fact
 from gateway.calls.escalation.silence import LastHeard
 from gateway.calls.greeting import GreetingCache
 from gateway.calls.held_speech import HeldSpeech
+from gateway.calls.instructions import Instructions
 from gateway.calls.opening import Opening
 from gateway.calls.patience import PATIENCE_ITEM, Patience
 from gateway.calls.record import CallObserver, CallRecord
@@ -41,9 +41,6 @@ from gateway.transport.media_loop import MediaLoop
 MAX_TOOL_NAMES = 300
 QUESTION = "call_question_"
 """How the ids of the call's questions begin."""
-SHORT_ANSWERS = "From now on answer in one short sentence."
-SHORT_ANSWER_TOKENS = 400
-"""Some 20 s of speech: an answer that is short is never cut."""
 
 _log = structlog.stdlib.get_logger("gateway.calls")
 
@@ -81,8 +78,7 @@ class SessionBridge:
         self._turns = 0  # of the caller
         self._tells_speech = False  # the provider says when the caller begins to speak
         self._overhear = overhear
-        self._instructions = options.instructions
-        self._has_short_answers = False
+        self._instructions = Instructions(options)
         self._session: realtime.RealtimeSession | None = None
         self._context: ContextKeeper | None = None
         self._is_open = False
@@ -224,9 +220,7 @@ class SessionBridge:
 
     def shorten_answers(self) -> None:
         """Ask for short answers from now on, whatever else the session is asked to be."""
-        self._has_short_answers = True
-        most = min(self._options.max_output_tokens or SHORT_ANSWER_TOKENS, SHORT_ANSWER_TOKENS)
-        self.update(realtime.SessionChange(instructions=self._instructions, max_output_tokens=most))
+        self._tell_change(self._instructions.shorten())
 
     def reply_to_tool(self, call_id: str, output: Mapping[str, object], *, respond: bool) -> None:
         """A tool's result, as data."""
@@ -245,11 +239,9 @@ class SessionBridge:
 
     def update(self, change: realtime.SessionChange) -> None:
         """Change what the session is asked to be."""
-        if change.instructions is not None:
-            self._instructions = change.instructions
-            if self._has_short_answers:
-                instructions = "\n\n".join(text for text in (change.instructions, SHORT_ANSWERS) if text)
-                change = replace(change, instructions=instructions)
+        self._tell_change(self._instructions.follow(change))
+
+    def _tell_change(self, change: realtime.SessionChange) -> None:
         if self._session is not None:
             self._session.update(change)
 

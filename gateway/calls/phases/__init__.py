@@ -18,6 +18,9 @@
 A row stands in the module of the function that it names. `gateway.calls.call` joins them.
 
 Who calls whom: all share `gateway.calls.course.Course`, and end with `Course.go_on`, which is `acting.perform`. Among
-themselves they import in one direction only: acting, consenting ─> keys ─> conversing ─> interruptions, concluding ─>
-in_passing; acting, tool_calls ─> transferring ─> conversing.
+themselves they import in one direction only::
+
+    acting ─────> answering, transferring, keys
+    tool_calls ─> transferring ─> conversing
+    consenting ─> keys ─────────> conversing ─> concluding, interruptions ─> in_passing
 """
