@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from tests.support.listening import tone, write_wav
 GREETING = "Welcome to the laboratory, how can I help you?"
 READY_DEADLINE_S = 40.0  # the embedded server loads its speech models on a busy machine
 STOP_DEADLINE_S = 15.0
+_BYE_CAME = r"= server \d+ BYE: Initial -> Trying"
+_RELEASE_LEFT = r"= client \d+ (?:BYE|CANCEL): Initial -> Trying"
 
 DIALPLAN = """\
 version: 1
@@ -233,6 +236,16 @@ class GatewayProcess:
             for line in self.lines[since:]
             if line.get("event") == event and all(line.get(name) == value for name, value in fields.items())
         ]
+
+    def release_s(self, *, since: int) -> float:
+        """How long after a caller's BYE has come the gateway's own BYE or CANCEL to whom it called has left.
+
+        By its own log (level debug), so that only what the gateway itself waits for counts. Raises: StopIteration.
+        """
+        told = (line for line in self.lines[since:] if re.fullmatch(_BYE_CAME, str(line.get("event"))))
+        came = next(told)
+        left = (line for line in self.lines[since:] if re.fullmatch(_RELEASE_LEFT, str(line.get("event"))))
+        return seconds_between(came, next(line for line in left if line["time"] >= came["time"]))
 
     def wait_for(self, event: str, *, since: int = 0, timeout_s: float = 10, **fields: object) -> dict[str, Any]:
         """The first line with this event and these fields. Raises: TimeoutError with the last lines and stderr."""
