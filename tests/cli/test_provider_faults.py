@@ -28,15 +28,8 @@ from gateway.simulate.phone_call import PhoneCall
 from gateway.sip.message import Address
 from tests.support.aio import eventually
 from tests.support.listening import tone, tone_seconds
-from tests.support.realtime_server import (
-    Call,
-    Failure,
-    HttpRefusal,
-    InBandRefusal,
-    RealtimeServer,
-    ServerSession,
-    ToolCalls,
-)
+from tests.support.provider_server import HttpRefusal
+from tests.support.realtime_server import Call, Failure, InBandRefusal, RealtimeServer, ServerSession, ToolCalls
 from tests.support.realtime_server import Speech as Spoken
 
 GREETING_HZ, ANSWER_HZ, CALLER_HZ = 1000, 1600, 700

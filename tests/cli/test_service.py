@@ -44,16 +44,8 @@ from tests.support.certificates import Authority
 from tests.support.listening import tone, tone_seconds
 from tests.support.listening import write_wav as write_tone
 from tests.support.name_server import NameServer, Records
-from tests.support.realtime_server import (
-    Call,
-    Failure,
-    HttpRefusal,
-    InBandRefusal,
-    RealtimeServer,
-    Reply,
-    ServerSession,
-    ToolCalls,
-)
+from tests.support.provider_server import HttpRefusal
+from tests.support.realtime_server import Call, Failure, InBandRefusal, RealtimeServer, Reply, ServerSession, ToolCalls
 from tests.support.realtime_server import Speech as Spoken
 
 GREETING_HZ, ANSWER_HZ, CALLER_HZ, LAST_HZ = 1000, 1600, 700, 2300

@@ -28,8 +28,9 @@ from gateway.realtime.session import (
     open_session,
 )
 from tests.support.gemini_server import PATH, GeminiServer
+from tests.support.provider_server import HttpRefusal
 from tests.support.realtime_events import EventLog
-from tests.support.realtime_server import Call, HttpRefusal, Speech, ToolCalls
+from tests.support.realtime_server import Call, Speech, ToolCalls
 
 KEY = "AIza-never-shown"
 VOICE = bytes(range(1, 241)) * 200  # 1 s

@@ -39,18 +39,10 @@ from gateway.realtime.session import (
     TurnDetection,
     open_session,
 )
+from tests.support.provider_server import HttpRefusal
 from tests.support.realtime_events import EventLog
 from tests.support.realtime_schema import assert_valid
-from tests.support.realtime_server import (
-    Call,
-    Failure,
-    HttpRefusal,
-    InBandRefusal,
-    RealtimeServer,
-    ServerSession,
-    Speech,
-    ToolCalls,
-)
+from tests.support.realtime_server import Call, Failure, InBandRefusal, RealtimeServer, ServerSession, Speech, ToolCalls
 from tests.support.websocket_peer import PeerServer, WebSocketPeer
 
 CERTIFICATE = Path(__file__).parents[1] / "data" / "loopback-tls.pem"

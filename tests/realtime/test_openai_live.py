@@ -35,8 +35,9 @@ from gateway.realtime.session import (
     open_session,
 )
 from tests.support.live_server import LiveServer, LiveServerSession
+from tests.support.provider_server import HttpRefusal
 from tests.support.realtime_events import EventLog
-from tests.support.realtime_server import HttpRefusal, Speech
+from tests.support.realtime_server import Speech
 
 KEY = "sk-never-shown"
 SOUND, SILENCE = b"\x10" * 8, b"\xff" * 8  # a millisecond

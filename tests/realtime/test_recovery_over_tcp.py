@@ -23,8 +23,9 @@ from gateway.realtime.session import (
 )
 from gateway.transport import websocket
 from tests.support.fault_proxy import FaultProxy, Mode
+from tests.support.provider_server import HttpRefusal
 from tests.support.realtime_events import EventLog
-from tests.support.realtime_server import Call, HttpRefusal, RealtimeServer, ServerSession, Speech, ToolCalls
+from tests.support.realtime_server import Call, RealtimeServer, ServerSession, Speech, ToolCalls
 
 SPEECH = bytes(range(1, 201)) * 40
 

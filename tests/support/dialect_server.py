@@ -8,7 +8,6 @@ what they are compared with is the table of `gateway.realtime.openai.dialects`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from urllib.parse import parse_qsl, urlsplit
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from tests.support.realtime_server import PATIENCE_S, Event, RealtimeServer, ServerSession
+from tests.support.provider_server import Event
+from tests.support.realtime_server import RealtimeServer, ServerSession
 
 KEY = "key-of-the-test"
 ANY = "*"
@@ -195,11 +195,11 @@ class DialectSession(ServerSession):
 
     async def wait_for_appends(self, count: int) -> None:
         """Wait until so many appends came, empty ones among them."""
-        await self._wait(lambda: self.appends >= count, f"{count} appends")
+        await self.wait_until(lambda: self.appends >= count, f"{count} appends")
 
     async def wait_for_violation(self) -> str:
         """Wait until the client did something that is refused; what."""
-        await self._wait(lambda: bool(self.violations), "a violation")
+        await self.wait_until(lambda: bool(self.violations), "a violation")
         return self.violations[0]
 
     async def expire(self) -> None:
@@ -256,7 +256,7 @@ class DialectSession(ServerSession):
 
     @property
     def _has_key(self) -> bool:
-        return self.server.has_key(self._request)
+        return self.server.has_key(self.request)
 
     async def _handle(self, message: str | bytes) -> None:
         event: Event = json.loads(message)
@@ -266,7 +266,7 @@ class DialectSession(ServerSession):
         if problem:
             self.violations.append(problem)
             await self.error("unknown_parameter", problem, event_id=event.get("event_id"))
-            await self._notify()
+            await self.notify()
             return
         if event["type"] == "session.update":
             self.session |= event["session"]
@@ -371,8 +371,7 @@ class DialectServer(RealtimeServer):
 
     async def opened(self) -> DialectSession:
         """The next session that was opened, configured or not."""
-        async with asyncio.timeout(PATIENCE_S):
-            session = await self.connection()
+        session = await self.connection()
         assert isinstance(session, DialectSession)
         return session
 
@@ -398,8 +397,6 @@ class DialectServer(RealtimeServer):
             return connection.respond(status, "")
         return super()._process_request(connection, request)
 
-    async def _run(self, connection: ServerConnection) -> None:
-        session = DialectSession(self, connection)
-        self.sessions.append(session)
-        self._opened.put_nowait(session)
-        await session.run()
+    def new_session(self, connection: ServerConnection) -> DialectSession:
+        """See `ProviderServer.new_session`."""
+        return DialectSession(self, connection)

@@ -14,21 +14,16 @@ Replies are given out in order; when they have run out a reply is empty. Nothing
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
-from tests.support.realtime_server import PATIENCE_S, Call, HttpRefusal, Speech, ToolCalls
+from tests.support.provider_server import HttpRefusal, ProviderServer, ProviderSession
+from tests.support.realtime_server import Call, Speech, ToolCalls
 
 Message = dict[str, Any]
 Reply = Speech | ToolCalls
@@ -118,43 +113,21 @@ def check(value: Any, form: Any, where: str = "") -> None:
         raise InvalidArgument(f"Invalid value at {where}")
 
 
-class GeminiSession:
+class GeminiSession(ProviderSession):
     """One client's session: what it sent, and the levers to answer it."""
 
     def __init__(self, server: GeminiServer, connection: ServerConnection) -> None:
+        super().__init__(connection)
         self.server = server
-        self.connection = connection
         self.messages: list[Message] = []
         """Every client message but audio, in order."""
-        self.audio = bytearray()
         self.setup: Message = {}
-        self.close_code: int | None = None
         self.is_speaking = False
         """A turn of the model is under way."""
         self.open_calls: dict[str, str] = {}
         self._is_caller_active = False
-        self._changed = asyncio.Condition()
-        self._taken = 0
-        self._count = 0
 
     # --- what the client did ------------------------------------------------------------------------------------------
-
-    @property
-    def path(self) -> str:
-        """Path of the opening request, without the query."""
-        assert self.connection.request is not None
-        return urlsplit(self.connection.request.path).path
-
-    @property
-    def query(self) -> dict[str, list[str]]:
-        """Query of the opening request."""
-        assert self.connection.request is not None
-        return parse_qs(urlsplit(self.connection.request.path).query)
-
-    def header(self, name: str) -> str | None:
-        """A header of the opening request."""
-        assert self.connection.request is not None
-        return self.connection.request.headers.get(name)
 
     def kinds(self) -> list[str]:
         """What the messages were so far, audio left out."""
@@ -162,45 +135,14 @@ class GeminiSession:
 
     async def received(self, kind: str) -> Any:
         """The content of the next message of that kind that no earlier call returned; those between are passed over."""
-
-        def found() -> int | None:
-            for index in range(self._taken, len(self.messages)):
-                if _kind(self.messages[index]) == kind:
-                    return index
-            return None
-
-        await self._wait(lambda: found() is not None or self.close_code is not None, kind)
-        index = found()
-        assert index is not None, f"closed with {self.close_code} before {kind}; got {self.kinds()}"
-        self._taken = index + 1
-        return next(iter(self.messages[index].values()))
-
-    async def wait_for_audio(self, size: int) -> bytes:
-        """Wait until `size` bytes of audio came; all of it."""
-        await self._wait(lambda: len(self.audio) >= size or self.close_code is not None, f"{size} bytes of audio")
-        assert len(self.audio) >= size, f"closed with {self.close_code} after {len(self.audio)} bytes of audio"
-        return bytes(self.audio)
-
-    async def wait_closed(self) -> int:
-        """Wait until the connection is gone; the close code the client sent, 1006 without one."""
-        await self._wait(lambda: self.close_code is not None, "the end")
-        assert self.close_code is not None
-        return self.close_code
-
-    async def _wait(self, is_met: Callable[[], bool], what: str) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE_S), self._changed:
-                await self._changed.wait_for(is_met)
-        except TimeoutError:
-            raise AssertionError(f"waited in vain for {what}; got {self.kinds()}") from None
+        return next(iter(self.messages[await self.next_of(kind)].values()))
 
     # --- levers -------------------------------------------------------------------------------------------------------
 
     async def send(self, message: Mapping[str, object] | str | bytes) -> None:
         """Send one message, garbage too; an object goes as JSON in a binary frame."""
         data = json.dumps(message).encode() if isinstance(message, Mapping) else message
-        with contextlib.suppress(ConnectionClosed):
-            await self.connection.send(data)
+        await self.send_text(data)
 
     async def content(self, **members: object) -> None:
         """Send ``serverContent``."""
@@ -272,14 +214,6 @@ class GeminiSession:
         self.is_speaking = False
         await self.send({"serverContent": {"turnComplete": True} | members, "usageMetadata": USAGE})
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close politely, with any code."""
-        await self.connection.close(code, reason)
-
-    def drop(self) -> None:
-        """Cut the connection."""
-        self.connection.transport.abort()
-
     # --- the honest server --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -294,7 +228,7 @@ class GeminiSession:
         finally:
             received = self.connection.protocol.close_rcvd
             self.close_code = received.code if received else 1006
-            await self._notify()
+            await self.notify()
 
     async def _take(self, data: str | bytes) -> None:
         message = json.loads(data)
@@ -307,7 +241,7 @@ class GeminiSession:
             self.audio += base64.b64decode(content["audio"]["data"])
         else:
             self.messages.append(message)
-        await self._notify()
+        await self.notify()
         match kind:
             case "setup":
                 self.setup = content
@@ -343,12 +277,8 @@ class GeminiSession:
             else:
                 await self.reply()
 
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
 
-
-class GeminiServer:
+class GeminiServer(ProviderServer[GeminiSession]):
     """Listens on a free port of 127.0.0.1. Without `is_confirming` no session is ever set up."""
 
     def __init__(
@@ -359,45 +289,14 @@ class GeminiServer:
         is_confirming: bool = True,
         piece_bytes: int = 9600,
     ) -> None:
+        super().__init__(refusal)
         self.replies = list(replies)
-        self.refusal = refusal
         self.piece_bytes = piece_bytes
-        self.sessions: list[GeminiSession] = []
         self._is_confirming = is_confirming
-        self._ready: asyncio.Queue[GeminiSession] = asyncio.Queue()
-        self._opened: asyncio.Queue[GeminiSession] = asyncio.Queue()
-        self._server: Server | None = None
 
-    async def __aenter__(self) -> Self:
-        self._server = await serve(
-            self._run, "127.0.0.1", 0, process_request=self._process_request, compression=None, max_size=None
-        )
-        return self
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        for session in self.sessions:
-            session.drop()
-        self._server.close()
-        await self._server.wait_closed()
-
-    @property
-    def url(self) -> str:
-        """Base URL, as a provider's options want it."""
-        assert self._server is not None
-        return f"ws://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
-
-    async def session(self) -> GeminiSession:
-        """The next session that was set up."""
-        async with asyncio.timeout(PATIENCE_S):
-            return await self._ready.get()
-
-    async def connection(self) -> GeminiSession:
-        """The next session that was opened, set up or not."""
-        async with asyncio.timeout(PATIENCE_S):
-            return await self._opened.get()
+    def new_session(self, connection: ServerConnection) -> GeminiSession:
+        """See `ProviderServer.new_session`."""
+        return GeminiSession(self, connection)
 
     async def set_up(self, session: GeminiSession) -> None:
         """A session's ``setup`` came."""
@@ -405,18 +304,7 @@ class GeminiServer:
             await session.close(*self.refusal)
         elif self._is_confirming:
             await session.send({"setupComplete": {"sessionId": f"session-{len(self.sessions)}"}})
-            await self._ready.put(session)
-
-    def _process_request(self, connection: ServerConnection, _request: Request) -> Response | None:
-        if isinstance(self.refusal, HttpRefusal):
-            return connection.respond(HTTPStatus(self.refusal.status), "")
-        return None
-
-    async def _run(self, connection: ServerConnection) -> None:
-        session = GeminiSession(self, connection)
-        self.sessions.append(session)
-        self._opened.put_nowait(session)
-        await session.run()
+            self.confirm(session)
 
 
 def audio_part(audio: bytes, rate_hz: int = 24000) -> Message:

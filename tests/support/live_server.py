@@ -16,22 +16,18 @@ Replies are given out in order: one for each request to speak, by instructions o
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from http import HTTPStatus
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
 from gateway.media.codec import AudioFormat
 from gateway.realtime.openai_live.loudness import sounding_parts
-from tests.support.realtime_server import PATIENCE_S, Event, HttpRefusal, Reply, Speech, ToolCalls
+from tests.support.provider_server import Event, HttpRefusal, ProviderServer, ProviderSession
+from tests.support.realtime_server import Reply, Speech, ToolCalls
 
 FORMATS = {
     ("audio/pcm", 24000): AudioFormat.PCM16_24K,
@@ -65,12 +61,12 @@ class Refused(Exception):
 # --- one connection --------------------------------------------------------------------------------------------------
 
 
-class LiveServerSession:
+class LiveServerSession(ProviderSession):
     """One client's session: what it sent, and the levers to answer it."""
 
     def __init__(self, server: LiveServer, connection: ServerConnection) -> None:
+        super().__init__(connection)
         self.server = server
-        self.connection = connection
         self.session_id = f"live_{len(server.sessions) + 1}"
         self.events: list[Event] = []
         """Every client event but appends of audio, in order."""
@@ -78,11 +74,8 @@ class LiveServerSession:
         """Every event of ours, in order."""
         self.faults: list[str] = []
         """What was refused."""
-        self.audio = bytearray()
-        """All audio appended."""
         self.config: Event = {}
         """``session`` of ``session.start``."""
-        self.close_code: int | None = None
         self.sent_ms = 0
         """Audio made, silence included."""
         self.interruptions = 0
@@ -94,25 +87,13 @@ class LiveServerSession:
         self._open_calls: set[str] = set()
         self._known_calls: set[str] = set()
         self._held: list[str] | None = None
-        self._count = 0
-        self._taken = 0
-        self._changed = asyncio.Condition()
 
     # --- what the client did ------------------------------------------------------------------------------------------
 
     @property
     def path(self) -> str:
         """Path of the opening request, with its query."""
-        return self._request.path
-
-    def header(self, name: str) -> str | None:
-        """A header of the opening request."""
-        return self._request.headers.get(name)
-
-    @property
-    def _request(self) -> Request:
-        assert self.connection.request is not None
-        return self.connection.request
+        return self.request.path
 
     def kinds(self) -> list[str]:
         """Types of all client events so far, appends of audio left out."""
@@ -130,35 +111,11 @@ class LiveServerSession:
 
     async def received(self, kind: str) -> Event:
         """The next client event of type `kind` that no earlier call returned; those in between are passed over."""
+        return self.events[await self.next_of(kind)]
 
-        def found() -> int | None:
-            later = range(self._taken, len(self.events))
-            return next((index for index in later if self.events[index].get("type") == kind), None)
-
-        await self.wait_until(lambda: found() is not None or self.close_code is not None, kind)
-        index = found()
-        assert index is not None, f"closed with {self.close_code} before {kind}; got {self.kinds()}"
-        self._taken = index + 1
-        return self.events[index]
-
-    async def wait_for_audio(self, size: int) -> bytes:
-        """Wait until `size` bytes of audio were appended; all of it."""
-        await self.wait_until(lambda: len(self.audio) >= size, f"{size} bytes of audio")
-        return bytes(self.audio)
-
-    async def wait_closed(self) -> int:
-        """Wait until the connection is gone; its close code."""
-        await self.wait_until(lambda: self.close_code is not None, "the end")
-        assert self.close_code is not None
-        return self.close_code
-
-    async def wait_until(self, is_met: Callable[[], bool], what: str) -> None:
-        """Wait for something that comes of what the client sends."""
-        try:
-            async with asyncio.timeout(PATIENCE_S), self._changed:
-                await self._changed.wait_for(is_met)
-        except TimeoutError:
-            raise AssertionError(f"waited in vain for {what}; got {self.kinds()}, refused {self.faults}") from None
+    def account(self) -> str:
+        """See `ProviderSession.account`."""
+        return f"{super().account()}, refused {self.faults}"
 
     # --- levers -------------------------------------------------------------------------------------------------------
 
@@ -172,11 +129,6 @@ class LiveServerSession:
             self._held.append(text)
         else:
             await self.send_text(text)
-
-    async def send_text(self, text: str) -> None:
-        """Send anything, garbage too."""
-        with contextlib.suppress(ConnectionClosed):
-            await self.connection.send(text)
 
     def stall(self) -> None:
         """Let nothing through to the client; what is sent meanwhile comes at once with `recover`."""
@@ -263,18 +215,6 @@ class LiveServerSession:
         error = {"type": kind, "code": code, "message": f"Refused: {code}", "param": None}
         await self.send("error", error=error | {"client_event_id": client_event_id})
 
-    def drop(self) -> None:
-        """Cut the TCP connection, without a close frame."""
-        self.connection.transport.abort()
-
-    def freeze(self) -> None:
-        """Go half-open: stay connected, read nothing."""
-        self.connection.transport.pause_reading()
-
-    def thaw(self) -> None:
-        """Read again."""
-        self.connection.transport.resume_reading()
-
     # --- the honest part ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -286,7 +226,7 @@ class LiveServerSession:
             pass
         finally:
             self.close_code = self.connection.close_code or 1006
-            await self._notify()
+            await self.notify()
 
     async def _take(self, event: Event) -> None:
         if event.get("type") != "session.input_audio.append":
@@ -298,11 +238,7 @@ class LiveServerSession:
         except Refused as refusal:
             self.faults.append(str(refusal))
             await self.error(str(refusal).split()[0], client_event_id=event.get("event_id"))
-        await self._notify()
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+        await self.notify()
 
     async def _on_start(self, event: Event) -> None:
         if self.server.start_error:
@@ -311,7 +247,7 @@ class LiveServerSession:
         audio_format = self.config["audio"]["format"]
         self._form = FORMATS[audio_format["type"], audio_format["rate"]]
         await self.send("session.started", session=self._snapshot() | self.server.overrides)
-        self.server.started(self)
+        self.server.confirm(self)
 
     def _snapshot(self) -> Event:
         return self.config | {"id": self.session_id, "expires_at": 1_795_000_000, "status": "active"}
@@ -467,7 +403,7 @@ def _members(value: Event, where: str, *, required: set[str] | None = None, know
 # --- the server ------------------------------------------------------------------------------------------------------
 
 
-class LiveServer:
+class LiveServer(ProviderServer[LiveServerSession]):
     """The scripted provider; an asynchronous context manager.
 
     `replies`: what it says, in order. `refusal`: how it turns everybody away. `start_error`: code with which it refuses
@@ -475,6 +411,8 @@ class LiveServer:
     says nothing. `is_farewelling`: answers ``session.close``. `is_hasty`: says what it has to say at once, and a second
     of silence behind it, whatever it hears. `piece_ms`: audio per delta.
     """
+
+    PATH = "/v1"
 
     def __init__(
         self,
@@ -488,55 +426,15 @@ class LiveServer:
         is_hasty: bool = False,
         piece_ms: int = 100,
     ) -> None:
+        super().__init__(refusal)
         self.replies = list(replies)
-        self.refusal = refusal
         self.start_error = start_error
         self.overrides: dict[str, Any] = overrides or {}
         self.is_silent = is_silent
         self.is_farewelling = is_farewelling
         self.is_hasty = is_hasty
         self.piece_ms = piece_ms
-        self.sessions: list[LiveServerSession] = []
-        """All connections there ever were."""
-        self._started: asyncio.Queue[LiveServerSession] = asyncio.Queue()
-        self._server: Server | None = None
 
-    async def __aenter__(self) -> Self:
-        self._server = await serve(
-            self._run, "127.0.0.1", 0, process_request=self._process_request, compression=None, ping_interval=None
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        for session in self.sessions:
-            session.drop()
-        self._server.close()
-        await self._server.wait_closed()
-
-    @property
-    def url(self) -> str:
-        """Base URL, as a provider's options want it."""
-        assert self._server is not None
-        return f"ws://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}/v1"
-
-    async def session(self) -> LiveServerSession:
-        """The next session that was started."""
-        async with asyncio.timeout(PATIENCE_S):
-            return await self._started.get()
-
-    def started(self, session: LiveServerSession) -> None:
-        """A session is confirmed."""
-        self._started.put_nowait(session)
-
-    def _process_request(self, connection: ServerConnection, _request: Request) -> Response | None:
-        if self.refusal is None:
-            return None
-        return connection.respond(HTTPStatus(self.refusal.status), self.refusal.body.decode())
-
-    async def _run(self, connection: ServerConnection) -> None:
-        session = LiveServerSession(self, connection)
-        self.sessions.append(session)
-        await session.run()
+    def new_session(self, connection: ServerConnection) -> LiveServerSession:
+        """See `ProviderServer.new_session`."""
+        return LiveServerSession(self, connection)

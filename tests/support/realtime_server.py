@@ -21,26 +21,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from types import TracebackType
-from typing import Any, ClassVar, Self
-from urllib.parse import parse_qs, urlsplit
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
-Event = dict[str, Any]
+from tests.support.provider_server import Event, HttpRefusal, ProviderServer, ProviderSession
 
 BYTES_PER_MS = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
-
-PATIENCE_S = 5.0
-"""Longest wait for something that must come at once; only a failing test reaches it."""
 
 
 # --- what the server is told to say ----------------------------------------------------------------------------------
@@ -85,15 +77,6 @@ Reply = Speech | ToolCalls | Failure
 
 
 @dataclass(frozen=True, kw_only=True)
-class HttpRefusal:
-    """The upgrade is answered with this status."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
 class InBandRefusal:
     """The upgrade succeeds; then one ``error`` event, then close. How the real server refuses a bad key."""
 
@@ -108,25 +91,19 @@ Refusal = HttpRefusal | InBandRefusal
 # --- one connection --------------------------------------------------------------------------------------------------
 
 
-class ServerSession:
+class ServerSession(ProviderSession):
     """One client's session: what it sent, and the levers to answer it."""
 
     def __init__(self, server: RealtimeServer, connection: ServerConnection) -> None:
+        super().__init__(connection)
         self.server = server
-        self.connection = connection
         self.number = len(server.sessions) + 1
         self.events: list[Event] = []
         """Every client event but appends, in order."""
-        self.audio = bytearray()
-        """All audio appended."""
         self.appends = 0
-        self.close_code: int | None = None
         self.config: Event = _default_session(self.number)
         self.active: str | None = None
         """Id of the reply under way."""
-        self._changed = asyncio.Condition()
-        self._taken = 0
-        self._count = 0
         self._item_ms: dict[str, float] = {}
         self._open_items: list[tuple[str, str]] = []
         self._calls: set[str] = set()
@@ -134,73 +111,19 @@ class ServerSession:
 
     # --- what the client did ------------------------------------------------------------------------------------------
 
-    @property
-    def path(self) -> str:
-        """Path of the opening request, without the query."""
-        return urlsplit(self._request.path).path
-
-    @property
-    def query(self) -> dict[str, list[str]]:
-        """Query of the opening request."""
-        return parse_qs(urlsplit(self._request.path).query)
-
-    def header(self, name: str) -> str | None:
-        """A header of the opening request."""
-        return self._request.headers.get(name)
-
-    @property
-    def _request(self) -> Request:
-        assert self.connection.request is not None
-        return self.connection.request
-
     async def received(self, kind: str) -> Event:
         """The next client event of type `kind` that no earlier call returned; those in between are passed over."""
-
-        def found() -> int | None:
-            for index in range(self._taken, len(self.events)):
-                if self.events[index].get("type") == kind:
-                    return index
-            return None
-
-        await self._wait(lambda: found() is not None or self.close_code is not None, kind)
-        index = found()
-        assert index is not None, f"closed with {self.close_code} before {kind}; got {self.kinds()}"
-        self._taken = index + 1
-        return self.events[index]
+        return self.events[await self.next_of(kind)]
 
     def kinds(self) -> list[str]:
         """Types of all client events so far, appends left out."""
         return [str(event.get("type")) for event in self.events]
-
-    async def wait_for_audio(self, size: int) -> bytes:
-        """Wait until `size` bytes of audio were appended; all of it."""
-        await self._wait(lambda: len(self.audio) >= size or self.close_code is not None, f"{size} bytes of audio")
-        assert len(self.audio) >= size, f"closed with {self.close_code} after {len(self.audio)} bytes of audio"
-        return bytes(self.audio)
-
-    async def wait_closed(self) -> int:
-        """Wait until the connection is gone; the close code the client sent, 1006 without one."""
-        await self._wait(lambda: self.close_code is not None, "the end")
-        assert self.close_code is not None
-        return self.close_code
-
-    async def _wait(self, is_met: Callable[[], bool], what: str) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE_S), self._changed:
-                await self._changed.wait_for(is_met)
-        except TimeoutError:
-            raise AssertionError(f"waited in vain for {what}; got {self.kinds()}") from None
 
     # --- levers -------------------------------------------------------------------------------------------------------
 
     async def send(self, kind: str, **members: object) -> None:
         """Send one server event; it gets an event id."""
         await self.send_text(json.dumps({"type": kind, "event_id": self._name("event")} | members))
-
-    async def send_text(self, text: str | bytes) -> None:
-        """Send anything, garbage too."""
-        with contextlib.suppress(ConnectionClosed):
-            await self.connection.send(text)
 
     async def start_speech(self, audio_start_ms: int | None = None) -> str:
         """The caller begins to speak; a reply under way is cancelled if the session says so. The new item's id."""
@@ -350,22 +273,6 @@ class ServerSession:
         detail = {"type": "invalid_request_error", "code": code, "message": message or code, "param": None}
         await self.send("error", error=detail | {"event_id": event_id} | members)
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close politely, with any code."""
-        await self.connection.close(code, reason)
-
-    def drop(self) -> None:
-        """Cut the TCP connection, without a close frame."""
-        self.connection.transport.abort()
-
-    def freeze(self) -> None:
-        """Go half-open: stay connected, read nothing, answer no ping."""
-        self.connection.transport.pause_reading()
-
-    def thaw(self) -> None:
-        """Read again."""
-        self.connection.transport.resume_reading()
-
     @property
     def appended_ms(self) -> int:
         """Length of all audio appended."""
@@ -383,7 +290,7 @@ class ServerSession:
             pass
         finally:
             self.close_code = self.connection.close_code or 1006
-            await self._notify()
+            await self.notify()
 
     async def _greet(self) -> bool:
         refusal = self.server.refusal
@@ -411,11 +318,7 @@ class ServerSession:
             handler = self._HANDLERS.get(kind)
             if handler is not None and not self.server.is_silent:
                 await handler(self, event)
-        await self._notify()
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+        await self.notify()
 
     async def _echo(self, audio: bytes) -> None:
         """Send back what came, as one endless item."""
@@ -436,7 +339,7 @@ class ServerSession:
         _merge(self.config, event["session"])
         _merge(self.config, self.server.overrides)
         await self.send("session.updated", session=self.config)
-        await self.server.configured(self)
+        self.server.configured(self)
 
     async def _on_item(self, event: Event) -> None:
         item = event["item"]
@@ -545,7 +448,7 @@ class ServerSession:
 # --- the server ------------------------------------------------------------------------------------------------------
 
 
-class RealtimeServer:
+class RealtimeServer(ProviderServer[ServerSession]):
     """The scripted provider; an asynchronous context manager.
 
     `replies`: what it says, in order. `answers`: what it writes to questions beside the conversation, in order; when
@@ -557,6 +460,8 @@ class RealtimeServer:
 
     All of them may be changed while it runs; they hold from then on.
     """
+
+    PATH = "/v1"
 
     def __init__(
         self,
@@ -574,9 +479,9 @@ class RealtimeServer:
         delay_s: float = 0.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__(refusal, tls)
         self.replies = list(replies)
         self.answers = list(answers)
-        self.refusal = refusal
         self.update_error = update_error
         self.overrides = overrides or {}
         self.is_silent = is_silent
@@ -586,86 +491,19 @@ class RealtimeServer:
         self.piece_ms = piece_ms
         self.delay_s = delay_s
         """What a session takes to be created, as a hosted model's does."""
-        self.sessions: list[ServerSession] = []
-        """All connections there ever were."""
-        self.attempts = 0
-        """Upgrade requests, refused ones too."""
-        self._tls = tls
-        self._opened: asyncio.Queue[ServerSession] = asyncio.Queue()
-        self._ready: asyncio.Queue[ServerSession] = asyncio.Queue()
-        self._server: Server | None = None
 
-    async def __aenter__(self) -> Self:
-        self._server = await serve(
-            self._run,
-            "127.0.0.1",
-            0,
-            process_request=self._process_request,
-            compression=None,
-            max_size=32 * 1024 * 1024,
-            ping_interval=None,
-            close_timeout=1,
-            ssl=self._tls,
-        )
-        return self
+    def new_session(self, connection: ServerConnection) -> ServerSession:
+        """See `ProviderServer.new_session`."""
+        return ServerSession(self, connection)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        for session in self.sessions:
-            session.drop()
-        self._server.close()
-        await self._server.wait_closed()
-
-    @property
-    def port(self) -> int:
-        """The port listened on."""
-        assert self._server is not None
-        port: int = next(iter(self._server.sockets)).getsockname()[1]
-        return port
-
-    @property
-    def url(self) -> str:
-        """Base URL, as a provider's options want it."""
-        return f"{'wss' if self._tls else 'ws'}://127.0.0.1:{self.port}/v1"
-
-    async def session(self) -> ServerSession:
-        """The next session that was opened and configured."""
-        async with asyncio.timeout(PATIENCE_S):
-            return await self._ready.get()
-
-    async def connection(self) -> ServerSession:
-        """The next session that was opened, configured or not."""
-        async with asyncio.timeout(PATIENCE_S):
-            return await self._opened.get()
-
-    async def configured(self, session: ServerSession) -> None:
+    def configured(self, session: ServerSession) -> None:
         """A session got its first configuration confirmed."""
         if session.kinds().count("session.update") == 1:
-            await self._ready.put(session)
+            self.confirm(session)
 
     def next_reply(self) -> Reply | None:
         """The next scripted reply, None when they have run out."""
         return self.replies.pop(0) if self.replies else None
-
-    def _process_request(self, connection: ServerConnection, _request: Request) -> Response | None:
-        self.attempts += 1
-        if not isinstance(self.refusal, HttpRefusal):
-            return None
-        response = connection.respond(HTTPStatus(self.refusal.status), "")
-        response.body = self.refusal.body
-        del response.headers["Content-Length"]
-        response.headers["Content-Length"] = str(len(self.refusal.body))
-        for name, value in self.refusal.headers.items():
-            response.headers[name] = value
-        return response
-
-    async def _run(self, connection: ServerConnection) -> None:
-        session = ServerSession(self, connection)
-        self.sessions.append(session)
-        self._opened.put_nowait(session)
-        await session.run()
 
 
 def _default_session(number: int) -> Event:

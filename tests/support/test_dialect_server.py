@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.support.dialect_server import RULES, DialectServer, DialectSession
-from tests.support.realtime_server import PATIENCE_S
+from tests.support.provider_server import PATIENCE_S
 
 VAD = {"type": "server_vad"}
 ELEVEN = {"type": "realtime", "model": "m", "max_duration_seconds": 7200}
