@@ -164,6 +164,22 @@ class Service:
         await self._locate(configuration)
         tasks = self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         urls = await self._start_embedded(tasks)
+        await self._start_sip(configuration)
+        self._start_media(configuration)
+        await self._start_records(configuration)
+        accounting = await self._start_accounting(configuration)
+        self.services = self._services(configuration, urls, accounting)
+        self._watch_load(configuration)
+        await self._open_calls(configuration, tasks)
+        self._start_watches(configuration, tasks)
+        self._note_addresses()
+        if self._takes_calls:
+            self._register(configuration)
+        trunks = {name: [str(hop) for hop in hops] for name, hops in self._hops.items()}
+        listen = [str(hop) for hop in self._endpoint.listening]
+        _log.info("gateway ready", listen=listen, trunks=trunks, version=gateway.__version__)
+
+    async def _start_sip(self, configuration: Configuration) -> None:
         self.user_agent = UserAgent(configuration.user_agent_options(self._hops_or_placeholders(), PRODUCT))
         self._endpoint = SipEndpoint(
             self.user_agent,
@@ -175,10 +191,15 @@ class Service:
         self._endpoint.start()
         self._stack.callback(self._endpoint.close)
         self._stack.push_async_callback(self.await_farewells)
+
+    def _start_media(self, configuration: Configuration) -> None:
         ports = RtpPorts(configuration.rtp_port_options())
         self.media = MediaLoop(MediaEngine(configuration.media_options()), ports)
         self.media.start()
         self._stack.callback(self.media.stop)
+
+    async def _start_records(self, configuration: Configuration) -> None:
+        """Begin to keep what is kept of calls, and what their tools and notices go out by."""
         self._start_recordings(configuration)
         await self._start_callers(configuration)
         self._tools.use(self._plans)
@@ -186,9 +207,8 @@ class Service:
         self._messages = Messages.start(configuration, self._plans, self._tools.http)
         if self._messages is not None:
             self._stack.push_async_callback(self._messages.close)
-        accounting = await self._start_accounting(configuration)
-        self.services = self._services(configuration, urls, accounting)
-        self._watch_load(configuration)
+
+    async def _open_calls(self, configuration: Configuration, tasks: asyncio.TaskGroup) -> None:
         self.calls = CallManager(
             configuration.call_options(),
             self.services,
@@ -199,6 +219,9 @@ class Service:
         )
         tasks.create_task(self.calls.run(), name="calls")
         await self.calls.wait_until_open()
+
+    def _start_watches(self, configuration: Configuration, tasks: asyncio.TaskGroup) -> None:
+        """Watch signalling and where trunks are; what is ended first when the service ends."""
         watch = tasks.create_task(
             watch_signalling(
                 self.user_agent,
@@ -212,12 +235,6 @@ class Service:
         self._stack.callback(self._end_calls)
         self._locating = tasks.create_task(self._locator.run(), name="locate trunks")
         self._stack.callback(self._locating.cancel)
-        self._note_addresses()
-        if self._takes_calls:
-            self._register(configuration)
-        trunks = {name: [str(hop) for hop in hops] for name, hops in self._hops.items()}
-        listen = [str(hop) for hop in self._endpoint.listening]
-        _log.info("gateway ready", listen=listen, trunks=trunks, version=gateway.__version__)
 
     async def _locate(self, configuration: Configuration) -> None:
         resolver = Resolver(configuration.resolver_options())

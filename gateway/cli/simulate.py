@@ -148,13 +148,7 @@ async def run_simulation(file: Path, options: LoadOptions, provider: Provider = 
     async with Phone(phone_options) as phone, _speech_model(provider) as model:
         overrides = _overrides(gateway, phone.address, options) | _urls(configuration, model)
         process = await GatewayProcess.start(file, overrides)
-        watch = CpuWatch(
-            {
-                "gateway": lambda: [process.pid],
-                "callers": lambda: [os.getpid()],
-                "provider": lambda: [model.process.pid] if model else descendants(process.pid),
-            }
-        )
+        watch = _cpu_watch(process, model)
         watching = asyncio.ensure_future(watch.run())
         idle_kib = process.memory_kib
         try:
@@ -164,6 +158,31 @@ async def run_simulation(file: Path, options: LoadOptions, provider: Provider = 
             watching.cancel()
             figures = await process.stop()
         added = await _added_latency(calls, model)
+    return _result(load, process, watch, provider=provider, figures=figures, added=added, idle_kib=idle_kib)
+
+
+def _cpu_watch(process: GatewayProcess, model: _SpeechModel | None) -> CpuWatch:
+    """Who uses how much of a core; configured models are children of the gateway."""
+    return CpuWatch(
+        {
+            "gateway": lambda: [process.pid],
+            "callers": lambda: [os.getpid()],
+            "provider": lambda: [model.process.pid] if model else descendants(process.pid),
+        }
+    )
+
+
+def _result(
+    load: LoadResult,
+    process: GatewayProcess,
+    watch: CpuWatch,
+    *,
+    provider: Provider,
+    figures: Mapping[str, float],
+    added: AddedLatency,
+    idle_kib: int,
+) -> Simulation:
+    """What came of it: `figures` are those of the gateway's last line, `idle_kib` its memory before the first call."""
     own_setups_ms = [
         call["setup_ms"] - call["provider_ready_ms"]
         for call in process.calls
