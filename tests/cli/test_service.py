@@ -565,7 +565,7 @@ async def test_caller_is_not_left_on_the_line_when_something_fails(
     def fail(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("gateway.calls.task.load_sound", fail)
+    monkeypatch.setattr("gateway.calls.step_desk.load_sound", fail)
     call.press("2")
     await eventually(call.ended.is_set, 3)
     assert call.ended_by_peer
