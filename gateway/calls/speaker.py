@@ -9,15 +9,13 @@ from dataclasses import replace
 import structlog
 
 from gateway.calls.events.steps import Speak
-from gateway.calls.greeting import GreetingCache, GreetingKey, GreetingRecorder, greeting_key
 from gateway.calls.plan_words import PlanWords
+from gateway.calls.reading import Reading
 from gateway.calls.side_session import SideSessions
 from gateway.calls.speech import Speech
 from gateway.errors import ProviderError
-from gateway.realtime import session as realtime
 
 SPEECH_ITEM = "speech"
-INSTRUCTIONS = "You read texts aloud on the telephone: exactly as they stand, in their own language, and nothing else."
 NOTHING = Speak(text="")
 
 _log = structlog.stdlib.get_logger("gateway.calls")
@@ -92,14 +90,11 @@ class Speaker:
     def _find(self) -> Speech:
         """The text as it sounds, or will."""
         sessions = replace(self._sessions, use=self._wanted.use)
-        chain, text, is_kept = sessions.chain(reading), self._wanted.text, not self._wanted.is_personal
-        key, audio_format = greeting_key(chain[0], text), chain[0].output_format
-        speech = self._store.find(key, audio_format) if is_kept else None
+        reading = Reading(sessions, self._wanted.text, is_kept=not self._wanted.is_personal)
+        speech = reading.find()
         if speech is None:
-            speech = self._store.begin(key, audio_format) if is_kept else Speech(audio_format)
-            cache = self._store.cache if is_kept else GreetingCache(0)
-            recorder = GreetingRecorder(cache, key, audio_format.bytes_per_ms)
-            work = self._speak(speech, key, recorder, sessions, chain)
+            speech = reading.begin()
+            work = self._speak(reading, speech)
             task = self._tasks().create_task(work, name=f"speech {self._sessions.brief.start.call_id}")
             self._speaking.add(task)
             task.add_done_callback(self._speaking.discard)
@@ -123,20 +118,11 @@ class Speaker:
             self._may_retry = False
             self._wait_for_sound()
 
-    async def _speak(
-        self,
-        speech: Speech,
-        key: GreetingKey,
-        recorder: GreetingRecorder,
-        sessions: SideSessions,
-        chain: list[realtime.SessionOptions],
-    ) -> None:
+    async def _speak(self, reading: Reading, speech: Speech) -> None:
         try:
-            await speech.speak(sessions.open(chain), key[-1], recorder, sessions.count(chain))
+            await reading.speak(speech)
         except ProviderError as error:  # there is no such session at all
             speech.give_up(str(error))
-        finally:
-            self._store.end(key, speech)
 
     def _play(self) -> None:
         """Send what has come since, and find out whether that was all."""
@@ -169,8 +155,3 @@ class Speaker:
         if line.leg is not None and self._told:
             self._sessions.services.media.engine.end_item(line.leg, SPEECH_ITEM)
         self._on_change()
-
-
-def reading(options: realtime.SessionOptions) -> realtime.SessionOptions:
-    """What a session is asked to be that speaks a text."""
-    return replace(options, instructions=INSTRUCTIONS, transcription_model=None)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.calls.greeting import GreetingCache, GreetingRecorder, greeting_key
+from gateway.calls.reading import Reading
 from gateway.calls.side_session import SideSessions
-from gateway.calls.speaker import reading
 from gateway.calls.speech import Speech
 from gateway.calls.whisper import Spoken
 from gateway.errors import ProviderUnavailable
@@ -17,20 +16,16 @@ async def spoken(sessions: SideSessions, text: str, *, is_kept: bool) -> Spoken:
 
     Raises: `ProviderError` where nobody speaks it.
     """
-    store = sessions.services.speech
-    chain = sessions.chain(reading)
-    key, audio_format = greeting_key(chain[0], text), chain[0].output_format
-    speech = store.find(key, audio_format) if is_kept else None
+    reading = Reading(sessions, text, is_kept=is_kept)
+    speech = reading.find()
     if speech is not None:
         await _end_of(speech)
     if speech is None or speech.problem:  # nobody has asked for it, or whoever has did not hear it to its end
-        speech = store.begin(key, audio_format) if is_kept else Speech(audio_format)
-        recorder = GreetingRecorder(store.cache if is_kept else GreetingCache(0), key, audio_format.bytes_per_ms)
+        speech = reading.begin()
         try:
-            await speech.speak(sessions.open(chain), text, recorder, sessions.count(chain))
+            await reading.speak(speech)
         finally:
             speech.give_up("given up")
-            store.end(key, speech)
     if speech.problem:
         raise ProviderUnavailable(speech.problem, code="not_spoken")
     return Spoken(b"".join(speech.chunks), speech.audio_format)
