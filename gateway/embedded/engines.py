@@ -271,7 +271,7 @@ class Engines:
 def _grammar_line(listening: Listening, *, wants_beginning: bool = False) -> bytes:
     automaton = listening.automaton
     request = {"arcs": automaton.arcs, "final": automaton.final, "words": listening.words}
-    request["wants_beginning"] = wants_beginning
+    request |= {"keywords": listening.keywords, "wants_beginning": wants_beginning}
     return json.dumps(request).encode() + b"\n"
 
 

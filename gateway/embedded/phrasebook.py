@@ -57,7 +57,7 @@ class Phrasebook:
             )
             further = tuple((KEYWORD, parse_phrase(word)) for word in words)
             heard = replace(grammar, phrases=(*grammar.phrases, *further)) if further else grammar
-            self._known[key] = Phrases(grammar, listening_for(heard, expected))
+            self._known[key] = Phrases(grammar, listening_for(heard, expected, words))
         self._known.move_to_end(key)
         if len(self._known) > MAX_GRAMMARS:
             self._known.popitem(last=False)

@@ -1,7 +1,8 @@
 """Speech to text on telephone audio by PocketSphinx, in a closed grammar, one whole turn at a time.
 
 A turn is decoded when it is over: channel normalisation then sees all of it. A closed grammar hears one of its phrases
-in whatever is said; `confidence.py` tells whether the caller said it, something like it, or something else.
+in whatever is said; `confidence.py` tells whether the caller said it, something like it, or something else. What was
+something else is searched for keywords, where there are any (`spotting.py`).
 
 The decoder holds the interpreter's lock meanwhile, so the server runs it in a child process (`worker.py`).
 """
@@ -27,6 +28,7 @@ from gateway.embedded.extras import import_engine
 from gateway.embedded.grammar import Grammar, parse_phrase
 from gateway.embedded.narrowband import cepstra
 from gateway.embedded.pronunciation import pronounce
+from gateway.embedded.spotting import FIT, THRESHOLD, best_phrase, sightings_of, spottable
 
 _MAX_DECODERS = 8
 _SHORTEST_TURN_S = 0.1
@@ -35,6 +37,8 @@ _PAUSE_DB = 30.0
 _PAUSE_KEPT_S = 0.2
 _SEARCH = {"wip": 0.02, "silprob": 0.05, "beam": 1e-80, "wbeam": 1e-60, "pbeam": 1e-80}
 """Wider beams than the default, with which one phrase in thirty falls out; and people pause where there is a comma."""
+_LINE, _KEYWORDS = "line", "keywords"
+"""The searches of one decoder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,8 @@ class Listening:
 
     automaton: Automaton
     words: tuple[str, ...]
+    keywords: tuple[str, ...] = ()
+    """Phrases, of these words, to look for in what the automaton does not accept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +96,11 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Decoder:
-    """A decoder and the first pronunciation of each of its words."""
+    """A decoder, the first pronunciation of each of its words, and its keywords with their numbers of phones."""
 
     decoder: Any
     dictionary: Mapping[str, Sequence[str]]
+    keywords: Mapping[str, int]
 
     def last(self, frames: NDArray[np.float32]) -> Decoded | None:
         """What it makes of the frames that it was given, at present; None where there is no word."""
@@ -102,6 +109,17 @@ class _Decoder:
         text = " ".join(word for word in words if word != PAUSE)
         decode = GrammarDecode.of(segments_of(self.decoder), self.dictionary) if text else None
         return Decoded(text, decode, frames) if decode is not None and decode.phones else None
+
+    def spot(self, frames: NDArray[np.float32]) -> str:
+        """The keyword in the frames; empty where there is none."""
+        if not self.keywords:
+            return ""
+        self.decoder.activate_search(_KEYWORDS)
+        try:
+            _feed(self.decoder, frames)
+            return best_phrase(sightings_of(self.decoder), self.keywords)
+        finally:
+            self.decoder.activate_search(_LINE)
 
 
 class Recognizer:
@@ -128,7 +146,14 @@ class Recognizer:
     ) -> Recognition:
         """Decode one turn, `int16[n]` at 8 kHz; `wants_beginning` of a phrase that may not be finished."""
         whole, begun = self._decode(samples, listening, wants_beginning=wants_beginning)
-        heard = Recognition(text=whole.text, fit=self._score(whole)) if whole is not None else NOTHING
+        if whole is None:
+            return self._begun(NOTHING, begun)
+        heard = Recognition(text=whole.text, fit=self._score(whole))
+        if heard.is_rejected and (keyword := self._decoder(listening).spot(whole.frames)):
+            return self._begun(Recognition(text=keyword, fit=FIT), begun)
+        return self._begun(heard, begun)
+
+    def _begun(self, heard: Recognition, begun: Decoded | None) -> Recognition:
         if begun is None or begun.text == heard.text:
             return heard
         return replace(heard, beginning=begun.text, beginning_fit=self._score(begun))
@@ -171,9 +196,16 @@ class Recognizer:
         pronounced = {word: pronounce(word, self._model / "cmudict-en-us.dict") for word in listening.words}
         decoder = self._plain_decoder(_dictionary(pronounced), **_SEARCH)
         arcs = [(*arc[:2], arc[3], *filter(None, arc[2:3])) for arc in listening.automaton.arcs]
-        decoder.add_fsg("line", decoder.create_fsg("line", 0, listening.automaton.final, arcs))
-        decoder.activate_search("line")
-        return _Decoder(decoder, {word: ways[0].split() for word, ways in pronounced.items()})
+        decoder.add_fsg(_LINE, decoder.create_fsg(_LINE, 0, listening.automaton.final, arcs))
+        phones = {word: ways[0].split() for word, ways in pronounced.items()}
+        keywords = spottable(listening.keywords, phones)
+        if keywords:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "keywords"
+                file.write_text("".join(f"{keyword} /{THRESHOLD}/\n" for keyword in keywords), encoding="utf-8")
+                decoder.add_kws(_KEYWORDS, str(file))
+        decoder.activate_search(_LINE)
+        return _Decoder(decoder, phones, keywords)
 
     def _build_phone_loop(self) -> Any:
         """Hears phones in any order; its dictionary is not used, and must not be empty."""
@@ -228,11 +260,15 @@ def _dictionary(pronounced: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def listening_for(grammar: Grammar, expected: Container[str] = ()) -> Listening:
-    """The recogniser's side of a grammar, while a question waits for one of the `expected` intents."""
+def listening_for(grammar: Grammar, expected: Container[str] = (), keywords: Sequence[str] = ()) -> Listening:
+    """The recogniser's side of a grammar, while a question waits for one of the `expected` intents.
+
+    `keywords`, of the grammar's words, are looked for in other sentences as well.
+    """
     automaton = compile_grammar(grammar, expected)
     has_pauses = any(word == PAUSE for _, _, word, _ in automaton.arcs)
-    return Listening(automaton=automaton, words=(*grammar.words, *((PAUSE,) if has_pauses else ())))
+    words = (*grammar.words, *((PAUSE,) if has_pauses else ()))
+    return Listening(automaton=automaton, words=words, keywords=tuple(keywords))
 
 
 @cache

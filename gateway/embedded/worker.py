@@ -56,7 +56,8 @@ def make_recognizer(section: str = "") -> Role:
         request = json.loads(head)
         arcs = tuple((start, end, word, probability) for start, end, word, probability in request["arcs"])
         automaton = Automaton(arcs=arcs, final=request["final"])
-        listening = Listening(automaton=automaton, words=tuple(request["words"]))
+        words, keywords = tuple(request["words"]), tuple(request["keywords"])
+        listening = Listening(automaton=automaton, words=words, keywords=keywords)
         if not samples:
             recognizer.prepare(listening)
             return

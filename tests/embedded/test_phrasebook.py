@@ -56,6 +56,8 @@ def test_keywords_are_listened_for_and_mean_nothing() -> None:
     book = Phrasebook(SCRIPT)
     plain, extended = book.phrases([]), book.phrases([], ["Zebra crossing", "Café 7", "!?", "zebra crossing"])
     assert {"zebra", "crossing", "cafe", "seven"} <= set(extended.listening.words) - set(plain.listening.words)
+    assert extended.listening.keywords == ("cafe seven", "zebra crossing")
+    assert plain.listening.keywords == ()
     assert extended.grammar.interpret("zebra crossing") is None
     assert book.phrases([], ["Café 7", "ZEBRA crossing"]) is extended
 

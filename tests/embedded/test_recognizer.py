@@ -119,6 +119,24 @@ def test_most_of_what_is_off_topic_is_asked_back(recognizer: Recognizer, phrases
     assert certain == 0
 
 
+def test_keywords_are_heard_within_other_sentences(recognizer: Recognizer, phrases: Phrases) -> None:
+    listening = Phrasebook(load_script(RECEPTION)).phrases([TRANSFER], ["human", "emergency"]).listening
+    holding = {
+        "we have an emergency here please send somebody": "emergency",
+        "this is an emergency at our house": "emergency",
+        "i need the help of a human with my invoice": "human",
+    }
+    turns = {text: turn(text) for text in (*holding, "my printer is broken and smokes")}
+    assert all(recognizer.recognize(samples, phrases.listening).is_rejected for samples in turns.values())
+    heard = {text: recognizer.recognize(samples, listening) for text, samples in turns.items()}
+    found = {text: recognition.text for text, recognition in heard.items() if not recognition.is_rejected}
+    assert found.items() <= holding.items()
+    assert len(found) >= 2
+    assert not any(recognition.is_certain for recognition in heard.values())
+    # The decoder listens by its grammar again.
+    assert recognizer.recognize(turn("where are you located"), listening).text == "where are you located"
+
+
 def test_silence_is_nothing(recognizer: Recognizer, phrases: Phrases) -> None:
     assert recognizer.recognize(pause(2.0), phrases.listening) == NOTHING
     assert recognizer.recognize(pause(0.0), phrases.listening) == NOTHING
