@@ -146,21 +146,26 @@ class Recognizer:
     ) -> Recognition:
         """Decode one turn, `int16[n]` at 8 kHz; `wants_beginning` of a phrase that may not be finished."""
         whole, begun = self._decode(samples, listening, wants_beginning=wants_beginning)
-        if whole is None:
-            return self._begun(NOTHING, begun)
-        heard = Recognition(text=whole.text, fit=self._score(whole))
-        if heard.is_rejected and (keyword := self._decoder(listening).spot(whole.frames)):
-            return self._begun(Recognition(text=keyword, fit=FIT), begun)
-        return self._begun(heard, begun)
-
-    def _begun(self, heard: Recognition, begun: Decoded | None) -> Recognition:
+        score = self._scorer()
+        heard = Recognition(text=whole.text, fit=score(whole)) if whole is not None else NOTHING
+        if whole is not None and heard.is_rejected and (keyword := self._decoder(listening).spot(whole.frames)):
+            heard = Recognition(text=keyword, fit=FIT)
         if begun is None or begun.text == heard.text:
             return heard
-        return replace(heard, beginning=begun.text, beginning_fit=self._score(begun))
+        return replace(heard, beginning=begun.text, beginning_fit=score(begun))
 
-    def _score(self, found: Decoded) -> float:
-        score = found.decode.clear_score()
-        return found.decode.score_beside(self.hear_phones(found.frames)) if score is None else score
+    def _scorer(self) -> Callable[[Decoded], float]:
+        """Scores what was decoded in the same frames, which the phone loop hears once, if at all."""
+        loop: list[tuple[Segment, ...]] = []
+
+        def score(found: Decoded) -> float:
+            if (clear := found.decode.clear_score()) is not None:
+                return clear
+            if not loop:
+                loop.append(self.hear_phones(found.frames))
+            return found.decode.score_beside(loop[0])
+
+        return score
 
     def decode(self, samples: NDArray[np.int16], listening: Listening) -> Decoded | None:
         """What the grammar hears in one turn, not yet judged; None where nothing is said."""
