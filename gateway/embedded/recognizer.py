@@ -1,8 +1,8 @@
 """Speech to text on telephone audio by PocketSphinx, in a closed grammar, one whole turn at a time.
 
 A turn is decoded when it is over: channel normalisation then sees all of it. A closed grammar hears one of its phrases
-in whatever is said; `confidence.py` tells whether the caller said it, something like it, or something else. What was
-something else is searched for keywords, where there are any (`spotting.py`).
+in whatever is said; `confidence.py` tells whether the caller said it, something like it, or something else. What is not
+certain is searched for keywords, where there are any (`spotting.py`).
 
 The decoder holds the interpreter's lock meanwhile, so the server runs it in a child process (`worker.py`).
 """
@@ -28,7 +28,7 @@ from gateway.embedded.extras import import_engine
 from gateway.embedded.grammar import Grammar, parse_phrase
 from gateway.embedded.narrowband import cepstra
 from gateway.embedded.pronunciation import pronounce
-from gateway.embedded.spotting import FIT, THRESHOLD, best_phrase, sightings_of, spottable
+from gateway.embedded.spotting import THRESHOLD, heard_beside, scores_of, sightings_of, spottable
 
 _MAX_DECODERS = 8
 _SHORTEST_TURN_S = 0.1
@@ -48,7 +48,7 @@ class Listening:
     automaton: Automaton
     words: tuple[str, ...]
     keywords: tuple[str, ...] = ()
-    """Phrases, of these words, to look for in what the automaton does not accept."""
+    """Phrases, of these words, to look for in what is not surely a sentence of the automaton."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +110,14 @@ class _Decoder:
         decode = GrammarDecode.of(segments_of(self.decoder), self.dictionary) if text else None
         return Decoded(text, decode, frames) if decode is not None and decode.phones else None
 
-    def spot(self, frames: NDArray[np.float32]) -> str:
-        """The keyword in the frames; empty where there is none."""
+    def spot(self, frames: NDArray[np.float32]) -> dict[str, float]:
+        """How surely each keyword is in the frames (`spotting.py`)."""
         if not self.keywords:
-            return ""
+            return {}
         self.decoder.activate_search(_KEYWORDS)
         try:
             _feed(self.decoder, frames)
-            return best_phrase(sightings_of(self.decoder), self.keywords)
+            return scores_of(sightings_of(self.decoder), self.keywords)
         finally:
             self.decoder.activate_search(_LINE)
 
@@ -148,8 +148,9 @@ class Recognizer:
         whole, begun = self._decode(samples, listening, wants_beginning=wants_beginning)
         score = self._scorer()
         heard = Recognition(text=whole.text, fit=score(whole)) if whole is not None else NOTHING
-        if whole is not None and heard.is_rejected and (keyword := self._decoder(listening).spot(whole.frames)):
-            heard = Recognition(text=keyword, fit=FIT)
+        if whole is not None and not heard.is_certain:
+            text, fit = heard_beside(heard.text, heard.fit, self._decoder(listening).spot(whole.frames))
+            heard = Recognition(text=text, fit=fit)
         if begun is None or begun.text == heard.text:
             return heard
         return replace(heard, beginning=begun.text, beginning_fit=score(begun))

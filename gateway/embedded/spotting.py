@@ -1,4 +1,4 @@
-"""Phrases within what the grammar turned away: "a human" in "can a human look at my bill".
+"""Phrases within what the grammar does not know: "a human" in "can a human look at my bill".
 
 PocketSphinx's keyphrase search follows each phrase beside a loop over all phones, and tells where one ends and by how
 much it fits better than the loop. A phrase that the caller did not say fits as well now and then; whether they said it
@@ -17,8 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.embedded.confidence import REJECTED_BELOW
+
 SPOTTED_FROM = 0.5
 """Score from which a phrase counts as said."""
+REFUTED_BELOW = -1.5
+"""Score below which a phrase was not said, although the grammar heard it, but not for certain."""
 FIT = 0.0
 """How surely, as a recogniser tells it: never for certain."""
 LEAST_PHONES = 5
@@ -69,8 +73,21 @@ def sightings_of(decoder: Any) -> tuple[Sighting, ...]:
     )
 
 
-def best_phrase(sightings: Iterable[Sighting], phones: Mapping[str, int]) -> str:
-    """The phrase that was most probably said; empty where none was."""
-    scores = {sighting: sighting.score(phones[sighting.phrase]) for sighting in sightings}
-    best = max(scores, key=scores.__getitem__, default=None)
-    return best.phrase if best is not None and scores[best] >= SPOTTED_FROM else ""
+def scores_of(sightings: Iterable[Sighting], phones: Mapping[str, int]) -> dict[str, float]:
+    """The best score of each phrase; minus infinity where the search did not come upon it."""
+    scores = dict.fromkeys(phones, -math.inf)
+    for sighting in sightings:
+        scores[sighting.phrase] = max(scores[sighting.phrase], sighting.score(phones[sighting.phrase]))
+    return scores
+
+
+def heard_beside(text: str, fit: float, scores: Mapping[str, float]) -> tuple[str, float]:
+    """What a turn is taken for whose words by the grammar are not certain: these, or a phrase that was spotted.
+
+    Where the grammar put a phrase in that is nowhere in the turn, nothing was heard: its fit is minus infinity.
+    """
+    holding = [phrase for phrase in scores if f" {phrase} " in f" {text} "]
+    best = max(scores, key=scores.__getitem__, default="")
+    if best and scores[best] >= SPOTTED_FROM and (fit < REJECTED_BELOW or best not in holding):
+        return best, FIT
+    return (text, -math.inf) if any(scores[phrase] < REFUTED_BELOW for phrase in holding) else (text, fit)

@@ -3,7 +3,7 @@
     python -m tests.bench.keyphrases [--voices caller,cedar]
 
 The phrases are those of the dialplans that ship, listened for beside all that the receptionist hears. Each sentence is
-decoded twice in turn, without looking for keywords in what the grammar turned away and with it; "hears it" is that the
+decoded twice in turn, without looking for keywords in what is not certain and with it; it counts as heard where the
 transcript has the phrase, as an escalation asks. The sentences that the weights in `gateway/embedded/spotting.py` were
 fitted to are others, by other voices.
 """
@@ -125,8 +125,13 @@ OTHERS: Final = (
     "Would you mind closing the window",
 )
 """About other things; some have words that sound like the phrases."""
+ALONE: Final = (
+    *("Human.", "A human, please.", "Operator!", "The operator, please.", "A real person.", "Speak to someone."),
+    *("Emergency!", "Chest pain.", "I can't breathe.", "Unconscious.", "Bleeding."),
+)
 SETS: Final[dict[str, Iterable[str]]] = {
     "with a phrase": SENTENCES,
+    "a phrase alone": ALONE,
     "without": (*OTHERS, *OFF_TOPIC),
     "of the menu": (*REQUESTS, *ANSWERS),
 }

@@ -102,7 +102,8 @@ def test_engine_of_another_package_hears_the_turn_and_is_certain(tmp_path: Path)
 def test_worker_runs_the_engine_that_it_is_given(tmp_path: Path) -> None:
     role = make_recognizer(section("stub", tmp_path).model_dump_json())
     answers: list[bytes] = []
-    request = {"arcs": ANYTHING.automaton.arcs, "final": 1, "words": ["yes"], "wants_beginning": False}
+    request = {"arcs": ANYTHING.automaton.arcs, "final": 1, "words": ["yes"]}
+    request |= {"keywords": [], "wants_beginning": False}
     head = json.dumps(request).encode() + b"\n"
     role(head, answers.append)
     assert answers == []

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import pytest
 
+from gateway.embedded.confidence import REJECTED_BELOW
 from gateway.embedded.recognizer import Recognition
-from gateway.embedded.spotting import FIT, Sighting, best_phrase, sightings_of, spottable
+from gateway.embedded.spotting import (
+    FIT,
+    SPOTTED_FROM,
+    Sighting,
+    heard_beside,
+    scores_of,
+    sightings_of,
+    spottable,
+)
 
 DICTIONARY = {"human": tuple("HYUMAN"), "help": tuple("HELP"), "real": tuple("RIL"), "person": tuple("PERSAN")}
 PHONES = {"human": 6, "real person": 9}
@@ -39,7 +49,8 @@ def test_short_phrases_are_not_looked_for() -> None:
 
 
 def test_a_phrase_that_fits_was_said() -> None:
-    assert best_phrase([SAID], PHONES) == "human"
+    assert scores_of([SAID], PHONES)["human"] >= SPOTTED_FROM
+    assert scores_of([], PHONES) == {"human": -math.inf, "real person": -math.inf}
 
 
 @pytest.mark.parametrize(
@@ -50,19 +61,19 @@ def test_a_phrase_that_fits_was_said() -> None:
     ],
 )
 def test_a_phrase_that_was_forced_onto_other_sounds_was_not(doubtful: Sighting) -> None:
-    assert best_phrase([doubtful], PHONES) == ""
-    assert best_phrase([], PHONES) == ""
+    assert scores_of([doubtful], PHONES)["human"] < SPOTTED_FROM
 
 
 def test_a_longer_phrase_may_fit_worse() -> None:
     phrase = Sighting("real person", start=0, end=68, lead=-40.0)
-    assert best_phrase([phrase], PHONES) == "real person"
-    assert best_phrase([replace(phrase, phrase="human", end=45)], PHONES) == ""
+    short = replace(phrase, phrase="human", end=45)
+    scores = scores_of([phrase, short], PHONES)
+    assert scores["real person"] >= SPOTTED_FROM > scores["human"]
 
 
-def test_the_most_probable_of_several_is_told_wherever_it_stands() -> None:
-    better = Sighting("real person", start=200, end=280, lead=20.0)
-    assert best_phrase([SAID, better], PHONES) == best_phrase([better, SAID], PHONES) == "real person"
+def test_of_several_places_the_best_counts() -> None:
+    worse = replace(SAID, lead=-60.0)
+    assert scores_of([worse, SAID], PHONES) == scores_of([SAID, worse], PHONES) == scores_of([SAID], PHONES)
 
 
 def test_leads_are_told_in_nats() -> None:
@@ -72,6 +83,29 @@ def test_leads_are_told_in_nats() -> None:
     (worse,) = sightings_of(Search(Told(prob=0.8607 * 2.718281828**-0.1)))
     assert worse.lead == pytest.approx(-102.4, abs=0.3)
     assert sightings_of(Search()) == ()
+
+
+TURNED_AWAY, UNSURE = REJECTED_BELOW - 0.1, REJECTED_BELOW + 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "fit", "scores", "taken_for"),
+    [
+        ("sales please", TURNED_AWAY, {"human": 0.6, "person": 0.7}, ("person", FIT)),
+        ("sales please", TURNED_AWAY, {"human": 0.4}, ("sales please", TURNED_AWAY)),
+        ("sales please", UNSURE, {"human": 0.6}, ("human", FIT)),
+        ("hello human", UNSURE, {"human": 0.6}, ("hello human", UNSURE)),
+        ("hello human", TURNED_AWAY, {"human": 0.6}, ("human", FIT)),
+        ("hello human", UNSURE, {"human": -1.4, "person": -9.0}, ("hello human", UNSURE)),
+        ("hello human", UNSURE, {"human": -1.6, "person": 0.4}, ("hello human", -math.inf)),
+        ("hello humans", UNSURE, {"human": -1.6}, ("hello humans", UNSURE)),
+        ("sales please", UNSURE, {}, ("sales please", UNSURE)),
+    ],
+)
+def test_words_that_are_not_certain_give_way_to_what_was_spotted(
+    text: str, fit: float, scores: dict[str, float], taken_for: tuple[str, float]
+) -> None:
+    assert heard_beside(text, fit, scores) == taken_for
 
 
 def test_what_was_spotted_is_heard_and_never_certain() -> None:
