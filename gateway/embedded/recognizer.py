@@ -26,7 +26,7 @@ from gateway.embedded.automaton import PAUSE, Automaton, compile_grammar
 from gateway.embedded.confidence import CERTAIN_FROM, REJECTED_BELOW, GrammarDecode, Segment, segments_of
 from gateway.embedded.extras import import_engine
 from gateway.embedded.grammar import Grammar, parse_phrase
-from gateway.embedded.narrowband import cepstra
+from gateway.embedded.narrowband import CEPSTRA, cepstra
 from gateway.embedded.pronunciation import pronounce
 from gateway.embedded.spotting import THRESHOLD, heard_beside, scores_of, sightings_of, spottable
 
@@ -145,11 +145,14 @@ class Recognizer:
         self, samples: NDArray[np.int16], listening: Listening, *, wants_beginning: bool = False
     ) -> Recognition:
         """Decode one turn, `int16[n]` at 8 kHz; `wants_beginning` of a phrase that may not be finished."""
-        whole, begun = self._decode(samples, listening, wants_beginning=wants_beginning)
+        frames = _frames(samples)
+        if not len(frames) or not listening.words:
+            return NOTHING
+        whole, begun = self._decode(frames, listening, wants_beginning=wants_beginning)
         score = self._scorer()
         heard = Recognition(text=whole.text, fit=score(whole)) if whole is not None else NOTHING
-        if whole is not None and not heard.is_certain:
-            text, fit = heard_beside(heard.text, heard.fit, self._decoder(listening).spot(whole.frames))
+        if not heard.is_certain:
+            text, fit = heard_beside(heard.text, heard.fit, self._decoder(listening).spot(frames))
             heard = Recognition(text=text, fit=fit)
         if begun is None or begun.text == heard.text:
             return heard
@@ -170,16 +173,14 @@ class Recognizer:
 
     def decode(self, samples: NDArray[np.int16], listening: Listening) -> Decoded | None:
         """What the grammar hears in one turn, not yet judged; None where nothing is said."""
-        return self._decode(samples, listening)[0]
+        frames = _frames(samples)
+        return self._decode(frames, listening)[0] if len(frames) and listening.words else None
 
     def _decode(
-        self, samples: NDArray[np.int16], listening: Listening, *, wants_beginning: bool = False
+        self, frames: NDArray[np.float32], listening: Listening, *, wants_beginning: bool = False
     ) -> tuple[Decoded | None, Decoded | None]:
         """A whole phrase, and one that need not be."""
-        speech = _without_pauses(samples[-int(_LONGEST_TURN_S * LINE_RATE_HZ) :])
-        if len(speech) < _SHORTEST_TURN_S * LINE_RATE_HZ or not listening.words:
-            return None, None
-        chosen, frames = self._decoder(listening), cepstra(speech)
+        chosen = self._decoder(listening)
         begun: list[Decoded | None] = []
         look = (lambda: begun.append(chosen.last(frames))) if wants_beginning else None
         _feed(chosen.decoder, frames, look)
@@ -245,6 +246,13 @@ def _feed(decoder: Any, frames: NDArray[np.float32], before_end: Callable[[], No
     finally:
         # A decoder left in mid-utterance refuses every later turn.
         decoder.end_utt()
+
+
+def _frames(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """The features of what is said in a turn, `float32[frames, 13]`; none of a turn too short for a word."""
+    speech = _without_pauses(samples[-int(_LONGEST_TURN_S * LINE_RATE_HZ) :])
+    is_long_enough = len(speech) >= _SHORTEST_TURN_S * LINE_RATE_HZ
+    return cepstra(speech) if is_long_enough else np.zeros((0, CEPSTRA), np.float32)
 
 
 def _without_pauses(samples: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -30,7 +30,7 @@ LEAST_PHONES = 5
 WEIGHTS = (3.21, 0.292, -48.2, 0.749)
 """Constant, and of lead a phone, one through the number of phones, and frames a phone."""
 
-THRESHOLD = "1e-60"
+THRESHOLD = "1e-80"
 """Below it the search tells nothing."""
 _KEYPHRASE_BIAS = 1500
 """What the search takes from a lead before it tells it (`KWS_MAX`)."""
