@@ -1,6 +1,6 @@
 """How often a phrase that an escalation waits for is heard within a longer sentence, and where nobody said it.
 
-    python -m tests.bench.keyphrases [--voices caller,cedar]
+    python -m tests.bench.keyphrases [--line "20 dB"] [--voices caller,cedar] [--rounds 4]
 
 The phrases are those of the dialplans that ship, listened for beside all that the receptionist hears. Each sentence is
 decoded twice in turn, without looking for keywords in what is not certain and with it; it counts as heard where the
@@ -14,9 +14,8 @@ import argparse
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -174,41 +173,45 @@ def held(text: str, awaited: tuple[str, ...]) -> set[str]:
     return {phrase for phrase in awaited if parse_phrase(phrase).is_in(text)}
 
 
-def measure(voices: list[str]) -> dict[tuple[str, str, str], Count]:
-    """By line, set of sentences, and way of listening; what is found by mistake is told at once."""
+def measure(voices: list[str], rounds: int, line: str) -> Iterator[dict[tuple[str, str], Count]]:
+    """By set of sentences and way of listening, after each round; what is found by mistake is told at once."""
     awaited = phrases()
     recognizer, ways = Recognizer(), listenings(awaited)
-    counts: dict[tuple[str, str, str], Count] = defaultdict(Count)
-    for (line, voice), (name, sentences) in product(product(LINES, voices), SETS.items()):
-        generator = np.random.default_rng(_SEED)
-        for text in sentences:
-            samples = turn(text, voice, line, generator)
-            for way, listening in ways.items():
-                start = time.process_time()
-                heard = recognizer.recognize(samples, listening)
-                found = held("" if heard.is_rejected else heard.text, awaited)
-                count = counts[line, name, way]
-                count.cpu_s += time.process_time() - start
-                count.turns += 1
-                count.right += bool(found & held(text, awaited))
-                if stray := found - held(text, awaited):
-                    count.wrong += 1
-                    sys.stdout.write(f"{text!r} by {voice}, {line}, {way}: {', '.join(sorted(stray))}\n")
-    return counts
+    counts: dict[tuple[str, str], Count] = defaultdict(Count)
+    for number in range(rounds):
+        generator = np.random.default_rng(_SEED + number)
+        for name, sentences in SETS.items():
+            for index, text in enumerate(sentences):
+                voice = voices[(index + number) % len(voices)]
+                samples = turn(text, voice, line, generator)
+                for way, listening in ways.items():
+                    start = time.process_time()
+                    heard = recognizer.recognize(samples, listening)
+                    found = held("" if heard.is_rejected else heard.text, awaited)
+                    count = counts[name, way]
+                    count.cpu_s += time.process_time() - start
+                    count.turns += 1
+                    count.right += bool(found & held(text, awaited))
+                    if stray := found - held(text, awaited):
+                        count.wrong += 1
+                        sys.stdout.write(f"{text!r} by {voice}, {way}: {', '.join(sorted(stray))}\n")
+        yield counts
 
 
 def main() -> int:
-    """Print the table."""
+    """Print a table after each round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--line", choices=tuple(LINES), default="clean")
     parser.add_argument("--voices", default=",".join(VOICES), help="of eSpeak, by name")
-    counts = measure(parser.parse_args().voices.split(","))
-    sys.stdout.write(
-        f"{'line':<8}{'sentences':<17}{'listening':<11}{'heard':>7}{'by mistake':>12}{'of':>6}{'CPU':>10}\n"
-    )
-    for (line, name, way), count in counts.items():
-        cpu_ms = f"{count.cpu_s / count.turns * 1000:.0f} ms"
-        row = f"{count.right:>7}{count.wrong:>12}{count.turns:>6}{cpu_ms:>10}"
-        sys.stdout.write(f"{line:<8}{name:<17}{way:<11}{row}\n")
+    parser.add_argument("--rounds", type=int, default=4, help="how many of the voices say each sentence")
+    chosen = parser.parse_args()
+    for counts in measure(chosen.voices.split(","), chosen.rounds, chosen.line):
+        head = f"{'sentences':<17}{'listening':<11}{'heard':>7}{'by mistake':>12}{'of':>6}{'CPU':>10}"
+        sys.stdout.write(f"\n{chosen.line}\n{head}\n")
+        for (name, way), count in counts.items():
+            cpu_ms = f"{count.cpu_s / count.turns * 1000:.0f} ms"
+            sys.stdout.write(f"{name:<17}{way:<11}{count.right:>7}{count.wrong:>12}{count.turns:>6}{cpu_ms:>10}\n")
+        sys.stdout.flush()
     return 0
 
 

@@ -125,7 +125,7 @@ tests:
     call: {to: "7000", from: "+49301"}
     dialogue:
       - hear: good day
-      - say: Speak to a person.
+      - say: Before I pay I have to speak to a person in charge.
       - expect: {escalation: human, tools: [], transfer: desk, outcome: transferred}
 """
 
