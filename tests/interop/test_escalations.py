@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.interop.pbx import HOST, Pbx, free_port
 from tests.interop.phone import Phone
 from tests.support.listening import read_wav, silence, tone_seconds, write_wav
 
+TALK_S = 1.5
 KEY, WORDS, MONEY, FAILURE = "491000001", "491000002", "491000003", "491000004"
 PLAN = f"""\
 version: 1
@@ -89,12 +91,14 @@ def test_caller_and_agent_hear_each_other(
     case: Case, prompt: str, pbx: Pbx, gateway: GatewayProcess, agent_phone: Phone
 ) -> None:
     mark = gateway.mark()
-    pbx.originate(case.number, prompt=prompt, keys=case.keys, delay_s=2, stay_s=4, record=case.name)
+    caller = pbx.originate(case.number, prompt=prompt, keys=case.keys, delay_s=2, stay_s=30, record=case.name)
     fired = gateway.wait_for("escalation", since=mark, timeout_s=15)
     assert (fired["escalation"], fired["trigger"]) == (case.name, case.trigger)
     agent_phone.wait_for("CALL_ESTABLISHED", timeout_s=10)
     ended = gateway.wait_for("call ended", since=mark)
     assert (ended["outcome"], ended["transfer"], ended["escalations"]) == ("transferred", "operator", [case.name])
-    agent_phone.wait_for("CALL_CLOSED", timeout_s=15)
+    time.sleep(TALK_S)
+    pbx.hang_up(caller)
+    agent_phone.wait_for("CALL_CLOSED")
     pbx.wait_until_idle()
     assert tone_seconds(read_wav(pbx.heard(case.name))[0], AGENT_TONE_HZ) > 1.0
