@@ -27,7 +27,7 @@ from gateway.sip.replaces import Replaces
 from gateway.sip.sdes import SrtpPolicy, SrtpTerms
 from gateway.sip.sdp import negotiate
 from gateway.sip.uri import unescape
-from tests.support.aio import eventually
+from tests.support.aio import eventually, undisturbed_s
 from tests.support.listening import tone, tone_seconds
 from tests.support.realtime_server import Call, RealtimeServer, ServerSession, ToolCalls
 
@@ -254,12 +254,12 @@ async def test_caller_and_contact_have_encrypted_lines_with_keys_of_their_own(op
 async def test_caller_is_back_with_the_model_within_a_second_and_the_model_knows_why(open_scene: OpenScene) -> None:
     scene = await open_scene()
     appended_ms = scene.session.appended_ms
-    refused_s = time.monotonic()
+    refused_s = undisturbed_s()
     scene.pbx.refuse(scene.contact, 486)
     result = await scene.session.received("conversation.item.create")
     assert '"busy (486 Busy Here)"' in result["item"]["output"]
-    await eventually(lambda: scene.session.appended_ms > appended_ms, 1)
-    assert time.monotonic() - refused_s < 1.0
+    await eventually(lambda: scene.session.appended_ms > appended_ms, 5)
+    assert undisturbed_s() - refused_s < 1.0
     scene.caller.hang_up()
     assert (await scene.record()).transfer_state is TransferState.FAILED
     await scene.assert_nothing_is_left()
@@ -284,10 +284,10 @@ async def test_contacts_call_ends_within_200_ms_when_the_caller_hangs_up(
     if picked_up:
         scene.pbx.pick_up(scene.contact)
         await eventually(lambda: scene.pbx.referred is not None, 3)
-    left_s = time.monotonic()
+    left_s = undisturbed_s()
     scene.caller.hang_up()
-    await eventually(scene.contact.ended.is_set, 1)
-    assert time.monotonic() - left_s < 0.2
+    await eventually(scene.contact.ended.is_set, 5)
+    assert undisturbed_s() - left_s < 0.2
     assert (await scene.record()).transfer_state is TransferState.CALLER_GONE
     await scene.assert_nothing_is_left()
 

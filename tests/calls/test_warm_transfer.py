@@ -22,7 +22,7 @@ from gateway.simulate.phone import PhoneOptions, free_sip_port
 from gateway.simulate.phone_call import PhoneCall
 from gateway.sip.message import Address
 from tests.calls.test_transfer_desk import Notes, PbxPhone
-from tests.support.aio import eventually
+from tests.support.aio import eventually, undisturbed_s
 from tests.support.http_server import HttpServer
 from tests.support.listening import tone, tone_seconds, write_wav
 from tests.support.realtime_server import Call, RealtimeServer, ServerSession, Speech, ToolCalls
@@ -177,10 +177,10 @@ async def test_a_contact_who_refuses_by_a_key_brings_the_caller_back_who_is_told
     scene = await open_scene()
     scene.pbx.pick_up(scene.contact)
     await scene.whispered(WHO_HZ)
-    refused_s = time.monotonic()
+    refused_s = undisturbed_s()
     scene.contact.press("2")
     result = await scene.session.received("conversation.item.create")
-    assert time.monotonic() - refused_s < 1.0
+    assert undisturbed_s() - refused_s < 1.0
     assert '"declined (by a key)"' in result["item"]["output"]
     await eventually(scene.contact.ended.is_set, 2)
     from_ms = scene.caller.time_ms
@@ -263,10 +263,10 @@ async def test_a_caller_who_hangs_up_during_the_whisper_ends_the_contacts_call_w
     scene = await open_scene()
     scene.pbx.pick_up(scene.contact)
     await scene.whispered(WHO_HZ)
-    left_s = time.monotonic()
+    left_s = undisturbed_s()
     scene.caller.hang_up()
-    await eventually(scene.contact.ended.is_set, 1)
-    assert time.monotonic() - left_s < 0.2
+    await eventually(scene.contact.ended.is_set, 5)
+    assert undisturbed_s() - left_s < 0.2
     assert (await scene.record()).transfer_state is TransferState.CALLER_GONE
     await eventually(lambda: len(scene.reports) == 2, 3)
     assert (scene.reports[1]["state"], scene.reports[1]["why"]) == ("failed", "the caller hung up")

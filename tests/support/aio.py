@@ -42,6 +42,14 @@ def waited_for_cpu_s() -> float:
         return 0.0
 
 
+def undisturbed_s() -> float:
+    """A monotonic clock that stands still while others have the processor that this thread is ready to use.
+
+    For promises of a fraction of a second, which say nothing of how busy the machine is that they are tested on.
+    """
+    return time.monotonic() - waited_for_cpu_s()
+
+
 class _Collections:
     """The seconds that the garbage collector has taken, for whoever is being measured to leave out."""
 
