@@ -357,5 +357,5 @@ class SessionStatistics:
         """Add what is counted of `more`; of everything else take what it told last."""
         for figure in fields(SessionStatistics):
             before, latest = getattr(self, figure.name), getattr(more, figure.name)
-            is_count = isinstance(latest, int | float)
+            is_count = isinstance(latest, int | float) and figure.name != "context_usage_ratio"
             setattr(self, figure.name, before + latest if is_count else latest or before)
