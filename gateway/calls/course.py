@@ -64,6 +64,7 @@ class Course:
     session: str | None = None  # the session that is open
     awaits_greeting: bool = False  # the caller has not heard the session yet
     loss: SessionLost | None = None  # the session went while the caller was elsewhere
+    news: list[str] = field(default_factory=list)  # what the next session the caller is with has to be told
     gathered: GatheredKeys = field(default_factory=GatheredKeys)
     transfer: Transfer | None = None
     tool_call: str | None = None  # the model's call that waits for the transfer's outcome

@@ -62,6 +62,7 @@ class Escalations:
         self._turns = 0  # of the caller, that had words
         self._minutes: list[float] = []  # that are still to come
         self._budget: BudgetReached | None = None  # what is to be answered, or is, once the model has finished
+        self._following: tuple[Action, ...] | None = None  # of that budget, until it is settled
         self.farewell = Farewell()
 
     # Keys and lost sessions.
@@ -109,6 +110,13 @@ class Escalations:
         begun = self.farewell.begin(seconds)
         return [] if begun is None else [StartTimer(timer=TimerName.FAREWELL, delay_s=begun)]
 
+    def resume_farewell(self, *, begins_again: bool = False) -> list[Command] | None:
+        """The caller is back with a session, and with it the time they are given; None: they had it."""
+        left_s = self.farewell.resume(begins_again=begins_again)
+        if left_s is None:
+            return []
+        return [StartTimer(timer=TimerName.FAREWELL, delay_s=left_s)] if left_s else None
+
     def take(self, is_talking: bool, may_interrupt: bool) -> tuple[Action, ...] | None:
         """The actions of the next escalation that was set off, if they can be carried out as the call stands."""
         for escalation in self._set_off:
@@ -146,25 +154,28 @@ class Escalations:
 
     def expect(self, budget: BudgetReached) -> None:
         """This one is to be answered now."""
-        self._budget = budget
+        if budget != self._budget:
+            self._budget, self._following = budget, None
 
     def expect_later(self, budget: BudgetReached) -> None:
         """The caller is not with the model: it is answered when they are. What is used up counts most."""
         if not self._is_used_up:
-            self._budget = budget
+            self.expect(budget)
 
     def outdoes(self, budget: BudgetReached) -> bool:
         """Whether `budget` decides what follows, though another is being answered."""
         return budget.is_final and not self._is_used_up
 
     def on_budget(self, at: datetime, session: str | None) -> tuple[Action, ...]:
-        """What follows from the budget that waits."""
-        escalation = None if self._budget is None else self._react(self._budget.mark, at, session)
-        return self._fire_once(escalation) or ()
+        """What follows from the budget that waits, also where that was broken off before it began."""
+        if self._following is None:
+            escalation = None if self._budget is None else self._react(self._budget.mark, at, session)
+            self._following = self._fire_once(escalation) or ()
+        return self._following
 
     def settle_budget(self) -> BudgetReached | None:
         """The answer was given: which budget it was."""
-        budget, self._budget = self._budget, None
+        budget, self._budget, self._following = self._budget, None, None
         return budget
 
     @property

@@ -88,6 +88,8 @@ class Rehearsal:
         self.variables: dict[str, str] = {**plan.variables, **facts.given}
         self.called: list[str] = []
         """The contacts that were called since the last escalation, after their hours and whoever stands in."""
+        self.resumed: list[int] = []
+        """Where in `done` a session was wanted that was open, and went on."""
         self.problem = ""
         """Why an event could not happen."""
         self._plan = plan
@@ -153,6 +155,7 @@ class Rehearsal:
                 self._choice, self.standing = action, Standing.HOOKED
             case SessionAction(name=name):
                 self.done += [*self._protected(name), action]
+                self.resumed += [len(self.done) - 1] if name == self._session else []
                 self._session, self._left, self.standing = name, [], Standing.TALKING
             case RejectAction() | HangUpAction():
                 self.done.append(action)
@@ -229,6 +232,8 @@ class Rehearsal:
     # What happens.
 
     def _happen(self, event: ExampleEvent, waiting: list[ExampleEvent]) -> None:
+        if isinstance(event, KeyPressed | DigitsEntered):
+            self._is_leaving = False
         if isinstance(event, KeyPressed) and self._is_free(event.digit) and (escalation := self._first(event)):
             if keeps_talking(escalation.actions):
                 self._do_besides(escalation)
@@ -257,7 +262,7 @@ class Rehearsal:
             self._left += [*([choice] if choice is not None else []), *left]
             return
         self._fired.add(escalation.name)
-        self.done, self.called = [], []
+        self.done, self.called, self.resumed = [], [], []
         for action in escalation.actions:
             self._do(action, [])
 
@@ -305,6 +310,8 @@ class Rehearsal:
             self._fail(menu.otherwise)
         else:
             self._go_on(chosen)
+        if isinstance(event, WordsSaid) and self._choice is None:
+            self._is_leaving = False
 
     def _collect(self, collect: CollectAction, event: DigitsEntered | KeyPressed | NothingDone) -> None:
         """Keys come one by one; a number that is entered is followed by a pause, and by nothing more."""
@@ -378,7 +385,8 @@ class Rehearsal:
 
     def _fire(self, escalation: Escalation) -> None:
         self._fired.add(escalation.name)
-        self.done, self.called, self._left, self._choice = [], [], list(escalation.actions), None
+        self.done, self.called, self.resumed = [], [], []
+        self._left, self._choice = list(escalation.actions), None
         self.standing = Standing.DOING
 
     def _first(self, event: ExampleEvent, level: Decimal | None = None) -> Escalation | None:

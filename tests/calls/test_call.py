@@ -247,7 +247,40 @@ def test_failed_transfer_without_a_session_goes_on_with_the_next_action(plan: Di
     declined = e.TransferReported(status=603, reason="Decline", is_final=True)
     commands = feed(call, declined, declined)
     assert commands == [e.OpenSession(name="reception")]
-    assert call.step(e.SessionOpened(), NOON)[-1] == e.Greet()
+    greet, told = call.step(e.SessionOpened(), NOON)[-2:]
+    assert greet == e.Greet()
+    assert isinstance(told, e.TellModel)
+    assert told.text == "The transfer failed: declined. Tell the caller, and offer other help."
+
+
+def test_a_session_is_told_of_transfers_that_failed_before_it_once_and_not_of_the_next_one(tmp_path: Path) -> None:
+    first, last = "do: [{transfer: sales}", "{session: reception}]"
+    assert f"{first}, {last}" in PLAN
+    longer = f"{first}, {{transfer: day}}, {{tone: beep}}, {last}"
+    plan = plan_of(tmp_path, PLAN.replace(f"{first}, {last}", longer))
+    call = call_to(plan, "7003")
+    feed(call, e.Started(), e.Established())
+    declined = e.TransferReported(status=603, reason="Decline", is_final=True)
+    busy = e.TransferReported(status=486, reason="Busy Here", is_final=True)
+    feed(call, declined, declined, busy, busy)
+    assert call.state is CallState.ACTING
+    commands = feed(call, e.PlayoutEnded(), e.SessionOpened())
+    (told,) = (command for command in commands if isinstance(command, e.TellModel))
+    assert ["declined" in told.text, "busy" in told.text] == [True, True]
+    commands = feed(call, e.DigitReceived(digit="0"), busy, busy)
+    (told,) = (command for command in commands if isinstance(command, e.TellModel))
+    assert "declined" not in told.text
+
+
+def test_a_plan_that_wants_the_session_that_is_open_goes_on_with_it(tmp_path: Path) -> None:
+    zero = 'when: {dtmf: "0"}, do: [{transfer: sales}'
+    call = talking(plan_of(tmp_path, PLAN.replace(zero, f"{zero}, {{session: reception}}")))
+    declined = e.TransferReported(status=603, reason="Decline", is_final=True)
+    commands = feed(call, e.DigitReceived(digit="0"), declined, declined)
+    assert not any(isinstance(command, e.Greet | e.OpenSession | e.CloseSession) for command in commands)
+    (told,) = (command for command in commands if isinstance(command, e.TellModel))
+    assert "declined" in told.text
+    assert (call.state, e.BridgeAudio(is_open=True) in commands) == (CallState.TALKING, True)
 
 
 def test_what_stands_behind_a_transfer_of_an_escalation_follows_before_the_model_is_told(tmp_path: Path) -> None:

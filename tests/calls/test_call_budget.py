@@ -153,6 +153,28 @@ def test_key_of_an_escalation_works_while_the_model_finishes(tmp_path: Path) -> 
     assert call.state is CallState.CONCLUDING
 
 
+def test_what_a_used_up_budget_wants_is_done_though_a_key_breaks_in_and_comes_to_nothing(tmp_path: Path) -> None:
+    spent = "{name: spent, when: {budget: 100%}, do: [{play: closed.wav}, {hang_up: true}]}"
+    call = call_with(tmp_path, spent)
+    feed(call, SPENT, e.DigitReceived(digit="0"), SPENT, BUSY)
+    assert call.state is CallState.CONCLUDING
+    commands = feed(call, e.PlayoutEnded())
+    assert any(isinstance(command, e.Play) for command in commands)
+    assert e.CloseSession() in commands
+    assert feed(call, e.PlayoutEnded())[-1] == e.HangUp()
+    assert call.notes.escalations == ["spent", "zero"]
+
+
+def test_a_key_that_only_says_something_does_not_leave_a_used_up_session_open(tmp_path: Path) -> None:
+    spent = "{name: spent, when: {budget: 100%}, do: [{play: closed.wav}, {hang_up: true}]}"
+    call = call_with(tmp_path, spent, "{name: five, when: {dtmf: 5}, do: [{say: Yes.}]}")
+    feed(call, SPENT, e.DigitReceived(digit="5"), e.PlayoutEnded())
+    assert call.state is CallState.CONCLUDING
+    commands = feed(call, e.PlayoutEnded())
+    assert e.CloseSession() in commands
+    assert sum(isinstance(command, e.Play) for command in commands) == 1
+
+
 def test_session_lost_meanwhile_does_not_keep_the_call_alive(tmp_path: Path) -> None:
     call = call_with(tmp_path, "{name: down, when: {provider_down: true}, do: [{session: modest}]}")
     feed(call, SPENT, e.SessionLost(reason="gone"))

@@ -13,6 +13,7 @@ from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
 from gateway.calls.escalation import facts as f
 from gateway.calls.escalation.events import AskVerdict, FactNoticed, Interject
+from gateway.calls.events.steps import WordsHeard
 from gateway.calls.phases.interruptions import HUNG_UP_AFTER
 from gateway.dialplan import actions as a
 from gateway.dialplan import triggers as t
@@ -297,8 +298,44 @@ def test_nobody_is_hung_up_on_who_is_being_transferred_and_whoever_comes_back_ha
     feed(call, SILENCE, transfer_tool("sales"), e.PlayoutEnded())
     assert feed(call, TIME_IS_UP) == []
     assert call.state is CallState.TRANSFERRING
-    feed(call, BUSY)
-    assert feed(call, SILENCE)[-1] == e.StartTimer(timer=e.TimerName.FAREWELL, delay_s=15)
+    assert e.StartTimer(timer=e.TimerName.FAREWELL, delay_s=15) in feed(call, BUSY)
+    assert feed(call, SILENCE) == [Interject(text="Are you there?")]
+    assert feed(call, TIME_IS_UP) == [e.HangUp()]
+
+
+MENU = a.MenuAction(
+    prompt=None, choices={"1": (a.ToneAction(tone=a.Tone.BEEP, seconds=1),)}, words={"1": ("yes",)}, tries=1
+)
+STEP_IS_UP = e.TimerFired(timer=e.TimerName.STEP)
+
+
+def asked() -> Call:
+    """A silent caller who is asked something by a menu when their time is up."""
+    call = talking(escalation(t.SilentFor(10.0), a.HangUpAfterAction(seconds=15), MENU))
+    feed(call, SILENCE)
+    assert call.state is CallState.ACTING
+    return call
+
+
+def test_a_caller_whose_time_is_up_in_a_menu_is_hung_up_on_when_they_are_back() -> None:
+    call = asked()
+    assert feed(call, TIME_IS_UP) == []
+    assert feed(call, STEP_IS_UP)[-1] == e.HangUp()
+    assert call.notes.cause == HUNG_UP_AFTER
+
+
+@pytest.mark.parametrize("sign", [e.DigitReceived(digit="1"), WordsHeard(text="yes")], ids=["key", "words"])
+def test_a_caller_who_chooses_is_not(sign: e.Event) -> None:
+    for events in ((sign, TIME_IS_UP), (TIME_IS_UP, sign)):
+        call = asked()
+        feed(call, *events, e.PlayoutEnded())
+        assert call.state is CallState.TALKING
+
+
+def test_a_caller_who_comes_to_another_session_has_all_the_time_again() -> None:
+    call = talking(escalation(t.SilentFor(10.0), a.HangUpAfterAction(seconds=15), a.SessionAction(name="other")))
+    feed(call, SILENCE, TIME_IS_UP)
+    assert e.StartTimer(timer=e.TimerName.FAREWELL, delay_s=15) in feed(call, e.SessionOpened())
     assert feed(call, TIME_IS_UP) == [e.HangUp()]
 
 

@@ -66,8 +66,11 @@ def test_a_budget_fires_once_and_without_an_escalation_nothing_follows(escalatio
     escalations.expect(NEARLY)
     assert escalations.on_budget(NOON, None) == ()
     escalations.expect(SPENT)
-    assert [escalations.on_budget(NOON, None) for _ in range(2)] == [HANG_UP, ()]
+    assert [escalations.on_budget(NOON, None) for _ in range(2)] == [HANG_UP, HANG_UP]  # the first was broken off
+    assert escalations._notes.escalations == ["spent"]
     assert [escalations.settle_budget(), escalations.settle_budget()] == [SPENT, None]
+    escalations.expect(SPENT)
+    assert escalations.on_budget(NOON, None) == ()
 
 
 @pytest.mark.parametrize("budgets", [(NEARLY, SPENT), (SPENT, NEARLY)])

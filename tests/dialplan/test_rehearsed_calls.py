@@ -275,7 +275,9 @@ class Driver:
             case x.NothingDone():
                 self.be_silent()
             case x.WordsSaid(text=text) if self.call.state is CallState.ACTING:
+                asking = self.call._course.stage._step
                 self.feed(WordsHeard(text=text))
+                self.is_leaving &= self.call._course.stage._step is asking
             case x.WordsSaid(text=text):
                 self.is_leaving = False
                 self.notice(CallerSaid(text=text))
@@ -320,8 +322,10 @@ def told(rehearsal: Rehearsal, plan: Dialplan) -> list[str]:
     """What a rehearsal has done, in the words of the driver; what it leaves to texts of variables apart."""
     found = []
     called = iter(rehearsal.called)
-    for action in rehearsal.done:
+    for place, action in enumerate(rehearsal.done):
         match action:
+            case a.SessionAction() if place in rehearsal.resumed:
+                pass  # nobody is greeted twice
             case a.SayAction(text=text):
                 found.append(f"say {rehearsal.text(text)}")
             case a.SessionAction(name=name):

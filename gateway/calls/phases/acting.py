@@ -27,13 +27,12 @@ from gateway.calls.events import (
     PlayoutEnded,
     TimerName,
 )
-from gateway.calls.events.steps import Speak, StepEvent
+from gateway.calls.events.steps import Speak, StepEvent, WordsHeard
 from gateway.calls.phases.answering import open_session, reject
 from gateway.calls.phases.conversing import (
     SOMEBODY_ELSE,
     TELL_PUT_THROUGH,
     back_to_session,
-    begin_session,
     lose_session,
 )
 from gateway.calls.phases.in_passing import do_at_once
@@ -93,7 +92,7 @@ def _perform_next(call: Course, action: Action, at: datetime) -> list[Command]:
     if isinstance(action, TransferAction | QueueAction):
         return start_action(call, action, at)
     call.script.replace(())  # a session is the last that is done, also where it came of a menu
-    return begin_session(call, at)
+    return back_to_session(call, at)
 
 
 def _opening(call: Course, at: datetime) -> Speak | None:
@@ -136,7 +135,15 @@ def _press_what_waits(call: Course, at: datetime) -> list[Command]:
 
 
 def _on_step_news(call: Course, event: Event, at: datetime) -> list[Command]:
-    return [] if call.stage.is_free else _look_behind(call, call.stage.hear(event, at), at)
+    return [] if call.stage.is_free else _hear(call, event, at)
+
+
+def _hear(call: Course, event: Event, at: datetime) -> list[Command]:
+    """The step hears of `event`, and may be over by it."""
+    commands = call.stage.hear(event, at)
+    if isinstance(event, WordsHeard) and call.stage.is_free:
+        call.escalations.farewell.spare()  # they have answered
+    return _look_behind(call, commands, at)
 
 
 def _on_digit(call: Course, event: DigitReceived, at: datetime) -> list[Command]:

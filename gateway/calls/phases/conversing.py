@@ -21,7 +21,7 @@ from gateway.calls.events import (
     TellModel,
 )
 from gateway.calls.phases.concluding import answer_budget
-from gateway.calls.phases.interruptions import answer_facts
+from gateway.calls.phases.interruptions import HUNG_UP_AFTER, answer_facts
 from gateway.dialplan.actions import SessionAction, TellAction
 from gateway.dialplan.template import Template
 
@@ -52,7 +52,10 @@ def back_to_session(call: Course, at: datetime) -> list[Command]:
     if call.awaits_greeting:
         return begin_session(call, at)
     call.enter(CallState.TALKING)
-    return [BridgeAudio(is_open=True), *_answer_what_waits(call, at)]
+    waiting = call.escalations.resume_farewell()
+    if waiting is None:
+        return call.leave(HUNG_UP_AFTER)
+    return [BridgeAudio(is_open=True), *_tell_news(call), *waiting, *_answer_what_waits(call, at)]
 
 
 def lose_session(call: Course, loss: SessionLost, at: datetime) -> list[Command]:
@@ -72,8 +75,14 @@ def lose_session(call: Course, loss: SessionLost, at: datetime) -> list[Command]
 def _greet(call: Course, at: datetime) -> list[Command]:
     call.awaits_greeting = False
     call.enter(CallState.TALKING)
-    counted = call.escalations.begin_session()
-    return [BridgeAudio(is_open=True), Greet(), *counted, *_answer_what_waits(call, at)]
+    counted = [*call.escalations.begin_session(), *(call.escalations.resume_farewell(begins_again=True) or ())]
+    return [BridgeAudio(is_open=True), Greet(), *_tell_news(call), *counted, *_answer_what_waits(call, at)]
+
+
+def _tell_news(call: Course) -> list[Command]:
+    """What became of the caller before they came to the session."""
+    news, call.news = call.news, []
+    return [TellModel(text="\n".join(news))] if news else []
 
 
 def _answer_what_waits(call: Course, at: datetime) -> list[Command]:

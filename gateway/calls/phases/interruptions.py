@@ -94,10 +94,20 @@ def _on_minutes(call: Course, _event: TimerFired, at: datetime) -> list[Command]
 
 
 def _on_farewell_over(call: Course, _event: TimerFired, _at: datetime) -> list[Command]:
-    """The caller has had their time to say something more."""
-    is_due = call.escalations.farewell.expire()
-    return call.leave(HUNG_UP_AFTER) if is_due and call.state is CallState.TALKING else []
+    """The caller has had their time to say something more; elsewhere it counts when they are back with the model."""
+    farewell, is_elsewhere = call.escalations.farewell, call.state is not CallState.TALKING
+    ends = farewell.expire(is_elsewhere=is_elsewhere, begins_again=call.state in _AWAY)
+    return call.leave(HUNG_UP_AFTER) if ends else []
 
+
+_AWAY = (
+    CallState.PREPARING,
+    CallState.ANSWERING,
+    CallState.CONSENTING,
+    CallState.ANNOUNCING,
+    CallState.TRANSFERRING,
+)
+"""Where a caller waits for somebody, and has no reason to say anything."""
 
 INTERRUPTIONS: Transitions = {
     **{(state, FactNoticed): _on_fact for state in ALIVE},

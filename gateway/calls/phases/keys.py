@@ -30,6 +30,7 @@ def note_key(call: Course) -> None:
     """The caller does something."""
     call.grants.note_key()
     call.script.note_caller()
+    call.escalations.farewell.spare()
 
 
 def escalate_by_key(call: Course, event: DigitReceived, at: datetime) -> list[Command] | None:
@@ -62,7 +63,9 @@ def _go_on_besides(call: Course, actions: Sequence[Action], at: datetime) -> lis
     is_heard = any(isinstance(action, SayAction) for action in actions)
     if call.state in (CallState.TALKING, CallState.ANNOUNCING) or not (is_heard or call.state in INTERRUPTED):
         return keep_talking(call, actions, at)
-    return interrupt(call, (*actions, *call.stage.undone, *call.script.remaining), at)
+    # What a budget wants is asked for again when the caller is back.
+    left = () if call.state is CallState.CONCLUDING else (*call.stage.undone, *call.script.remaining)
+    return interrupt(call, (*actions, *left), at)
 
 
 def _on_digit_while_preparing(call: Course, event: DigitReceived, at: datetime) -> list[Command]:

@@ -23,7 +23,6 @@ from gateway.calls.events import (
     ReplyToTool,
     StopTimer,
     TargetLeft,
-    TellModel,
     TimerFired,
     TimerName,
 )
@@ -31,10 +30,9 @@ from gateway.calls.events.transfer import TransferEvent
 from gateway.calls.phases.conversing import back_to_session
 from gateway.calls.transfer import Transfer, TransferAttempt
 from gateway.calls.transfer_state import TransferState
-from gateway.dialplan.actions import QueueAction, TellAction, TransferAction, VoicemailAction
+from gateway.dialplan.actions import QueueAction, TransferAction, VoicemailAction
 from gateway.dialplan.contacts import SummaryWay, TransferMode
 from gateway.dialplan.model import TransferGranted
-from gateway.dialplan.template import Template
 
 FRESH = timedelta(seconds=1)
 """How long after the answer a PBX may still be connecting the call, and refuse REFER for that alone."""
@@ -125,21 +123,17 @@ def _on_news(call: Course, event: Event, at: datetime) -> list[Command]:
 
 
 def _fail(call: Course, why: str, at: datetime, in_our_words: str = "") -> list[Command]:
-    """The caller is still here: on with the next action, and behind the last one back to the model, told why.
+    """The caller is still here: on with the next action; the session that they come to, or back to, is told why.
 
     `why` may hold what the far end wrote, as a tool's result may; a message of ours says it `in_our_words`.
     """
     call.notes.transfer_target = None
     tool_call, call.tool_call = call.tool_call, None
     news = f"The transfer failed: {in_our_words or why}. Tell the caller, and offer other help."
-    if tool_call is None and call.script.remaining:
-        call.script.put_last((TellAction(text=Template(parts=(news,))),))
+    if tool_call is None or call.session is None:
+        call.news.append(news)
         return call.go_on(at)
-    if call.session is None:
-        return call.go_on(at)
-    told: Command = TellModel(text=news)
-    if tool_call is not None:
-        told = ReplyToTool(call_id=tool_call, output={"status": "failed", "reason": why})
+    told = ReplyToTool(call_id=tool_call, output={"status": "failed", "reason": why})
     return [*back_to_session(call, at), told]
 
 
