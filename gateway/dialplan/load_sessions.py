@@ -29,7 +29,7 @@ def load_sessions(loading: Loading) -> MappingProxyType[str, SessionPlan]:
 
 def need_price(loading: Loading, session: str, path: Way) -> None:
     """Whoever counts money has to know what the model of a realtime `session` costs."""
-    message = f"the configuration does not know what the model of realtime session {session!r} costs"
+    message = f"the configuration does not know what realtime session {session!r} costs, its model or its transcription"
     loading.need(ReferenceKind.PRICE, path, message, NEEDS_PRICE.format(session), name=session, at_key=False)
 
 

@@ -315,7 +315,7 @@ WHOLE = [
     "the configuration has no trunk 'pbx' (did you mean 'pbx2'?)",
     "the configuration keeps no recordings (expected records.recordings.folder there)",
     (
-        "the configuration does not know what the model of realtime session 'default' costs "
+        "the configuration does not know what realtime session 'default' costs, its model or its transcription "
         "(expected realtime.default.prices there, see docs/budget.md)"
     ),
 ]

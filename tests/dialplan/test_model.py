@@ -326,7 +326,7 @@ def test_a_plan_that_counts_money_needs_to_know_the_price(tmp_path: Path) -> Non
     plan = spending(tmp_path)
     assert plan.check_references(["default"], ["pbx"]) == ()
     problems = plan.check_references(["default"], ["pbx"], unpriced=["default", "other"])
-    what = "the configuration does not know what the model of realtime session 'default' costs"
+    what = "the configuration does not know what realtime session 'default' costs, its model or its transcription"
     remedy = "(expected realtime.default.prices there, see docs/budget.md)"
     assert [str(problem) for problem in problems] == [
         f"{plan.file}:12:35: {what} {remedy}",
