@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from gateway.errors import Problem, shown
 from gateway.located import Document, Node, Scalar, Table
 
-TEXTS = ("say", "tell", "greeting", "instructions", "description", "filler", "subject", "reason")
-"""Keys whose values are spoken, told or shown, and may hold any character."""
-TABLES_OF_TEXTS = ("set",)
+TEXTS = ("say", "text", "protect", "tell", "greeting", "instructions", "description", "filler", "subject", "reason")
+"""Keys whose values, or each of them, are spoken, told or shown, and may hold any character."""
+TABLES_OF_TEXTS = ("set", "phrases")
 _KEY = re.compile(r"#:(\s|$)")
 
 
@@ -46,4 +46,4 @@ def _cut_texts(node: Node, *, is_text: bool = False) -> Iterator[Problem]:
                 yield from _cut_texts(value, is_text=key.text in TEXTS)
     else:
         for value in node.values:
-            yield from _cut_texts(value)
+            yield from _cut_texts(value, is_text=is_text)

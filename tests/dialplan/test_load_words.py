@@ -618,6 +618,22 @@ def test_a_text_of_a_variable_that_ends_in_a_comment_is_refused(tmp_path: Path) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("head", "route", "place"),
+    [
+        ("", "      - say:\n          text: Press #1 now.\n          protect: true\n", "8:17"),
+        ("phrases:\n  callback: We call #1 back.\n", "      - hang_up: true\n", "5:13"),
+        ("sessions:\n  s:\n    use: d\n    protect: Press #1 now.\n", "      - session: s\n", "7:14"),
+        ("sessions:\n  s:\n    use: d\n    protect:\n      - Hi.\n      - Press #1.\n", "      - session: s\n", "9:9"),
+    ],
+)
+def test_a_text_that_a_comment_cuts_is_told_wherever_it_stands(
+    tmp_path: Path, head: str, route: str, place: str
+) -> None:
+    (told,) = problems(tmp_path, plan_of(f"  - name: a\n    do:\n{route}", head))
+    assert told.startswith(f"plan.yaml:{place}: the text ends before '#1")
+
+
 def test_a_key_without_quotes_that_is_a_comment_is_told(tmp_path: Path) -> None:
     text = EVERY_WORD.replace(
         'when: {dtmf: "0", from: "@vip", hours: office, session: reception, to: 7*}', "when:\n      dtmf: #"
