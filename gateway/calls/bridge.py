@@ -170,21 +170,25 @@ class SessionBridge:
         return self._downlink.leg is not None
 
     def move(self, leg: int) -> None:
-        """Go on with another leg; what was queued at the old one is lost. Nothing where it has not started."""
+        """Go on with another leg and caller; what was queued at the old one, and what was said there, is lost."""
+        self._held_speech.forget()
         if self.has_started:
             self._downlink.leg = leg
 
     # Uplink.
 
-    def set_open(self, *, is_open: bool, lets_finish: bool = False, keeps_caller: bool = False) -> None:
+    def set_open(
+        self, *, is_open: bool, lets_finish: bool = False, keeps_caller: bool = False, keeps_said: bool = False
+    ) -> None:
         """Whether caller and model hear each other; what the model says meanwhile is lost, unless it `lets_finish`.
 
         What the caller says is lost, too, unless it `keeps_caller`: the model hears it then when both hear each other
-        again. One that is full duplex hears at the pace of speech, and never what was said before.
+        again; with `keeps_said` only what was kept before. One that is full duplex hears at the pace of speech, and
+        never what was said before.
         """
         self._is_uplink_open = is_open
         self._keeps_caller = keeps_caller and not is_open and not self._is_full_duplex
-        if not is_open and not self._keeps_caller:
+        if not (is_open or self._keeps_caller or keeps_said):
             self._held_speech.forget()
         self._downlink.is_silenced = not is_open and self.has_started and not lets_finish
 

@@ -93,10 +93,15 @@ class CallSession:
         match command:
             case Greet():
                 self._greet(bridge)
-            case BridgeAudio(is_open=is_open, lets_finish=lets_finish, keeps_caller=keeps_caller):
+            case BridgeAudio(is_open=is_open, keeps_caller=keeps_caller):
                 if keeps_caller or (is_open and bridge.has_started):
                     self._speak_format()
-                bridge.set_open(is_open=is_open, lets_finish=lets_finish, keeps_caller=keeps_caller)
+                bridge.set_open(
+                    is_open=is_open,
+                    lets_finish=command.lets_finish,
+                    keeps_caller=keeps_caller,
+                    keeps_said=command.keeps_said,
+                )
             case ReplyToTool():
                 bridge.reply_to_tool(command.call_id, command.output, respond=command.respond)
             case TellModel(text=text):

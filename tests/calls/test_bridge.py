@@ -1,9 +1,9 @@
-"""A bridge to a model that is full duplex, with a real media engine on a virtual clock."""
+"""A bridge to a model, full duplex unless a test says otherwise, with a real media engine on a virtual clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -38,6 +38,7 @@ class DuplexSession:
     capabilities: realtime.Capabilities = CAPABILITIES
     asked: list[str | None] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    heard: list[bytes] = field(default_factory=list)
     turns: ModelTurns = field(default_factory=lambda: ModelTurns(FORM))
     on_event: Callable[[realtime.SessionEvent], None] = lambda _event: None
 
@@ -50,7 +51,9 @@ class DuplexSession:
     def send_text(self, _role: str, text: str) -> None:
         self.told.append(text)
 
-    def append_audio(self, audio: bytes) -> None: ...
+    def append_audio(self, audio: bytes) -> None:
+        self.heard.append(audio)
+
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None: ...
     async def close(self) -> None: ...
 
@@ -202,6 +205,50 @@ async def test_a_reply_that_the_caller_does_not_hear_is_not_waited_for(scene: Sc
     assert scene.bridge.is_quiet
     scene.bridge.set_open(is_open=True)
     assert not scene.bridge.is_quiet
+
+
+def said_while_not_heard(scene: Scene) -> bytes:
+    """The caller says something while a protected prompt is heard: what it was."""
+    said = np.random.default_rng(1).integers(0, 255, 160, np.uint8).tobytes()
+    scene.session.capabilities = replace(CAPABILITIES, is_full_duplex=False)
+    scene.bridge.set_open(is_open=False, keeps_caller=True)
+    for piece in [*[SILENCE * 20] * 20, *[said] * 20]:
+        scene.bridge.append_audio(piece)
+    return said
+
+
+async def test_what_was_said_before_a_question_is_heard_behind_it_and_the_answer_is_not(scene: Scene) -> None:
+    session = await scene.talk()
+    said, answer = said_while_not_heard(scene), SOUND * 20
+    scene.bridge.set_open(is_open=False, keeps_said=True)
+    scene.bridge.append_audio(answer)
+    assert session.heard == []
+    scene.bridge.set_open(is_open=True)
+    for _ in range(20):
+        scene.bridge.append_audio(SILENCE * 20)
+    assert session.heard.count(said) == 20
+    assert answer not in session.heard
+
+
+async def test_what_was_said_before_a_sound_that_is_not_protected_is_lost(scene: Scene) -> None:
+    session = await scene.talk()
+    said_while_not_heard(scene)
+    scene.bridge.set_open(is_open=False)
+    scene.bridge.set_open(is_open=True)
+    scene.bridge.append_audio(SOUND)
+    assert session.heard == [SOUND]
+
+
+@pytest.mark.parametrize("has_started", [True, False])
+async def test_what_somebody_else_has_said_is_not_heard_of_who_is_put_through(
+    scene: Scene, *, has_started: bool
+) -> None:
+    session = await (scene.talk() if has_started else scene.open())
+    said_while_not_heard(scene)
+    scene.bridge.move(scene.rig.open_leg())
+    scene.bridge.set_open(is_open=True)
+    scene.bridge.append_audio(SOUND)
+    assert session.heard == [SOUND]
 
 
 async def test_speech_at_the_pace_of_hearing_is_played_whole_and_without_gaps(scene: Scene) -> None:

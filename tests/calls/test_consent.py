@@ -71,7 +71,7 @@ def test_caller_who_agreed_elsewhere_is_recorded_from_the_first_word(tmp_path: P
 def test_announcement_is_heard_before_the_recording_and_the_greeting(tmp_path: Path) -> None:
     call = call_with(tmp_path, ANNOUNCE)
     begun = call.step(e.Established(), NOON)[1:]
-    assert begun == [e.BridgeAudio(is_open=False), e.Play(file=tmp_path / "ask.wav")]
+    assert begun == [e.BridgeAudio(is_open=False, keeps_said=True), e.Play(file=tmp_path / "ask.wav")]
     assert call.state is CallState.CONSENTING
     assert call.step(e.PlayoutEnded(), NOON) == [*QUIET, e.StartRecording(), *GREETED]
     assert (call.state, call.notes.consent) == (CallState.TALKING, RecordingConsent.ANNOUNCED)
@@ -143,7 +143,7 @@ def test_caller_whom_nobody_hears_is_missed_during_the_question(tmp_path: Path) 
 
 def test_who_takes_the_callers_place_during_the_announcement_hears_it_from_the_start(tmp_path: Path) -> None:
     call = call_with(tmp_path, ANNOUNCE, e.Established())
-    asked = [e.BridgeAudio(is_open=False), e.Play(file=tmp_path / "ask.wav")]
+    asked = [e.BridgeAudio(is_open=False, keeps_said=True), e.Play(file=tmp_path / "ask.wav")]
     assert call.step(e.CallerReplaced(), NOON) == [*NO_LONGER_ASKING, *asked]
 
 

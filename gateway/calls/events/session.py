@@ -76,12 +76,14 @@ class BridgeAudio:
     """Let caller and model hear each other, or not (while a file plays, or the PBX moves the caller).
 
     With ``lets_finish`` the caller still hears what the model is about to say, and is heard no more. With
-    ``keeps_caller`` the model hears afterwards what the caller says meanwhile.
+    ``keeps_caller`` the model hears afterwards what the caller says meanwhile, with ``keeps_said`` only what was kept
+    before.
     """
 
     is_open: bool
     lets_finish: bool = False
     keeps_caller: bool = False
+    keeps_said: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ def begin_session(call: Course, at: datetime) -> list[Command]:
     if question is None:
         return [*call.agreement.begin(call.record), *_greet(call, at)]
     call.enter(CallState.CONSENTING)
-    return [BridgeAudio(is_open=False), Play(file=question)]
+    return [BridgeAudio(is_open=False, keeps_said=True), Play(file=question)]
 
 
 def settle_consent(call: Course, consent: RecordingConsent, at: datetime) -> list[Command]:
