@@ -99,6 +99,7 @@ class Course:
         self.grants.forget_caller()
         self.protected.forget_caller()
         self.stage.forget_keys()
+        self.gathered.forget()
 
     def await_sentence(self, limit_s: float = ANNOUNCEMENT_LIMIT_S) -> list[Command]:
         """Let the model finish; digits that were pressed before are no longer of interest."""

@@ -173,6 +173,34 @@ def test_somebody_who_is_put_through_hears_the_prompts_before_the_model_greets_t
     assert feed(call, e.PlayoutEnded(), e.PlayoutEnded())[-2:] == told
 
 
+def test_the_model_is_told_of_two_who_were_put_through_once_and_behind_the_prompts(
+    tmp_path: Path, played: e.Play
+) -> None:
+    call = call_to(tmp_path, "1", *OPENED, *HEARD, e.CallerReplaced())
+    commands = feed(call, e.PlayoutEnded(), e.CallerReplaced())
+    assert commands[-2:] == [QUIET, SAID]
+    assert e.TellModel(text=PUT_THROUGH) not in commands
+    assert feed(call, *HEARD).count(e.TellModel(text=PUT_THROUGH)) == 1
+
+
+@pytest.mark.parametrize(("number", "until"), [("1", (*OPENED, *HEARD)), ("7", OPENED[:2] + OPENED[3:])])
+def test_keys_of_who_was_there_before_are_not_told_as_those_of_who_was_put_through(
+    tmp_path: Path, played: e.Play, number: str, until: tuple[e.Event, ...]
+) -> None:
+    call = call_to(tmp_path, number, *until, key("1"), e.CallerReplaced())
+    paused = e.TimerFired(timer=e.TimerName.DIGITS)
+    assert feed(call, paused) == []
+    (told,) = feed(call, *HEARD, key("2"), paused)[-1:]
+    assert isinstance(told, e.TellModel)
+    assert told.text.endswith("keys: 2")
+
+
+def test_what_was_said_before_the_question_of_the_recording_is_not_forgotten(tmp_path: Path, played: e.Play) -> None:
+    call = call_to(tmp_path, "2", e.Started(), e.SessionOpened(), e.Established())
+    asked = [e.BridgeAudio(is_open=False, keeps_said=True), e.Play(file=tmp_path / "ask.wav")]
+    assert feed(call, e.PlayoutEnded()) == asked
+
+
 def test_the_question_of_the_recording_comes_behind_the_prompts_for_who_takes_the_callers_place(
     tmp_path: Path, played: e.Play
 ) -> None:

@@ -159,8 +159,9 @@ def _on_caller_replaced(call: Course, _event: CallerReplaced, at: datetime) -> l
     """Who is on the line now hears the step from its beginning, and the model is told when they are with it."""
     call.forget_caller()
     commands = call.agreement.stop(SOMEBODY_ELSE)
-    prompts = call.protected.of(call.session)  # those of the session begin anew, too
-    call.script.replace([action for action in call.script.remaining if action not in prompts])
+    prompts = call.protected.of(call.session)  # those of the session begin anew, too, and what the model is told behind
+    anew = (*prompts, TELL_PUT_THROUGH)
+    call.script.replace([action for action in call.script.remaining if action not in anew])
     if call.session is not None and not call.awaits_greeting:
         call.script.put_last((*call.protected.take(call.session), TELL_PUT_THROUGH))
     if not call.stage.is_for_the_ear:
