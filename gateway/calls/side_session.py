@@ -12,6 +12,7 @@ from gateway.calls.brief import CallBrief
 from gateway.calls.line import Line
 from gateway.calls.services import CallServices
 from gateway.calls.spending import CallSpending
+from gateway.errors import ProviderRefused
 from gateway.realtime import session as realtime
 
 
@@ -47,7 +48,9 @@ class SideSessions:
         ]
 
     def open(self, chain: Sequence[realtime.SessionOptions]) -> realtime.RealtimeSession:
-        """One that is not connected. Raises: `ProviderError`."""
+        """One that is not connected. Raises: `ProviderError`, also where nobody may pay for it."""
+        if (limit := self.spending.refusal()) is not None:
+            raise ProviderRefused(f"{limit} is used up", code="budget")
         return self.services.open_session(self._uses, chain)
 
     def count(self, chain: Sequence[realtime.SessionOptions]) -> Callable[[realtime.SessionEvent], None]:

@@ -23,14 +23,14 @@ import structlog
 
 from gateway.calls.events import BudgetReached
 from gateway.calls.record import CallRecord
-from gateway.dialplan.actions import Action, SessionAction
+from gateway.dialplan.actions import Action, GotoAction, SessionAction
 from gateway.dialplan.model import CallFacts, Dialplan, SessionLimits, SessionPlan
 from gateway.dialplan.triggers import BudgetUsed, CostOver
 from gateway.errors import ResourceError, shown
 from gateway.realtime import session as realtime
 from gateway.realtime.budget import NO_BUDGET, Budget, Meter, Reading
 from gateway.realtime.day_ledger import DayBudgets, DayLedger
-from gateway.realtime.prices import CURRENCY, UNKNOWN_PRICES, SessionPrices
+from gateway.realtime.prices import CURRENCY, FREE, UNKNOWN_PRICES, SessionPrices
 
 LOOK_EVERY_S = 1.0
 SPENT = BudgetUsed(1.0)
@@ -59,12 +59,12 @@ class Accounting:
 
         A call that needs no model is never refused. Raises: `BudgetSpent` where the plan has nothing else for it.
         """
-        limit = None
-        if any(isinstance(action, SessionAction) for action in actions):
+        limit, actions = None, tuple(actions)
+        session = _session_of(plan, actions)
+        if session is not None:
             limit = self.ledger.refusal(facts.from_, facts.to, facts.at.date())
         if limit is None:
-            return tuple(actions)
-        session = next((action.name for action in actions if isinstance(action, SessionAction)), None)
+            return actions
         escalation = plan.react(SPENT, facts, session)
         if escalation is None:
             _refuse(limit)
@@ -83,6 +83,21 @@ class Accounting:
             self._unpriced.add((provider, model))
             remedy = "realtime.NAME.prices in the configuration (docs/budget.md)"
             _log.warning("price unknown", provider=provider, model=shown(model), remedy=remedy)
+
+
+def _session_of(plan: Dialplan, actions: Sequence[Action]) -> str | None:
+    """The session that `actions` come to if nothing stands in the way, in whatever route; None: to none."""
+    routes = {route.name: route.actions for route in plan.routes}
+    while True:
+        goal: str | None = None
+        for action in actions:
+            if isinstance(action, SessionAction):
+                return action.name
+            if isinstance(action, GotoAction):
+                goal = action.route
+        if goal not in routes:
+            return None
+        actions = routes.pop(goal)
 
 
 def _refuse(limit: str) -> NoReturn:
@@ -140,6 +155,14 @@ class CallSpending:
         aside = SessionSpending(self, self._accounting, None, tuple(zip(uses, chain, strict=True)), self._clock)
         self._asides.append(aside)
         return aside
+
+    def refusal(self) -> str | None:
+        """The limit that leaves nothing for a session beside the plan's own; None where one may be opened."""
+        if self._accounting.ledger.is_limited:
+            self._account.charge(FREE, 0.0, self._wall_clock().date())  # a new day has begun, perhaps
+        call, what = self._accounting.call.share(self._charged)
+        share, limit = max((call, f"limits.budget.call.{what}"), self._account.share())
+        return limit if share >= 1 else None
 
     def leave(self) -> None:
         """The session is let go; what it is still billed for counts."""

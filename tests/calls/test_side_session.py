@@ -65,7 +65,9 @@ class Desk:
         formats = (options.input_format, options.output_format)
         line: Any = SimpleNamespace(leg=1, formats=formats, law=lambda _offer: AudioFormat.PCMU)
         brief: Any = SimpleNamespace(plan=BARE_PLAN, offered=None, start=SimpleNamespace(call_id="c"))
-        spending: Any = SimpleNamespace(aside=lambda _chain, _uses: SimpleNamespace(hear=lambda _event: None))
+        spending: Any = SimpleNamespace(
+            aside=lambda _chain, _uses: SimpleNamespace(hear=lambda _event: None), refusal=lambda: None
+        )
         self.sessions = SideSessions(services, brief, lambda: line, spending)
 
     def _open(self, _uses: object, chain: Any) -> realtime.RealtimeSession:

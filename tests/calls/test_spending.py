@@ -41,6 +41,8 @@ sessions:
   modest: {use: cheap}
 routes:
   - {name: announce, match: {to: "7001"}, do: [{play: closed.wav}]}
+  - {name: spoken, match: {to: "7002"}, do: [{say: Hello.}, {hang_up: true}]}
+  - {name: leap, match: {to: "7003"}, do: [{ring: 1s}, {goto: talk}]}
   - {name: talk, do: [{session: reception}]}
 """
 HOSTED = session_prices("openai", "gpt-realtime-2.1", "gpt-4o-transcribe")
@@ -368,6 +370,29 @@ def test_caller_of_a_used_up_day_is_refused_before_the_answer_and_before_a_sessi
         dial(house, "7001")  # costs no model
         await house.live(1)
         assert pbx.answered == 2
+
+    script_of(house, scene)
+
+
+def test_texts_that_nobody_may_pay_are_left_out_and_a_session_in_another_route_is_refused(tmp_path: Path) -> None:
+    house = house_of(plan_of(tmp_path), day=Budget(money=Decimal("0.10")))
+    pbx: QuietPbx = house.pbx.application  # type: ignore[assignment]
+
+    async def scene() -> None:
+        (session,) = await talk(house)
+        reply(session)
+        await house.live(2)
+        known = len(house.sessions)
+        dial(house, "7003")
+        await house.live(1)
+        assert pbx.refused == [503]
+        with capture_logs() as logs:
+            dial(house, "7002")
+            await house.live(3)
+        assert len(house.sessions) == known
+        (told,) = [line for line in logs if line["event"] == "text not spoken"]
+        assert told["reason"] == "limits.budget.day.money is used up"
+        assert house.ended[-1].cause == "dialplan"
 
     script_of(house, scene)
 
