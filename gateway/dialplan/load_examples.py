@@ -92,7 +92,7 @@ def last_seen(text: str, at: datetime) -> datetime | None:
 def _instant(loading: Loading, path: Way, text: str) -> datetime:
     if not text:
         if loading.whole.keys(("hours",)):
-            loading.note(path, "key 'at' is missing", "expected it in every test of a plan with hours")
+            loading.note((*path, "at"), "key 'at' is missing", "expected it in every test of a plan with hours")
         return DEFAULT_INSTANT.replace(tzinfo=loading.zone)
     try:
         return parse_instant(text, loading.zone)
