@@ -21,6 +21,7 @@ from pydantic import Field
 from gateway.dialplan.action_source import Actions, ActionSource
 from gateway.dialplan.actions import Action, PlayAction, walk
 from gateway.dialplan.load_actions import ActionLoader
+from gateway.dialplan.load_phrases import unspeakable
 from gateway.dialplan.loading import Loading
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.source import PlanSource
@@ -86,6 +87,8 @@ def read_hook_answer(plan: Dialplan, value: object) -> HookAnswer | HookRefusal:
         loading.refer_variable(name, ("set", name), is_set=True)
     if loading.problems:
         return _refusal(problem.message for problem in loading.problems)
+    if lacking := unspeakable(plan.phrases, actions):
+        return HookRefusal(f"the plan has no phrases in {plan.language!r} for {', '.join(lacking)}")
     if sum(1 for _ in walk(actions)) > MAX_ACTIONS:
         return HookRefusal(f"the answer has more than {MAX_ACTIONS} actions")
     return HookAnswer(actions=actions, values=MappingProxyType(dict(written.set)))

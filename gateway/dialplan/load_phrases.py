@@ -8,7 +8,7 @@ from dataclasses import replace
 from gateway.dialplan.actions import Action, CallbackAction, walk
 from gateway.dialplan.contacts import Acceptance, Contact, TransferMode
 from gateway.dialplan.loading import Loading
-from gateway.dialplan.own_phrases import ENGLISH, NEEDED, PLACES, SHIPPED, OwnPhrases
+from gateway.dialplan.own_phrases import NEEDED, NONE, PLACES, SHIPPED, OwnPhrases
 from gateway.dialplan.request_template import parse_text_template
 from gateway.errors import shown
 from gateway.located import hint
@@ -31,7 +31,12 @@ def load_phrases(loading: Loading, contacts: Iterable[Contact], actions: Iterabl
             phrases = ", ".join(f"{name}: ..." for name in missing)
             expected = f"expected phrases: {{{phrases}}}, or one of {', '.join(SHIPPED)}"
             loading.note(("language",), f"'language' is {language!r}, which the gateway does not speak", expected)
-    return replace(SHIPPED.get(language, ENGLISH), **written)
+    return replace(SHIPPED.get(language, NONE), **written)
+
+
+def unspeakable(phrases: OwnPhrases, actions: Iterable[Action]) -> tuple[str, ...]:
+    """The phrases that `actions` of a web service would need, and a plan that was not asked for them lacks."""
+    return tuple(name for name in dict.fromkeys(_said((), actions)) if not getattr(phrases, name))
 
 
 def _said(contacts: Iterable[Contact], actions: Iterable[Action]) -> Iterator[str]:

@@ -11,7 +11,7 @@ What goes into a phrase is data: braces in it stay as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from gateway.dialplan.request_template import parse_text_template
 
@@ -194,3 +194,5 @@ SHIPPED: Mapping[str, OwnPhrases] = {
 }
 """By language (ISO 639-1)."""
 ENGLISH = SHIPPED["en"]
+NONE = OwnPhrases(**{place.name: "" for place in fields(OwnPhrases)})
+"""Of a language in which nothing is shipped."""

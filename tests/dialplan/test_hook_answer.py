@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.dialplan import actions as a
@@ -138,3 +140,20 @@ def test_texts_of_an_answer_are_not_in_the_reason(plan: Dialplan) -> None:
     refusal = read_hook_answer(plan, {"do": [{"say": "secret 4711"}, {"goto": "x"}]})
     assert isinstance(refusal, HookRefusal)
     assert "4711" not in refusal.reason
+
+
+@pytest.mark.parametrize(
+    ("phrases", "lacking"), [("{}", True), ("{callback: A, callback_withheld: B, callback_invalid: C}", False)]
+)
+def test_what_callers_would_hear_in_another_language_is_refused(tmp_path: Path, phrases: str, *, lacking: bool) -> None:
+    for name in ("menu.wav", "choose.wav"):
+        write_sound(tmp_path / name)
+    (tmp_path / "plan.yaml").write_text(
+        PLAN.replace("timezone: UTC", f"timezone: UTC\nlanguage: tr\nphrases: {phrases}")
+    )
+    answer = read_hook_answer(load_dialplan(tmp_path / "plan.yaml"), {"do": [{"menu": {"1": [{"callback": "night"}]}}]})
+    if lacking:
+        why = "the plan has no phrases in 'tr' for callback, callback_withheld, callback_invalid"
+        assert answer == HookRefusal(why)
+    else:
+        assert isinstance(answer, HookAnswer)
