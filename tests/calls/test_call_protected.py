@@ -42,6 +42,7 @@ routes:
   - {name: greeted, match: {to: "5"}, do: [{answer: true}, {session: reception}]}
   - {name: called, match: {to: "6", direction: outgoing}, do: [{session: reception}]}
   - {name: free, match: {to: "7"}, do: [{session: free}]}
+  - {name: told, match: {to: "8"}, do: [{say: {text: Hear this., protect: true}}, {session: free}]}
 escalations:
   - {name: zero, when: {dtmf: "0"}, do: [{transfer: sales}]}
   - {name: over, when: {dtmf: "8"}, do: [{session: second}]}
@@ -221,6 +222,13 @@ def test_keys_pressed_before_a_menu_choose_in_it(tmp_path: Path, played: e.Play)
     assert feed(call, key("1")) == []
     commands = feed(call, e.PlayoutEnded())
     assert [c.text for c in commands if isinstance(c, Speak)] == ["Choose.", "Two."]
+
+
+def test_a_key_pressed_before_the_session_is_open_does_not_wait_for_it(tmp_path: Path, played: e.Play) -> None:
+    call = call_to(tmp_path, "8", e.Started(), SpeechReady(), e.Established(), key("0"))
+    commands = feed(call, e.PlayoutEnded())
+    assert commands[0] == e.OpenSession(name="free")
+    assert referred(commands) == ["sip:6001"]
 
 
 def test_digits_pressed_before_they_are_asked_for_are_collected(tmp_path: Path, played: e.Play) -> None:

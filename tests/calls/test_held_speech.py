@@ -92,6 +92,15 @@ def test_nothing_is_held_of_somebody_who_is_heard() -> None:
     assert list(HeldSpeech(FORMAT).next(NEW)) == [NEW]
 
 
+def test_of_silence_behind_what_was_given_only_the_last_moments_are_given() -> None:
+    speech = held(pause(1000), sentence(1000))
+    while list(speech.next(NEW)) != [NEW]:
+        pass
+    for piece in pause(800):
+        speech.hear(piece)
+    assert given(speech) == pause(BEFORE_MS)
+
+
 def test_what_is_forgotten_is_not_given() -> None:
     speech = held(pause(1000), sentence(1000))
     speech.forget()

@@ -191,7 +191,7 @@ def test_a_caller_who_is_heard_when_the_contact_has_left_and_no_pbx_reports_is_b
     assert attempt.hear(e.TargetLeft(), expired) == SEEK
     assert attempt.hear(expired) == [WAITING, *SEEK], "whoever is not heard at once hears that something goes on"
     assert attempt.hear(e.CallerFound()) == [QUIET[0], QUIET[2], *AGAIN]
-    attempt.hear(e.TargetAnswered(), e.TargetLeft(), expired)
+    assert attempt.hear(e.TargetAnswered(), e.TargetLeft(), expired) == SEEK, "each contact anew"
     assert attempt.hear(e.CallerFound()) == QUIET
     assert (attempt.transfer.refusal, attempt.transfer.why) == (Refusal.DECLINED, "declined (hung up)")
     moved = answered()
