@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.calls.keys import DtmfMode
-from gateway.calls.media_hosts import MediaHost
+from gateway.calls.lines.keys import DtmfMode
+from gateway.calls.lines.media_hosts import MediaHost
 from gateway.cli.service import load_plans
 from gateway.config import Configuration, load_configuration
 from gateway.errors import ConfigurationError

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.calls.answering import AnswerDetector
-from gateway.calls.keys import DtmfMode
+from gateway.calls.lines.keys import DtmfMode
 from gateway.calls.record import UNVERIFIED, CallDirection, CallRecord
 from gateway.calls.services import CallServices
-from gateway.calls.transfer_grant import TransferLimits
+from gateway.calls.transfers.grant import TransferLimits
 from gateway.dialplan.actions import Action
 from gateway.dialplan.model import CallFacts, Dialplan
 from gateway.sip.events import CallOffered

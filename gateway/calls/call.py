@@ -55,8 +55,8 @@ from gateway.calls.record import CallDirection
 from gateway.calls.script import Script
 from gateway.calls.stage import Stage
 from gateway.calls.tool_answers import ToolAnswers
-from gateway.calls.transfer import TransferAttempt
-from gateway.calls.transfer_grant import TransferGrants, TransferLimits
+from gateway.calls.transfers.grant import TransferGrants, TransferLimits
+from gateway.calls.transfers.transfer import TransferAttempt
 from gateway.calls.variables import Variables
 from gateway.dialplan.actions import Action
 from gateway.dialplan.model import CallFacts, Dialplan

@@ -32,8 +32,8 @@ from gateway.calls.protected_prompts import ProtectedPrompts
 from gateway.calls.script import Script
 from gateway.calls.stage import Stage
 from gateway.calls.tool_answers import ToolAnswers
-from gateway.calls.transfer import Transfer, TransferAttempt
-from gateway.calls.transfer_grant import TransferGrants
+from gateway.calls.transfers.grant import TransferGrants
+from gateway.calls.transfers.transfer import Transfer, TransferAttempt
 from gateway.dialplan.model import Dialplan, RecordPlan
 
 ANNOUNCEMENT_LIMIT_S = 15.0

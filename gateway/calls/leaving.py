@@ -30,11 +30,11 @@ from gateway.calls.events.steps import (
     SpeechBegan,
     WordsHeard,
 )
-from gateway.calls.line import Line
-from gateway.calls.listener import Listener
+from gateway.calls.lines.line import Line
 from gateway.calls.message_keeper import MessageDraft, MessageKeeper
 from gateway.calls.record import CallRecord, LeftMessage
-from gateway.calls.side_session import SideSessions
+from gateway.calls.speaking.listener import Listener
+from gateway.calls.speaking.side_session import SideSessions
 from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.messages import Message, MessageKind, notices_of
 from gateway.dialplan.pattern import normal_caller

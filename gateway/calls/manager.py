@@ -26,12 +26,12 @@ from gateway.calls.answering import AnswerDetector
 from gateway.calls.brief import CallBrief, Placement, TrunkWay
 from gateway.calls.call import CallState
 from gateway.calls.facts import NumberPolicy, facts_of
-from gateway.calls.keys import DtmfMode
-from gateway.calls.quota import ContactQuota, TransferQuota
+from gateway.calls.lines.keys import DtmfMode
 from gateway.calls.services import CallServices
 from gateway.calls.spending import BudgetSpent
 from gateway.calls.task import CallTask
-from gateway.calls.transfer_grant import TransferLimits
+from gateway.calls.transfers.grant import TransferLimits
+from gateway.calls.transfers.quota import ContactQuota, TransferQuota
 from gateway.dialplan.actions import SessionAction
 from gateway.dialplan.facts import EMPTY
 from gateway.dialplan.model import NO_ROUTE, CallFacts, Decision, Dialplan

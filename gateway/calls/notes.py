@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gateway.calls.refusal import Refusal
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers.refusal import Refusal
+from gateway.calls.transfers.state import TransferState
 
 
 class Outcome(Enum):

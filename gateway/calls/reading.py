@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.calls.greeting import GreetingCache, GreetingRecorder, greeting_key
-from gateway.calls.side_session import SideSessions
-from gateway.calls.speech import Speech
+from gateway.calls.conversation.greeting import GreetingCache, GreetingRecorder, greeting_key
+from gateway.calls.speaking.side_session import SideSessions
+from gateway.calls.speaking.speech import Speech
 from gateway.realtime import session as realtime
 
 INSTRUCTIONS = "You read texts aloud on the telephone: exactly as they stand, in their own language, and nothing else."

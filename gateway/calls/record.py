@@ -11,8 +11,8 @@ from typing import Protocol
 
 from gateway.calls.answering import AnsweredBy
 from gateway.calls.events import CallNotes, Outcome, RecordingConsent
-from gateway.calls.refusal import Refusal
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers.refusal import Refusal
+from gateway.calls.transfers.state import TransferState
 from gateway.dialplan.messages import MessageKind
 from gateway.dialplan.triggers import Escalation
 from gateway.media.engine import LegStatistics

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from gateway.calls.directory import LegDirectory
-from gateway.calls.greeting import GreetingCache
-from gateway.calls.media_hosts import MediaHosts
-from gateway.calls.media_watch import OneWayAudio
+from gateway.calls.conversation.greeting import GreetingCache
+from gateway.calls.lines.directory import LegDirectory
+from gateway.calls.lines.media_hosts import MediaHosts
+from gateway.calls.lines.media_watch import OneWayAudio
 from gateway.calls.message_keeper import MessageKeeper
 from gateway.calls.record import CallObserver
 from gateway.calls.recording import RecordingStore
-from gateway.calls.speech import SpeechStore
+from gateway.calls.speaking.speech import SpeechStore
 from gateway.calls.spending import Accounting
 from gateway.calls.tools.services import ToolServices
 from gateway.realtime.recovery.endpoints import Endpoints

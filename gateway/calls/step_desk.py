@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.calls.brief import CallBrief
+from gateway.calls.conversation.playout_watch import PlayoutWatch
 from gateway.calls.events import AwaitPlayout, Event, Play, StopPlaying
 from gateway.calls.events.sound import SoundCommand
 from gateway.calls.events.steps import (
@@ -37,17 +38,16 @@ from gateway.calls.events.steps import (
 )
 from gateway.calls.hook_desk import HookDesk
 from gateway.calls.leaving import MessageDesk
-from gateway.calls.line import Line
-from gateway.calls.listener import Listener
+from gateway.calls.lines.line import Line
 from gateway.calls.plan_words import PlanWords
-from gateway.calls.playout_watch import PlayoutWatch
 from gateway.calls.record import CallRecord
 from gateway.calls.services import CallServices
-from gateway.calls.side_session import SideSessions
-from gateway.calls.sounds import load_sound
-from gateway.calls.speaker import Speaker
+from gateway.calls.speaking.listener import Listener
+from gateway.calls.speaking.side_session import SideSessions
+from gateway.calls.speaking.sounds import load_sound
+from gateway.calls.speaking.speaker import Speaker
+from gateway.calls.speaking.tones import samples_of
 from gateway.calls.spending import CallSpending
-from gateway.calls.tones import samples_of
 from gateway.dialplan.mailboxes import Mailbox
 from gateway.dialplan.messages import MessageKind
 

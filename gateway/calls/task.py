@@ -29,9 +29,9 @@ from gateway.calls import events as call_events
 from gateway.calls.answering import AnswerDetector
 from gateway.calls.brief import CallBrief
 from gateway.calls.call import Call, CallState
-from gateway.calls.call_session import CallSession, SessionLinks
 from gateway.calls.call_state import HEARD_STATES
-from gateway.calls.caller_line import CallerLine, CallerLinks
+from gateway.calls.conversation.call_session import CallSession, SessionLinks
+from gateway.calls.conversation.playout_watch import PlayoutWatch
 from gateway.calls.escalation.desk import EscalationDesk
 from gateway.calls.escalation.events import AskVerdict, Interject
 from gateway.calls.events.clock import TimerCommand
@@ -41,25 +41,25 @@ from gateway.calls.events.session import SessionCommand
 from gateway.calls.events.sound import SoundCommand
 from gateway.calls.events.steps import StepCommand
 from gateway.calls.events.transfer import TransferCommand
-from gateway.calls.introduction import IntroductionLinks
-from gateway.calls.line import Line
+from gateway.calls.lines.caller_line import CallerLine, CallerLinks
+from gateway.calls.lines.line import Line
+from gateway.calls.lines.peer_watch import PeerWatch
 from gateway.calls.logbook import masked
-from gateway.calls.peer_watch import PeerWatch
 from gateway.calls.plan_words import PlanWords
-from gateway.calls.playout_watch import PlayoutWatch
 from gateway.calls.recording import CallRecording
 from gateway.calls.services import CallServices
-from gateway.calls.side_session import SideSessions
+from gateway.calls.speaking.side_session import SideSessions
+from gateway.calls.speaking.spoken_text import spoken
 from gateway.calls.spending import CallSpending
-from gateway.calls.spoken_text import spoken
 from gateway.calls.step_desk import StepDesk
 from gateway.calls.timers import CallTimers
 from gateway.calls.tools.desk import DeskLinks, ToolDesk
 from gateway.calls.transcript_book import TranscriptBook
-from gateway.calls.transfer import TransferAttempt
-from gateway.calls.transfer_desk import RINGING_ITEM, TransferDesk
-from gateway.calls.transfer_state import TransferState
-from gateway.calls.whisper import caller_on_display
+from gateway.calls.transfers.desk import RINGING_ITEM, TransferDesk
+from gateway.calls.transfers.introduction import IntroductionLinks
+from gateway.calls.transfers.state import TransferState
+from gateway.calls.transfers.transfer import TransferAttempt
+from gateway.calls.transfers.whisper import caller_on_display
 from gateway.dialplan.triggers import Escalation
 from gateway.errors import GatewayError
 from gateway.sip import events as sip_events

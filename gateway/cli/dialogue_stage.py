@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from gateway.calls.record import CallRecord, Speech
 from gateway.calls.task import CallTask
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers.state import TransferState
 from gateway.cli.service import Service
 from gateway.config import Configuration
 from gateway.config.sections import RealtimeSection

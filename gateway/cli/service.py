@@ -20,11 +20,11 @@ from typing import Self
 import structlog
 
 import gateway
-from gateway.calls.greeting import GreetingCache
+from gateway.calls.conversation.greeting import GreetingCache
 from gateway.calls.manager import CallManager, TrunkPolicy
 from gateway.calls.record import CallObserver
 from gateway.calls.services import CallServices
-from gateway.calls.sounds import load_sounds
+from gateway.calls.speaking.sounds import load_sounds
 from gateway.calls.spending import Accounting
 from gateway.calls.tools.services import ToolServices
 from gateway.cli.embedded import EmbeddedOptions, EmbeddedServer

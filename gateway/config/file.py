@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr, model_validator
 
 from gateway.calls.facts import NumberPolicy
-from gateway.calls.keys import DtmfMode
+from gateway.calls.lines.keys import DtmfMode
+from gateway.calls.lines.media_hosts import MediaHost, MediaHosts
 from gateway.calls.manager import CallOptions, TrunkPolicy
-from gateway.calls.media_hosts import MediaHost, MediaHosts
 from gateway.config.mail import MailSection
 from gateway.config.providers import formats_of, missing_formats
 from gateway.config.sections import (

@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from gateway.calls.keywords import awaited_phrases
+from gateway.calls.conversation.keywords import awaited_phrases
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.phrases import parse_phrase
 from gateway.embedded.brain import RECEPTION, load_script

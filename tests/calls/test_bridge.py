@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from gateway.calls import events as call_events
-from gateway.calls.bridge import SessionBridge
+from gateway.calls.conversation.bridge import SessionBridge
+from gateway.calls.conversation.greeting import GreetingCache
+from gateway.calls.conversation.live_playout import LIMIT_MS, TARGET_MS
+from gateway.calls.conversation.opening import greeting_instructions
 from gateway.calls.escalation.events import FactNoticed
 from gateway.calls.escalation.facts import CallerHeard
-from gateway.calls.greeting import GreetingCache
-from gateway.calls.live_playout import LIMIT_MS, TARGET_MS
-from gateway.calls.opening import greeting_instructions
 from gateway.calls.record import CallRecord, Speech
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime

@@ -13,9 +13,9 @@ from gateway.calls import events as e
 from gateway.calls.call import CALL_TRANSITIONS, PHASES, Call, CallState
 from gateway.calls.events.steps import MessageEnded
 from gateway.calls.record import CallDirection
-from gateway.calls.refusal import Refusal
-from gateway.calls.transfer_grant import TransferLimits
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers.grant import TransferLimits
+from gateway.calls.transfers.refusal import Refusal
+from gateway.calls.transfers.state import TransferState
 from gateway.dialplan.actions import SessionAction
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, Dialplan

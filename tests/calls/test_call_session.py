@@ -10,8 +10,8 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.brief import CallBrief
-from gateway.calls.call_session import CallSession, SessionCommand, SessionLinks
-from gateway.calls.line import Line
+from gateway.calls.conversation.call_session import CallSession, SessionCommand, SessionLinks
+from gateway.calls.lines.line import Line
 from gateway.calls.record import CallRecord
 from gateway.calls.services import CallServices
 from gateway.calls.spending import CallSpending

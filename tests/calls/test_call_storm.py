@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
 from gateway.calls.record import CallDirection
-from gateway.calls.transfer_grant import TransferLimits
+from gateway.calls.transfers.grant import TransferLimits
 from gateway.dialplan import actions as a
 from gateway.dialplan import triggers as t
 from gateway.dialplan.contacts import Contact, TransferMode

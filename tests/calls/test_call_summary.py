@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.calls.call_summary import (
+from gateway.calls.record import CallRecord, Speaker, Speech, TakenMessage
+from gateway.calls.transfers.summary import (
     LIMIT_S,
     MAX_CHARACTERS,
     MAX_HEADER_BYTES,
@@ -24,7 +25,6 @@ from gateway.calls.call_summary import (
     own_summary,
     reference_value,
 )
-from gateway.calls.record import CallRecord, Speaker, Speech, TakenMessage
 from gateway.dialplan.own_phrases import ENGLISH, SHIPPED
 from gateway.sip.message import Headers
 

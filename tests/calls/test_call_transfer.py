@@ -10,7 +10,7 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
-from gateway.calls.refusal import Refusal
+from gateway.calls.transfers.refusal import Refusal
 from gateway.dialplan.contacts import TransferMode
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, Dialplan

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gateway.calls.keys import DtmfMode
-from gateway.calls.line import KEPT_CARRIED_MS, LEAD_MS, Line
+from gateway.calls.lines.keys import DtmfMode
+from gateway.calls.lines.line import KEPT_CARRIED_MS, LEAD_MS, Line
 from gateway.media import codec
 from gateway.media.codec import PCMU, SAMPLES_PER_MS, AudioFormat
 from gateway.media.jitter import JitterOptions

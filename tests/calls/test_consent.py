@@ -10,7 +10,7 @@ from gateway.calls import events as e
 from gateway.calls.agreement import NO_LONGER_ASKING
 from gateway.calls.call import Call, CallState
 from gateway.calls.events import RecordingConsent, TimerName
-from gateway.calls.refusal import Refusal
+from gateway.calls.transfers.refusal import Refusal
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts
 from tests.calls.test_call import NOON, feed, transfer

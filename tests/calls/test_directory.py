@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.calls.directory import LegDirectory
+from gateway.calls.lines.directory import LegDirectory
 from gateway.sip.events import CallCancelled, Event
 
 

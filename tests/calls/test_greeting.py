@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.calls.bridge import SessionBridge
-from gateway.calls.greeting import MAX_GREETING_MS, GreetingCache, GreetingRecorder, greeting_key
+from gateway.calls.conversation.bridge import SessionBridge
+from gateway.calls.conversation.greeting import MAX_GREETING_MS, GreetingCache, GreetingRecorder, greeting_key
 from gateway.calls.record import CallRecord
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime

@@ -7,7 +7,7 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 
-from gateway.calls.held_speech import BEFORE_MS, CATCH_UP, HELD_MS, PAUSE_MS, HeldSpeech
+from gateway.calls.conversation.held_speech import BEFORE_MS, CATCH_UP, HELD_MS, PAUSE_MS, HeldSpeech
 from gateway.media.codec import AudioFormat
 
 PIECE_MS = 20

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.calls.keys import COPY_S, DtmfMode, PressedKeys
+from gateway.calls.lines.keys import COPY_S, DtmfMode, PressedKeys
 
 MEDIA, INFO = False, True
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.calls import keywords
-from gateway.calls.keywords import awaited_phrases, expecting
+from gateway.calls.conversation import keywords
+from gateway.calls.conversation.keywords import awaited_phrases, expecting
 from gateway.dialplan import triggers as t
 from gateway.realtime.session import SessionOptions
 from tests.support.bare_plan import BARE_PLAN

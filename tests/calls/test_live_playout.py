@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.calls.live_playout import LIMIT_MS, TARGET_MS, fitted
+from gateway.calls.conversation.live_playout import LIMIT_MS, TARGET_MS, fitted
 from gateway.realtime.session import AudioDelta
 
 BYTES_PER_MS = 8

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from gateway.calls.call import CallState
 from gateway.calls.events import Outcome
-from gateway.calls.media_watch import Flaw, MediaWatch, Observation, OneWayAudio
+from gateway.calls.lines.media_watch import Flaw, MediaWatch, Observation, OneWayAudio
 from gateway.calls.task import CallTask
 from gateway.sip.description import Direction
 from gateway.sip.events import CallEnded

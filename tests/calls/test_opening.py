@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
-from gateway.calls.greeting import GreetingCache
-from gateway.calls.opening import Opening, greeting_instructions
+from gateway.calls.conversation.greeting import GreetingCache
+from gateway.calls.conversation.opening import Opening, greeting_instructions
 from gateway.media.codec import AudioFormat
 from gateway.realtime.session import RealtimeSession, SessionOptions
 

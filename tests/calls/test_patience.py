@@ -8,8 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from gateway.calls.call import CallState
+from gateway.calls.conversation.patience import PATIENCE_ITEM, Patience
 from gateway.calls.events import Outcome
-from gateway.calls.patience import PATIENCE_ITEM, Patience
 from gateway.calls.task import CallTask
 from gateway.dialplan.load import load_dialplan
 from gateway.errors import ProviderError, ProviderRefused, ProviderUnavailable

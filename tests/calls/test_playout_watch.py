@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.calls import playout_watch
-from gateway.calls.playout_watch import PlayoutWatch
+from gateway.calls.conversation import playout_watch
+from gateway.calls.conversation.playout_watch import PlayoutWatch
 
 
 class Said:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.calls import quota
-from gateway.calls.quota import ContactQuota, TransferQuota
+from gateway.calls.transfers import quota
+from gateway.calls.transfers.quota import ContactQuota, TransferQuota
 
 
 class Clock:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.calls.refusal import Refusal, refusal_of
+from gateway.calls.transfers.refusal import Refusal, refusal_of
 from gateway.sip.failure import CallFailure, failure_of
 from gateway.sip.message import Headers
 

@@ -12,10 +12,10 @@ import pytest
 
 from gateway.calls.events import Event
 from gateway.calls.events.steps import Speak, SpeechBegan, WordsHeard
-from gateway.calls.listener import Listener
-from gateway.calls.side_session import SideSessions
-from gateway.calls.speaker import Speaker
-from gateway.calls.speech import SpeechStore
+from gateway.calls.speaking.listener import Listener
+from gateway.calls.speaking.side_session import SideSessions
+from gateway.calls.speaking.speaker import Speaker
+from gateway.calls.speaking.speech import SpeechStore
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime
 from tests.realtime.test_conformance import _gemini, _openai

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.calls.sounds import load_sound, load_sounds
+from gateway.calls.speaking.sounds import load_sound, load_sounds
 from gateway.dialplan import actions as a
 from gateway.dialplan.model import Dialplan, Match, Route, SessionPlan
 from gateway.errors import ConfigurationError

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.calls.bridge import SessionBridge
+from gateway.calls.conversation.bridge import SessionBridge
+from gateway.calls.conversation.greeting import GreetingCache
 from gateway.calls.events import CallerSpoke
-from gateway.calls.greeting import GreetingCache
 from gateway.calls.record import CallRecord, Speech
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime

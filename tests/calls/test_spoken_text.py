@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.calls.speech import SpeechStore
-from gateway.calls.spoken_text import spoken
+from gateway.calls.speaking.speech import SpeechStore
+from gateway.calls.speaking.spoken_text import spoken
 from gateway.errors import ProviderUnavailable
 from gateway.realtime import session as realtime
 from gateway.realtime.openai.session import CAPABILITIES

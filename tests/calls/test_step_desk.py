@@ -11,7 +11,7 @@ import structlog
 
 from gateway.calls.call import CallState
 from gateway.calls.events import Outcome
-from gateway.calls.speech import FIRST_SOUND_S
+from gateway.calls.speaking.speech import FIRST_SOUND_S
 from gateway.dialplan import actions as a
 from gateway.dialplan.model import Match, Route, SessionPlan
 from gateway.dialplan.template import parse_template

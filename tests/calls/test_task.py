@@ -13,10 +13,10 @@ import pytest
 from gateway.calls import events as call_events
 from gateway.calls.call import CallState
 from gateway.calls.events import Outcome
-from gateway.calls.keys import DtmfMode
-from gateway.calls.refusal import Refusal
+from gateway.calls.lines.keys import DtmfMode
 from gateway.calls.task import CallTask
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers.refusal import Refusal
+from gateway.calls.transfers.state import TransferState
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.targets import parse_target

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.calls.tones import RATE_HZ, samples_of
+from gateway.calls.speaking.tones import RATE_HZ, samples_of
 from gateway.dialplan.actions import Tone
 
 

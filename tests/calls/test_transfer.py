@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.calls import events as e
-from gateway.calls.refusal import Refusal
-from gateway.calls.transfer import JOIN_LIMIT_S, MAX_TRIES, RESULT_LIMIT_S, SEEK_S, WHISPER_LIMIT_S, Transfer
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers.refusal import Refusal
+from gateway.calls.transfers.state import TransferState
+from gateway.calls.transfers.transfer import JOIN_LIMIT_S, MAX_TRIES, RESULT_LIMIT_S, SEEK_S, WHISPER_LIMIT_S, Transfer
 from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import parse_target
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.calls import transfer, transfer_desk
 from gateway.calls.events import Outcome
 from gateway.calls.record import CallRecord, Speech
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers import desk as transfer_desk
+from gateway.calls.transfers import transfer
+from gateway.calls.transfers.state import TransferState
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
 from gateway.dialplan.triggers import Escalation

@@ -11,11 +11,11 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.call import Call
-from gateway.calls.refusal import Refusal
 from gateway.calls.tools.services import ToolServices
-from gateway.calls.transfer import TransferAttempt
-from gateway.calls.transfer_report import TransferReport
-from gateway.calls.transfer_state import TransferState as S
+from gateway.calls.transfers.refusal import Refusal
+from gateway.calls.transfers.report import TransferReport
+from gateway.calls.transfers.state import TransferState as S
+from gateway.calls.transfers.transfer import TransferAttempt
 from gateway.dialplan.contacts import TransferMode
 from gateway.dialplan.model import CallFacts
 from gateway.dialplan.request_template import parse_url_template

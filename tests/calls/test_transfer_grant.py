@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.calls import events as e
-from gateway.calls.transfer_grant import TransferGrants, TransferLimits
+from gateway.calls.transfers.grant import TransferGrants, TransferLimits
 from gateway.dialplan.contacts import TransferMode
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import Dialplan, TransferGranted

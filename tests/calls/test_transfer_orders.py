@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
 from gateway.calls.events.steps import MessageEnded
-from gateway.calls.refusal import Refusal
-from gateway.calls.transfer_grant import TransferLimits
+from gateway.calls.transfers.grant import TransferLimits
+from gateway.calls.transfers.refusal import Refusal
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts, Dialplan
 from tests.support.plans import write_plan

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 import structlog
 
-from gateway.calls.call_summary import CallSummary
 from gateway.calls.record import CallRecord
 from gateway.calls.tools.services import ToolServices
-from gateway.calls.transfer import TransferAttempt
-from gateway.calls.transfer_report import TransferReport
-from gateway.calls.transfer_state import TransferState as S
+from gateway.calls.transfers.report import TransferReport
+from gateway.calls.transfers.state import TransferState as S
+from gateway.calls.transfers.summary import CallSummary
+from gateway.calls.transfers.transfer import TransferAttempt
 from gateway.dialplan.facts import CallFacts
 from gateway.dialplan.request_template import parse_url_template
 from gateway.dialplan.targets import parse_target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.calls.transfer_state import TRANSFER_TRANSITIONS, TransferNews, TransferState
+from gateway.calls.transfers.state import TRANSFER_TRANSITIONS, TransferNews, TransferState
 from gateway.dialplan.contacts import TransferMode
 
 FINAL = {

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.calls.bridge import SessionBridge
+from gateway.calls.conversation.bridge import SessionBridge
+from gateway.calls.conversation.greeting import GreetingCache
 from gateway.calls.events import CallerSpoke
-from gateway.calls.greeting import GreetingCache
 from gateway.media.codec import AudioFormat
 from gateway.realtime.openai import codec
 from gateway.realtime.openai.protocol import OpenAIProtocol

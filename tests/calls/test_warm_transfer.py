@@ -15,7 +15,7 @@ import pytest
 
 from gateway.calls.events import Outcome
 from gateway.calls.record import CallRecord
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers.state import TransferState
 from gateway.cli.service import Service, load_plans
 from gateway.config import load_configuration
 from gateway.simulate.phone import PhoneOptions, free_sip_port

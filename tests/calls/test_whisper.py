@@ -10,8 +10,15 @@ from typing import Any
 
 import pytest
 
-from gateway.calls.call_summary import CallSummary
-from gateway.calls.whisper import INSTEAD, MAX_NAME_CHARACTERS, Spoken, Whisper, caller_in_words, caller_on_display
+from gateway.calls.transfers.summary import CallSummary
+from gateway.calls.transfers.whisper import (
+    INSTEAD,
+    MAX_NAME_CHARACTERS,
+    Spoken,
+    Whisper,
+    caller_in_words,
+    caller_on_display,
+)
 from gateway.dialplan.contacts import Acceptance
 from gateway.dialplan.model import CallFacts
 from gateway.dialplan.own_phrases import ENGLISH, SHIPPED, OwnPhrases

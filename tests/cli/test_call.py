@@ -19,7 +19,7 @@ import pytest
 from gateway.calls.answering import AnsweredBy
 from gateway.calls.events import Outcome
 from gateway.calls.record import CallRecord
-from gateway.calls.refusal import Refusal
+from gateway.calls.transfers.refusal import Refusal
 from gateway.cli.call import PlacedCall, choose_plan, choose_trunk, place_call
 from gateway.cli.service import Service, load_plans
 from gateway.config import Configuration, load_configuration

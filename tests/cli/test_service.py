@@ -575,7 +575,7 @@ async def test_caller_is_not_left_on_the_line_when_something_fails(
 async def test_caller_who_falls_silent_on_the_wire_is_let_go_but_not_on_hold(
     open_house: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.calls.peer_watch.LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("gateway.calls.lines.peer_watch.LOOK_EVERY_S", 0.1)
     house = await open_house(replies=greeting(0.2))
     for timeout in ("media_start_timeout_s", "media_timeout_s"):
         object.__setattr__(house.service.services, timeout, 0.6)
@@ -628,8 +628,8 @@ async def test_telephone_whose_sockets_are_gone_is_found_in_both_directions_and_
     open_house: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real ICMP errors: nobody listens on the port that SDP names, and nothing comes from there."""
-    monkeypatch.setattr("gateway.calls.peer_watch.LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr("gateway.calls.media_watch.NOTHING_FOR_S", 0.4)
+    monkeypatch.setattr("gateway.calls.lines.peer_watch.LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("gateway.calls.lines.media_watch.NOTHING_FOR_S", 0.4)
     house = await open_house(replies=greeting(0.2))
     await house.talk()
     with capture_logs() as lines:

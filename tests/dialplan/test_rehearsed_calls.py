@@ -46,7 +46,7 @@ from gateway.calls.events.steps import (
     WordsHeard,
 )
 from gateway.calls.phases.interruptions import HUNG_UP_AFTER
-from gateway.calls.transfer_grant import TransferLimits
+from gateway.calls.transfers.grant import TransferLimits
 from gateway.dialplan import actions as a
 from gateway.dialplan import examples as x
 from gateway.dialplan.load import load_dialplan

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from gateway.calls.conversation.greeting import GreetingCache
 from gateway.calls.facts import NumberPolicy
-from gateway.calls.greeting import GreetingCache
+from gateway.calls.lines.media_hosts import MediaHost, MediaHosts
 from gateway.calls.manager import CallManager, CallOptions, TrunkPolicy
-from gateway.calls.media_hosts import MediaHost, MediaHosts
 from gateway.calls.record import CallRecord, Speech
 from gateway.calls.services import CallServices
 from gateway.calls.spending import Accounting

@@ -17,7 +17,7 @@ from gateway.calls.call import Call, CallState
 from gateway.calls.escalation import facts as f
 from gateway.calls.escalation.events import FactNoticed
 from gateway.calls.events import steps as s
-from gateway.calls.refusal import Refusal
+from gateway.calls.transfers.refusal import Refusal
 from gateway.dialplan.actions import Action, SayAction
 from gateway.dialplan.template import parse_template
 from gateway.dialplan.triggers import BudgetUsed, CostOver

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gateway.calls.refusal import Refusal
+from gateway.calls.transfers.refusal import Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from gateway.calls.refusal import Refusal
+from gateway.calls.transfers.refusal import Refusal
 from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import DialTarget
 

@@ -1,6 +1,6 @@
 """The caller is to be connected with a contact: granted or not, announced, attempted, and what follows from it.
 
-What happens within an attempt is `gateway.calls.transfer.Transfer`'s to decide.
+What happens within an attempt is `gateway.calls.transfers.transfer.Transfer`'s to decide.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from gateway.calls.events import (
 )
 from gateway.calls.events.transfer import TransferEvent
 from gateway.calls.phases.conversing import back_to_session
-from gateway.calls.transfer import Transfer, TransferAttempt
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers.state import TransferState
+from gateway.calls.transfers.transfer import Transfer, TransferAttempt
 from gateway.dialplan.actions import QueueAction, TransferAction, VoicemailAction
 from gateway.dialplan.contacts import SummaryWay, TransferMode
 from gateway.dialplan.model import TransferGranted

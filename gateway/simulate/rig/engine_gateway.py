@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from gateway.calls import events as call_events
-from gateway.calls.bridge import SessionBridge
-from gateway.calls.greeting import GreetingCache
+from gateway.calls.conversation.bridge import SessionBridge
+from gateway.calls.conversation.greeting import GreetingCache
 from gateway.calls.record import CallRecord, Speech
 from gateway.dialplan.triggers import Escalation
 from gateway.errors import ResourceError

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.calls.call import CallState
 from gateway.calls.task import CallTask
-from gateway.calls.transfer_grant import TransferGrants, TransferLimits
+from gateway.calls.transfers.grant import TransferGrants, TransferLimits
 from gateway.dialplan.load import load_dialplan
 from gateway.realtime import session as realtime
 from gateway.sip import events as sip_events

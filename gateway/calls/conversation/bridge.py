@@ -21,15 +21,15 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from gateway.calls import events as call_events
-from gateway.calls.downlink import GREETING_ITEM, Downlink
+from gateway.calls.conversation.downlink import GREETING_ITEM, Downlink
+from gateway.calls.conversation.greeting import GreetingCache
+from gateway.calls.conversation.held_speech import HeldSpeech
+from gateway.calls.conversation.instructions import Instructions
+from gateway.calls.conversation.opening import Opening
+from gateway.calls.conversation.patience import PATIENCE_ITEM, Patience
 from gateway.calls.escalation.events import FactNoticed
 from gateway.calls.escalation.facts import CallerHeard, Fact
 from gateway.calls.escalation.silence import LastHeard
-from gateway.calls.greeting import GreetingCache
-from gateway.calls.held_speech import HeldSpeech
-from gateway.calls.instructions import Instructions
-from gateway.calls.opening import Opening
-from gateway.calls.patience import PATIENCE_ITEM, Patience
 from gateway.calls.record import CallObserver, CallRecord
 from gateway.calls.transcript import Transcript
 from gateway.calls.transcript_book import TranscriptBook

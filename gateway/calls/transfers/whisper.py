@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 import structlog
 
-from gateway.calls.call_summary import LIMIT_S, PATIENCE_S, CallSummary, one_line
-from gateway.calls.sounds import RATE_HZ
+from gateway.calls.speaking.sounds import RATE_HZ
+from gateway.calls.transfers.summary import LIMIT_S, PATIENCE_S, CallSummary, one_line
 from gateway.dialplan.contacts import Acceptance
 from gateway.dialplan.model import CallFacts
 from gateway.dialplan.own_phrases import OwnPhrases, filled

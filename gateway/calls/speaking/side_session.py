@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.calls.brief import CallBrief
-from gateway.calls.line import Line
+from gateway.calls.lines.line import Line
 from gateway.calls.services import CallServices
 from gateway.calls.spending import CallSpending
 from gateway.errors import ProviderRefused

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import structlog
 
-from gateway.calls.line import Line
+from gateway.calls.lines.line import Line
 from gateway.calls.services import CallServices
 from gateway.errors import GatewayError, StateError
 from gateway.sip import events as sip_events

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from structlog.stdlib import BoundLogger
 
-from gateway.calls.line import Line
-from gateway.calls.media_watch import LOOK_EVERY_S, Flaw, MediaWatch, facts
+from gateway.calls.lines.line import Line
+from gateway.calls.lines.media_watch import LOOK_EVERY_S, Flaw, MediaWatch, facts
 from gateway.calls.services import CallServices
 
 MEDIA_WATCH_LEAST_S = 0.1

@@ -11,7 +11,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.calls.call_summary import (
+from gateway.calls.record import CallRecord
+from gateway.calls.tools.services import ToolServices
+from gateway.calls.transfers.report import TransferReport
+from gateway.calls.transfers.summary import (
     HEADER,
     PATIENCE_S,
     REFERENCE_HEADER,
@@ -21,11 +24,8 @@ from gateway.calls.call_summary import (
     own_summary,
     reference_value,
 )
-from gateway.calls.record import CallRecord
-from gateway.calls.tools.services import ToolServices
-from gateway.calls.transfer import TransferAttempt
-from gateway.calls.transfer_report import TransferReport
-from gateway.calls.whisper import Speak, Spoken, Whisper, caller_in_words
+from gateway.calls.transfers.transfer import TransferAttempt
+from gateway.calls.transfers.whisper import Speak, Spoken, Whisper, caller_in_words
 from gateway.dialplan.contacts import Acceptance, Contact, SummaryWay, TransferMode
 from gateway.dialplan.model import CallFacts, Dialplan
 

@@ -11,8 +11,8 @@ import structlog
 from gateway.calls.events.steps import Speak
 from gateway.calls.plan_words import PlanWords
 from gateway.calls.reading import Reading
-from gateway.calls.side_session import SideSessions
-from gateway.calls.speech import Speech
+from gateway.calls.speaking.side_session import SideSessions
+from gateway.calls.speaking.speech import Speech
 from gateway.errors import ProviderError
 
 SPEECH_ITEM = "speech"

@@ -16,10 +16,10 @@ from dataclasses import replace
 
 import structlog
 
+from gateway.calls.conversation.keywords import EMBEDDED, takes_keywords
 from gateway.calls.events import Event
 from gateway.calls.events.steps import SpeechBegan, WordsHeard
-from gateway.calls.keywords import EMBEDDED, takes_keywords
-from gateway.calls.side_session import SideSessions
+from gateway.calls.speaking.side_session import SideSessions
 from gateway.errors import ProviderError, ProviderRefused
 from gateway.realtime import session as realtime
 

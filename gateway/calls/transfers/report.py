@@ -14,13 +14,13 @@ import asyncio
 
 import structlog
 
-from gateway.calls.call_summary import CallSummary
 from gateway.calls.record import CallRecord
 from gateway.calls.tools.http_tool import run_request
 from gateway.calls.tools.outcome import Failure
 from gateway.calls.tools.services import ToolServices
-from gateway.calls.transfer import UNDONE, TransferAttempt
-from gateway.calls.transfer_state import TransferState
+from gateway.calls.transfers.state import TransferState
+from gateway.calls.transfers.summary import CallSummary
+from gateway.calls.transfers.transfer import UNDONE, TransferAttempt
 from gateway.dialplan.model import CallFacts
 from gateway.dialplan.tools import HttpRequest
 

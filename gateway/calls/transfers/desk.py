@@ -20,14 +20,14 @@ from typing import Any
 
 from gateway.calls import events as call_events
 from gateway.calls.brief import TrunkWay
-from gateway.calls.consultation import Consultation
 from gateway.calls.events.transfer import TransferCommand
-from gateway.calls.introduction import Introduction, IntroductionLinks
-from gateway.calls.line import Line
-from gateway.calls.refusal import Refusal
+from gateway.calls.lines.line import Line
 from gateway.calls.services import CallServices
-from gateway.calls.sounds import RINGING, Samples, load_sound
-from gateway.calls.transfer import TransferAttempt
+from gateway.calls.speaking.sounds import RINGING, Samples, load_sound
+from gateway.calls.transfers.consultation import Consultation
+from gateway.calls.transfers.introduction import Introduction, IntroductionLinks
+from gateway.calls.transfers.refusal import Refusal
+from gateway.calls.transfers.transfer import TransferAttempt
 from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import DialTarget
 from gateway.errors import ConfigurationError, GatewayError, StateError

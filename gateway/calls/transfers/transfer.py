@@ -34,8 +34,8 @@ from gateway.calls.events import (
     Whisper,
     WhisperEnded,
 )
-from gateway.calls.refusal import Refusal, refusal_of
-from gateway.calls.transfer_state import TRANSFER_TRANSITIONS, TransferNews, TransferState
+from gateway.calls.transfers.refusal import Refusal, refusal_of
+from gateway.calls.transfers.state import TRANSFER_TRANSITIONS, TransferNews, TransferState
 from gateway.dialplan.contacts import Acceptance, TransferMode
 from gateway.dialplan.targets import DialTarget
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 import numpy as np
 
 from gateway.calls import events as call_events
-from gateway.calls.keys import DtmfMode
-from gateway.calls.line import Line
-from gateway.calls.refusal import Refusal, refusal_of
+from gateway.calls.lines.keys import DtmfMode
+from gateway.calls.lines.line import Line
 from gateway.calls.services import CallServices
-from gateway.calls.sounds import RATE_HZ
-from gateway.calls.whisper import Spoken
+from gateway.calls.speaking.sounds import RATE_HZ
+from gateway.calls.transfers.refusal import Refusal, refusal_of
+from gateway.calls.transfers.whisper import Spoken
 from gateway.errors import GatewayError, NegotiationError
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.calls.greeting import GreetingCache, GreetingKey, GreetingRecorder
+from gateway.calls.conversation.greeting import GreetingCache, GreetingKey, GreetingRecorder
 from gateway.errors import ProviderError
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime

@@ -18,11 +18,11 @@ from gateway.calls import events as call_events
 from gateway.calls.brief import CallBrief, Placement
 from gateway.calls.call_state import CallState
 from gateway.calls.events.line import LineCommand
-from gateway.calls.line import Line
+from gateway.calls.lines.line import Line
+from gateway.calls.lines.succession import Succession, has_replaces
 from gateway.calls.record import CallRecord
-from gateway.calls.refusal import Refusal, refusal_of
 from gateway.calls.services import CallServices
-from gateway.calls.succession import Succession, has_replaces
+from gateway.calls.transfers.refusal import Refusal, refusal_of
 from gateway.errors import GatewayError, shown
 from gateway.sip import events as sip_events
 from gateway.sip.message import Uri

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.calls.sounds import RATE_HZ
+from gateway.calls.speaking.sounds import RATE_HZ
 from gateway.transport.media_loop import MediaLoop
 
 PATIENCE_ITEM = "patience"

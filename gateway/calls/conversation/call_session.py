@@ -15,8 +15,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.calls.bridge import SessionBridge
 from gateway.calls.brief import CallBrief
+from gateway.calls.conversation.bridge import SessionBridge
+from gateway.calls.conversation.keywords import awaited_phrases, expecting
 from gateway.calls.escalation.events import Interject
 from gateway.calls.events import (
     BargeIn,
@@ -30,8 +31,7 @@ from gateway.calls.events import (
     TellModel,
 )
 from gateway.calls.events.session import SessionCommand
-from gateway.calls.keywords import awaited_phrases, expecting
-from gateway.calls.line import Line
+from gateway.calls.lines.line import Line
 from gateway.calls.record import CallRecord
 from gateway.calls.services import CallServices
 from gateway.calls.spending import CallSpending

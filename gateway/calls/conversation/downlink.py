@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.calls.conversation.live_playout import fitted
+from gateway.calls.conversation.opening import Opening
 from gateway.calls.escalation.silence import LastHeard
-from gateway.calls.live_playout import fitted
-from gateway.calls.opening import Opening
 from gateway.calls.record import CallRecord
 from gateway.calls.transcript import Transcript
 from gateway.media.codec import AudioFormat

@@ -17,8 +17,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.calls.keys import DtmfMode, PressedKeys
-from gateway.calls.media_watch import Observation
+from gateway.calls.lines.keys import DtmfMode, PressedKeys
+from gateway.calls.lines.media_watch import Observation
 from gateway.calls.services import CallServices
 from gateway.errors import NegotiationError, ResourceError, StateError
 from gateway.media.codec import PCMA, PCMU, SAMPLES_PER_MS, AudioFormat, payload_format

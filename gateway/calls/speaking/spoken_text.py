@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from gateway.calls.reading import Reading
-from gateway.calls.side_session import SideSessions
-from gateway.calls.speech import Speech
-from gateway.calls.whisper import Spoken
+from gateway.calls.speaking.side_session import SideSessions
+from gateway.calls.speaking.speech import Speech
+from gateway.calls.transfers.whisper import Spoken
 from gateway.errors import ProviderUnavailable
 
 

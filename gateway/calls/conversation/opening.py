@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from gateway.calls.greeting import GreetingCache, GreetingRecorder, greeting_key
+from gateway.calls.conversation.greeting import GreetingCache, GreetingRecorder, greeting_key
 from gateway.realtime.heard import heard_words
 from gateway.realtime.session import RealtimeSession, SessionOptions
 

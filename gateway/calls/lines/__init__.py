@@ -1,0 +1,1 @@
+"""Telephone lines of a call: signalling, media, keys, and whether anybody is still there."""
