@@ -46,6 +46,7 @@ from gateway.calls.lines.line import Line
 from gateway.calls.lines.peer_watch import PeerWatch
 from gateway.calls.logbook import masked
 from gateway.calls.plan_words import PlanWords
+from gateway.calls.record import Speaker, Speech
 from gateway.calls.recording import CallRecording
 from gateway.calls.services import CallServices
 from gateway.calls.speaking.side_session import SideSessions
@@ -411,6 +412,12 @@ class CallTask:
 
     def _step_desk(self) -> StepDesk:
         book = TranscriptBook(self.record, self._services.observer, self._services.clock)
+
+        def write_down(speech: Speech) -> None:
+            book.write_down(speech)
+            if speech.speaker is Speaker.AGENT:
+                self._session.note_prompt(speech.text)
+
         return StepDesk(
             self._services,
             self._brief,
@@ -420,7 +427,7 @@ class CallTask:
             line=lambda: self._line,
             dispatch=self.dispatch,
             tasks=lambda: self._tasks,
-            words=PlanWords(book.now_ms, book.write_down),
+            words=PlanWords(book.now_ms, write_down),
         )
 
     def _call_session(self) -> CallSession:

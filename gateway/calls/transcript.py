@@ -133,6 +133,14 @@ class Transcript:
 
     # The agent.
 
+    def prompt_heard(self, text: str) -> None:
+        """The caller has heard a text of the plan, and what they said meanwhile is still to come."""
+        self._voice.hear_prompt(text)
+
+    def caller_heard_again(self) -> None:
+        """Now it comes."""
+        self._voice.hear_caller(self._now_ms())
+
     def agent_audio(self, item_id: str, behind_ms: float, audio_ms: float = 0.0) -> None:
         """`audio_ms` of an item are queued, behind `behind_ms` of other audio."""
         item = self._open(item_id)

@@ -11,13 +11,14 @@ import pytest
 
 from gateway.dialplan import actions as a
 from gateway.dialplan.model import Dialplan, Match, Route, SessionPlan
+from gateway.dialplan.triggers import Escalation, Said
 from gateway.media.codec import AudioFormat
 from gateway.realtime import session as realtime
 from gateway.realtime.gemini.session import CAPABILITIES as GEMINI
 from gateway.realtime.openai.session import CAPABILITIES as OPENAI
 from gateway.realtime.openai_live.session import CAPABILITIES as OPENAI_LIVE
 from gateway.sip.message import Uri
-from tests.calls.test_step_desk import SOUND, call, heard, say, speaks
+from tests.calls.test_step_desk import SOUND, call, heard, said, say, speaks
 from tests.calls.test_step_desk import play as play_steps
 from tests.support.bare_plan import BARE_PLAN
 from tests.support.call_house import BookedLeg, CallHouse, ScriptedSession, _AnySession, play_out
@@ -161,6 +162,34 @@ def test_a_text_is_spoken_by_the_kind_of_session_that_it_belongs_to(monkeypatch:
         assert [opened.options.voice for opened in house.sessions] == ["grand", "grand"]
         assert house.sessions[1].said == ["You speak with a machine."]
         assert heard(house) == [SOUND]
+        for left in list(house.manager._calls):
+            left.hang_up()
+
+    play_steps(house, script)
+
+
+@pytest.mark.parametrize(("is_protected", "fires"), [(True, False), (False, True)])
+def test_a_protected_text_that_comes_back_from_a_loudspeaker_sets_nothing_off(
+    *, is_protected: bool, fires: bool
+) -> None:
+    law = replace(say("In an emergency please hang up."), is_protected=is_protected)
+    down = Escalation(name="urgent", trigger=Said(phrases=("emergency",)), actions=(a.HangUpAction(),))
+    flow = replace(PLAN.routes[0], actions=(law, a.SessionAction(name="reception")))
+    plan = replace(PLAN, routes=(flow,), escalations=(down,))
+    if is_protected:
+        plan = replace(PLAN, sessions={"reception": replace(SESSION, protected=(law,))}, escalations=(down,))
+    house = CallHouse(plan, lambda _party, _event, _now: None)
+    house.on_session = speaks()
+
+    async def script() -> None:
+        await call(house)
+        for running in house.manager._calls:
+            running.on_item_finished("speech", 0)
+        await house.live(1)
+        session = next(each for each in house.sessions if not each.said)
+        said(session, "In an emergency please hang up")
+        await house.live(1)
+        assert (not house.manager._calls) is fires
         for left in list(house.manager._calls):
             left.hang_up()
 

@@ -186,11 +186,18 @@ class SessionBridge:
         again; with `keeps_said` only what was kept before. One that is full duplex hears at the pace of speech, and
         never what was said before.
         """
+        if is_open and not self._is_uplink_open:
+            self._transcript.caller_heard_again()
         self._is_uplink_open = is_open
         self._keeps_caller = keeps_caller and not is_open and not self._is_full_duplex
         if not (is_open or self._keeps_caller or keeps_said):
             self._held_speech.forget()
         self._downlink.is_silenced = not is_open and self.has_started and not lets_finish
+
+    def note_prompt(self, text: str) -> None:
+        """The caller has heard this of somebody else: it may come back in what is kept of them."""
+        if self._keeps_caller:
+            self._transcript.prompt_heard(text)
 
     def retire(self) -> None:
         """Another session takes this one's place: nothing it does reaches the call any more."""

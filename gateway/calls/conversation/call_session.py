@@ -145,6 +145,11 @@ class CallSession:
         if self._bridge is not None:
             self._bridge.note_heard(item_id)
 
+    def note_prompt(self, text: str) -> None:
+        """A text of the plan was heard to its end."""
+        if self._bridge is not None:
+            self._bridge.note_prompt(text)
+
     def barge_in(self) -> None:
         """Silence what the caller hears, the model or a file."""
         if self._bridge is not None and self._bridge.has_started:

@@ -9,6 +9,9 @@ well. Words are taken for an echo where both hold:
 
 A caller who answers "a human" to "... or a human?" begins after the question, and is heard. One who breaks in with
 exactly the words that the agent says in that moment is not: nobody could tell that from an echo. They say it again.
+
+Of what a caller says into a protected prompt, which is written down behind it, the time is not known: the words alone
+count, in turns that begin soon after the model hears the caller again.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ LATE_MS = 300
 NEAR_MS = 2000
 UNSURE_MS = 1000
 """How far off the place of a word may be: a word that was to come so soon after the agent was cut off may be heard."""
+LATELY_MS = 5000
+"""Within so much of the model hearing the caller again it hears what they said before."""
 ECHO_SHARE = 0.7
 MAX_WORDS = 400
 """No echo is longer."""
@@ -58,6 +63,19 @@ class AgentVoice:
 
     def __init__(self) -> None:
         self._sentences: dict[str, _Sentence] = {}
+        self._prompts: list[str] = []  # heard while the model did not hear the caller
+        self._prompts_until_ms: float | None = float("-inf")  # None: it does not hear the caller still
+
+    def hear_prompt(self, text: str) -> None:
+        """The caller has heard a text, and the model, which did not hear them, will hear what they said meanwhile."""
+        if self._prompts_until_ms is not None:
+            self._prompts, self._prompts_until_ms = [], None
+        self._prompts.append(text)
+
+    def hear_caller(self, now_ms: float) -> None:
+        """The model hears the caller from now on, and first what they said before."""
+        if self._prompts_until_ms is None:
+            self._prompts_until_ms = now_ms + LATELY_MS
 
     def hear_words(self, item_id: str, text: str, *, is_final: bool) -> None:
         """The next words of an item, or, final, all of them."""
@@ -82,9 +100,11 @@ class AgentVoice:
     def echoed(self, text: str, from_ms: float, until_ms: float) -> frozenset[int]:
         """The indices of words of a caller's turn that repeat the agent; it began and ended at those times."""
         heard = [sentence for sentence in self._sentences.values() if sentence.audio_ms]
-        if not any(s.begins_ms <= from_ms <= s.until_ms + LATE_MS for s in heard):
-            return frozenset()
-        ours = [word for s in heard for at_ms, word in s.words() if from_ms - NEAR_MS <= at_ms <= until_ms + NEAR_MS]
+        is_late = self._prompts_until_ms is not None and from_ms <= self._prompts_until_ms
+        ours = [word for text in self._prompts for word in words_of(text)] if is_late else []
+        if any(s.begins_ms <= from_ms <= s.until_ms + LATE_MS for s in heard):
+            near = (from_ms - NEAR_MS, until_ms + NEAR_MS)
+            ours += [word for s in heard for at_ms, word in s.words() if near[0] <= at_ms <= near[1]]
         words = words_of(text)
         if len(words) > MAX_WORDS:
             return frozenset()

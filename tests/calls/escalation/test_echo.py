@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.calls.escalation.echo import LATE_MS, AgentVoice
+from gateway.calls.escalation.echo import LATE_MS, LATELY_MS, AgentVoice
 from gateway.dialplan.phrases import words_of
 
 OFFER = "I can look that up for you or connect you with a human if you like"
@@ -106,3 +106,20 @@ def test_many_sentences_are_forgotten_one_by_one() -> None:
         voice.hear_audio(str(number), number * 1000, 900)
     assert voice.echoed("number 99", 99_300, 100_500) == {0, 1}
     assert voice.echoed("number 3", 3_300, 4_500) == frozenset()
+
+
+def test_a_prompt_comes_back_when_the_model_hears_the_caller_again_and_not_much_later() -> None:
+    voice = AgentVoice()
+    voice.hear_prompt("In an emergency please hang up.")
+    voice.hear_prompt("This call may be recorded.")
+    echo = "in an emergency please hang up this call may be"
+    assert voice.echoed(echo, 20_000, 21_000) == frozenset()
+    voice.hear_caller(20_000)
+    voice.hear_caller(24_000)  # once is enough
+    assert voice.echoed(echo, 20_000 + LATELY_MS, 26_000) == set(range(10))
+    assert voice.echoed(echo, 20_000 + LATELY_MS + 1, 26_000) == frozenset()
+    assert voice.echoed("this is an emergency", 21_000, 22_000) == frozenset()
+    voice.hear_prompt("Please wait.")
+    voice.hear_caller(60_000)
+    assert voice.echoed(echo, 60_000, 61_000) == frozenset()
+    assert voice.echoed("please wait", 60_000, 61_000) == {0, 1}
