@@ -8,7 +8,7 @@ from dataclasses import replace
 from gateway.dialplan.actions import Action, CallbackAction, walk
 from gateway.dialplan.contacts import Acceptance, Contact, TransferMode
 from gateway.dialplan.loading import Loading
-from gateway.dialplan.own_phrases import NEEDED, NONE, PLACES, SHIPPED, OwnPhrases
+from gateway.dialplan.own_phrases import NEEDED, NONE, PLACES, SHIPPED, OwnPhrases, filled
 from gateway.dialplan.request_template import parse_text_template
 from gateway.errors import shown
 from gateway.located import hint
@@ -31,7 +31,8 @@ def load_phrases(loading: Loading, contacts: Iterable[Contact], actions: Iterabl
             phrases = ", ".join(f"{name}: ..." for name in missing)
             expected = f"expected phrases: {{{phrases}}}, or one of {', '.join(SHIPPED)}"
             loading.note(("language",), f"'language' is {language!r}, which the gateway does not speak", expected)
-    return replace(SHIPPED.get(language, NONE), **written)
+    plain = {name: filled(phrase) for name, phrase in written.items() if name not in PLACES}
+    return replace(SHIPPED.get(language, NONE), **(written | plain))
 
 
 def unspeakable(phrases: OwnPhrases, actions: Iterable[Action]) -> tuple[str, ...]:

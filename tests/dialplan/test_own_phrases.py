@@ -51,6 +51,12 @@ def test_a_plan_has_the_phrases_of_its_language_and_its_own_in_their_place(tmp_p
     assert french.phrases == OwnPhrases(**{**asdict(SHIPPED["fr"]), "hash": "touche dièse", "keys": "Prenez : {key}"})
 
 
+def test_doubled_braces_are_single_ones_in_phrases_without_places_too(tmp_path: Path) -> None:
+    plan = load_plan(tmp_path, PLAN + "phrases: {callback: 'Call {{me}}.', call_from: '{{Call}} from {caller}.'}")
+    assert plan.phrases.callback == "Call {me}."
+    assert filled(plan.phrases.call_from, caller="{{x}}") == "{Call} from {{x}}."
+
+
 @pytest.mark.parametrize(
     ("plan", "missing"),
     [
