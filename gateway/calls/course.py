@@ -100,6 +100,7 @@ class Course:
         self.protected.forget_caller()
         self.stage.forget_keys()
         self.gathered.forget()
+        self.escalations.farewell.spare()
 
     def await_sentence(self, limit_s: float = ANNOUNCEMENT_LIMIT_S) -> list[Command]:
         """Let the model finish; digits that were pressed before are no longer of interest."""

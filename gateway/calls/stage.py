@@ -66,7 +66,7 @@ class Stage:
 
     def keeps_waiting(self, digit: str) -> bool:
         """Whether a key counts only when what is heard now has been heard to its end. Of very many some are lost."""
-        if not self._is_protected:
+        if not self.is_protected:
             return False
         if len(self._waiting_keys) < MAX_WAITING_KEYS:
             self._waiting_keys.append(digit)
@@ -74,14 +74,15 @@ class Stage:
 
     def next_key(self) -> str | None:
         """A key that has waited and counts now; None: there is none, or they go on waiting."""
-        return self._waiting_keys.popleft() if self._waiting_keys and not self._is_protected else None
+        return self._waiting_keys.popleft() if self._waiting_keys and not self.is_protected else None
 
     def forget_keys(self) -> None:
         """Whoever pressed them has gone."""
         self._waiting_keys.clear()
 
     @property
-    def _is_protected(self) -> bool:
+    def is_protected(self) -> bool:
+        """Whether nobody hears the caller until what they hear is over."""
         return self._step is not None and self._step.is_protected
 
     def is_trailing(self, event: DigitReceived, at: datetime) -> bool:

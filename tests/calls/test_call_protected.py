@@ -8,8 +8,11 @@ import pytest
 
 from gateway.calls import events as e
 from gateway.calls.call import Call, CallState
+from gateway.calls.escalation.events import FactNoticed
+from gateway.calls.escalation.facts import SilenceLasted
 from gateway.calls.events.steps import PrepareSpeech, Speak, SpeechReady
 from gateway.calls.phases.conversing import PUT_THROUGH
+from gateway.calls.phases.interruptions import HUNG_UP_AFTER
 from gateway.calls.stage import MAX_WAITING_KEYS
 from gateway.dialplan.load import load_dialplan
 from gateway.dialplan.model import CallFacts
@@ -47,6 +50,9 @@ escalations:
   - {name: zero, when: {dtmf: "0"}, do: [{transfer: sales}]}
   - {name: over, when: {dtmf: "8"}, do: [{session: second}]}
   - {name: law, when: {dtmf: "9"}, do: [{say: {text: Hear this., protect: true}}]}
+  - {name: quiet, when: {dtmf: "7"}, do: [{hang_up_after: 5s}]}
+  - {name: silent, when: {silence: 9s}, do: [{hang_up_after: 5s}]}
+  - {name: long, when: {silence: 20s}, do: [{say: {text: Hear this., protect: true}}]}
   - {name: down, when: {provider_down: true}, do: [{say: Sorry.}, {hang_up: true}]}
 """
 QUIET = e.BridgeAudio(is_open=False, keeps_caller=True)
@@ -194,6 +200,30 @@ def test_keys_of_who_was_there_before_are_not_told_as_those_of_who_was_put_throu
     (told,) = feed(call, *HEARD, key("2"), paused)[-1:]
     assert isinstance(told, e.TellModel)
     assert told.text.endswith("keys: 2")
+
+
+@pytest.mark.parametrize(("number", "until"), [("1", (*OPENED, *HEARD)), ("7", OPENED[:2] + OPENED[3:])])
+def test_nobody_is_hung_up_on_for_the_silence_of_who_has_put_them_through(
+    tmp_path: Path, played: e.Play, number: str, until: tuple[e.Event, ...]
+) -> None:
+    call = call_to(tmp_path, number, *until, key("7"), e.CallerReplaced(), e.TimerFired(timer=e.TimerName.FAREWELL))
+    feed(call, *HEARD)
+    assert call.state is CallState.TALKING
+
+
+def test_time_that_is_up_in_a_protected_text_begins_again_as_the_model_has_not_heard_the_caller(
+    tmp_path: Path, played: e.Play
+) -> None:
+    farewell = e.TimerFired(timer=e.TimerName.FAREWELL)
+    call = call_to(
+        tmp_path, "7", e.Started(), e.SessionOpened(), e.Established(), FactNoticed(fact=SilenceLasted(seconds=9))
+    )
+    feed(call, FactNoticed(fact=SilenceLasted(seconds=20)))
+    assert call.state is CallState.ACTING
+    assert feed(call, farewell) == []
+    assert e.StartTimer(timer=e.TimerName.FAREWELL, delay_s=5) in feed(call, e.PlayoutEnded())
+    feed(call, farewell)
+    assert call.notes.cause == HUNG_UP_AFTER
 
 
 def test_what_was_said_before_the_question_of_the_recording_is_not_forgotten(tmp_path: Path, played: e.Play) -> None:

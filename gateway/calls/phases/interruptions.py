@@ -96,7 +96,8 @@ def _on_minutes(call: Course, _event: TimerFired, at: datetime) -> list[Command]
 def _on_farewell_over(call: Course, _event: TimerFired, _at: datetime) -> list[Command]:
     """The caller has had their time to say something more; elsewhere it counts when they are back with the model."""
     farewell, is_elsewhere = call.escalations.farewell, call.state is not CallState.TALKING
-    ends = farewell.expire(is_elsewhere=is_elsewhere, begins_again=call.state in _AWAY)
+    is_unheard = call.state in _AWAY or call.stage.is_protected
+    ends = farewell.expire(is_elsewhere=is_elsewhere, begins_again=is_unheard)
     return call.leave(HUNG_UP_AFTER) if ends else []
 
 
