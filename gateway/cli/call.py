@@ -63,8 +63,16 @@ class PlacedCall:
             "first_audio_ms": record.first_audio_ms,
             "duration_s": round(record.duration_s, 1),
             "transfer": record.transfer_target,
-            "transcript": [{"who": _who(said), "text": said.text, "at_ms": said.at_ms} for said in self.transcript],
+            "transcript": [
+                {"who": _who(said), "text": said.text, "heard": self._heard(said), "at_ms": said.at_ms}
+                for said in self.transcript
+            ],
         }
+
+    def _heard(self, speech: Speech) -> str:
+        """What of it was heard: nothing of the agent's where nobody answered."""
+        is_lost = speech.speaker is Speaker.AGENT and self.record.established_s is None
+        return "" if is_lost else _heard(speech)
 
     def summary(self) -> str:
         """One line for people."""
@@ -79,9 +87,10 @@ class PlacedCall:
 
 @dataclass
 class _Witness:
-    """A `CallObserver` of the one call."""
+    """A `CallObserver` of the one call. What is said before somebody answers is told when they do, if they do."""
 
     say: Callable[[str], None]
+    is_answered: bool = False
     said: list[Speech] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -90,8 +99,20 @@ class _Witness:
 
     def spoken(self, _record: CallRecord, speech: Speech) -> None:
         """Words of either side; of a sentence of the agent that was cut off, what was heard."""
-        self.say(f"{_who(speech)}: {speech.text if speech.heard_text is None else speech.heard_text}")
         self.said.append(speech)
+        if self.is_answered:
+            self._tell(speech)
+
+    def answered(self) -> None:
+        """Somebody hears what was prepared for them."""
+        if not self.is_answered:
+            self.is_answered = True
+            for speech in self.said:
+                self._tell(speech)
+
+    def _tell(self, speech: Speech) -> None:
+        if heard := _heard(speech):
+            self.say(f"{_who(speech)}: {heard}")
 
     def party_changed(self, record: CallRecord) -> None:
         """Of no interest to whoever dialled."""
@@ -109,16 +130,22 @@ def choose_plan(
 ) -> tuple[Dialplan, str | None]:
     """The dialplan that the call is placed under, and the session that is asked for by `name`.
 
-    Without a name it is the first plan with a route for the call, and no session; where none has one, the first
-    session there is.
+    Without a name it is the first plan with a route for the call, and no session; where none has one, the only session
+    that there is.
 
-    Raises: `ConfigurationError` where there is none, or where the plan does not begin with one of `variables`.
+    Raises: `ConfigurationError` where there is none, or several, or where the plan does not begin with one of
+    `variables`.
     """
     known = [(plan, session) for plan in plans for session in plan.sessions]
-    routed = [(plan, None) for plan in plans if name is None and plan.decide(facts).is_routed]
-    chosen = next(((plan, session) for plan, session in [*routed, *known] if name in (None, session)), None)
+    names = [session for _, session in known]
+    if name is None:
+        routed = [(plan, None) for plan in plans if plan.decide(facts).is_routed]
+        if not routed and len(known) > 1:
+            raise _unrouted(facts.to, names)
+        chosen = next(iter([*routed, *known]), None)
+    else:
+        chosen = next(((plan, session) for plan, session in known if session == name), None)
     if chosen is None:
-        names = [session for _, session in known]
         raise _unknown("--session", f"no dialplan has a session {name}" if name else "no dialplan has a session", names)
     for variable in variables:
         if variable not in chosen[0].variables:
@@ -162,6 +189,8 @@ async def place_call(
         if state in _TOLD and _TOLD[state] not in told[-1:] and not is_prepared:
             told.append(_TOLD[state])
             say(told[-1])
+            if told[-1] == "answered":
+                witness.answered()
 
     async with AsyncExitStack() as stack:
         try:
@@ -176,6 +205,13 @@ async def place_call(
     return PlacedCall(
         number=str(target), record=call.record, transcript=tuple(sorted(witness.said, key=lambda said: said.at_ms))
     )
+
+
+def _unrouted(number: str, sessions: list[str]) -> ConfigurationError:
+    message = f"no dialplan has a route for an outgoing call to {shown(number)}"
+    remedy = f"expected --session with one of {shown(', '.join(dict.fromkeys(sessions)), 200)}, "
+    remedy += "or a route with match: {direction: outgoing}"
+    return ConfigurationError([Problem(file="NUMBER", message=message, expected=remedy)])
 
 
 def _unknown(option: str, message: str, known: list[str]) -> ConfigurationError:
@@ -200,3 +236,7 @@ def _elsewhere(configuration: Configuration) -> str:
 
 def _who(speech: Speech) -> str:
     return "agent" if speech.speaker is Speaker.AGENT else "callee"
+
+
+def _heard(speech: Speech) -> str:
+    return speech.text if speech.heard_text is None else speech.heard_text

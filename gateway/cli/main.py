@@ -110,7 +110,7 @@ def check(config: ConfigOption) -> None:
 def call(
     config: ConfigOption,
     number: Annotated[str, typer.Argument(help="Whom to call: 6001, sip:USER@HOST, tel:+4930123456.")],
-    session: Annotated[str | None, typer.Option(help="A dialplan's session, instead of a route.")] = None,
+    session: Annotated[str | None, typer.Option(help="A dialplan's session, needed where no route fits.")] = None,
     trunk: Annotated[str | None, typer.Option(help="The trunk to call through; the first there is by default.")] = None,
     values: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE for a variable of the plan; as often as needed.")

@@ -18,9 +18,9 @@ import pytest
 
 from gateway.calls.answering import AnsweredBy
 from gateway.calls.events import Outcome
-from gateway.calls.record import CallRecord
+from gateway.calls.record import CallRecord, Speaker, Speech
 from gateway.calls.transfers.refusal import Refusal
-from gateway.cli.call import PlacedCall, choose_plan, choose_trunk, place_call
+from gateway.cli.call import PlacedCall, _Witness, choose_plan, choose_trunk, place_call
 from gateway.cli.service import Service, load_plans
 from gateway.config import Configuration, load_configuration
 from gateway.dialplan.facts import CallFacts
@@ -99,7 +99,9 @@ class Desk:
     provider: RealtimeServer
     said: list[str] = field(default_factory=list)
 
-    def call(self, number: str = "6001", session: str | None = None, **variables: str) -> asyncio.Task[PlacedCall]:
+    def call(
+        self, number: str = "6001", session: str | None = "reminder", **variables: str
+    ) -> asyncio.Task[PlacedCall]:
         placing = place_call(
             self.configuration,
             parse_target(number),
@@ -155,7 +157,8 @@ async def test_callee_hears_the_greeting_and_is_heard_by_the_model(open_desk: Op
     assert desk.said == ["dialling", "ringing", "answered", "agent: Good morning."]
     told = placed.as_json()
     assert (told["ok"], told["number"], told["refusal"]) == (True, "sip:6001", None)
-    assert [said["text"] for said in told["transcript"]] == ["Good morning."]  # type: ignore[attr-defined]
+    heard = [(said["text"], said["heard"]) for said in told["transcript"]]  # type: ignore[attr-defined]
+    assert heard == [("Good morning.", "Good morning.")]
 
 
 async def test_callee_who_is_busy_ends_the_call_with_the_reason(open_desk: OpenDesk) -> None:
@@ -207,6 +210,24 @@ async def test_interrupt_cancels_a_call_that_rings(open_desk: OpenDesk) -> None:
     await eventually(call.ended.is_set, 3)
 
 
+def test_what_was_said_before_an_answer_is_told_with_it_and_what_nobody_heard_is_not() -> None:
+    lines: list[str] = []
+    witness = _Witness(lines.append)
+    now = datetime.now(UTC)
+    record = CallRecord(
+        call_id="1", trunk="phones", caller="gateway", called="6001", route="none", started_at=now, offered_s=0.0
+    )
+    greeted = Speech(speaker=Speaker.AGENT, text="Good morning.", at_ms=0)
+    witness.spoken(record, greeted)
+    placed = PlacedCall(number="sip:6001", record=record, transcript=(greeted,))
+    assert placed.as_json()["transcript"] == [{"who": "agent", "text": "Good morning.", "heard": "", "at_ms": 0}]
+    assert lines == []
+    witness.answered()
+    witness.spoken(record, Speech(speaker=Speaker.AGENT, text="Are you there?", at_ms=900, heard_ms=0, heard_text=""))
+    witness.spoken(record, Speech(speaker=Speaker.CALLER, text="Hello?", at_ms=900))
+    assert lines == ["agent: Good morning.", "callee: Hello?"]
+
+
 async def test_interrupt_while_the_model_is_awaited_calls_nobody(open_desk: OpenDesk) -> None:
     desk = await open_desk(is_confirming=False)
     placing = desk.call()
@@ -247,16 +268,21 @@ async def test_taken_port_is_told_with_the_way_around_it(open_desk: OpenDesk) ->
             await asyncio.wait_for(desk.call(), 10)
 
 
-async def test_session_is_the_one_named_or_the_first(open_desk: OpenDesk) -> None:
+async def test_session_is_the_one_named_or_the_only_one(open_desk: OpenDesk, tmp_path: Path) -> None:
     desk = await open_desk()
     plans = load_plans(desk.configuration)
     facts = CallFacts(to="6001", from_="gateway", at=datetime.now(UTC), is_outgoing=True)
-    assert choose_plan(plans, None, facts, {})[1] == "reminder"
+    unrouted = r"NUMBER: no dialplan has a route .*to 6001 \(.*--session .*reminder, survey, or .*direction: outgoing"
+    with pytest.raises(ConfigurationError, match=unrouted):
+        choose_plan(plans, None, facts, {})
+    assert choose_plan(plans, "reminder", facts, {})[1] == "reminder"
     assert choose_plan(plans, "survey", facts, {})[1] == "survey"
     with pytest.raises(ConfigurationError, match=r"--session: no dialplan has a session surve .*reminder, survey"):
         choose_plan(plans, "surve", facts, {})
     with pytest.raises(ConfigurationError, match=r"--set: dialplan \S+ does not begin with a variable day"):
-        choose_plan(plans, None, facts, {"day": "Monday"})
+        choose_plan(plans, "survey", facts, {"day": "Monday"})
+    (tmp_path / "plan.yaml").write_text(PLAN.replace("  survey: {use: default}\n", ""))
+    assert choose_plan(load_plans(desk.configuration), None, facts, {})[1] == "reminder"
     assert choose_trunk(desk.configuration, None) == "phones"
     with pytest.raises(ConfigurationError, match=r"--trunk: .*expected one of phones"):
         choose_trunk(desk.configuration, "carrier")
@@ -282,7 +308,7 @@ routes:
 async def test_a_call_of_ours_goes_by_the_plans_route_for_such_calls(open_desk: OpenDesk, tmp_path: Path) -> None:
     desk = await open_desk(replies=[greeting()])
     (tmp_path / "plan.yaml").write_text(REMINDER)
-    placing = desk.call(day="Friday")
+    placing = desk.call(session=None, day="Friday")
     call = await desk.taken()
     await eventually(lambda: "answered" in desk.said, 3)
     call.press("1")
@@ -298,7 +324,7 @@ async def test_what_is_done_before_a_call_of_ours_is_dialled_is_no_answer(open_d
     desk = await open_desk(answers=False)
     hook = '[{hook: {url: "http://127.0.0.1:9/", timeout: 1s}}, {menu:'
     (tmp_path / "plan.yaml").write_text(REMINDER.replace("[{menu:", hook))
-    placed = await asyncio.wait_for(desk.call(), 10)
+    placed = await asyncio.wait_for(desk.call(session=None), 10)
     assert (placed.is_ok, placed.record.refusal) == (False, Refusal.BUSY)
     assert desk.said[0] == "dialling"
     assert "answered" not in desk.said
@@ -309,7 +335,7 @@ async def test_a_call_of_ours_without_a_route_is_not_placed(open_desk: OpenDesk,
     no_session = REMINDER.replace("{session: reminder}", "{hang_up: true}").replace("sessions:", "sessions: {}\n#")
     (tmp_path / "plan.yaml").write_text(no_session.replace("  reminder: {use", "# "))
     with pytest.raises(ConfigurationError, match="no dialplan has a session"):
-        await asyncio.wait_for(desk.call("7001"), 10)
+        await asyncio.wait_for(desk.call("7001", None), 10)
     assert desk.phone.incoming.empty()
 
 
