@@ -170,7 +170,9 @@ def parse_weekdays(text: str) -> tuple[int, ...]:
 def _weekday(text: str) -> int:
     word = text.strip().casefold()
     if word not in WEEKDAYS:
-        raise WrongValue(f"names {shown(text.strip())!r}, which is no day", expected=hint(word, (*WEEKDAYS, "except")))
+        is_long = word[:3] in WEEKDAYS and word in (name.casefold() for name in WEEKDAY_NAMES)
+        expected = hint(word[:3] if is_long else word, (*WEEKDAYS, "except"))
+        raise WrongValue(f"names {shown(text.strip())!r}, which is no day", expected=expected)
     return WEEKDAYS.index(word)
 
 

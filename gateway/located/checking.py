@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.errors import ConfigurationError, Problem, shown
 from gateway.located.nodes import Document, Items, Key, Node, Scalar, Table, WrongValue, follow
+from gateway.located.syntax import MISSING_BLANK
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -153,9 +154,9 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h|)")
 
 
 def _seconds(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str):
+    if isinstance(value, int | float):
         return value
-    if not (match := _DURATION.fullmatch(value)):
+    if not isinstance(value, str) or not (match := _DURATION.fullmatch(value)):
         raise WrongValue(expected="expected a time such as 20s, 500ms or 2m")
     return float(match[1]) * _UNITS_S[match[2]]
 
@@ -210,6 +211,9 @@ def _problem(model: type[BaseModel], document: Document, error: ErrorDetails) ->
     if kind == "extra_forbidden":
         word = str(error["loc"][-1])
         expected = hint(word, _known_keys(model, path[:-1]))
+        is_near = " " not in word and expected.startswith("did you mean")
+        if not is_near and _is_rest_of_text(document.root, path):
+            expected = "put quotes around text that holds a comma"
         return document.problem(path, f"unknown key {shown(word)!r}", expected, at_key=True)
     subject = _subject(path, "the file")
     raised = context.get("error")
@@ -225,12 +229,30 @@ def _problem(model: type[BaseModel], document: Document, error: ErrorDetails) ->
         text = node.written if isinstance(node, Scalar) else ""
         expected = hint(text, words) if words else f"expected {context.get('expected', '')}"
         return document.problem(path, f"{subject} {_described(node)}", expected)
-    expected = _expectation(error)
+    expected = MISSING_BLANK if kind in _LISTS and _has_tight_dash(node) else _expectation(error)
     # Where a table is expected, text may be a secret that stands one level too high.
     is_text = expected == _EXPECTATIONS["model"] and isinstance(node, Scalar) and not node.is_null
     if is_text and path:
         expected += _form(_models(model, path))
     return document.problem(path, f"{subject} {'is text' if is_text else _described(node)}", expected)
+
+
+def _is_rest_of_text(root: Node, path: Sequence[Key]) -> bool:
+    """Whether the key at `path` stands between braces without a value, as what follows a comma in a text does."""
+    *_, above, last = follow(root, path)
+    is_bare = isinstance(last.node, Scalar) and last.node.is_plain and not last.node.text
+    return (
+        is_bare and last.key is not None and last.key.is_plain and isinstance(above.node, Table) and above.node.is_flow
+    )
+
+
+_LISTS = ("list_type", "tuple_type", "set_type", "frozen_set_type")
+
+
+def _has_tight_dash(node: Node) -> bool:
+    """Whether what stands in the place of a list was to be one, and lacks the blank behind its dash."""
+    first = node.entries[0][0] if isinstance(node, Table) and node.entries else node
+    return isinstance(first, Scalar) and first.is_plain and first.text.startswith("-")
 
 
 def _subject(path: Sequence[Key], whole: str) -> str:

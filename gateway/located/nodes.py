@@ -62,11 +62,12 @@ class Items:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Keys and values, in the order of the file; no key twice."""
+    """Keys and values, in the order of the file; no key twice. ``is_flow``: between braces."""
 
     entries: tuple[tuple[Scalar, Node], ...]
     file: str
     place: Place
+    is_flow: bool = False
 
     def entry(self, key: str) -> tuple[Scalar, Node] | None:
         """The entry named `key`."""

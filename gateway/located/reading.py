@@ -92,10 +92,14 @@ _BLANKS = re.compile(r"[ \t]*")
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, which notes where the comments are that it skips: `comments`, (first, behind the last) character."""
+    """PyYAML's, which notes where what it reads is: the `comments` that it skips, and the `quoted` texts.
+
+    Each is (first, behind the last) character.
+    """
 
     def __init__(self, text: str) -> None:
         self.comments: list[tuple[int, int]] = []
+        self.quoted: list[tuple[int, int]] = []
         self._text = text
         super().__init__(text)
 
@@ -104,6 +108,13 @@ class _Loader(yaml.SafeLoader):
         start = self.index
         super().scan_to_next_token()
         self.comments += [match.span() for match in _COMMENT.finditer(self._text, start, self.index)]
+
+    def scan_flow_scalar(self, style: str) -> yaml.ScalarToken:
+        """Read a text between quotes."""
+        start = self.index
+        token: yaml.ScalarToken = super().scan_flow_scalar(style)
+        self.quoted.append((start, self.index))
+        return token
 
 
 @dataclass(slots=True)
@@ -154,8 +165,9 @@ class _Composer:
             while event := loader.get_event():  # type: ignore[no-untyped-call]  # typeshed leaves it bare
                 yield event
         except yaml.MarkedYAMLError as error:
+            quoted = loader.quoted if loader else []
             raise ConfigurationError(
-                [*self.problems, syntax_problem(error, self.lines, self.comments, self.file)]
+                [*self.problems, syntax_problem(error, self.lines, self.comments, quoted, self.file)]
             ) from error
         except yaml.reader.ReaderError as error:
             place = place_behind(self.text[: error.position])
@@ -240,7 +252,8 @@ class _Composer:
                 self._note(event, f"key {shown(key.text)!r} appears twice", f"the first is in line {first}")
             else:
                 entries[key.text] = (key, children[-1].node)
-        node = Table(entries=tuple(entries.values()), file=self.file, place=self.lines.place(start.start_mark))
+        place, is_flow = self.lines.place(start.start_mark), bool(getattr(start, "flow_style", False))
+        node = Table(entries=tuple(entries.values()), file=self.file, place=place, is_flow=is_flow)
         return _composed(node, children)
 
     def _count(self, event: yaml.Event, values: int, depth: int) -> None:

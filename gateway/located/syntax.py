@@ -20,6 +20,7 @@ _REMEDIES = {
     "\t": "indent with spaces, not tabs",
     ":": "put quotes around text that holds ': '",
     **{opener: f"put quotes around text that begins with {opener}" for opener in "*&!%@`"},
+    **{inner: f"put quotes around text that holds {inner}" for inner in "?[{"},
 }
 """What to do about the character where reading stopped."""
 _OPENERS = {"while scanning an alias": "*", "while scanning an anchor": "&"}
@@ -37,6 +38,19 @@ _STRANGERS = tuple(
 _FIRST_KEY = re.compile(r"[ ]*(- +)*[^\s:#\"'&*!|>%@`{}\[\],?-][^:#]*")
 """A line up to the colon behind its first key."""
 _AMISS = "the indentation does not fit"
+_DASH = re.compile(r"[ ]*(-)[\w{\[\"']")
+"""A line that was meant as the item of a list."""
+MISSING_BLANK = "begin the items of a list with - and a blank"
+_FLOW_OPENERS = ("[", "{")
+_FLOWS = {"while parsing a flow sequence": "[ ]", "while parsing a flow mapping": "{ }"}
+_UNCLOSED_QUOTES = "while scanning a quoted scalar"
+_CLOSERS = {
+    "}": _REMEDIES["*"].replace("*", "{"),
+    "]": _REMEDIES["*"].replace("*", "["),
+    '"': 'put quotes around the whole text; within "…", \\" is one "',
+    "'": "put quotes around the whole text; within '…', '' is one '",
+}
+"""What to do where a text goes on behind what seemed to be all of it."""
 
 
 class Mark(Protocol):
@@ -73,17 +87,22 @@ def place_behind(text_before: str) -> Place:
 
 
 def syntax_problem(
-    error: yaml.MarkedYAMLError, lines: Lines, comments: Sequence[tuple[int, int]], file: str
+    error: yaml.MarkedYAMLError,
+    lines: Lines,
+    comments: Sequence[tuple[int, int]],
+    quoted: Sequence[tuple[int, int]],
+    file: str,
 ) -> Problem:
     """What is to be said of `error`, which PyYAML raised where `file` with those `lines` stopped being YAML.
 
-    `comments`: their first characters, and those behind the last, up to there.
+    `comments` and `quoted` texts: their first characters, and those behind the last, up to there.
     """
     mark = error.problem_mark or error.context_mark
     place = lines.place(mark)
     context = f"{error.context} of line {lines.place(error.context_mark).line}" if error.context_mark else ""
     message = f"not YAML: {error.problem or error.context or 'cannot be read'}"
-    if found := _misread_comment(error, lines, comments):
+    unclosed = _unclosed_quotes(error, lines, quoted) or _unclosed_bracket(error, lines, place)
+    if found := _misread_comment(error, lines, comments) or unclosed:
         place, message, remedy = found
     elif error.context in _OPENERS:
         remedy = _REMEDIES[_OPENERS[error.context]]
@@ -97,11 +116,45 @@ def syntax_problem(
 def _remedy(index: int, lines: Lines) -> str:
     if _BARE_IPV6.search(lines.line(lines.place_at(index).line)):
         return 'put quotes around an IPv6 address, as "[::1]:5060"'
-    return _REMEDIES.get(lines.text[index : index + 1], "")
+    before, character = lines.text[:index].rstrip(" ")[-1:], lines.text[index : index + 1]
+    if before in _CLOSERS and (character.isalnum() or character in _FLOW_OPENERS):
+        is_next = character in _FLOW_OPENERS and before in "]}"
+        return "put a comma between one and the next" if is_next else _CLOSERS[before]
+    return _REMEDIES.get(character, "")
 
 
 _Found = tuple[Place, str, str]
 """Where, what, and what to do."""
+
+
+def _unclosed_quotes(error: yaml.MarkedYAMLError, lines: Lines, quoted: Sequence[tuple[int, int]]) -> _Found | None:
+    """The quotes that were never closed, or only by those that were to open the next text, where the error is."""
+    if error.context == _UNCLOSED_QUOTES and error.context_mark and "end of stream" in (error.problem or ""):
+        quotes = lines.text[error.context_mark.index]
+        return (
+            lines.place(error.context_mark),
+            f"not YAML: this {quotes} is never closed",
+            "close it where the text ends",
+        )
+    marks = [mark.index for mark in (error.problem_mark, error.context_mark) if mark]
+    for start, end in reversed(quoted):
+        begun, ended = lines.place_at(start), lines.place_at(end)
+        if begun.line < ended.line and any(end <= at and not lines.text[end:at].strip(" ") for at in marks):
+            message = f"not YAML: the text that this {lines.text[start]} begins goes on to line {ended.line}"
+            return begun, message, "close it where the text ends"
+    return None
+
+
+def _unclosed_bracket(error: yaml.MarkedYAMLError, lines: Lines, place: Place) -> _Found | None:
+    """The bracket that nothing closes before a line which is not indented as what belongs to it."""
+    if error.context not in _FLOWS or not error.context_mark:
+        return None
+    opened = lines.place(error.context_mark)
+    is_inside = _indent(lines.line(place.line)) > _indent(lines.line(opened.line))
+    if place.line == opened.line or (is_inside and "<stream end>" not in (error.problem or "")):
+        return None
+    opener, closer = _FLOWS[error.context].split()
+    return opened, f"not YAML: this {opener} is not closed before line {place.line}", f"close it with {closer}"
 
 
 def _misread_comment(error: yaml.MarkedYAMLError, lines: Lines, comments: Sequence[tuple[int, int]]) -> _Found | None:
@@ -127,6 +180,8 @@ def _misread_comment(error: yaml.MarkedYAMLError, lines: Lines, comments: Sequen
 
 def _line_problem(error: yaml.MarkedYAMLError, lines: Lines, place: Place) -> _Found | None:
     """What is wrong with a line as a whole, where that is the trouble: how far it is indented, or its colon."""
+    if error.problem in (_NO_COLON, _NO_KEY_HERE, *_STRANGERS) and (found := _tight_dash(lines, place)):
+        return found
     if error.problem == _NO_COLON:
         return _keyless(lines.place(error.context_mark))
     if error.problem == _NO_KEY_HERE:
@@ -139,6 +194,14 @@ def _line_problem(error: yaml.MarkedYAMLError, lines: Lines, place: Place) -> _F
         return place, message, "indent the list below its key"
     message = f"{_AMISS}: column {place.column} here, column {block.column} in line {block.line}"
     return place, message, "begin what belongs together in the same column"
+
+
+def _tight_dash(lines: Lines, place: Place) -> _Found | None:
+    """An item of a list, in that line or the one above it, that begins right behind its dash."""
+    for number in (place.line, _written_above(lines, place.line)):
+        if number and (match := _DASH.match(lines.line(number))):
+            return Place(number, match.start(1) + 1), "not YAML: a blank is missing behind -", MISSING_BLANK
+    return None
 
 
 def _continuation(lines: Lines, colon: Place) -> _Found | None:

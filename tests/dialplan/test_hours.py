@@ -56,6 +56,12 @@ def test_weekdays_are_days_lists_and_ranges(text: str, days: tuple[int, ...]) ->
     assert parse_weekdays(text) == days
 
 
+def test_a_day_written_out_is_answered_with_its_short_name() -> None:
+    with pytest.raises(WrongValue) as refused:
+        parse_weekdays("mon-Saturday")
+    assert refused.value.expected == "did you mean 'sat'?"
+
+
 @pytest.mark.parametrize("text", ["", "monday", "mon-", "-fri", "mon--fri", "0", "mon;tue"])
 def test_other_words_are_no_weekdays(text: str) -> None:
     with pytest.raises(WrongValue, match="is no day"):
