@@ -57,10 +57,18 @@ SHORTEST_TEXT = 12
 """Characters of a sentence whose sound can be told from others."""
 START_LIMIT_S, END_LIMIT_S = 40.0, 5.0
 _CONNECTED = (TransferState.HANDED_OVER, TransferState.BRIDGED)
+_CALLING = (
+    TransferState.REQUESTED,
+    TransferState.ACCEPTED,
+    TransferState.RINGING,
+    TransferState.WHISPERING,
+    TransferState.ANSWERED,
+    TransferState.RELEASED,
+)
 
 
 @dataclass(slots=True)
-class _Witness:
+class Witness:
     """Sees the one call of a gateway."""
 
     plan: Dialplan
@@ -102,6 +110,7 @@ class _Witness:
             escalations=tuple(notes.escalations),
             transfer=notes.transfer_target if is_connected else None,
             reached_for=None if is_connected else notes.transfer_target,
+            is_calling=record.outcome is None and notes.transfer_state in _CALLING,
             messages=tuple(message.text for message in record.messages),
             voicemails=[left.mailbox for left in record.left if left.kind is MessageKind.VOICEMAIL],
             callbacks=[left.mailbox for left in record.left if left.kind is MessageKind.CALLBACK],
@@ -129,7 +138,7 @@ class Stage:
         self._realtime = realtime
         self._plan, self._example, self._dialogue = plan, example, dialogue
         self._began_s = time.monotonic()
-        self._witness = _Witness(plan)
+        self._witness = Witness(plan)
         self._pbx: SimulatedPbx | None = None
         self._caller: DialogueCaller | None = None
 

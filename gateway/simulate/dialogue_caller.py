@@ -59,7 +59,9 @@ class Patience:
     yield_ms: int = 2_500
     """For an agent who is interrupted to fall silent."""
     settle_ms: int = 10_000
-    """For what is expected to become so."""
+    """For what is expected to become so, behind the last moment at which a contact was being called."""
+    calling_ms: int = 60_000
+    """... who is waited for so long at most: to ring, to hear who calls and why, and to press a key."""
 
 
 class Witness(Protocol):
@@ -132,6 +134,8 @@ class DialogueCaller:
         """What a turn takes by itself."""
         if isinstance(turn, Say | BargeIn):
             return len(self._voices[turn.text]) / RATE_HZ
+        if isinstance(turn, Expect):
+            return self._patience.calling_ms / 1000
         return turn.seconds if isinstance(turn, BeSilent) else 0.0
 
     async def _play(self, turn: Turn) -> str:
@@ -285,16 +289,17 @@ class DialogueCaller:
     # What is so.
 
     async def _expect(self, turn: Expect) -> str:
-        wrong = missing(turn.expected, self._witness.facts())
-        limit_s, began_s, from_ms = self._patience.settle_ms / 1000, self._clock(), self._call.time_ms
-        while wrong:
-            waited_ms = self._call.time_ms - from_ms
-            if waited_ms >= self._patience.settle_ms or (
+        patience, began_s, began_ms = self._patience, self._clock(), self._call.time_ms
+        from_ms, limit_s = began_ms, patience.settle_ms / 1000
+        while wrong := missing(turn.expected, facts := self._witness.facts()):
+            now_ms = self._call.time_ms
+            if facts.is_calling and now_ms - began_ms < patience.calling_ms:
+                from_ms = now_ms
+            if now_ms - from_ms >= patience.settle_ms or (
                 self._call.ended.is_set() and self._clock() - began_s >= limit_s
             ):
                 raise TurnFailed("; ".join(wrong))
             await self._pass(LOOK_MS)
-            wrong = missing(turn.expected, self._witness.facts())
         return ""
 
     # Time.

@@ -21,7 +21,9 @@ class Facts:
     transfer: str | None = None
     """The contact that the caller is connected with."""
     reached_for: str | None = None
-    """The contact that is being called."""
+    """The contact that was called last, where the caller is not connected."""
+    is_calling: bool = False
+    """Whether that contact is being called: what becomes of the transfer is open."""
     messages: Sequence[str] = ()
     voicemails: Sequence[str] = ()
     """Mailboxes in which something was left, in the order of the call."""
@@ -72,7 +74,13 @@ def _said(word: str, found: object) -> str:
 def _connection(facts: Facts) -> str:
     if facts.transfer is not None:
         return f"it is {facts.transfer}"
-    return "the caller was not connected" + (f", {facts.reached_for} is being called" if facts.reached_for else "")
+    return "the caller was not connected" + (_attempt(facts))
+
+
+def _attempt(facts: Facts) -> str:
+    if not facts.reached_for:
+        return ""
+    return f", {facts.reached_for} {'is being' if facts.is_calling else 'was'} called"
 
 
 def _holds(text: str, words: str) -> bool:

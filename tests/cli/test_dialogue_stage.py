@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from gateway.cli.dialogue_stage import extension_of
+from gateway.calls.events import Outcome
+from gateway.calls.record import CallRecord
+from gateway.calls.transfers.state import TransferState
+from gateway.cli.dialogue_stage import Witness, extension_of
 from gateway.dialplan.dialogue import Behaviour, Dialogue
 from gateway.dialplan.model import Dialplan
 from gateway.simulate.pbx import Extension
@@ -62,3 +66,25 @@ def test_a_pattern_has_all_its_numbers_and_nobody_the_others(plan: Dialplan) -> 
     assert found is not None
     assert found.contact == "anyone"
     assert extension_of(plan, Dialogue(turns=()), "9999") is None
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "is_calling"),
+    [
+        (TransferState.RINGING, None, True),
+        (TransferState.WHISPERING, None, True),
+        (TransferState.ANSWERED, None, True),
+        (TransferState.BRIDGED, None, False),
+        (TransferState.FAILED, None, False),
+        (TransferState.WHISPERING, Outcome.CALLER_HUNG_UP, False),
+        (None, None, False),
+    ],
+)
+def test_a_contact_is_being_called_until_it_is_known_what_becomes_of_it(
+    plan: Dialplan, state: TransferState | None, outcome: Outcome | None, is_calling: bool
+) -> None:
+    record = CallRecord(
+        call_id="c", trunk="pbx", caller="1", called="2", route="all", started_at=datetime.now(UTC), offered_s=0
+    )
+    record.transfer_state, record.transfer_target, record.outcome = state, "sales", outcome
+    assert Witness(plan, record=record).facts().is_calling is is_calling

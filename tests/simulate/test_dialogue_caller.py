@@ -167,6 +167,32 @@ async def test_an_expectation_may_come_true_a_little_later() -> None:
     assert failures(reports) == {}
 
 
+def transfer_taken_after(agent: ScriptedAgent, taken_ms: int) -> None:
+    """The contact is called at once, and has taken the call then."""
+    calling, taken = Facts(reached_for="desk", is_calling=True), Facts(transfer="desk")
+    agent.call.on_frame = lambda call: setattr(agent, "current", taken if call.time_ms > taken_ms else calling)
+
+
+async def test_an_expectation_waits_on_while_a_contact_is_being_called() -> None:
+    agent = ScriptedAgent("Welcome.")
+    transfer_taken_after(agent, 25_000)
+    assert failures(await play(agent, Expect(line=1, expected=Expected(transfer="desk")))) == {}
+
+
+async def test_a_contact_who_never_takes_the_call_is_not_waited_for_without_end() -> None:
+    agent = ScriptedAgent("Welcome.")
+    transfer_taken_after(agent, 100_000)
+    reports = await play(agent, Expect(line=1, expected=Expected(transfer="desk")))
+    assert failures(reports) == {1: "expected transfer desk, but the caller was not connected, desk is being called"}
+
+
+async def test_behind_a_call_that_failed_nothing_is_waited_for_long() -> None:
+    agent = ScriptedAgent("Welcome.", facts=Facts(reached_for="desk"))
+    reports = await play(agent, Expect(line=1, expected=Expected(transfer="desk")), patience=Patience(calling_ms=10**6))
+    assert failures(reports) == {1: "expected transfer desk, but the caller was not connected, desk was called"}
+    assert agent.call.time_ms < 15_000
+
+
 async def test_an_expectation_that_does_not_hold_says_what_is_so() -> None:
     agent = ScriptedAgent("Welcome.", facts=Facts(route="night", tools=["hang_up"]))
     turns = [Expect(line=1, expected=Expected(route="night")), Expect(line=2, expected=Expected(route="day"))]

@@ -101,7 +101,7 @@ def test_nothing_at_all_has_words_of_its_own() -> None:
 
 
 def test_a_contact_that_is_only_called_is_no_connection() -> None:
-    facts = replace(FACTS, transfer=None, reached_for="sales")
+    facts = replace(FACTS, transfer=None, reached_for="sales", is_calling=True)
     assert missing(Expected(transfer="sales"), facts) == [
         "expected transfer sales, but the caller was not connected, sales is being called"
     ]
