@@ -41,7 +41,7 @@ from gateway.embedded.brain import load_script
 from gateway.embedded.voice import DEFAULT_VOICE, VOICES, sentences
 from gateway.simulate.canned_web import CannedWeb
 from gateway.simulate.dialogue_caller import DialogueCaller, Patience
-from gateway.simulate.dialogue_report import DialogueReport
+from gateway.simulate.dialogue_report import DialogueReport, transcript_of
 from gateway.simulate.expectations import Facts
 from gateway.simulate.pbx import Extension, PbxOptions, SimulatedPbx
 from gateway.simulate.phone import free_sip_port
@@ -197,7 +197,8 @@ class Stage:
 
     def report(self, *, failure: str = "", wav: Path | None = None) -> DialogueReport:
         """What came of it, as far as it came."""
-        speeches = sorted(self._witness.speeches, key=lambda speech: speech.at_ms)
+        witness = self._witness
+        said_ms = witness.call.said_ms if witness.call is not None and self._writes_words() else []
         attempts = self._pbx.attempts if self._pbx else []
         return DialogueReport(
             name=self._example.name,
@@ -205,10 +206,7 @@ class Stage:
             turns=tuple(self._caller.reports) if self._caller else (),
             total=len(self._dialogue.turns),
             seconds=time.monotonic() - self._began_s,
-            transcript=tuple(
-                (round(speech.at_ms / 1000, 1), speech.speaker.value, speech.heard_text or speech.text)
-                for speech in speeches
-            ),
+            transcript=transcript_of(witness.speeches, said_ms),
             attempts=tuple((_who(self._plan, attempt.number), attempt.number, attempt.outcome) for attempt in attempts),
             failure=failure,
             wav=wav,
@@ -238,12 +236,23 @@ class Stage:
 
     def _voice(self) -> str | None:
         """The agent's, where it is one of ours."""
-        session = self._plan.sessions.get(self._witness.facts().session or "")
-        section = self._realtime[session.use if session else self._plan.use]
+        section = self._section()
+        if section is None or section.provider != EMBEDDED:
+            return None
         voice = section.voice or DEFAULT_VOICE
-        if section.provider != EMBEDDED or voice not in VOICES:
+        if voice not in VOICES:
             return None
         return None if section.brain is not None and load_script(section.brain).voices else voice
+
+    def _section(self) -> RealtimeSection | None:
+        """What serves the session that was opened last, or else speaks the plan's texts."""
+        session = self._plan.sessions.get(self._witness.facts().session or "")
+        return self._realtime.get(session.use if session else self._plan.use)
+
+    def _writes_words(self) -> bool:
+        """Whether the words of the caller are known."""
+        section = self._section()
+        return section is not None and (section.provider == EMBEDDED or bool(section.transcription))
 
     def _keep(self, call: PhoneCall, pbx: SimulatedPbx) -> Path | None:
         """Write down what was said and heard; the caller's recording."""

@@ -26,7 +26,7 @@ from gateway.calls.record import Speaker, Speech
 from gateway.dialplan.dialogue import BargeIn, BeSilent, Expect, HangUp, Hear, Press, Say, Turn
 from gateway.dialplan.phrases import words_of
 from gateway.errors import shown
-from gateway.simulate.dialogue_report import TurnReport
+from gateway.simulate.dialogue_report import LEAD_MS, TurnReport
 from gateway.simulate.expectations import Facts, asked_for, missing
 from gateway.simulate.listening import RATE_HZ, first_sound_ms, last_sound_ms
 from gateway.simulate.phone_call import PhoneCall
@@ -34,8 +34,6 @@ from gateway.simulate.spoken_words import find_words
 
 KEY_MS = 200
 """What a key takes, its pause included."""
-LEAD_MS = 600
-"""The telephone's time line may be so far behind the call's."""
 LOOK_MS = 100
 SHORTEST_SOUND_MS = 100
 SPEAKING_MS, QUIET_MS = 600, 300

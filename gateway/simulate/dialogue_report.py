@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 
+from gateway.calls.record import Speaker, Speech
 from gateway.errors import shown
+
+NOT_UNDERSTOOD = "(not understood)"
+LEAD_MS = 600
+"""The telephone's time line may be so far behind the call's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +122,17 @@ class DialogueReport:
             ],
             "wav": str(self.wav) if self.wav else None,
         }
+
+
+def transcript_of(speeches: Sequence[Speech], said_ms: Sequence[int]) -> tuple[tuple[float, str, str], ...]:
+    """What both have said, in its order. `said_ms`: when the caller spoke; of what gave no words it is said, too."""
+    lines = [(speech.at_ms, speech.speaker, speech.heard_text or speech.text) for speech in speeches]
+    heard_ms = [at_ms for at_ms, speaker, _ in lines if speaker is Speaker.CALLER]
+    for start_ms, next_ms in pairwise([*said_ms, inf]):
+        if not any(start_ms - LEAD_MS <= at_ms < next_ms - LEAD_MS for at_ms in heard_ms):
+            lines.append((round(start_ms), Speaker.CALLER, NOT_UNDERSTOOD))
+    lines.sort(key=lambda line: line[0])
+    return tuple((round(at_ms / 1000, 1), speaker.value, words) for at_ms, speaker, words in lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,11 @@ class PhoneCall:
         """Where on the time line our last word ends."""
         return self._said_until * 1000 // RATE_HZ
 
+    @property
+    def said_ms(self) -> list[int]:
+        """Where on the time line each thing begins that we said."""
+        return [start * 1000 // RATE_HZ for start, _ in self._said]
+
     def heard(self, from_ms: int = 0) -> NDArray[np.int16]:
         """What was heard since `from_ms`, int16[samples] at 8 kHz."""
         whole = np.concatenate(self._heard) if self._heard else np.zeros(0, np.int16)
