@@ -11,7 +11,7 @@ A caller who answers "a human" to "... or a human?" begins after the question, a
 exactly the words that the agent says in that moment is not: nobody could tell that from an echo. They say it again.
 
 Of what a caller says into a protected prompt, which is written down behind it, the time is not known: the words alone
-count, in turns that begin soon after the model hears the caller again.
+count, in turns of several words that begin soon after the model hears the caller again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ UNSURE_MS = 1000
 """How far off the place of a word may be: a word that was to come so soon after the agent was cut off may be heard."""
 LATELY_MS = 5000
 """Within so much of the model hearing the caller again it hears what they said before."""
+PROMPT_WORDS = 5
+"""A turn of fewer words is an answer to a prompt, not its echo."""
 ECHO_SHARE = 0.7
 MAX_WORDS = 400
 """No echo is longer."""
@@ -100,12 +102,14 @@ class AgentVoice:
     def echoed(self, text: str, from_ms: float, until_ms: float) -> frozenset[int]:
         """The indices of words of a caller's turn that repeat the agent; it began and ended at those times."""
         heard = [sentence for sentence in self._sentences.values() if sentence.audio_ms]
-        is_late = self._prompts_until_ms is not None and from_ms <= self._prompts_until_ms
-        ours = [word for text in self._prompts for word in words_of(text)] if is_late else []
+        words = words_of(text)
+        is_late = (
+            self._prompts_until_ms is not None and from_ms <= self._prompts_until_ms and len(words) >= PROMPT_WORDS
+        )
+        ours = [word for prompt in self._prompts for word in words_of(prompt)] if is_late else []
         if any(s.begins_ms <= from_ms <= s.until_ms + LATE_MS for s in heard):
             near = (from_ms - NEAR_MS, until_ms + NEAR_MS)
             ours += [word for s in heard for at_ms, word in s.words() if near[0] <= at_ms <= near[1]]
-        words = words_of(text)
         if len(words) > MAX_WORDS:
             return frozenset()
         blocks = SequenceMatcher(None, words, ours[-MAX_WORDS:], autojunk=False).get_matching_blocks()

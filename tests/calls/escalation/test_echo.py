@@ -119,7 +119,14 @@ def test_a_prompt_comes_back_when_the_model_hears_the_caller_again_and_not_much_
     assert voice.echoed(echo, 20_000 + LATELY_MS, 26_000) == set(range(10))
     assert voice.echoed(echo, 20_000 + LATELY_MS + 1, 26_000) == frozenset()
     assert voice.echoed("this is an emergency", 21_000, 22_000) == frozenset()
-    voice.hear_prompt("Please wait.")
+    voice.hear_prompt("Please wait for somebody of ours.")
     voice.hear_caller(60_000)
     assert voice.echoed(echo, 60_000, 61_000) == frozenset()
-    assert voice.echoed("please wait", 60_000, 61_000) == {0, 1}
+    assert voice.echoed("please wait for somebody of", 60_000, 61_000) == {0, 1, 2, 3, 4}
+
+
+def test_a_short_answer_to_a_prompt_is_not_its_echo() -> None:
+    voice = AgentVoice()
+    voice.hear_prompt("To reach a human, say human.")
+    voice.hear_caller(20_000)
+    assert voice.echoed("a human say human", 20_500, 21_000) == frozenset()
