@@ -22,7 +22,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 app = typer.Typer(
     name="gateway",
-    help="A SIP voice gateway: answers a company's phone with a realtime speech model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,6 +32,25 @@ app.add_typer(voicemail.app, name="voicemail")
 
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def _own_version() -> str:
+    return f"sip-voice-gateway {gateway.__version__} (GPL-3.0-or-later)"
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(_own_version())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    is_version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A SIP voice gateway: answers a company's phone with a realtime speech model."""
 
 
 def main() -> NoReturn:
@@ -248,7 +266,7 @@ def config(
 @app.command()
 def version() -> None:
     """Print the versions of the gateway and what it stands on, and the licence."""
-    typer.echo(f"sip-voice-gateway {gateway.__version__} (GPL-3.0-or-later)")
+    typer.echo(_own_version())
     typer.echo(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in ("numpy", "websockets", "pyVoIP", "pydantic", "structlog", "pocketsphinx", "espeakng-loader"):
         try:

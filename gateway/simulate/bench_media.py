@@ -39,6 +39,15 @@ _MODEL_SAMPLES: Final = 480
 _PIECE_FRAMES: Final = 5
 _ROUNDS: Final = 5
 
+LEGEND: Final = (
+    "all: CPU nanoseconds for a leg and 20 ms of its audio, both directions; legs: how many are served together",
+    "transcode: mu-law to PCM16 24 kHz and back; audioop: the same call by call, without filters",
+    "engine: whole ticks, from RTP to the model's audio and back; alone: the same engine with one leg",
+    "srtp: a packet sealed and one opened; engine: the whole engine beside it, so what encryption adds to it",
+    "ratio: the baseline / ours; above 1x ours is the cheaper",
+)
+"""What the tables and their columns are."""
+
 _RateState: TypeAlias = tuple[int, tuple[tuple[int, int], ...]] | None
 
 
@@ -85,7 +94,7 @@ class MediaBench:
         for name, baseline, rows in tables:
             lines.append(f"{name + ', a frame':<28}{'legs':>6}{'ours':>12}{baseline:>12}{'ratio':>9}")
             lines += [f"{'':<28}{row.as_text()}" for row in rows]
-        return "\n".join(lines)
+        return "\n".join([*lines, *LEGEND])
 
 
 def run(*, json: bool = False, legs: tuple[int, ...] = LEGS) -> MediaBench:

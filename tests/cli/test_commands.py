@@ -70,6 +70,7 @@ def test_unknown_command_is_bad_usage() -> None:
 
 def test_version_names_licence_and_python() -> None:
     shown = gateway("version").stdout
+    assert gateway("--version").stdout.splitlines() == shown.splitlines()[:1]
     assert "GPL-3.0-or-later" in shown
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in shown
 
