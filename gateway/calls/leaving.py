@@ -201,7 +201,7 @@ class MessageDesk:
         self._tasks().create_task(work, name=f"message {self._record.call_id}")
 
     async def _keep(
-        self, mailbox: Mailbox, kind: MessageKind, draft: MessageDraft, words: _Words | None, text: str = ""
+        self, mailbox: Mailbox, kind: MessageKind, draft: MessageDraft, words: _Words | None, text: str | None = None
     ) -> None:
         """Wait for the last words, then for the disk, and enter the message into the call's record."""
         try:
@@ -249,8 +249,12 @@ class _Words:
         self.listener = Listener(sessions, tasks, self._hear, on_settled=on_settled)
         self.listener.begin(())
 
-    async def finish(self, line: Line) -> str:
-        """All of it, once the last turn is known in words; what there is after `LAST_WORDS_LIMIT_S`."""
+    async def finish(self, line: Line) -> str | None:
+        """All of it, once the last turn is known in words; what there is after `LAST_WORDS_LIMIT_S`.
+
+        None: nobody listened.
+        """
+        is_heard = self.listener.hears
         audio_format = line.formats[0]
         silence = audio_format.silence * round(audio_format.sample_rate_hz * CLOSING_SILENCE_S)
         self.listener.append_audio(silence)
@@ -262,7 +266,7 @@ class _Words:
             pass
         finally:
             self.listener.stop()
-        return "\n".join(self._texts)
+        return "\n".join(self._texts) if self._texts or is_heard else None
 
     def _hear(self, event: Event) -> None:
         match event:

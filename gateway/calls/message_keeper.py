@@ -15,8 +15,8 @@ class MessageDraft(Protocol):
     def write(self, samples: Samples, /) -> None:
         """Append what the caller said: int16[n] at 8 kHz."""
 
-    def keep(self, text: str = "", /) -> Future[Message]:
-        """It is one; done when it is on the disk, or given up."""
+    def keep(self, text: str | None = None, /) -> Future[Message]:
+        """It is one; done when it is on the disk, or given up. `text` None: nobody wrote down what was said."""
         ...
 
     def discard(self) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from gateway.dialplan.messages import Message, NoticeState
-from gateway.errors import GatewayError, counted, shown
+from gateway.dialplan.messages import Message, MessageKind, NoticeState
+from gateway.errors import ConfigurationError, GatewayError, Problem, counted, shown
+from gateway.located import hint
 from gateway.records.message_files import list_messages, remove_message
 
 app = typer.Typer(help="Messages that callers have left: list, show, delete.", no_args_is_help=True)
@@ -30,7 +31,10 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the messages, the oldest first."""
-    messages, unreadable = list_messages(_folder(config), mailbox)
+    folder = _folder(config)
+    messages, unreadable = list_messages(folder, mailbox)
+    if mailbox and not messages:
+        _check_mailbox(config, folder, mailbox)
     if as_json:
         typer.echo(json.dumps([_facts(message) for message in messages], ensure_ascii=False))
     else:
@@ -56,8 +60,8 @@ def show(config: ConfigOption, name: NameArgument, as_json: JsonOption = False) 
         why = f" ({shown(notice.why)})" if notice.why else ""
         to = f" {notice.to}" if notice.to else ""
         typer.echo(f"notice: {notice.way}{to} {notice.state.value}, {counted(notice.tries, 'try', 'tries')}{why}")
-    if message.text:
-        typer.echo("\n" + "\n".join(shown(line, 4096) for line in message.text.splitlines()))
+    if words := message.text or _wordless(message):
+        typer.echo("\n" + "\n".join(shown(line, 4096) for line in words.splitlines()))
 
 
 @app.command()
@@ -78,6 +82,31 @@ def _folder(config: Path) -> Path:
     if options is None:
         raise NoMessage(f"{config} keeps no messages (expected records.voicemail.folder there)")
     return options.folder
+
+
+def _check_mailbox(config: Path, folder: Path, mailbox: str) -> None:
+    """Raises: `ConfigurationError` where neither a plan nor the folder has that mailbox, and all plans can be read."""
+    from gateway.cli.service import load_plans  # noqa: PLC0415 - as above
+    from gateway.config import load_configuration  # noqa: PLC0415
+
+    known = {path.name for path in folder.glob("*") if path.is_dir()}
+    configuration = load_configuration(config)
+    try:
+        plans = load_plans(configuration) if configuration.dialplans else ()
+    except ConfigurationError:
+        typer.echo("gateway: the mailboxes of the dialplans are not known; gateway check tells why", err=True)
+        return
+    known |= {name for plan in plans for name in plan.mailboxes}
+    if mailbox not in known:
+        message = f"no dialplan and no folder has a mailbox {shown(mailbox)}"
+        raise ConfigurationError([Problem(file="--mailbox", message=message, expected=hint(mailbox, known))])
+
+
+def _wordless(message: Message) -> str:
+    """What is told in the place of the words of a message that has none; "" where it has none by its kind."""
+    if message.kind is not MessageKind.VOICEMAIL or message.text:
+        return ""
+    return "(not transcribed)" if message.is_transcribed is False else "(no words)"
 
 
 def _message(folder: Path, name: str) -> Message:
@@ -107,5 +136,5 @@ def _line(message: Message) -> str:
     told = "" if not states else f", told {states.count(NoticeState.DELIVERED)} of {len(states)}"
     length = f", {message.seconds:.0f} s" if message.seconds else ""
     who = shown(message.callback or message.caller) or "withheld"
-    words = shown(" ".join(message.text.split()), 60)
+    words = shown(" ".join(message.text.split()), 60) or _wordless(message)
     return f"{message.name}  {message.kind.value} from {who}{length}{told}" + (f"  {words}" if words else "")

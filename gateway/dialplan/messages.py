@@ -66,7 +66,8 @@ class NoticeRecord:
 class Message:
     """A message. ``left_at`` is aware; ``caller`` "" is withheld; ``callback`` is the number to call, or "".
 
-    ``text`` is what was said as far as it was understood, or what a model wrote down. ``name`` (MAILBOX/FILE) and
+    ``text`` is what was said as far as it was understood, or what a model wrote down. ``is_transcribed`` is of a
+    recording: whether somebody listened for its words; None where that is not known. ``name`` (MAILBOX/FILE) and
     ``audio`` (a WAV file) are given by whoever keeps it.
     """
 
@@ -81,6 +82,7 @@ class Message:
     callback: str = ""
     seconds: float = 0.0
     text: str = ""
+    is_transcribed: bool | None = None
     notices: tuple[NoticeRecord, ...] = ()
     name: str = ""
     audio: Path | None = None
@@ -138,6 +140,7 @@ def dump_message(message: Message) -> bytes:
     kept = message.facts() | {
         "seconds": message.seconds,
         "time": message.left_at.isoformat(),
+        "transcribed": message.is_transcribed,
         "notices": [
             {"way": notice.way, "to": notice.to, "state": notice.state.value, "tries": notice.tries, "why": notice.why}
             for notice in message.notices
@@ -166,6 +169,7 @@ def parse_message(data: bytes) -> Message:
             callback=str(kept["callback"] or ""),
             seconds=float(kept["seconds"]),
             text=str(kept["text"]),
+            is_transcribed=None if kept.get("transcribed") is None else bool(kept["transcribed"]),
             notices=tuple(_notice(notice) for notice in kept["notices"]),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -44,8 +44,8 @@ class Draft:
         if sum(map(len, self._waiting)) >= PIECE_SAMPLES:
             self._pass_on()
 
-    def keep(self, text: str = "") -> Future[Message]:
-        """It is a message. Done when it is on the disk, or given up."""
+    def keep(self, text: str | None = None) -> Future[Message]:
+        """It is a message. Done when it is on the disk, or given up. `text` None: nobody wrote down what was said."""
         if not self._is_over:
             self._pass_on()
             self._is_over = True
@@ -81,8 +81,11 @@ class Draft:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one message, the others are written
             self._fail(reason(error))
 
-    def _complete(self, text: str) -> None:
-        message = replace(self._message, text=text, seconds=self._samples / RATE_HZ)
+    def _complete(self, text: str | None) -> None:
+        is_transcribed = text is not None if self._samples else None
+        message = replace(
+            self._message, text=text or "", is_transcribed=is_transcribed, seconds=self._samples / RATE_HZ
+        )
         try:
             if self._audio is not None:
                 audio, self._audio = self._audio, None

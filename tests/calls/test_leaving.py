@@ -48,6 +48,7 @@ class BookedDraft:
     is_disk_slow: bool = False
     pieces: list[Samples] = field(default_factory=list)
     text: str | None = None
+    is_transcribed: bool | None = None
     is_discarded: bool = False
     kept: Future[Message] = field(default_factory=Future)
 
@@ -59,10 +60,10 @@ class BookedDraft:
         assert self.text is None
         self.pieces.append(samples)
 
-    def keep(self, text: str = "") -> Future[Message]:
+    def keep(self, text: str | None = None) -> Future[Message]:
         assert self.text is None
         assert not self.is_discarded
-        self.text = text
+        self.text, self.is_transcribed = text or "", text is not None
         if not self.is_disk_slow:
             self.kept.set_result(replace(self.message, seconds=self.seconds, audio=FILE if self.pieces else None))
         return self.kept
@@ -201,7 +202,7 @@ def test_silence_ends_a_message_and_the_plan_goes_on() -> None:
 
     scene.play(script)
     assert scene.draft.seconds == pytest.approx(5.5, abs=0.6)
-    assert scene.draft.text == ""
+    assert (scene.draft.text, scene.draft.is_transcribed) == ("", True)
     assert len(scene.left) == 1
 
 
@@ -261,7 +262,7 @@ def test_without_anybody_who_writes_it_down_it_is_kept_without_words() -> None:
         await scene.hang_up()
 
     scene.play(script)
-    assert scene.draft.text == ""
+    assert (scene.draft.text, scene.draft.is_transcribed) == ("", False)
     assert len(scene.left) == 1
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.main import app
 from gateway.dialplan.messages import Message, NoticeRecord, NoticeState
+from gateway.errors import ConfigurationError
 from tests.records.test_voicemail import MESSAGE, files_in, left, nobody, started
 
 TOLD = NoticeRecord(way="email", to="a@b.example", state=NoticeState.DELIVERED, tries=2)
@@ -32,9 +33,36 @@ def run(folder: Path, *arguments: str) -> Result:
 def test_messages_are_listed_with_who_left_them_and_who_was_told(tmp_path: Path, kept: Message) -> None:
     listed = run(tmp_path, "list").stdout.splitlines()
     assert listed == [f"{kept.name}  voicemail from +49301, 2 s, told 1 of 1  call me soon", "1 message"]
-    assert run(tmp_path, "list", "--mailbox", "day").stdout.splitlines() == ["0 messages"]
     (facts,) = json.loads(run(tmp_path, "list", "--json").stdout)
     assert (facts["message"], facts["text"], facts["file"]) == (kept.name, "call me\nsoon", str(kept.audio))
+
+
+def test_a_mailbox_that_nobody_has_is_told_with_the_nearest(tmp_path: Path, kept: Message) -> None:
+    refused = run(tmp_path, "list", "--mailbox", "nihgt").exception
+    assert isinstance(refused, ConfigurationError)
+    assert str(refused) == "--mailbox: no dialplan and no folder has a mailbox nihgt (did you mean 'night'?)"
+    with (tmp_path / "gateway.yaml").open("a") as file:
+        file.write("dialplans: [plan.yaml]\nrealtime: {default: {provider: embedded}}\n")
+    (tmp_path / "plan.yaml").write_text(
+        "{version: 1, name: p, timezone: UTC, mailboxes: {day: {transcribe: false}}, "
+        "routes: [{name: all, do: [{voicemail: day}]}]}"
+    )
+    assert run(tmp_path, "list", "--mailbox", "day").stdout.splitlines() == ["0 messages"]
+    (tmp_path / "plan.yaml").write_text("version: 2")
+    unknown = run(tmp_path, "list", "--mailbox", "dya")
+    assert unknown.stdout.splitlines() == ["0 messages"]
+    assert "gateway check tells why" in unknown.stderr
+    assert len(run(tmp_path, "list", "--mailbox", "night").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(("text", "told"), [("", "(no words)"), (None, "(not transcribed)")])
+def test_a_message_without_words_says_whether_anybody_listened(tmp_path: Path, text: str | None, told: str) -> None:
+    (tmp_path / "gateway.yaml").write_text("records: {voicemail: {folder: kept}}\n")
+    store = started(tmp_path / "kept", nobody)
+    message = left(store, 2.0, text=text)
+    store.close()
+    assert run(tmp_path, "list").stdout.splitlines()[0].endswith(f"  {told}")
+    assert run(tmp_path, "show", message.name).stdout.endswith(f"\n{told}\n")
 
 
 def test_one_that_cannot_be_read_is_told_and_hides_no_other(tmp_path: Path, kept: Message) -> None:

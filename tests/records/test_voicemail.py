@@ -56,7 +56,7 @@ def started(folder: Path, on_kept: Callable[[Message], None] = nobody, **options
     return store
 
 
-def left(store: MessageStore, seconds: float, message: Message = MESSAGE, text: str = "") -> Message:
+def left(store: MessageStore, seconds: float, message: Message = MESSAGE, text: str | None = "") -> Message:
     draft = store.open(message)
     for piece in speech(seconds):
         draft.write(piece)
@@ -114,6 +114,7 @@ def test_message_is_one_wav_with_the_very_samples_and_one_sidecar(folder: Path) 
         "callback": None,
         "seconds": 2.5,
         "text": "call me",
+        "transcribed": True,
         "call_id": "call-1@pbx/../x",
         "notices": [],
     }
