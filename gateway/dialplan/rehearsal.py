@@ -8,7 +8,9 @@
             ├─ session ───────> TALKING ─ escalations ─────────────────────┘
             └─ nothing left, reject, hang_up, a contact that answers ─> OVER
 
-A transfer without an event that tells its end is taken for one that fails: what stands behind it is gone through, too.
+A key behind which the call is over already was pressed while the last thing was heard that a key may end: a text, a
+pause, a message. A transfer without an event that tells its end is taken for one that fails: what stands behind it is
+gone through, too.
 What a real call does of the same plan is decided by `gateway.calls`; both have to come to the same.
 """
 
@@ -16,26 +18,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum, auto
 
 from gateway.dialplan.actions import (
     Action,
+    CallbackAction,
     CollectAction,
     GotoAction,
     HangUpAction,
     HangUpAfterAction,
     HookAction,
     MenuAction,
+    PlayAction,
     Prompt,
     QueueAction,
     RejectAction,
     SayAction,
     SessionAction,
     SetAction,
+    ToneAction,
     TransferAction,
     VoicemailAction,
+    WaitAction,
+    is_protected,
     keeps_talking,
 )
 from gateway.dialplan.contacts import Contact
@@ -67,6 +74,9 @@ from gateway.dialplan.triggers import (
 from gateway.errors import counted, shown
 
 MAX_ACTIONS = 1000
+_LASTING = (PlayAction, SayAction, ToneAction, WaitAction, VoicemailAction, CallbackAction)
+"""What takes its time, and ends by a key of an escalation."""
+_END_OF_MESSAGE = "#"
 
 
 class Standing(Enum):
@@ -77,6 +87,16 @@ class Standing(Enum):
     HOOKED = auto()
     TALKING = auto()
     OVER = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moment:
+    """How the call stood while `action` was heard."""
+
+    action: Action
+    left: tuple[Action, ...]
+    variables: Mapping[str, str]
+    session: str | None
 
 
 class Rehearsal:
@@ -106,6 +126,7 @@ class Rehearsal:
         self._refused = ""  # why the last transfer called nobody
         self._unknown = ""  # the contact of whom nobody said whether it answers
         self._is_leaving = False
+        self._moment: _Moment | None = None  # the last one in which a key could be pressed, since the last event
 
     def run(self, events: Sequence[ExampleEvent]) -> None:
         """Go through the call until nothing happens any more, or `problem` says what cannot happen."""
@@ -139,6 +160,7 @@ class Rehearsal:
         self._end()
 
     def _do(self, action: Action, waiting: list[ExampleEvent]) -> None:
+        self._note(action)
         match action:
             case SetAction(values=values):
                 self.done.append(action)
@@ -171,6 +193,12 @@ class Rehearsal:
             case _:
                 self.done.append(action)
 
+    def _note(self, action: Action) -> None:
+        if isinstance(action, _LASTING) and not is_protected(action):
+            self._moment = _Moment(
+                action=action, left=tuple(self._left), variables=dict(self.variables), session=self._session
+            )
+
     def _heard(self, prompt: Prompt) -> Prompt:
         """What is heard now, whatever becomes of the variables later."""
         if not isinstance(prompt, SayAction):
@@ -191,6 +219,7 @@ class Rehearsal:
         told = waiting[0] if waiting and isinstance(waiting[0], TransferEnd) else None
         if told is not None:
             waiting.pop(0)
+        self._moment = None
         self.called.append(contact.name)
         self._granted[contact.name] += 1
         if told is TransferEnd.ANSWERED:
@@ -220,8 +249,8 @@ class Rehearsal:
     def _leave_message(self, mailbox: str | None) -> None:
         """A message is taken in the place of whoever was not reached; the caller does not go back to the model."""
         if mailbox is not None:
-            self.done.append(VoicemailAction(mailbox=mailbox))
             self._session = None
+            self._do(VoicemailAction(mailbox=mailbox), [])
 
     def _set(self, values: Mapping[str, str]) -> None:
         self.variables |= {name: text[:MAX_VALUE_CHARACTERS] for name, text in values.items()}
@@ -232,13 +261,14 @@ class Rehearsal:
     # What happens.
 
     def _happen(self, event: ExampleEvent, waiting: list[ExampleEvent]) -> None:
+        moment, self._moment = self._moment, None
         if isinstance(event, KeyPressed | DigitsEntered):
             self._is_leaving = False
-        if isinstance(event, KeyPressed) and self._is_free(event.digit) and (escalation := self._first(event)):
-            if keeps_talking(escalation.actions):
-                self._do_besides(escalation)
-            else:
-                self._fire(escalation)
+        if isinstance(event, KeyPressed) and moment is not None and self._is_within(moment, event):
+            self._go_back(moment)
+            self._escalate_by_key(event, moment.action)
+            return
+        if isinstance(event, KeyPressed) and self._is_free(event.digit) and self._escalate_by_key(event, self._choice):
             return
         match self.standing, self._choice, event:
             case Standing.ASKING, MenuAction() as menu, KeyPressed() | NothingDone():
@@ -254,17 +284,39 @@ class Rehearsal:
             case _:
                 self.problem = self._refusal(event)
 
-    def _do_besides(self, escalation: Escalation) -> None:
+    def _escalate_by_key(self, event: KeyPressed, under_way: Action | None) -> bool:
+        """Whether an escalation waits for the key, and fires while `under_way` is done."""
+        escalation = self._first(event)
+        if escalation is None:
+            return False
+        if keeps_talking(escalation.actions):
+            self._do_besides(escalation, under_way)
+        else:
+            self._fire(escalation)
+        return True
+
+    def _do_besides(self, escalation: Escalation, under_way: Action | None) -> None:
         """Its actions end nothing: what is under way goes on, or begins again where something is said."""
-        choice, left = self._choice, self._left
+        left = self._left
         if any(isinstance(action, SayAction) for action in escalation.actions):
             self._fire(escalation)
-            self._left += [*([choice] if choice is not None else []), *left]
+            self._left += [*([under_way] if under_way is not None else []), *left]
             return
         self._fired.add(escalation.name)
         self.done, self.called, self.resumed = [], [], []
         for action in escalation.actions:
             self._do(action, [])
+
+    def _is_within(self, moment: _Moment, event: KeyPressed) -> bool:
+        """Whether the key was pressed then: the call is over, and an escalation waited for it."""
+        is_own = isinstance(moment.action, VoicemailAction) and event.digit == _END_OF_MESSAGE
+        is_past = self.standing is Standing.OVER and not self._unknown and not is_own
+        return is_past and self._first(event, session=moment.session) is not None
+
+    def _go_back(self, moment: _Moment) -> None:
+        """The call is not over: `moment` is now."""
+        self.variables, self._session = dict(moment.variables), moment.session
+        self._left, self._choice, self.standing = list(moment.left), None, Standing.DOING
 
     def _is_free(self, digit: str) -> bool:
         """Whether what is under way has no use for this key, which is then an escalation's, session or not."""
@@ -389,14 +441,17 @@ class Rehearsal:
         self._left, self._choice = list(escalation.actions), None
         self.standing = Standing.DOING
 
-    def _first(self, event: ExampleEvent, level: Decimal | None = None) -> Escalation | None:
-        """The first escalation of the plan that `event` sets off."""
-        return next((e for e in self._plan.escalations if sets_off(e, event, level) and self._is_armed(e)), None)
+    def _first(
+        self, event: ExampleEvent, level: Decimal | None = None, session: str | None = None
+    ) -> Escalation | None:
+        """The first escalation of the plan that `event` sets off; in `session`, if the call is over."""
+        at = session or self._session
+        return next((e for e in self._plan.escalations if sets_off(e, event, level) and self._is_armed(e, at)), None)
 
-    def _is_armed(self, escalation: Escalation) -> bool:
+    def _is_armed(self, escalation: Escalation, session: str | None) -> bool:
         is_repeated = isinstance(escalation.trigger, DigitPressed | SilentFor)
         is_due = is_repeated or (escalation.name not in self._fired and escalation not in self._due)
-        return is_due and self._plan.holds(escalation.circumstances, self._facts, self._facts.at, self._session)
+        return is_due and self._plan.holds(escalation.circumstances, self._facts, self._facts.at, session)
 
 
 def event_text(event: ExampleEvent) -> str:

@@ -161,8 +161,8 @@ def test_what_comes_as_expected_passes(tmp_path: Path, case: str) -> None:
             "expected transfer sales, but it is: transfer desk -> sip:6001, tel:+49301234",
         ),
         (
-            f'{{{NIGHT}, then: [{{dtmf: "0"}}], expect: {{hang_up: true}}}}',
-            "dtmf 0 happens outside a session, where nothing reacts",
+            f'{{{NIGHT}, then: [{{dtmf: "7"}}], expect: {{hang_up: true}}}}',
+            "dtmf 7 happens outside a session, where nothing reacts",
         ),
         (
             f'{{{DAY}, then: [{{dtmf: "0"}}, {{provider_down: true}}], expect: {{transfer: desk}}}}',

@@ -56,6 +56,8 @@ routes:
     do: [{say: "Before, {vars.x}."}, {transfer: night}, {transfer: desk}, {transfer: desk}, {set: {x: b}}]
   - {name: deaf, match: {to: "10"}, do: [{menu: {1: [{say: One.}]}}]}
   - {name: echo, match: {to: "11"}, do: [{menu: {say: "One, two, three, four.", 1: [{say: One.}], words: {1: [one]}}}]}
+  - {name: whole, match: {to: "12"}, do: [{say: {text: Whole., protect: true}}, {hang_up: true}]}
+  - {name: closed, match: {to: "13"}, do: [{say: Closed.}, {wait: 5s}, {set: {x: b}}, {hang_up: true}]}
   - {name: more, match: {to: "9"}, do: [{session: talk}]}
 escalations:
   - {name: once, when: {dtmf: "*"}, do: [{transfer: rare}]}
@@ -150,6 +152,13 @@ def failures(folder: Path, number: int, then: str, expect: str, more: str = AT) 
         (9, "{dtmf: '*'}, {transfer: busy}, {dtmf: '*'}, {repeats: 3}", "say: Again."),
         (9, "{said: a human and another}, {transfer: busy}, {said: a human and another}", "say: Another."),
         (9, "{dtmf: '#'}, {repeats: 3}", "say: Again."),
+        # keys of escalations without a session
+        (13, "", "say: Closed., hang_up: true, vars: {x: b}"),
+        (13, "{dtmf: 0}", "transfer: desk, vars: {x: a}"),
+        (13, "{dtmf: 2}, {dtmf: 5}", "say: Five., session: other"),
+        (5, "{transfer: no_answer}, {dtmf: 0}", "transfer: desk"),
+        (7, "{provider_down: true}, {dtmf: 0}", "transfer: desk"),
+        (9, "{budget: 100%}, {dtmf: 0}", "transfer: desk"),
     ],
 )
 def test_what_comes_of_a_call_is_found_out(tmp_path: Path, number: int, then: str, expect: str) -> None:
@@ -165,8 +174,6 @@ def test_what_comes_of_a_call_is_found_out(tmp_path: Path, number: int, then: st
         (1, "", "vars: {kind: sales}", "expected vars.kind 'sales', but it is 'none'"),
         (2, "{said: hello}", "route: digits", "said 'hello' happens while the caller is asked by collect"),
         (2, "", "vars: {order: '1'}", "expected vars.order '1', but it is not set"),
-        (7, "{provider_down: true}, {dtmf: 0}", "say: Down.", "dtmf 0 happens outside a session"),
-        (9, "{budget: 100%}, {dtmf: 0}", "route: more", "dtmf 0 happens outside a session"),
         (
             9,
             "{dtmf: '*'}, {transfer: busy}, {dtmf: '*'}, {transfer: busy}",
@@ -174,7 +181,6 @@ def test_what_comes_of_a_call_is_found_out(tmp_path: Path, number: int, then: st
             "transfer busy happens, but",
         ),
         (9, "{dtmf: '#'}, {transfer: busy}", "route: more", "transfer busy happens, but nobody is called: line takes"),
-        (5, "{transfer: no_answer}, {dtmf: 0}", "route: day", "dtmf 0 happens outside a session"),
         (9, "{dtmf: 0}, {dtmf: 0}", "route: more", "dtmf 0 happens, and nobody said what became of the transfer"),
         (10, "{said: hello}", "route: deaf", "said 'hello' happens while the caller is asked by menu without words"),
         (11, "{said: one two three four}", "route: echo", "said 'one two three four' holds words of the prompt alone"),
@@ -186,6 +192,10 @@ def test_what_comes_of_a_call_is_found_out(tmp_path: Path, number: int, then: st
             "timeout happens in a session, where nothing waits for it",
         ),
         (5, "{transfer: answered}", "hang_up: true", "expected hang_up, but it is: transfer day -> sip:2"),
+        (12, "{dtmf: 0}", "route: whole", "dtmf 0 happens outside a session, where nothing reacts"),
+        (13, "{dtmf: 7}", "say: Closed.", "dtmf 7 happens outside a session, where nothing reacts"),
+        (13, "{said: a human}", "say: Closed.", "said 'a human' happens outside a session, where nothing reacts"),
+        (5, "{transfer: no_answer}, {dtmf: '#'}", "voicemail: box", "dtmf # happens outside a session"),
         (5, "{transfer: answered}, {dtmf: 0}", "route: day", "dtmf 0 happens outside a session, where nothing reacts"),
         (7, "{repeats: 2}", "say: Again.", "expected say Again., but it is: session talk"),
         (7, "{said: inhuman}", "transfer: desk", "expected transfer desk, but it is: session talk"),

@@ -176,8 +176,10 @@ def plans(draw: st.DrawFn) -> str:
 class Driver:
     """A call under way, whose telephone, model and services do at once what they are asked."""
 
-    def __init__(self, plan: Dialplan, facts: CallFacts) -> None:
+    def __init__(self, plan: Dialplan, facts: CallFacts, held: str = "") -> None:
+        """`held` is not over until `release`: a text, or `message`."""
         self.plan = plan
+        self.held = held
         self.done: list[str] = []
         self.asked = ""
         self.is_listening = self.is_leaving = False
@@ -209,7 +211,7 @@ class Driver:
                 return [SpeechReady()]
             case Speak(text=text):
                 self.done.append(f"say {text}")
-                return [e.PlayoutEnded()]
+                return [] if text == self.held else [e.PlayoutEnded()]
             case Interject(text=text):
                 self.done.append(f"say {text}")
             case PlayTone():
@@ -222,7 +224,7 @@ class Driver:
                 self.done.append(f"voicemail {mailbox.name}")
                 return [MessageReady()]
             case RecordMessage():
-                return [MessageEnded()]
+                return [] if self.held == "message" else [MessageEnded()]
             case LeaveWish(mailbox=mailbox):
                 self.done.append(f"callback {mailbox.name}")
             case AskHook():
@@ -236,6 +238,12 @@ class Driver:
             case e.StartTimer(timer=e.TimerName.FAREWELL):
                 self.is_leaving = True
         return []
+
+    def release(self) -> None:
+        """What is held is over, and so it is from now on."""
+        event = MessageEnded() if self.held == "message" else e.PlayoutEnded()
+        self.held = ""
+        self.feed(event)
 
     def choices(self) -> list[x.ExampleEvent]:
         """What may happen now."""
@@ -368,6 +376,10 @@ def compare(plan: Dialplan, draw: Callable[[list[x.ExampleEvent]], x.ExampleEven
     while driver.call.state is CallState.TRANSFERRING:
         events.append(x.TransferEnd.BUSY)
         driver.happen(events[-1])
+    assert_alike(plan, facts, events, driver)
+
+
+def assert_alike(plan: Dialplan, facts: CallFacts, events: list[x.ExampleEvent], driver: Driver) -> None:
     rehearsal = Rehearsal(plan, facts, plan.decide(facts).actions)
     rehearsal.run(events)
     assert rehearsal.problem == "", events
@@ -377,6 +389,53 @@ def compare(plan: Dialplan, draw: Callable[[list[x.ExampleEvent]], x.ExampleEven
     assert (rehearsal.standing is Standing.TALKING) == (driver.call.state is CallState.TALKING), events
     if driver.ending:
         assert isinstance(rehearsal.done[-1], a.HangUpAction), events
+
+
+KEPT = "[{set: {w: z}}]"
+SAID = "[{say: Hm.}]"
+AWAY = "[{transfer: desk}]"
+ANEW = "[{set: {v: y}}, {session: talk}]"
+
+
+@pytest.mark.parametrize("zero", [KEPT, SAID, AWAY, ANEW])
+@pytest.mark.parametrize(
+    ("actions", "before", "held"),
+    [
+        ("[{say: Yes.}, {say: No.}, {set: {w: x}}, {hang_up: true}]", [], "No."),
+        ("[{say: No.}, {set: {w: x}}]", [], "No."),
+        ("[{voicemail: box}, {set: {w: x}}, {hang_up: true}]", [], "message"),
+        ("[{menu: {1: [{say: No.}, {hang_up: true}]}}]", [x.KeyPressed("1")], "No."),
+        ("[{transfer: desk}, {say: No.}, {goto: rest}]", [x.TransferEnd.BUSY], "Rest."),
+        ("[{transfer: boxed}, {hang_up: true}]", [], "message"),
+        ("[{transfer: missed}, {hang_up: true}]", [x.TransferEnd.BUSY], "message"),
+        ("[{session: talk}]", [x.ProviderLost()], "Down."),
+        ("[{session: talk}]", [x.Reached(x.Happening.BUDGET, Decimal(1))], "All."),
+    ],
+)
+def test_a_key_outside_a_session_does_what_it_does_in_a_call(
+    folder: Path, actions: str, before: list[x.ExampleEvent], held: str, zero: str
+) -> None:
+    texts = dict.fromkeys(ESCALATIONS, "[{answers: short}]")
+    texts |= {"zero": zero, "down_talk": "[{say: Down.}, {hang_up: true}]", "all": "[{say: All.}, {hang_up: true}]"}
+    texts |= {"down": "[{say: Gone.}, {hang_up: true}]"}
+    (folder / "held.yaml").write_text(PLAN.format(first=actions, second=actions, **texts), "utf-8")
+    plan = load_dialplan(folder / "held.yaml")
+    facts = CallFacts(to="1", from_="+491", at=NOON)
+    driver = Driver(plan, facts, held)
+    for event in before:
+        driver.happen(event)
+    assert driver.call.state is CallState.ACTING
+    events = [*before, x.KeyPressed("0")]
+    if zero == KEPT:  # what is heard goes on, and ends; else it ends, or begins again
+        driver.happen(events[-1])
+        driver.release()
+    else:
+        driver.held = ""
+        driver.happen(events[-1])
+    while driver.call.state is CallState.TRANSFERRING:
+        events.append(x.TransferEnd.BUSY)
+        driver.happen(events[-1])
+    assert_alike(plan, facts, events, driver)
 
 
 @pytest.mark.heavy
