@@ -1,5 +1,7 @@
 """What may become of a call, as a tree: each action with what it comes to, each choice, each stand-in, each escalation.
 
+An escalation stands below the session that it may fire in, and one by a key below the first step that the key ends.
+
 Pure, and at one instant: opening hours are as they stand then. A route that is told already is not told again, so a
 circle of choices ends.
 """
@@ -7,7 +9,7 @@ circle of choices ends.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.dialplan.actions import (
     WORDS,
@@ -23,8 +25,10 @@ from gateway.dialplan.actions import (
     SayAction,
     SessionAction,
     SetAction,
+    ToneAction,
     TransferAction,
     VoicemailAction,
+    WaitAction,
     is_protected,
 )
 from gateway.dialplan.contacts import Contact
@@ -33,10 +37,13 @@ from gateway.dialplan.mailboxes import EmailNotice, Mailbox
 from gateway.dialplan.model import Dialplan
 from gateway.dialplan.narration import argument_of, text_of, trigger_text
 from gateway.dialplan.template import Template
-from gateway.dialplan.triggers import Escalation
+from gateway.dialplan.triggers import DigitPressed, Escalation
 from gateway.errors import counted, shown
 
 _INDENT = "  "
+_END_OF_MESSAGE = "#"
+_LASTING = (PlayAction, SayAction, ToneAction, WaitAction, CallbackAction, HookAction)
+"""What has no use for any key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +75,39 @@ class Step:
 
 @dataclass(slots=True)
 class Story:
-    """Tells what `plan` may do with a call. `told` are the routes that have been gone to."""
+    """Tells what `plan` may do with a call. `told` are the routes that have been gone to, sessions and escalations."""
 
     plan: Dialplan
     facts: CallFacts
     told: set[str] = field(default_factory=set)
     variables: dict[str, str] = field(default_factory=dict)
     """Those that are surely set by what has been told so far."""
+    named: set[str] = field(default_factory=set)
+    """The escalations that are told for what comes before on the way here."""
 
     def tell(self, actions: Sequence[Action], session: str | None = None) -> tuple[Step, ...]:
         """A step for each action. `session`: the one that is open while they are done."""
-        before = dict(self.variables)
-        steps = tuple(self._step(action, session) for action in actions)
-        self.variables = before
+        before, named = dict(self.variables), set(self.named)
+        steps = tuple(self._step_with_keys(action, session) for action in actions)
+        self.variables, self.named = before, named
         return steps
+
+    def _step_with_keys(self, action: Action, session: str | None) -> Step:
+        keys = self._keys(action) if session is None else ()
+        step = self._step(action, session)
+        return replace(step, follows=(*keys, *step.follows))
+
+    def _keys(self, action: Action) -> tuple[Step, ...]:
+        """The escalations whose keys end `action`, though there is no session; those of steps before apart."""
+        first: dict[str, Escalation] = {}
+        for known in self.plan.escalations:
+            if isinstance(known.trigger, DigitPressed) and self._may_fire(known, None):
+                first.setdefault(known.trigger.digit, known)
+        return tuple(
+            self._escalation(known, None)
+            for digit, known in first.items()
+            if _is_ended_by(action, digit) and known.name not in self.named
+        )
 
     def _step(self, action: Action, session: str | None) -> Step:
         word = WORDS[type(action)]
@@ -184,7 +210,9 @@ class Story:
 
     def _stand_ins(self, contact: Contact, chain: tuple[str, ...]) -> tuple[Step, ...]:
         if contact.mailbox is not None:
-            return (self._mailbox("else", self.plan.mailboxes[contact.mailbox]),)
+            keys = self._keys(VoicemailAction(mailbox=contact.mailbox))
+            step = self._mailbox("else", self.plan.mailboxes[contact.mailbox])
+            return (replace(step, follows=(*keys, *step.follows)),)
         if contact.otherwise is None or contact.otherwise in chain:
             return ()
         return (self._contact("else", self.plan.contacts[contact.otherwise], (), (*chain, contact.name)),)
@@ -221,6 +249,7 @@ class Story:
         if f"session {name}" in self.told:
             return Step(kind="session", name=name, details=(*details, "as told already"))
         self.told.add(f"session {name}")
+        self.named |= {known.name for known in may_fire}
         return Step(
             kind="session",
             name=name,
@@ -228,14 +257,31 @@ class Story:
             follows=tuple(self._escalation(known, name) for known in may_fire),
         )
 
-    def _may_fire(self, escalation: Escalation, session: str) -> bool:
+    def _may_fire(self, escalation: Escalation, session: str | None) -> bool:
         return self.plan.holds(escalation.circumstances, self.facts, self.facts.at, session)
 
-    def _escalation(self, escalation: Escalation, session: str) -> Step:
+    def _escalation(self, escalation: Escalation, session: str | None) -> Step:
         details = (f"when {trigger_text(escalation.trigger)}",)
-        return Step(
-            kind="escalation", name=escalation.name, details=details, follows=self.tell(escalation.actions, session)
-        )
+        name = f"escalation {escalation.name}"
+        self.named.add(escalation.name)
+        if name in self.told:
+            return Step(kind="escalation", name=escalation.name, details=(*details, "as told already"))
+        self.told.add(name)
+        follows = self.tell(escalation.actions, session)
+        return Step(kind="escalation", name=escalation.name, details=details, follows=follows)
+
+
+def _is_ended_by(action: Action, digit: str) -> bool:
+    """Whether a key that an escalation waits for ends `action`."""
+    match action:
+        case MenuAction(choices=choices):
+            return digit not in choices
+        case CollectAction(end=end):
+            return not digit.isdigit() and digit != end
+        case VoicemailAction():
+            return digit != _END_OF_MESSAGE
+        case _:
+            return isinstance(action, _LASTING) and not is_protected(action)
 
 
 def _patience(wait_s: float, tries: int) -> tuple[str, ...]:

@@ -90,3 +90,60 @@ def test_the_json_has_the_same_tree(plan: Dialplan) -> None:
 
 def test_addresses_of_web_services_are_not_told(plan: Dialplan) -> None:
     assert ".example/" not in "\n".join(story(plan))
+
+
+KEYS = """\
+version: 1
+name: keys
+timezone: UTC
+contacts: {op: {dial: ["1"]}, desk: {dial: ["2"], else: box}}
+mailboxes: {box: {transcript: false, notify: [{email: {to: a@b.example}}]}}
+sessions: {talk: {use: default}}
+routes:
+  - {name: said, match: {to: "1"}, do: [{say: Closed.}, {wait: 5s}, {hang_up: true}]}
+  - {name: whole, match: {to: "2"}, do: [{say: {text: Closed., protect: true}}, {wait: 5s}, {hang_up: true}]}
+  - {name: menu, match: {to: "3"}, do: [{menu: {say: Hello., 0: [{session: talk}], "#": [{say: Bye.}]}}]}
+  - {name: desk, match: {to: "4"}, do: [{transfer: desk}]}
+  - {name: open, do: [{session: talk}]}
+escalations:
+  - {name: zero, when: {dtmf: "0"}, do: [{transfer: op}]}
+  - {name: mine, when: {dtmf: "5", session: talk}, do: [{tell: Five.}]}
+  - {name: vip, when: {dtmf: "6", from: "6*"}, do: [{transfer: op}]}
+  - {name: hash, when: {dtmf: "#"}, do: [{say: Hash.}, {hang_up: true}]}
+  - {name: human, when: {said: [a human]}, do: [{transfer: op}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("to", "head", "found"),
+    [
+        ("1", "say Closed.", ["zero: when dtmf 0", "hash: when dtmf #"]),
+        ("1", "wait", []),
+        ("2", "say Closed.", []),
+        ("2", "wait", ["zero: when dtmf 0", "hash: when dtmf #"]),
+        ("3", "menu", []),
+        ("3", "say Bye.", ["zero: when dtmf 0", "hash: when dtmf #; as told already"]),
+        ("4", "else mailbox box", ["zero: when dtmf 0"]),
+        ("5", "session talk", [*(f"{name}: when" for name in ("zero", "mine", "hash", "human"))]),
+    ],
+)
+def test_an_escalation_by_a_key_is_told_once_at_the_first_step_that_it_ends(
+    tmp_path: Path, to: str, head: str, found: list[str]
+) -> None:
+    lines = below(story(load_plan(tmp_path, KEYS), to=to), head)
+    told = [line.removeprefix("escalation ") for line in lines if line.startswith("escalation ")]
+    assert len(told) == len(found)
+    assert all(line.startswith(start) for line, start in zip(told, found, strict=True)), told
+
+
+def test_a_session_behind_a_step_only_names_the_escalations_that_are_told_already(tmp_path: Path) -> None:
+    text = KEYS.replace('"#": [{say: Bye.}]', "5: [{say: Bye.}]")
+    lines = story(load_plan(tmp_path, text), to="3")
+    assert [line.split(":")[0] for line in below(lines, "menu") if line.startswith("escalation")] == ["escalation hash"]
+    assert "escalation hash: when dtmf #; as told already" in below(lines, "session talk")
+
+
+def test_in_a_session_the_escalations_stand_below_it_and_not_below_what_follows_from_them(tmp_path: Path) -> None:
+    text = KEYS.replace("do: [{transfer: op}]", "do: [{transfer: desk}]").replace('{dtmf: "#"}', '{dtmf: "9"}')
+    lines = story(load_plan(tmp_path, text), to="5")
+    assert len([line for line in lines if "escalation hash" in line]) == 1
