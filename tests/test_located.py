@@ -303,6 +303,8 @@ def test_a_text_knows_the_comment_that_may_have_cut_it(text: str, cut: str) -> N
         ("name: 'a\nratio: 1", "1:7: not YAML: this ' is never closed (close it where the text ends)"),
         ("numbers: [a, b\nratio: 1", "1:10: not YAML: this [ is not closed before line 2 (close it with ])"),
         ("a:\n  - {x: y\n  - {x: z}", "2:5: not YAML: this { is not closed before line 3 (close it with })"),
+        ("x: [\n  {y: z} {y: z}]", "2:10: not YAML: expected ',' or ']', but got '{' (put a comma between"),
+        ("peers:\n  pbx:\n    host: x\n    that is:", "4:5: unknown key 'that is' (expected one of host"),
         ("x: [\n  {y: z?}]", "2:8: not YAML: expected ',' or '}', but got '?'"),
         ("a:\n  -{x: y, z: 1}", "2:3: not YAML: a blank is missing behind - (begin the items of a list with - and a"),
         ("a:\n  -{x: y}\n  - {x: z}", "2:3: not YAML: a blank is missing behind -"),

@@ -137,9 +137,10 @@ def _unclosed_quotes(error: yaml.MarkedYAMLError, lines: Lines, quoted: Sequence
             "close it where the text ends",
         )
     marks = [mark.index for mark in (error.problem_mark, error.context_mark) if mark]
-    for start, end in reversed(quoted):
+    for at in marks:
+        start, end = next((span for span in reversed(quoted) if span[1] <= at), (0, 0))
         begun, ended = lines.place_at(start), lines.place_at(end)
-        if begun.line < ended.line and any(end <= at and not lines.text[end:at].strip(" ") for at in marks):
+        if begun.line < ended.line and not lines.text[end:at].strip(" "):
             message = f"not YAML: the text that this {lines.text[start]} begins goes on to line {ended.line}"
             return begun, message, "close it where the text ends"
     return None
