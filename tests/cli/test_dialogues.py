@@ -53,7 +53,7 @@ routes:
     match: {to: "8000", diversion: "4711", language: fr, name: Bob}
     do:
       - collect: {say: Your number please., into: number, digits: "4"}
-      - hook: {url: "https://hook.example/{vars.number}"}
+      - hook: {url: "https://hook.example/{vars.number}", sets: [who]}
       - say: "Hello {vars.who}."
       - menu: {say: Press one for sales., 1: [{transfer: sales}, {say: Nobody is there.}]}
   - {name: all, match: {to: "7000", trunk: carrier, header: {X-Queue: gold}, hours: office}, do: [{session: desk}]}
