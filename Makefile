@@ -39,6 +39,14 @@ run: $(RUN_READY) ## the gateway with CONFIG (config/gateway.yaml)
 # `make -j2 -Otarget test UNIT_WORKERS=1` does what keeps no time behind the others.
 test: test-unit test-in-time ## every test; against a real Asterisk where one can be had (REQUIRE_ASTERISK=1: a skip fails)
 
+# $(call in-time,TESTS,WORKERS): what fails beside others is run once more by itself, as another program may have had the
+# machine. What is wrong fails twice.
+define in-time
+$(BIN)/pytest $(1) -o cache_dir=.pytest_cache/$@ -n $(2) --dist loadfile $(ARGS) || { status=$$?; [ $$status = 1 ] || exit $$status; \
+	echo '== once more, one at a time'; \
+	$(BIN)/pytest $(1) -o cache_dir=.pytest_cache/$@ --last-failed --last-failed-no-failures none $(ARGS); }
+endef
+
 test-in-time: $(DEV_READY)
 	@failed=; for tests in test-loopback test-interop; do $(MAKE) $$tests || failed=1; done; [ -z "$$failed" ]
 
@@ -46,10 +54,10 @@ test-unit: $(DEV_READY) $(QUALITY_READY) ## the tests that keep no time, on all 
 	$(BEHIND) $(BIN)/pytest --ignore=tests/interop $(LOOPBACK:%=--ignore=%) -n $(UNIT_WORKERS) --dist loadfile $(ARGS)
 
 test-loopback: $(DEV_READY) ## whole calls, servers and clients over loopback, in real time: they wait half of it
-	$(BIN)/pytest $(LOOPBACK) -n 3 --dist loadfile $(ARGS)
+	$(call in-time,$(LOOPBACK),3)
 
 test-interop: $(DEV_READY) ## those against a real Asterisk and other telephones, three at a time: they wait most of it
-	$(BIN)/pytest tests/interop -n 3 --dist loadfile $(ARGS)
+	$(call in-time,tests/interop,3)
 
 test-clients: $(CLIENTS_READY) ## clients of OpenAI Realtime that others wrote speak with the embedded server
 	$(CLIENTS_VENV)/bin/pytest tests/clients --confcutdir=tests/clients -W default $(ARGS)

@@ -36,7 +36,7 @@ def test_a_phone_is_greeted_presses_zero_and_talks_to_the_agent(
     )
     # A telephone's recording is whole some time after its call.
     wait_until(lambda: tone_seconds(alice.heard(), AGENT_TONE_HZ) > 2.0, "the agent in the caller's recording", 5)
-    wait_until(lambda: tone_seconds(agent_phone.heard(), CALLER_TONE_HZ) > 2.0, "the caller in the agent's", 5)
+    wait_until(lambda: tone_seconds(agent_phone.heard(), CALLER_TONE_HZ) > 2.0, "the caller in the agent's", 15)
 
 
 def test_the_gateway_leaves_in_order(gateway_process: GatewayProcess) -> None:
