@@ -6,7 +6,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CONFIG ?= config/gateway.yaml
 ARGS ?=
-UNIT_WORKERS ?= auto
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 
@@ -19,13 +18,11 @@ CLIENTS_VENV := .venv-clients
 CLIENTS_READY := $(CLIENTS_VENV)/.ready-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-in-time test-loopback test-interop test-clients test-load test-flood test-drops test-long \
+.PHONY: help demo run test test-unit test-loopback test-interop test-clients test-load test-flood test-drops test-long \
 	test-interop-long test-leaks fuzz lint bench asterisk asterisk-stop clean
 
-# Gives way to everything else.
-BEHIND := $(shell command -v chrt > /dev/null && echo chrt --idle 0) nice -n 19
-# Whole calls, servers and clients, in real time.
-LOOPBACK := tests/cli tests/embedded tests/realtime tests/simulate tests/transport
+# Calls, servers and clients, in real time.
+LOOPBACK := tests/calls tests/cli tests/embedded tests/realtime tests/simulate tests/transport
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +33,7 @@ demo: $(RUN_READY) ## place a real call to the gateway over loopback; leaves dem
 run: $(RUN_READY) ## the gateway with CONFIG (config/gateway.yaml)
 	$(BIN)/gateway run -c $(CONFIG) $(ARGS)
 
-# `make -j2 -Otarget test UNIT_WORKERS=1` does what keeps no time behind the others.
-test: test-unit test-in-time ## every test; against a real Asterisk where one can be had (REQUIRE_ASTERISK=1: a skip fails)
+test: test-unit test-loopback test-interop ## every test; against a real Asterisk where one can be had (REQUIRE_ASTERISK=1: a skip fails)
 
 # $(call in-time,TESTS,WORKERS): what fails beside others is run once more by itself, as another program may have had the
 # machine. What is wrong fails twice.
@@ -47,11 +43,8 @@ $(BIN)/pytest $(1) -o cache_dir=.pytest_cache/$@ -n $(2) --dist loadfile $(ARGS)
 	$(BIN)/pytest $(1) -o cache_dir=.pytest_cache/$@ --last-failed --last-failed-no-failures none $(ARGS); }
 endef
 
-test-in-time: $(DEV_READY)
-	@failed=; for tests in test-loopback test-interop; do $(MAKE) $$tests || failed=1; done; [ -z "$$failed" ]
-
-test-unit: $(DEV_READY) $(QUALITY_READY) ## the tests that keep no time, on all cores, behind everything else
-	$(BEHIND) $(BIN)/pytest --ignore=tests/interop $(LOOPBACK:%=--ignore=%) -n $(UNIT_WORKERS) --dist loadfile $(ARGS)
+test-unit: $(DEV_READY) $(QUALITY_READY) ## the tests that keep no time, on all cores
+	$(BIN)/pytest --ignore=tests/interop $(LOOPBACK:%=--ignore=%) -n auto --dist loadfile $(ARGS)
 
 test-loopback: $(DEV_READY) ## whole calls, servers and clients over loopback, in real time: they wait half of it
 	$(call in-time,$(LOOPBACK),3)
